@@ -1,0 +1,1 @@
+"""What Touchstone's services say to each other: specs, steps, messages, keys and problems."""

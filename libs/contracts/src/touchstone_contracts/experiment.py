@@ -1,0 +1,77 @@
+"""The experiment: one document that says everything that decides the answer."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from touchstone_contracts.adaptation import CrossEntropy, Evaluation, Metric, Recipe
+from touchstone_contracts.arms import Arm
+from touchstone_contracts.curation import Curation
+from touchstone_contracts.values import Fraction, Name, Strict
+
+
+class Comparison(Strict):
+    """The one primary endpoint: mean over targets and sizes of accuracy(a) - accuracy(b) in `metric`."""
+
+    a: Name
+    b: Name
+    metric: Metric = "zero_shot"
+    delta: Fraction = 0.01
+    """Smallest difference that matters, in accuracy (0.01 = one point)."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+
+
+class ExperimentSpec(Strict):
+    name: str = Field(min_length=1, max_length=200)
+    upstream: Name
+    encoder: Name
+    targets: tuple[Name, ...] = Field(min_length=1, max_length=50)
+    arms: tuple[Arm, ...] = Field(min_length=1, max_length=50)
+    sizes: tuple[int, ...] = Field(min_length=1, max_length=50)
+    """Training images in total, all classes together, as in the paper's N."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=100)
+    """Each seed draws its own nested subsets and its own optimisation noise."""
+    curation: Curation = Curation()
+    recipe: Recipe = CrossEntropy()
+    evaluation: Evaluation = Evaluation()
+    comparison: Comparison | None = None
+    """Left out: the first two arms that train."""
+    sampling_seed: int = Field(default=0, ge=0)
+    """Decides generated images and random draws."""
+
+    @model_validator(mode="after")
+    def _entries_are_unique_and_refer_to_each_other(self) -> Self:
+        for field, values in (
+            ("targets", self.targets),
+            ("sizes", self.sizes),
+            ("seeds", self.seeds),
+            ("arms", tuple(arm.name for arm in self.arms)),
+        ):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} must not repeat a value")
+        if any(size < 1 for size in self.sizes) or any(seed < 0 for seed in self.seeds):
+            raise ValueError("sizes must be positive, seeds must not be negative")
+        if self.comparison is not None:
+            self._check(self.comparison)
+        return self
+
+    def _check(self, comparison: Comparison) -> None:
+        names = {arm.name for arm in self.arms}
+        if not {comparison.a, comparison.b} <= names or comparison.a == comparison.b:
+            raise ValueError("comparison.a and comparison.b must name two different arms")
+        if comparison.metric not in self.evaluation.metrics:
+            raise ValueError("comparison.metric must be one of evaluation.metrics")
+
+    @property
+    def training_arms(self) -> tuple[Arm, ...]:
+        return tuple(arm for arm in self.arms if arm.kind != "none")
+
+    @property
+    def primary(self) -> Comparison | None:
+        """The declared comparison, or the first two arms that train; None if there are fewer."""
+        if self.comparison is not None:
+            return self.comparison
+        if len(self.training_arms) < 2:
+            return None
+        first, second = self.training_arms[:2]
+        return Comparison(a=first.name, b=second.name, metric=self.evaluation.metrics[0])

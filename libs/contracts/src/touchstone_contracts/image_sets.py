@@ -1,0 +1,35 @@
+"""A set of images: WebDataset tar shards plus a manifest table with one row per image.
+
+Rows point into shards by (digest, offset, length), so a set may refer to another set's shards and a single image is
+read by a range request. Column meanings:"""
+
+from touchstone_contracts.values import Blob, Lenient
+
+COLUMNS: dict[str, str] = {
+    "id": "sha256 of the encoded image bytes",
+    "class_id": "class of the target, -1 where there is none (upstream)",
+    "caption": "caption as found, or the prompt",
+    "shard": "digest of the tar that holds the bytes",
+    "offset": "first byte of the image inside the tar",
+    "length": "number of bytes",
+    "width": "pixels",
+    "height": "pixels",
+    "source_kind": "upstream | generated | target",
+    "source_key": "key in the source (upstream or target split), prompt id for generated images",
+    "found_by": "strategy, index and template that found it, e.g. semantic/image/0; empty if not retrieved",
+    "similarity": "cosine at retrieval, NaN where none",
+    "seed": "noise seed of a generated image, -1 otherwise",
+    "model_digest": "generator's digest, empty otherwise",
+    "score": "CLIP score against the own class, NaN before curation",
+    "kept": "survived curation",
+    "drop_reason": "see curation.DropReason; empty if kept",
+    "nearest_test_id": "id of the most similar test image, empty before curation",
+    "nearest_test_cosine": "cosine to it, NaN before curation",
+}
+
+
+class ImageSet(Lenient):
+    manifest: Blob
+    """Parquet with COLUMNS."""
+    shards: tuple[Blob, ...]
+    count: int

@@ -1,0 +1,70 @@
+"""What travels through Redis: step messages to workers, reports back. Everything else lies in the object store."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from touchstone_contracts.problems import Problem
+from touchstone_contracts.values import Blob, Lenient, StepId
+
+
+class StepMessage(Lenient):
+    """One attempt at one step."""
+
+    step_id: StepId
+    attempt: int = Field(ge=1)
+    kind: str
+    version: int
+    request: dict[str, Any]
+
+
+class StepStarted(Lenient):
+    event: Literal["started"] = "started"
+    step_id: StepId
+    attempt: int
+    worker: str
+
+
+class StepProgressed(Lenient):
+    """Also renews the lease; sent as heartbeat while a step computes."""
+
+    event: Literal["progressed"] = "progressed"
+    step_id: StepId
+    attempt: int
+    done: int = 0
+    total: int | None = None
+
+
+class StepSucceeded(Lenient):
+    event: Literal["succeeded"] = "succeeded"
+    step_id: StepId
+    attempt: int
+    found: bool = False
+    """The result was there already; nothing was computed."""
+
+
+class StepFailed(Lenient):
+    event: Literal["failed"] = "failed"
+    step_id: StepId
+    attempt: int
+    problem: Problem
+    retryable: bool
+    log_tail: str = ""
+
+
+StepReport = Annotated[StepStarted | StepProgressed | StepSucceeded | StepFailed, Field(discriminator="event")]
+REPORTS: TypeAdapter[StepReport] = TypeAdapter(StepReport)
+
+
+class StepManifest(Lenient):
+    """Written last: a step is done when its manifest exists."""
+
+    step_id: StepId
+    kind: str
+    version: int
+    result: dict[str, Any]
+    blobs: tuple[Blob, ...]
+    """Every blob the result refers to, for verification."""
+    seconds: float
+    cpu_seconds: float
+    worker: str

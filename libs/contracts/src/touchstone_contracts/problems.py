@@ -1,0 +1,77 @@
+"""Errors come in three families: Invalid (the caller must change something; never retried), Transient (retried
+with backoff), and everything else, which is a bug. Over HTTP they travel as RFC 9457 problem documents."""
+
+from touchstone_contracts.values import Lenient
+
+
+class FieldError(Lenient):
+    pointer: str
+    """JSON pointer into the request body, e.g. `/arms/1/kind`."""
+    detail: str
+
+
+class Problem(Lenient):
+    """An RFC 9457 problem document; inside the system also the reason why a step failed."""
+
+    type: str = "about:blank"
+    title: str
+    status: int = 500
+    detail: str = ""
+    code: str
+    errors: tuple[FieldError, ...] = ()
+    request_id: str | None = None
+
+
+class Failure(Exception):
+    """Base of the two declared families. `code` is stable and machine-readable, the message names the remedy."""
+
+    code = "failure"
+    status = 500
+    title = "Failure"
+
+    def __init__(self, detail: str, *, code: str | None = None, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or self.code
+        self.errors = errors
+
+    def problem(self) -> Problem:
+        return Problem(title=self.title, status=self.status, detail=self.detail, code=self.code, errors=self.errors)
+
+
+class Invalid(Failure):
+    """The caller must change something; repeating the same request cannot help."""
+
+    code = "invalid"
+    status = 422
+    title = "Invalid request"
+
+
+class NotFound(Invalid):
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class Unfair(Invalid):
+    """The comparison would not be fair, or what is there already contradicts the request."""
+
+    code = "unfair"
+    status = 409
+    title = "Unfair comparison"
+
+
+class Transient(Failure):
+    """Something outside failed for now: the step is tried again."""
+
+    code = "transient"
+    status = 503
+    title = "Temporarily unavailable"
+
+
+class Cancelled(Failure):
+    """The work is no longer wanted; raised inside a step when its experiment was cancelled."""
+
+    code = "cancelled"
+    status = 409
+    title = "Cancelled"

@@ -1,0 +1,1 @@
+"""Loading CLIP encoders by reference, decoding images safely, embedding images and texts."""

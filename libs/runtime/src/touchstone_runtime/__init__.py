@@ -1,0 +1,1 @@
+"""Plumbing every Touchstone process needs: queue, object store, settings, logs, metrics."""

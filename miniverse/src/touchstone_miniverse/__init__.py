@@ -1,0 +1,1 @@
+"""The small real image-text world: data builder and training recipes."""

@@ -1,0 +1,1 @@
+"""HTTP gateway, experiment rules, conductor, results, verdict and dashboard."""

@@ -1,0 +1,1 @@
+"""Prompts and text-to-image sampling with diffusers."""

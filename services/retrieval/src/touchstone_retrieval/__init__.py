@@ -1,0 +1,1 @@
+"""Upstream ingest, vector index, retrieval strategies and curation."""

@@ -1,0 +1,1 @@
+"""Adaptation recipes, zero-shot evaluation and linear probes."""
