@@ -1,0 +1,56 @@
+"""Embeddings: images and texts in, L2-normalised float32 arrays out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_runtime.serving import ProgressFunction, no_progress
+
+from touchstone_encoders.decoding import decode_image
+from touchstone_encoders.loading import LoadedEncoder
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def embed_images(
+    encoder: LoadedEncoder, images: Sequence[bytes], progress: ProgressFunction = no_progress
+) -> np.ndarray:
+    """Encoded images -> (images, dimension). Raises UndecodableImage."""
+    rows = []
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        pixels = torch.stack([encoder.preprocess(decode_image(data)) for data in batch]).to(encoder.device)
+        rows.append(encoder.model.encode_image(pixels, normalize=True).float().cpu().numpy())
+        progress(start + len(batch), len(images))
+    return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+@torch.inference_mode()
+def embed_texts(
+    encoder: LoadedEncoder,
+    texts: Sequence[str],
+    *,
+    normalize: bool = True,
+    progress: ProgressFunction = no_progress,
+) -> np.ndarray:
+    """Texts -> (texts, dimension); longer texts are cut to the model's context."""
+    rows = []
+    for start in range(0, len(texts), BATCH):
+        tokens = encoder.tokenize(list(texts[start : start + BATCH])).to(encoder.device)
+        rows.append(encoder.model.encode_text(tokens, normalize=normalize).float().cpu().numpy())
+        progress(min(start + BATCH, len(texts)), len(texts))
+    return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+def class_vectors(
+    encoder: LoadedEncoder, classes: Sequence[ClassLabel], templates: Sequence[str], *, normalize_each: bool
+) -> np.ndarray:
+    """One L2-normalised text vector per class, (classes, dimension): the mean over templates.
+
+    `normalize_each=True` is the zero-shot head (paper section 4.3), False the CLIP filter's class vector (3.1)."""
+    texts = [template.replace("{name}", label.display_name) for label in classes for template in templates]
+    vectors = embed_texts(encoder, texts, normalize=normalize_each)
+    means = vectors.reshape(len(classes), len(templates), -1).mean(axis=1)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -1,0 +1,117 @@
+"""Content-addressed artifacts over an object store: blobs, arrays, tables and step manifests."""
+
+import io
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.keys import blob_key, manifest_key
+from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.steps import Contract
+from touchstone_contracts.values import Blob, Lenient, StepId
+
+from touchstone_runtime.objects import MissingObject, ObjectStore
+
+ResultT = TypeVar("ResultT", bound=Lenient)
+
+
+class CorruptObject(MissingObject):
+    """The bytes do not match the digest they are stored under."""
+
+    code = "corrupt_object"
+    title = "Corrupt object"
+
+
+class Artifacts:
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def put_blob(self, data: bytes) -> Blob:
+        digest = sha256(data)
+        self._objects.put(blob_key(digest), data)
+        return Blob(digest=digest, size=len(data))
+
+    def get_blob(self, blob: Blob) -> bytes:
+        """Raises MissingObject, or CorruptObject when the digest disagrees."""
+        data = self._objects.get(blob_key(blob.digest))
+        if sha256(data) != blob.digest:
+            raise CorruptObject(f"blob {blob.digest} has other bytes than its name says")
+        return data
+
+    def get_range(self, digest: str, offset: int, length: int) -> bytes:
+        return self._objects.get_range(blob_key(digest), offset, length)
+
+    def put_array(self, array: np.ndarray) -> Blob:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        return self.put_blob(buffer.getvalue())
+
+    def get_array(self, blob: Blob) -> np.ndarray:
+        array: np.ndarray = np.load(io.BytesIO(self.get_blob(blob)), allow_pickle=False)
+        return array
+
+    def put_table(self, table: pa.Table) -> Blob:
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        return self.put_blob(buffer.getvalue())
+
+    def get_table(self, blob: Blob) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.get_blob(blob)))
+
+    def write_manifest(self, manifest: StepManifest) -> None:
+        self._objects.put(manifest_key(manifest.step_id), manifest.model_dump_json().encode())
+
+    def manifest(self, step: StepId) -> StepManifest | None:
+        """None when the step has not finished, or its manifest is unreadable."""
+        try:
+            return StepManifest.model_validate_json(self._objects.get(manifest_key(step)))
+        except (MissingObject, ValidationError):
+            return None
+
+    def result(self, contract: Contract[Any, ResultT], step: StepId) -> ResultT:
+        """The result of a finished step. Raises MissingObject."""
+        manifest = self.manifest(step)
+        if manifest is None:
+            raise MissingObject(f"{contract.name} step {step} has no result yet")
+        return contract.result.model_validate(manifest.result)
+
+    def verified(self, step: StepId, *, sample: int = 1) -> StepManifest | None:
+        """The manifest, if every blob it names exists in its size and `sample` of them have the right digest."""
+        manifest = self.manifest(step)
+        if manifest is None or not all(self._objects.size(blob_key(b.digest)) == b.size for b in manifest.blobs):
+            return None
+        # Which blobs are sampled follows from the step, so that a verdict about one step repeats.
+        chosen = random.Random(step).sample(manifest.blobs, min(sample, len(manifest.blobs)))
+        try:
+            for blob in chosen:
+                self.get_blob(blob)
+        except MissingObject:
+            return None
+        return manifest
+
+
+def blobs_in(value: object) -> Iterator[Blob]:
+    """Every Blob inside a result, each digest once, in order of appearance."""
+    yield from {blob.digest: blob for blob in _walk(value)}.values()
+
+
+def _walk(value: object) -> Iterator[Blob]:
+    if isinstance(value, Blob):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _walk(getattr(value, name))
+    elif isinstance(value, dict):
+        yield from _walk_all(value.values())
+    elif isinstance(value, list | tuple):
+        yield from _walk_all(value)
+
+
+def _walk_all(values: Iterable[object]) -> Iterator[Blob]:
+    for value in values:
+        yield from _walk(value)

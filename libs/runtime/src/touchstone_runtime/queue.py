@@ -1,0 +1,74 @@
+"""Celery as transport: no canvas, no result backend, JSON only, at-least-once.
+
+Redis is a doorbell. Leases in SQL are the truth, so a lost or doubled message costs time, never a result."""
+
+from datetime import timedelta
+from typing import Protocol
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from touchstone_contracts.messages import StepMessage
+from touchstone_contracts.problems import Transient
+from touchstone_contracts.steps import CATALOGUE
+
+TASK_PREFIX = "touchstone."
+
+# Above the longest contract's hard limit: a message is not delivered twice while it is worked on.
+VISIBILITY_TIMEOUT = max(contract.time_limit for contract in CATALOGUE.values()) + timedelta(minutes=10)
+
+
+def celery_app(redis_url: str) -> Celery:
+    app = Celery("touchstone", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT.total_seconds(),
+            # The sweep that returns a dead worker's messages runs each second, not each hundred.
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_keepalive": True,
+            "health_check_interval": 30,
+        },
+    )
+    return app
+
+
+class Dispatcher(Protocol):
+    def send(self, message: StepMessage) -> None:
+        """Raises Transient when the broker cannot be reached."""
+
+
+class CeleryDispatcher:
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, message: StepMessage) -> None:
+        queue = CATALOGUE[message.kind].queue
+        try:
+            self._app.send_task(
+                TASK_PREFIX + message.kind,
+                kwargs={"message": message.model_dump(mode="json")},
+                queue=queue,
+                retry=False,
+            )
+        except OperationalError as error:
+            raise Transient(f"broker unreachable: {error}", code="redis") from error
+
+
+class MemoryDispatcher:
+    """Remembers what was sent; for tests."""
+
+    def __init__(self) -> None:
+        self.sent: list[StepMessage] = []
+
+    def send(self, message: StepMessage) -> None:
+        self.sent.append(message)
