@@ -1,0 +1,1 @@
+"""Experiment rules: pure functions and values, no storage, no queue."""

@@ -1,0 +1,82 @@
+"""What makes a comparison unfair or impossible is refused before anything is created."""
+
+import math
+from collections.abc import Iterator
+
+from touchstone_contracts.arms import Arm, RandomDraw, Semantic, Strategy, TextMatch
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.curation import Curation
+from touchstone_contracts.problems import FieldError, Invalid, Unfair
+
+from touchstone_api.experiments.resolve import ResolvedExperiment
+
+
+def check_fair(resolved: ResolvedExperiment) -> None:
+    """Raises Unfair (another upstream) or Invalid (a size no curation could leave)."""
+    if strangers := list(_foreign_generators(resolved)):
+        raise Unfair(
+            "a generator must have been trained on the experiment's upstream, or retrieval and generation would "
+            "draw on different data",
+            code="generator_of_another_upstream",
+            errors=tuple(strangers),
+        )
+    if too_large := list(_unreachable_sizes(resolved)):
+        raise Invalid("a size is larger than what can be had", code="size_unreachable", errors=tuple(too_large))
+
+
+def _foreign_generators(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    for position, arm in enumerate(resolved.spec.arms):
+        if arm.kind != "generation":
+            continue
+        generator = resolved.generator(arm.generator)
+        if generator.trained_on != resolved.upstream.name:
+            yield FieldError(
+                pointer=f"/arms/{position}/generator",
+                detail=f"{generator.name!r} was trained on {generator.trained_on!r}, "
+                f"the experiment's upstream is {resolved.upstream.name!r}",
+            )
+
+
+def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    for position, size in enumerate(resolved.spec.sizes):
+        for target in resolved.targets:
+            for arm in resolved.spec.training_arms:
+                limit = most_images(resolved, target, arm)
+                if size > limit:
+                    detail = f"arm {arm.name!r} can leave at most {limit} images of {target.name!r} after curation"
+                    yield FieldError(pointer=f"/sizes/{position}", detail=detail)
+                    break
+
+
+def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
+    """Upper bound of an arm's curated images; what curation really leaves is known only after it ran."""
+    return len(target.classes) * _most_kept(_most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
+
+
+def _most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
+    if arm.kind == "generation":
+        return arm.images_per_class
+    if arm.kind == "retrieval":
+        # An image may be found for several classes, so upstream bounds each class rather than the sum.
+        return min(_most_found_per_class(arm.strategy, target), resolved.upstream.images)
+    return 0
+
+
+def _most_found_per_class(strategy: Strategy, target: Target) -> int:
+    if isinstance(strategy, TextMatch):
+        queries = max(1 + len(label.aliases) for label in target.classes)
+        return queries * strategy.results_per_query
+    if isinstance(strategy, Semantic):
+        return len(target.templates.retrieval) * len(strategy.indexes) * strategy.results_per_query
+    if isinstance(strategy, RandomDraw):
+        # Draws are labelled after the fact, so one class may get the draws of all.
+        return strategy.images_per_class * len(target.classes)
+    return _most_found_per_class(strategy.text_match, target) + _most_found_per_class(strategy.semantic, target)
+
+
+def _most_kept(candidates: int, rules: Curation) -> int:
+    kept = candidates
+    if rules.filter.kind == "keep_top_fraction":
+        # Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them.
+        kept = math.floor((candidates - 1) * rules.filter.fraction + 1e-9) + 1 if candidates else 0
+    return min(kept, rules.per_class_cap) if rules.per_class_cap is not None else kept

@@ -1,0 +1,79 @@
+"""From names to facts: every name of a spec is looked up, and the result says everything that decides the answer."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.problems import FieldError, Invalid
+from touchstone_contracts.values import Strict
+
+EntryT = TypeVar("EntryT")
+
+
+class Lookup(Protocol):
+    """The registered catalogue, by name; None where nothing is registered."""
+
+    def upstream(self, name: str) -> Upstream | None: ...
+
+    def encoder(self, name: str) -> Encoder | None: ...
+
+    def generator(self, name: str) -> Generator | None: ...
+
+    def target(self, name: str) -> Target | None: ...
+
+
+class ResolvedExperiment(Strict):
+    """A spec with the registered facts behind its names. Its identity is the experiment's identity."""
+
+    spec: ExperimentSpec
+    upstream: Upstream
+    index_encoder: Encoder
+    encoder: Encoder
+    targets: tuple[Target, ...]
+    generators: tuple[Generator, ...]
+
+    def generator(self, name: str) -> Generator:
+        return next(generator for generator in self.generators if generator.name == name)
+
+
+class _Resolver:
+    """Collects every unknown name before complaining, so that the caller fixes all at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def find(self, find: Callable[[str], EntryT | None], kind: str, name: str, pointer: str) -> EntryT | None:
+        entry = find(name)
+        if entry is None:
+            self.errors.append(FieldError(pointer=pointer, detail=f"no {kind} named {name!r} is registered"))
+        return entry
+
+
+def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
+    """Raises Invalid with a JSON pointer per unknown name."""
+    resolver = _Resolver()
+    upstream = resolver.find(lookup.upstream, "upstream", spec.upstream, "/upstream")
+    encoder = resolver.find(lookup.encoder, "encoder", spec.encoder, "/encoder")
+    index_encoder = upstream and resolver.find(lookup.encoder, "encoder", upstream.index_encoder, "/upstream")
+    targets = [
+        resolver.find(lookup.target, "target", name, f"/targets/{position}")
+        for position, name in enumerate(spec.targets)
+    ]
+    generators = {
+        arm.generator: resolver.find(lookup.generator, "generator", arm.generator, f"/arms/{position}/generator")
+        for position, arm in enumerate(spec.arms)
+        if arm.kind == "generation"
+    }
+    if resolver.errors or upstream is None or encoder is None or index_encoder is None:
+        raise Invalid(
+            "the spec names things that are not registered", code="unknown_name", errors=tuple(resolver.errors)
+        )
+    return ResolvedExperiment(
+        spec=spec,
+        upstream=upstream,
+        index_encoder=index_encoder,
+        encoder=encoder,
+        targets=tuple(target for target in targets if target is not None),
+        generators=tuple(generators[name] for name in sorted(generators) if generators[name] is not None),
+    )

@@ -1,0 +1,81 @@
+"""Resolved experiments for tests of the rules: small, with made-up digests."""
+
+from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
+from touchstone_contracts.arms import Generation, NoTraining, Retrieval
+from touchstone_contracts.catalogue import (
+    ClassLabel,
+    Encoder,
+    Generator,
+    ImageSource,
+    Splits,
+    Target,
+    Templates,
+    Upstream,
+)
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.identity import sha256
+
+TEMPLATE = ("an icon of {name}",)
+
+
+def source(name: str, images: int = 10) -> ImageSource:
+    return ImageSource(location=f"library:{name}.parquet", digest=sha256(name.encode()), images=images)
+
+
+def target(name: str, classes: int = 3) -> Target:
+    return Target(
+        name=name,
+        classes=tuple(ClassLabel(id=number, display_name=f"thing {number}") for number in range(classes)),
+        templates=Templates(retrieval=TEMPLATE, filter=TEMPLATE, zero_shot=TEMPLATE, synthesis=TEMPLATE),
+        splits=Splits(validation=source(f"{name}-validation"), test=source(f"{name}-test")),
+    )
+
+
+class DictLookup:
+    """A catalogue in memory: two targets, one upstream of two shards, an encoder, two generators."""
+
+    def __init__(self) -> None:
+        digest = sha256(b"model")
+        self.targets = {name: target(name) for name in ("fine", "broad")}
+        self.upstreams = {
+            "world": Upstream(name="world", shards=(source("s0", 60), source("s1", 40)), index_encoder="clip")
+        }
+        self.encoders = {"clip": Encoder(name="clip", model="library:clip", digest=digest, trained_on="world")}
+        self.generators = {
+            "diffusion": Generator(name="diffusion", model="library:sd", digest=digest, trained_on="world"),
+            "stranger": Generator(name="stranger", model="library:sd2", digest=digest, trained_on="elsewhere"),
+        }
+
+    def upstream(self, name: str) -> Upstream | None:
+        return self.upstreams.get(name)
+
+    def encoder(self, name: str) -> Encoder | None:
+        return self.encoders.get(name)
+
+    def generator(self, name: str) -> Generator | None:
+        return self.generators.get(name)
+
+    def target(self, name: str) -> Target | None:
+        return self.targets.get(name)
+
+
+def spec(**changes: object) -> ExperimentSpec:
+    """Two targets, arms none / retrieved / synthetic, sizes 6 and 12, two seeds."""
+    fields: dict[str, object] = {
+        "name": "quick",
+        "upstream": "world",
+        "encoder": "clip",
+        "targets": ("fine", "broad"),
+        "arms": (
+            NoTraining(),
+            Retrieval(name="retrieved"),
+            Generation(name="synthetic", generator="diffusion", images_per_class=100),
+        ),
+        "sizes": (6, 12),
+        "seeds": (0, 1),
+    }
+    return ExperimentSpec.model_validate(fields | changes)
+
+
+def resolved(**changes: object) -> ResolvedExperiment:
+    return resolve(spec(**changes), DictLookup())

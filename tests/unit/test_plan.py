@@ -1,0 +1,88 @@
+"""The plan names every step before anything runs, and equal work is one step."""
+
+from collections import Counter
+
+from support.specs import DictLookup, resolved
+from touchstone_api.experiments.plan import Cell, Plan, plan_experiment, plan_upstream
+from touchstone_contracts.adaptation import CrossEntropy
+from touchstone_contracts.arms import Generation, NoTraining, Retrieval
+from touchstone_contracts.steps import CATALOGUE
+
+
+def kinds(plan: Plan) -> Counter[str]:
+    return Counter(step.kind for step in plan.steps)
+
+
+def new_kinds(before: Plan, after: Plan) -> set[str]:
+    known = {step.id for step in before.steps}
+    return {step.kind for step in after.steps if step.id not in known}
+
+
+def test_an_experiment_is_planned_to_the_last_step() -> None:
+    plan = plan_experiment(resolved())
+    assert kinds(plan) == {
+        "ingest_images": 2 + 2 * 2,  # upstream shards; validation and test of each target
+        "embed_images": 2 + 2 + 1 + 3,  # shards; test splits; the found set; the generated chunks
+        "index_upstream": 1,
+        # The two targets have the same classes, so what does not depend on their splits is shared.
+        "retrieve_images": 1,
+        "write_prompts": 1,
+        "generate_images": 3,
+        "curate_images": 4,
+        "adapt_encoder": 2 * 2 * 2 * 2,
+        "evaluate_encoder": 2 * (2 + 2 * 2 * 2),
+    }
+    assert len(plan.evaluations) == 2 * (2 + 2 * 2 * 2)
+    assert set(plan.curations) == {(t, a) for t in ("fine", "broad") for a in ("retrieved", "synthetic")}
+    assert Cell("fine", "none", 0, 1) in plan.evaluations
+
+
+def test_inputs_come_before_the_steps_that_name_them() -> None:
+    plan = plan_experiment(resolved())
+    seen: set[str] = set()
+    for step in plan.steps:
+        assert set(step.inputs) <= seen, step.role
+        assert CATALOGUE[step.kind].step_id(step.request) == step.id
+        seen.add(step.id)
+    without_inputs = {step.kind for step in plan.steps if not step.inputs}
+    assert without_inputs == {"ingest_images", "write_prompts"}
+
+
+def test_planning_twice_gives_the_same_identities() -> None:
+    assert [s.id for s in plan_experiment(resolved()).steps] == [s.id for s in plan_experiment(resolved()).steps]
+
+
+def test_other_sizes_need_only_new_runs() -> None:
+    changed = new_kinds(plan_experiment(resolved()), plan_experiment(resolved(sizes=(6, 15))))
+    assert changed == {"adapt_encoder", "evaluate_encoder"}
+
+
+def test_the_names_of_experiment_and_arms_do_not_decide_a_step() -> None:
+    renamed = resolved(
+        name="another",
+        arms=(
+            NoTraining(name="baseline"),
+            Retrieval(name="real"),
+            Generation(name="fake", generator="diffusion", images_per_class=100),
+        ),
+    )
+    assert new_kinds(plan_experiment(resolved()), plan_experiment(renamed)) == set()
+
+
+def test_another_learning_rate_keeps_the_runs_of_the_first() -> None:
+    one = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5,))))
+    two = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5, 1e-4))))
+    fresh = Counter(s.kind for s in two.steps if s.id not in {s.id for s in one.steps})
+    assert fresh == {"adapt_encoder": 16, "evaluate_encoder": 16}
+
+
+def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:
+    lookup = DictLookup()
+    ingest = plan_upstream(lookup.upstreams["world"], lookup.encoders["clip"])
+    assert kinds(ingest) == {"ingest_images": 2, "embed_images": 2, "index_upstream": 1}
+    assert {step.id for step in ingest.steps} <= {step.id for step in plan_experiment(resolved()).steps}
+
+
+def test_without_a_retrieval_arm_the_upstream_is_not_touched() -> None:
+    plan = plan_experiment(resolved(arms=(NoTraining(),), sizes=(6,)))
+    assert kinds(plan) == {"ingest_images": 4, "evaluate_encoder": 4}
