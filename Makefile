@@ -1,0 +1,83 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what they use by themselves.
+# Needs python3 (3.11 or newer) and make; writes to this folder and to the package caches only.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+UV := .uv/bin/uv
+BIN := .venv/bin
+LOCKED_SERVICES := api retrieval generator trainer
+WORKSPACE := libs/contracts libs/runtime libs/encoders services/api services/retrieval services/generator \
+	services/trainer clients/python stack miniverse
+PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
+SOURCES := libs services clients stack miniverse tests
+TESTS ?= unit contract architecture integration e2e faults
+
+# The environment of this folder alone: nothing that is installed elsewhere leaks in.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help setup demo up down test lint types imports tests browser lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## Create .venv with everything pinned in requirements.lock
+
+demo: .venv/ready ## Run the quick-look study end to end on local servers and print its verdict
+	@$(BIN)/python -m touchstone_stack demo
+
+up: .venv/ready ## Start servers, api, conductor and workers as local processes
+	@$(BIN)/python -m touchstone_stack up
+
+down: .venv/ready ## Stop what `make up` started; data stays
+	@$(BIN)/python -m touchstone_stack down
+
+test: lint types imports tests ## Lint, type-check, check the import arrows and run every test
+
+lint: .venv/ready ## Ruff
+	$(BIN)/ruff check $(SOURCES)
+
+types: .venv/ready ## mypy
+	$(BIN)/mypy $(SOURCES)
+
+imports: .venv/ready ## Who may import whom
+	$(BIN)/lint-imports --no-timings
+
+tests: .venv/ready browser
+	$(BIN)/pytest $(TESTS:%=tests/%)
+
+# The dashboard is tested in a real browser. As root on Debian it is installed; elsewhere its tests are skipped
+# (and fail where CI is set).
+browser:
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium for the browser tests"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+			chromium fonts-dejavu-core; } >/dev/null || echo "chromium could not be installed"; \
+	fi
+
+lock: .uv/ready ## Resolve again and rewrite every requirements.lock
+	$(UV) lock --quiet
+	$(UV) export $(EXPORT) --all-packages --all-groups --output-file requirements.lock
+	for name in $(LOCKED_SERVICES); do \
+		$(UV) export $(EXPORT) --package touchstone-$$name --no-dev --output-file services/$$name/requirements.lock || exit 1; \
+	done
+	$(UV) export $(EXPORT) --package touchstone --no-dev --output-file clients/python/requirements.lock
+EXPORT := --quiet --no-header --no-annotate --no-emit-workspace --format requirements-txt
+
+clean: ## Remove the environment and caches; data and locks stay
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# uv is not part of a fresh machine: it gets a private environment of its own.
+.uv/ready:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Touchstone needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.*'
+	@touch $@
+
+.venv/ready: .uv/ready requirements.lock $(PYPROJECTS)
+	test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps $(WORKSPACE:%=--editable %)
+	@touch $@
