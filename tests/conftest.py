@@ -1,0 +1,36 @@
+"""Fixtures every folder of tests sees; a test's folder says what it may use."""
+
+from pathlib import Path
+
+import pytest
+import pytest_socket
+from support.servers import (
+    artifacts_on_s3,
+    fresh_valkey_url,
+    new_database,
+    postgres_server,
+    postgres_url,
+    s3_objects,
+    s3_settings,
+    valkey_url,
+)
+
+__all__ = [
+    "artifacts_on_s3",
+    "fresh_valkey_url",
+    "new_database",
+    "postgres_server",
+    "postgres_url",
+    "s3_objects",
+    "s3_settings",
+    "valkey_url",
+]
+
+WITHOUT_SOCKETS = frozenset({"unit", "contract"})
+TESTS = Path(__file__).parent
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Unit and contract tests reach no network; a pair of Unix sockets is what event loops wake up by."""
+    if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in WITHOUT_SOCKETS:
+        pytest_socket.disable_socket(allow_unix_socket=True)
