@@ -21,7 +21,7 @@ def test_every_unknown_name_is_pointed_at_at_once() -> None:
 
 def test_a_generator_of_another_upstream_is_unfair() -> None:
     arms = (NoTraining(), Generation(name="g", generator="stranger", images_per_class=50))
-    with pytest.raises(Unfair, match="same|upstream") as caught:
+    with pytest.raises(Unfair, match="upstream") as caught:
         check_fair(resolved(arms=arms, sizes=(1,)))
     assert caught.value.status == 409
     assert caught.value.errors[0].pointer == "/arms/1/generator"

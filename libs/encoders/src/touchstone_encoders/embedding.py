@@ -51,6 +51,7 @@ def class_vectors(
 
     `normalize_each=True` is the zero-shot head (paper section 4.3), False the CLIP filter's class vector (3.1)."""
     texts = [template.replace("{name}", label.display_name) for label in classes for template in templates]
-    vectors = embed_texts(encoder, texts, normalize=normalize_each)
-    means = vectors.reshape(len(classes), len(templates), -1).mean(axis=1)
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+    embedded = embed_texts(encoder, texts, normalize=normalize_each)
+    means = embedded.reshape(len(classes), len(templates), -1).mean(axis=1)
+    vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(vectors, dtype=np.float32)

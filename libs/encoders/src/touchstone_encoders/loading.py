@@ -17,7 +17,7 @@ Transform = Callable[[Image.Image], torch.Tensor]
 class LoadedEncoder:
     """A CLIP model in evaluation mode with what goes before it. Treat the model as shared: copy before training."""
 
-    model: torch.nn.Module
+    model: open_clip.CLIP
     preprocess: Transform
     """Evaluation: PIL RGB -> float tensor (3, size, size)."""
     tokenize: Callable[[list[str]], torch.Tensor]
