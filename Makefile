@@ -16,6 +16,10 @@ TESTS ?= unit contract architecture integration e2e faults
 
 # The environment of this folder alone: nothing that is installed elsewhere leaks in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Machines behind a proxy have its certificate in the system's store, which uv does not read by itself.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
 
 .PHONY: help setup demo up down test lint types imports tests browser lock clean
 
