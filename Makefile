@@ -46,7 +46,7 @@ types: .venv/ready ## mypy
 	$(BIN)/mypy $(SOURCES)
 
 imports: .venv/ready ## Who may import whom
-	$(BIN)/lint-imports --no-timings
+	$(BIN)/lint-imports
 
 tests: .venv/ready browser
 	$(BIN)/pytest $(TESTS:%=tests/%)
