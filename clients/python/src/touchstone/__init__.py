@@ -1,1 +1,6 @@
-"""Python client and command line for a Touchstone server."""
+"""Touchstone from Python: describe an experiment, run it on a server, read its results and verdict."""
+
+from touchstone.client import Client
+from touchstone.problems import ExperimentFailed, ProblemError
+
+__all__ = ["Client", "ExperimentFailed", "ProblemError"]

@@ -1,0 +1,151 @@
+"""The `touchstone` command: the REST API for people at a terminal."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from touchstone_contracts.catalogue import Catalogue
+
+from touchstone.client import DEFAULT_SERVER, Client
+from touchstone.documents import UnreadableDocument, parse_changes, read_document
+from touchstone.problems import ExperimentFailed, ProblemError, describe
+from touchstone.progress import showing_progress
+from touchstone.tables import (
+    console_for_output,
+    print_counts,
+    print_experiment,
+    print_experiments,
+    print_results,
+    print_verdict,
+)
+
+app = typer.Typer(help="Compare training images by experiment.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Server = Annotated[str, typer.Option(envvar="TOUCHSTONE_SERVER", help="Address of the server.")]
+ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")]
+Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live progress, then show the results.")]
+
+
+@contextmanager
+def connected(server: str) -> Iterator[Client]:
+    """A client whose failures end the program with one readable line and exit code 1 (2: the input is at fault)."""
+    try:
+        with Client(server) as client:
+            yield client
+    except ProblemError as error:
+        raise _stop(describe(error.problem), 2 if error.problem.status < 500 else 1) from error
+    except (UnreadableDocument, ValidationError) as error:
+        raise _stop(str(error), 2) from error
+    except ExperimentFailed as error:
+        raise _stop(str(error), 1) from error
+    except httpx.TransportError as error:
+        raise _stop(f"no answer from {server}: {error}", 1) from error
+
+
+def _stop(message: str, code: int) -> typer.Exit:
+    Console(stderr=True).print(message, style="red", soft_wrap=True, markup=False, highlight=False)
+    return typer.Exit(code)
+
+
+@app.command()
+def apply(catalogue: Path, server: Server = DEFAULT_SERVER) -> None:
+    """Register the encoders, generators, upstreams and targets of a catalogue file."""
+    with connected(server) as client:
+        entries = Catalogue.model_validate(read_document(catalogue))
+        for resource, new in client.apply(entries).items():
+            console_for_output().print(f"{resource}: {len(getattr(entries, resource))} registered, {new} of them new")
+
+
+@app.command()
+def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> None:
+    """Post an experiment. The same file again finds the same experiment."""
+    with connected(server) as client:
+        experiment, created = client.post_document(read_document(study))
+        console_for_output().print(
+            f"{experiment.id} {'created' if created else 'was there already'}: {experiment.phase}"
+        )
+        if watch:
+            _watch(client, experiment.id)
+
+
+def _watch(client: Client, experiment: str) -> None:
+    console = console_for_output()
+    with showing_progress(console) as watcher:
+        client.wait(experiment, watcher=watcher)
+    results = client.results(experiment)
+    print_results(console, results)
+    print_counts(console, results)
+    # Without two arms that train there is nothing to compare.
+    if client.experiment(experiment).spec.primary is not None:
+        print_verdict(console, client.verdict(experiment))
+    console.print(f"{client.server}/experiments/{experiment}")
+
+
+@app.command("list")
+def list_experiments(server: Server = DEFAULT_SERVER) -> None:
+    """All experiments, the newest first."""
+    with connected(server) as client:
+        print_experiments(console_for_output(), list(client.experiments()))
+
+
+@app.command()
+def show(experiment: ExperimentId, watch: Watch = False, server: Server = DEFAULT_SERVER) -> None:
+    """What an experiment asks and how far it is."""
+    with connected(server) as client:
+        print_experiment(console_for_output(), client.experiment(experiment))
+        if watch:
+            _watch(client, experiment)
+
+
+@app.command()
+def results(
+    experiment: ExperimentId,
+    csv: Annotated[bool, typer.Option("--csv", help="One row per number, for other programs.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """The accuracies measured so far."""
+    with connected(server) as client:
+        if csv:
+            sys.stdout.write(client.results_csv(experiment))
+            return
+        found = client.results(experiment)
+        print_results(console_for_output(), found)
+        print_counts(console_for_output(), found)
+
+
+@app.command()
+def verdict(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """Which arm is better, by how much, and how sure that is."""
+    with connected(server) as client:
+        print_verdict(console_for_output(), client.verdict(experiment))
+
+
+@app.command()
+def cancel(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """Stop an experiment; what it has computed stays."""
+    with connected(server) as client:
+        console_for_output().print(f"{experiment}: {client.cancel(experiment).phase}")
+
+
+@app.command()
+def clone(
+    experiment: ExperimentId,
+    set_: Annotated[list[str], typer.Option("--set", help="A change, e.g. sizes=[240,480] or curation.ranking=score.")],
+    watch: Watch = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """The same experiment with changes; steps that stay the same are reused."""
+    with connected(server) as client:
+        copy = client.clone(experiment, parse_changes(set_))
+        reused = ", ".join(f"{kind} {count}" for kind, count in copy.reused_by_kind.items())
+        console_for_output().print(
+            f"{copy.id}: {copy.steps.total} steps, {copy.steps.reused} reused" + f" ({reused})" * bool(reused)
+        )
+        if watch:
+            _watch(client, copy.id)

@@ -1,0 +1,215 @@
+"""The REST API as typed calls. Every call raises ProblemError where the server refuses."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import httpx
+import httpx_sse
+from httpx_retries import Retry, RetryTransport
+from pydantic import BaseModel
+from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.views import (
+    ArmCounts,
+    Event,
+    ExperimentDetail,
+    ExperimentPage,
+    ExperimentView,
+    ImagePage,
+    Results,
+    Verdict,
+)
+
+from touchstone.problems import ExperimentFailed, ProblemError, raise_for_problem
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+STREAM_TIMEOUT = httpx.Timeout(30.0, read=5.0)
+"""A silent stream is left after this many seconds, so that waiting notices deadlines and dead connections."""
+FINISHED = frozenset({"succeeded", "failed", "cancelled"})
+Resource = Literal["upstreams", "targets", "encoders", "generators"]
+
+ViewT = TypeVar("ViewT", bound=BaseModel)
+Watcher = Callable[[ExperimentDetail], None]
+
+
+def ignore(_: ExperimentDetail) -> None:
+    """For callers who only want the end."""
+
+
+class Client:
+    """`with Client("http://127.0.0.1:8000") as client: client.post(spec)`.
+
+    Connection errors and 502, 503, 504 are retried with growing pauses: every call is safe to repeat, because
+    experiments and registrations are named by their content."""
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        retries: int = 6,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        retry = Retry(
+            total=retries,
+            allowed_methods=("GET", "POST", "DELETE"),
+            status_forcelist=(502, 503, 504),
+            backoff_factor=0.25,
+            max_backoff_wait=5.0,
+        )
+        self.server = server.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.server, timeout=timeout, transport=RetryTransport(transport=transport, retry=retry)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # Catalogue
+
+    def register(self, resource: Resource, entry: Encoder | Generator | Upstream | Target) -> bool:
+        """True when it is new, False when the identical entry was there. Raises ProblemError (409) when the name
+        means something else already."""
+        response = self._call("POST", f"/v1/{resource}", json=entry.model_dump(mode="json"))
+        return response.status_code == httpx.codes.CREATED
+
+    def apply(self, catalogue: Catalogue) -> dict[str, int]:
+        """Registers everything in a catalogue, models before what refers to them; resource -> entries that are new."""
+        groups: tuple[tuple[Resource, tuple[Any, ...]], ...] = (
+            ("encoders", catalogue.encoders),
+            ("generators", catalogue.generators),
+            ("upstreams", catalogue.upstreams),
+            ("targets", catalogue.targets),
+        )
+        return {resource: sum(self.register(resource, entry) for entry in entries) for resource, entries in groups}
+
+    def upstream(self, name: str) -> dict[str, Any]:
+        """The upstream with the phase and progress of its ingest."""
+        return dict(self._call("GET", f"/v1/upstreams/{name}").json())
+
+    # Experiments
+
+    def post(self, spec: ExperimentSpec) -> tuple[ExperimentView, bool]:
+        """The experiment, and whether this call created it: the same spec again gives the first experiment."""
+        return self.post_document(spec.model_dump(mode="json"))
+
+    def post_document(self, document: dict[str, Any]) -> tuple[ExperimentView, bool]:
+        """As `post`, for a document that the server shall judge."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        response = self._call("POST", "/v1/experiments", json=document, headers=headers)
+        return ExperimentView.model_validate_json(response.content), response.status_code == httpx.codes.CREATED
+
+    def validate(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Says what would happen; creates nothing."""
+        return dict(self._call("POST", "/v1/experiments/validate", json=document).json())
+
+    def experiment(self, experiment: str) -> ExperimentDetail:
+        return self._get(f"/v1/experiments/{experiment}", ExperimentDetail)
+
+    def experiments(self) -> Iterator[ExperimentView]:
+        """All of them, the newest first, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._get("/v1/experiments", ExperimentPage, params={"cursor": cursor} if cursor else None)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def cancel(self, experiment: str) -> ExperimentView:
+        return self._act(experiment, "cancel")
+
+    def retry(self, experiment: str) -> ExperimentView:
+        """Runs the failed steps again."""
+        return self._act(experiment, "retry")
+
+    def clone(self, experiment: str, changes: dict[str, Any]) -> ExperimentView:
+        """A new experiment from an old one's spec and a JSON merge patch (RFC 7396)."""
+        response = self._call("POST", f"/v1/experiments/{experiment}/clone", json=changes)
+        return ExperimentView.model_validate_json(response.content)
+
+    def results(self, experiment: str) -> Results:
+        return self._get(f"/v1/experiments/{experiment}/results", Results)
+
+    def results_csv(self, experiment: str) -> str:
+        return self._call("GET", f"/v1/experiments/{experiment}/results", params={"format": "csv"}).text
+
+    def verdict(self, experiment: str) -> Verdict:
+        return self._get(f"/v1/experiments/{experiment}/verdict", Verdict)
+
+    def arm_counts(self, experiment: str, arm: str, target: str) -> ArmCounts:
+        return self._get(f"/v1/experiments/{experiment}/arms/{arm}", ArmCounts, params={"target": target})
+
+    def arm_images(self, experiment: str, arm: str, target: str, **params: Any) -> ImagePage:
+        query = {"target": target} | params
+        return self._get(f"/v1/experiments/{experiment}/arms/{arm}/images", ImagePage, params=query)
+
+    def events(self, experiment: str, after: int | None = None) -> Iterator[Event]:
+        """The history as it happens, from the event after `after`; ends when the experiment does."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        path = f"/v1/experiments/{experiment}/events"
+        with httpx_sse.connect_sse(self._http, "GET", path, headers=headers, timeout=STREAM_TIMEOUT) as source:
+            raise_for_problem(source.response)
+            for message in source.iter_sse():
+                if message.data:
+                    yield Event.model_validate_json(message.data)
+
+    def wait(
+        self, experiment: str, *, watcher: Watcher = ignore, interval: float = 1.0, timeout: float | None = None
+    ) -> ExperimentDetail:
+        """Waits for the end over server-sent events, by polling where the stream breaks.
+
+        `watcher` sees the experiment at most once per `interval` seconds, and its last state for certain.
+        Raises ExperimentFailed unless the experiment succeeded, TimeoutError after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for detail in self._states(experiment, interval):
+            watcher(detail)
+            if detail.phase in FINISHED:
+                break
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"experiment {experiment} is still {detail.phase} after {timeout:.0f} s")
+        if detail.phase != "succeeded":
+            raise ExperimentFailed(detail)
+        return detail
+
+    def _states(self, experiment: str, interval: float) -> Iterator[ExperimentDetail]:
+        """The experiment now, then whenever something happened, then every `interval` seconds."""
+        last: int | None = None
+        while True:
+            yield self.experiment(experiment)
+            shown = time.monotonic()
+            try:
+                for event in self.events(experiment, last):
+                    last = event.id
+                    if time.monotonic() - shown >= interval:
+                        yield self.experiment(experiment)
+                        shown = time.monotonic()
+            except httpx.TransportError:
+                pass  # a broken stream is no news about the experiment: look, then listen again
+            time.sleep(max(0.0, interval - (time.monotonic() - shown)))
+
+    # Calls
+
+    def _act(self, experiment: str, action: str) -> ExperimentView:
+        response = self._call("POST", f"/v1/experiments/{experiment}/{action}")
+        return ExperimentView.model_validate_json(response.content)
+
+    def _get(self, path: str, view: type[ViewT], params: dict[str, Any] | None = None) -> ViewT:
+        return view.model_validate_json(self._call("GET", path, params=params).content)
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response = self._http.request(method, path, **options)
+        raise_for_problem(response)
+        return response
+
+
+__all__ = ["DEFAULT_SERVER", "FINISHED", "Client", "ProblemError", "Watcher"]

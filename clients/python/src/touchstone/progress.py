@@ -1,0 +1,144 @@
+"""Progress of a running experiment: what to show (pure), and showing it on a terminal or in a log."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from touchstone_contracts.steps import CATALOGUE
+from touchstone_contracts.views import ExperimentDetail, StepView
+
+from touchstone.client import Watcher
+
+
+@dataclass(frozen=True)
+class KindProgress:
+    """All steps of one kind. `done` counts running steps by their finished share."""
+
+    kind: str
+    total: int
+    done: float
+    reused: int
+    running: tuple[str, ...]
+    """Roles of the steps at work."""
+    mean_seconds: float | None
+    """Of the steps this experiment computed itself; None before the first."""
+
+    @property
+    def finished(self) -> int:
+        return int(self.done + 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """One step after the other; None while nothing of this kind has been measured."""
+        if self.done >= self.total:
+            return 0.0
+        return None if self.mean_seconds is None else self.mean_seconds * (self.total - self.done)
+
+
+def progress_by_kind(steps: Sequence[StepView]) -> list[KindProgress]:
+    """In the order in which work flows."""
+    kinds = [kind for kind in CATALOGUE if any(step.kind == kind for step in steps)]
+    return [_of_kind(kind, [step for step in steps if step.kind == kind]) for kind in kinds]
+
+
+def _of_kind(kind: str, steps: list[StepView]) -> KindProgress:
+    computed = [step.seconds for step in steps if step.state == "succeeded" and not step.reused and step.seconds]
+    return KindProgress(
+        kind=kind,
+        total=len(steps),
+        done=sum(_share_done(step) for step in steps),
+        reused=sum(step.reused for step in steps),
+        running=tuple(step.role for step in steps if step.state == "leased"),
+        mean_seconds=sum(computed) / len(computed) if computed else None,
+    )
+
+
+def _share_done(step: StepView) -> float:
+    if step.state == "succeeded":
+        return 1.0
+    if step.state == "leased" and step.total:
+        return min(step.done / step.total, 0.99)
+    return 0.0
+
+
+def seconds_left(kinds: Sequence[KindProgress]) -> float | None:
+    """Queues work side by side, each one step at a time, so the busiest decides; None while a kind is unmeasured."""
+    left: dict[str, float] = {}
+    for progress in kinds:
+        seconds = progress.seconds_left
+        if seconds is None:
+            return None
+        queue = CATALOGUE[progress.kind].queue
+        left[queue] = left.get(queue, 0.0) + seconds
+    return max(left.values(), default=0.0)
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+@contextmanager
+def showing_progress(console: Console, *, line_every: float = 5.0) -> Iterator[Watcher]:
+    """A watcher for `Client.wait`: a live table on a terminal, else a plain line every few seconds."""
+    started = time.monotonic()
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=False) as live:
+            yield lambda detail: live.update(progress_table(detail, time.monotonic() - started))
+    else:
+        yield _LineWriter(console, line_every, started)
+
+
+@dataclass
+class _LineWriter:
+    console: Console
+    every: float
+    started: float
+    written: float = -1e9
+    line: str = ""
+
+    def __call__(self, detail: ExperimentDetail) -> None:
+        now = time.monotonic()
+        line = progress_line(detail)
+        ended = detail.finished_at is not None
+        if line != self.line and (ended or now - self.written >= self.every):
+            self.written, self.line = now, line
+            self.console.print(f"{clock(now - self.started):>6}  {line}", soft_wrap=True, highlight=False)
+
+
+def progress_line(detail: ExperimentDetail) -> str:
+    kinds = progress_by_kind(detail.step_list)
+    parts = [f"{each.kind.split('_')[0]} {each.finished}/{each.total}" for each in kinds if each.done < each.total]
+    left = seconds_left(kinds)
+    parts.append(f"{detail.steps.succeeded}/{detail.steps.total} steps")
+    if detail.steps.reused:
+        parts.append(f"{detail.steps.reused} reused")
+    if detail.finished_at is None and left is not None:
+        parts.append(f"about {clock(left)} left")
+    return f"{detail.phase}: " + ", ".join(parts)
+
+
+def progress_table(detail: ExperimentDetail, elapsed: float) -> Table:
+    kinds = progress_by_kind(detail.step_list)
+    left = seconds_left(kinds)
+    ending = "" if detail.finished_at else f", about {clock(left)} left" if left is not None else ""
+    table = Table(
+        title=f"{detail.name} ({detail.id}): {detail.phase}", caption=f"{clock(elapsed)}{ending}", title_justify="left"
+    )
+    for heading, right in (("step", False), ("", False), ("done", True), ("reused", True), ("s each", True)):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    table.add_column("now", overflow="ellipsis", no_wrap=True)
+    for each in kinds:
+        table.add_row(
+            each.kind.replace("_", " "),
+            ProgressBar(total=each.total, completed=each.done, width=24),
+            f"{each.finished}/{each.total}",
+            str(each.reused or ""),
+            "" if each.mean_seconds is None else f"{each.mean_seconds:.1f}",
+            each.running[0] if each.running else "",
+        )
+    return table

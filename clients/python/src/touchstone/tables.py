@@ -1,0 +1,105 @@
+"""Results, counts and verdicts as text tables."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from touchstone_contracts.views import ComparisonResult, ExperimentView, Results, SummaryRow, Verdict
+
+from touchstone.client import FINISHED
+
+PLAIN_WIDTH = 120
+"""Columns where the output is no terminal and has no width of its own."""
+METRIC_NAMES = {"zero_shot": "ZS", "linear_probe": "LP"}
+STAGES = ("requested", "obtained", "leaked", "near_duplicate", "filtered", "over_cap", "kept")
+
+
+def console_for_output() -> Console:
+    """Colours and live displays on a terminal; plain text, wide enough for our tables, anywhere else."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def print_results(console: Console, results: Results) -> None:
+    metrics = [metric for metric in METRIC_NAMES if any(row.metric == metric for row in results.summary)]
+    table = Table(title="Accuracy in %, mean ± std over seeds", title_justify="left")
+    for heading in ("target", "arm"):
+        table.add_column(heading)
+    for heading in ("size", *(METRIC_NAMES[metric] for metric in metrics)):
+        table.add_column(heading, justify="right")
+    cells: dict[tuple[str, str, int], dict[str, SummaryRow]] = {}
+    for row in results.summary:
+        cells.setdefault((row.target, row.arm, row.size), {})[row.metric] = row
+    previous = ""
+    for (target, arm, size), by_metric in cells.items():
+        if previous not in ("", target):
+            table.add_section()
+        values = (_mean_and_std(by_metric.get(metric)) for metric in metrics)
+        table.add_row(target, arm, str(size) if size else "-", *values)
+        previous = target
+    console.print(table)
+    for gap in results.exhausted:
+        console.print(f"{gap.target}/{gap.arm}: size {gap.size} cannot be had, {gap.available} images were kept")
+    if not results.complete:
+        console.print("The experiment is still running: more rows will come.")
+
+
+def _mean_and_std(row: SummaryRow | None) -> str:
+    if row is None:
+        return ""
+    return f"{100 * row.mean:.1f}" + ("" if row.std is None else f" ± {100 * row.std:.1f}")
+
+
+def print_counts(console: Console, results: Results) -> None:
+    table = Table(title="Images by curation stage", title_justify="left")
+    for heading in ("target", "arm"):
+        table.add_column(heading)
+    for stage in STAGES:
+        table.add_column(stage.replace("_", " "), justify="right")
+    for entry in results.counts:
+        numbers = (str(getattr(entry.counts, stage)) for stage in STAGES)
+        table.add_row(entry.target, entry.arm, *numbers)
+    console.print(table)
+
+
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    console.print(f"Verdict: {escape(verdict.headline)}", style="bold", soft_wrap=True)
+    primary = verdict.primary
+    console.print(
+        f"{verdict.a} - {verdict.b} in {METRIC_NAMES[primary.metric]}: {interval(primary)} points "
+        f"({100 * verdict.confidence:.0f} % interval, smallest difference that matters "
+        f"{100 * verdict.delta:.1f}): {verdict.answer.replace('_', ' ')}",
+        soft_wrap=True,
+    )
+    if verdict.would_decide:
+        console.print(f"What would decide it: {escape(verdict.would_decide)}", soft_wrap=True)
+    for warning in verdict.warnings:
+        console.print(f"Note: {escape(warning)}", soft_wrap=True)
+
+
+def interval(result: ComparisonResult) -> str:
+    """In points (accuracy x 100)."""
+    return f"{100 * result.difference:+.1f} [{100 * result.low:+.1f}, {100 * result.high:+.1f}]"
+
+
+def print_experiments(console: Console, experiments: list[ExperimentView]) -> None:
+    table = Table()
+    for heading in ("id", "name", "phase", "steps", "reused", "created"):
+        table.add_column(heading, no_wrap=heading == "id")
+    for each in experiments:
+        created = each.created_at.strftime("%Y-%m-%d %H:%M")
+        done = f"{each.steps.succeeded}/{each.steps.total}"
+        table.add_row(each.id, escape(each.name), each.phase, done, str(each.steps.reused), created)
+    console.print(table)
+
+
+def print_experiment(console: Console, experiment: ExperimentView) -> None:
+    spec = experiment.spec
+    console.print(f"{experiment.id}  {escape(experiment.name)}: {experiment.phase}", style="bold", highlight=False)
+    console.print(f"targets {', '.join(spec.targets)}; arms {', '.join(arm.name for arm in spec.arms)}")
+    console.print(f"sizes {', '.join(map(str, spec.sizes))}; seeds {', '.join(map(str, spec.seeds))}")
+    counts = experiment.steps
+    console.print(f"steps {counts.succeeded} of {counts.total} done, {counts.failed} failed, {counts.reused} reused")
+    if experiment.phase not in FINISHED:
+        console.print(f"running {counts.leased}, waiting {counts.waiting}")
+    for problem in experiment.problems:
+        console.print(f"problem {problem.code}: {escape(problem.detail)}", style="red", soft_wrap=True)

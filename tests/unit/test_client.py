@@ -1,0 +1,183 @@
+"""The client against a server that is a function: what is sent, what is retried, what is raised."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.specs import DictLookup, spec
+from touchstone import Client, ExperimentFailed, ProblemError
+from touchstone.documents import UnreadableDocument, parse_changes, read_document
+from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.views import ExperimentDetail, StepCounts
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def client_of(answer: Answer) -> Client:
+    return Client("http://touchstone.test", transport=httpx.MockTransport(answer))
+
+
+def detail(phase: str = "succeeded") -> dict[str, Any]:
+    view = ExperimentDetail(
+        id="exp_1",
+        identity=sha256(b"x"),
+        name="quick",
+        phase=phase,
+        spec=spec(),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        steps=StepCounts(total=1),
+    )
+    return view.model_dump(mode="json")
+
+
+def test_a_new_experiment_is_told_from_a_known_one() -> None:
+    answers = iter([201, 200])
+    bodies = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(next(answers), json=detail("queued"))
+
+    with client_of(answer) as client:
+        assert [client.post(spec())[1], client.post(spec())[1]] == [True, False]
+    assert bodies[0] == bodies[1] == spec().model_dump(mode="json")
+
+
+def test_a_problem_names_the_fields_at_fault() -> None:
+    problem = {
+        "title": "Invalid request",
+        "status": 422,
+        "code": "invalid",
+        "errors": [{"pointer": "/arms/1/kind", "detail": "unknown arm kind"}],
+    }
+    with (
+        client_of(lambda _: httpx.Response(422, json=problem)) as client,
+        pytest.raises(ProblemError, match="/arms/1/kind: unknown arm kind") as caught,
+    ):
+        client.post_document({})
+    assert caught.value.problem.code == "invalid"
+
+
+def test_an_answer_that_is_no_problem_document_is_still_a_problem() -> None:
+    with (
+        client_of(lambda _: httpx.Response(404, text="<html>proxy</html>")) as client,
+        pytest.raises(ProblemError, match="Not Found: <html>proxy"),
+    ):
+        client.results("exp_1")
+
+
+@pytest.mark.parametrize("first", [503, "connection"])
+def test_a_busy_or_restarting_server_is_asked_again(first: int | str) -> None:
+    calls: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request.method)
+        if len(calls) > 2:
+            return httpx.Response(201, json=detail("queued"))
+        if first == "connection":
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(503, json={"title": "Temporarily unavailable", "status": 503, "code": "transient"})
+
+    with client_of(answer) as client:
+        client.post(spec())
+    assert calls == ["POST"] * 3
+
+
+def test_a_refusal_is_not_repeated() -> None:
+    calls = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        return httpx.Response(409, json={"title": "Unfair", "status": 409, "code": "unfair"})
+
+    with client_of(answer) as client, pytest.raises(ProblemError):
+        client.post(spec())
+    assert len(calls) == 1
+
+
+def test_a_catalogue_is_registered_models_first() -> None:
+    lookup, calls = DictLookup(), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(request.url.path)
+        return httpx.Response(200 if request.url.path == "/v1/encoders" else 201, json={})
+
+    catalogue = Catalogue(
+        encoders=tuple(lookup.encoders.values()),
+        generators=tuple(lookup.generators.values()),
+        upstreams=tuple(lookup.upstreams.values()),
+        targets=tuple(lookup.targets.values()),
+    )
+    with client_of(answer) as client:
+        assert client.apply(catalogue) == {"encoders": 0, "generators": 2, "upstreams": 1, "targets": 2}
+    resources = [path.removeprefix("/v1/") for path in calls]
+    assert resources == ["encoders", "generators", "generators", "upstreams", "targets", "targets"]
+
+
+def test_waiting_follows_the_stream_and_survives_its_break() -> None:
+    phases = iter(["running", "running", "succeeded"])
+    seen_after: list[str | None] = []
+
+    def stream(broken: bool) -> Iterator[bytes]:
+        data = json.dumps({"id": 7, "event": "step.started", "at": "2026-01-01T00:00:00Z", "data": {}})
+        yield f"id: 7\nevent: step.started\ndata: {data}\n\n".encode()
+        if broken:
+            raise httpx.ReadError("connection reset")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/events"):
+            return httpx.Response(200, json=detail(next(phases)))
+        seen_after.append(request.headers.get("Last-Event-ID"))
+        headers = {"content-type": "text/event-stream"}
+        return httpx.Response(200, headers=headers, content=stream(broken=len(seen_after) == 1))
+
+    watched: list[str] = []
+    with client_of(answer) as client:
+        end = client.wait("exp_1", watcher=lambda each: watched.append(each.phase), interval=0.5)
+    assert end.phase == "succeeded"
+    assert watched == ["running", "running", "succeeded"]
+    assert seen_after == [None, "7"]
+
+
+def test_waiting_for_a_failed_experiment_raises_its_problem() -> None:
+    failed = detail("failed") | {"problems": [{"title": "Invalid", "code": "diverged", "detail": "loss is NaN"}]}
+    with (
+        client_of(lambda _: httpx.Response(200, json=failed)) as client,
+        pytest.raises(ExperimentFailed, match="exp_1 failed: Invalid: loss is NaN"),
+    ):
+        client.wait("exp_1")
+
+
+def test_the_list_follows_every_page() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        cursor = request.url.params.get("cursor")
+        following = {None: "a", "a": "b", "b": None}[cursor]
+        return httpx.Response(200, json={"items": [detail()], "next_cursor": following})
+
+    with client_of(answer) as client:
+        assert len(list(client.experiments())) == 3
+
+
+def test_changes_become_a_merge_patch() -> None:
+    changes = parse_changes(["sizes=[8, 16]", "curation.ranking=score", "curation.per_class_cap=null"])
+    assert changes == {"sizes": [8, 16], "curation": {"ranking": "score", "per_class_cap": None}}
+    with pytest.raises(UnreadableDocument, match="field=value"):
+        parse_changes(["sizes"])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1,\n", "\x00"])
+def test_a_file_that_is_no_study_says_so(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UnreadableDocument, match=r"study\.yaml"):
+        read_document(path)
