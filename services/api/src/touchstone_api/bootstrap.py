@@ -1,0 +1,61 @@
+"""Builds what the api's routes work with. The only place that reads settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import redis
+from touchstone_contracts.problems import Transient
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.logs import configure_logs, get_logger
+from touchstone_runtime.objects import connect_objects
+
+from touchstone_api.settings import ApiSettings
+from touchstone_api.store.database import Store, open_store
+from touchstone_api.store.migrate import migrate
+
+log = get_logger(__name__)
+
+Check = Callable[[], object]
+"""Raises when its dependency is not usable."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What every route may use; see dependencies.py."""
+
+    store: Store
+    artifacts: Artifacts
+    settings: ApiSettings
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Readiness by dependency name."""
+
+
+def build_services(settings: ApiSettings) -> Services:
+    configure_logs(settings.log_level, settings.log_format)
+    store = open_store(settings.database_url.get_secret_value())
+    if settings.migrate_on_start:
+        migrate(store)
+    objects = connect_objects(settings)
+    try:
+        objects.create_bucket()
+    except Transient as error:
+        # The api starts without the object store; /readyz tells, and tries again.
+        log.warning("object_store.unreachable", error=str(error))
+    checks = {
+        "database": store.ping,
+        "redis": _redis_check(settings.redis_url),
+        "object_store": objects.create_bucket,
+    }
+    return Services(store=store, artifacts=Artifacts(objects), settings=settings, checks=checks)
+
+
+def _redis_check(url: str) -> Check:
+    client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2)
+
+    def check() -> None:
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise Transient(f"redis does not answer: {error}", code="redis") from error
+
+    return check

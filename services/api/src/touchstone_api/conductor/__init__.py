@@ -1,0 +1,1 @@
+"""The conductor: applies reports, expires leases, hands out ready steps. Its own process."""

@@ -1,0 +1,66 @@
+"""A step's state as the rules see it, and what follows from the states of a plan's steps. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from touchstone_contracts.problems import Problem
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import Phase, StepState
+
+
+@dataclass(frozen=True)
+class Step:
+    """The part of a step that changes. Times are aware datetimes."""
+
+    id: StepId
+    state: StepState = "waiting"
+    attempt: int = 0
+    """Number of the last attempt that was handed out; reports name the attempt they speak of."""
+    failures: int = 0
+    """Attempts that failed or went silent after they had started."""
+    lease_expires_at: datetime | None = None
+    not_before: datetime | None = None
+    """A waiting step is not handed out earlier: the pause before another attempt."""
+    done: int = 0
+    total: int | None = None
+    worker: str | None = None
+    problem: Problem | None = None
+    """Why the last attempt failed."""
+    log_tail: str | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    started_at: datetime | None = None
+    """When the current attempt started; None while its message waits in the queue."""
+    finished_at: datetime | None = None
+
+
+def ready_steps(
+    steps: Mapping[StepId, Step], inputs: Mapping[StepId, Collection[StepId]], now: datetime
+) -> list[StepId]:
+    """Waiting steps that may start: their pause is over and every input succeeded. In the order of `steps`."""
+    return [
+        step.id
+        for step in steps.values()
+        if step.state == "waiting"
+        and (step.not_before is None or step.not_before <= now)
+        and all(steps[needed].state == "succeeded" for needed in inputs.get(step.id, ()))
+    ]
+
+
+def phase_of(states: Iterable[tuple[StepState, bool]], *, cancelled: bool) -> Phase:
+    """The phase of a plan from (state, reused) of its steps; an experiment without steps has succeeded.
+
+    A reused step is not the plan's own work, so a plan of which nothing else moved is still queued."""
+    pairs = set(states)
+    found = {state for state, _ in pairs}
+    if cancelled:
+        return "cancelled"
+    if "failed" in found:
+        return "failed"
+    if found <= {"succeeded"}:
+        return "succeeded"
+    return "running" if "leased" in found or ("succeeded", False) in pairs else "queued"
+
+
+TERMINAL: frozenset[Phase] = frozenset({"succeeded", "failed", "cancelled"})

@@ -1,0 +1,103 @@
+"""Every error leaves as an RFC 9457 problem document; no traceback ever does."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from touchstone_contracts.problems import Failure, FieldError, Invalid, Problem
+from touchstone_runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_TAG_ERRORS = {"union_tag_invalid", "union_tag_not_found"}
+
+
+def problem_response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", None)
+    content = problem.model_copy(update={"request_id": request_id}).model_dump(mode="json")
+    if problem.status == 503:
+        headers = {"Retry-After": "5", **(headers or {})}
+    return JSONResponse(content, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(Failure, _failure)
+    app.add_exception_handler(RequestValidationError, _malformed_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _failure(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Failure)
+    return problem_response(request, error.problem())
+
+
+async def _malformed_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    details = list(error.errors())
+    if any(detail["type"] == "json_invalid" for detail in details):
+        problem = Problem(title="Malformed JSON", status=400, code="malformed_json", detail="the body is not JSON")
+        return problem_response(request, problem)
+    return problem_response(request, invalid_fields(details, error.body).problem())
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    code = _CODES.get(error.status_code, "http_error")
+    problem = Problem(title=title, status=error.status_code, code=code, detail=str(error.detail))
+    return problem_response(request, problem, dict(error.headers or {}))
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("request.bug", path=request.url.path, error=str(error), exc_info=error)
+    detail = "an unexpected error; the log has it under this request_id"
+    return problem_response(request, Problem(title="Internal error", status=500, code="bug", detail=detail))
+
+
+def invalid_body(error: ValidationError, body: object) -> Invalid:
+    """A pydantic error about `body` as the failure to raise."""
+    return invalid_fields([{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors()], body)
+
+
+def invalid_fields(details: Sequence[dict[str, Any]], body: object) -> Invalid:
+    errors = tuple(FieldError(pointer=json_pointer(_place(detail), body), detail=detail["msg"]) for detail in details)
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Invalid(f"{first.pointer or 'body'}: {first.detail}{more}", code="invalid_request", errors=errors)
+
+
+def _place(detail: dict[str, Any]) -> tuple[str | int, ...]:
+    place: tuple[str | int, ...] = detail["loc"]
+    if detail["type"] in _TAG_ERRORS:
+        place = (*place, str(detail["ctx"]["discriminator"]).strip("'"))
+    return place
+
+
+def json_pointer(place: Sequence[str | int], body: object) -> str:
+    """RFC 6901 pointer into `body`. Pydantic also names the chosen member of a tagged union; the body has no such
+    level, so it is left out. A place outside the body (query, path, header) is written `/query/limit`."""
+    if not place or place[0] != "body":
+        return "".join(f"/{part}" for part in place)
+    parts: list[str] = []
+    here = body
+    for index, part in enumerate(place[1:], start=2):
+        found = _has(here, part)
+        if found:
+            here = here[part]  # type: ignore[index]  # _has checked it
+        if found or index == len(place):
+            parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{part}" for part in parts)
+
+
+def _has(container: object, part: str | int) -> bool:
+    if isinstance(container, list | tuple):
+        return isinstance(part, int) and part < len(container)
+    return isinstance(container, dict) and part in container

@@ -1,0 +1,29 @@
+"""Settings of the api and the conductor: environment variables TOUCHSTONE_*, read once at bootstrap."""
+
+from pydantic import Field, SecretStr
+from touchstone_runtime.settings import RuntimeSettings
+
+
+class ApiSettings(RuntimeSettings):
+    database_url: SecretStr = SecretStr("sqlite:///touchstone.db")
+    """SQLite for one machine; `postgresql+psycopg://...` for more."""
+    migrate_on_start: bool = True
+    """Off: run `python -m touchstone_api.store.migrate` before the api starts."""
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    """Larger request bodies are refused; a target of ten thousand classes needs about 2 MiB."""
+    event_poll_seconds: float = Field(default=0.5, gt=0)
+    """How often an open event stream looks for new events."""
+
+
+class ConductorSettings(ApiSettings):
+    lease_seconds: float = Field(default=30.0, gt=0)
+    """A step without a sign of life for this long is given to somebody else; well above heartbeat_seconds."""
+    leases_per_queue: int = Field(default=4, ge=1)
+    """Steps handed out at once per queue. Few, so that cancelling and newer experiments take effect soon; at least
+    the number of workers of the busiest queue."""
+    max_failures: int = Field(default=3, ge=1)
+    """A step that failed this often stays failed."""
+    retry_seconds: float = Field(default=2.0, ge=0)
+    """Wait before the second attempt; doubles with every failure."""
+    poll_seconds: float = Field(default=0.5, gt=0)
+    """Longest wait for reports before the conductor looks at the database again."""

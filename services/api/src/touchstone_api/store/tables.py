@@ -1,0 +1,132 @@
+"""The tables. SQL holds intent: what is wanted, who works on it, what happened. Results are in the object store."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Dialect, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import DateTime, TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC on every database; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012  # SQLAlchemy's own protocol
+
+
+class PlanRow(Base):
+    """Somebody who wants steps done: an experiment (`exp_...`) or an upstream (`upstream/<name>`).
+
+    A plan is active while it is neither finished nor cancelled; only active plans' steps are handed out."""
+
+    __tablename__ = "plans"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    created_at: Mapped[datetime]
+    cancelled_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ExperimentRow(Base):
+    __tablename__ = "experiments"
+
+    id: Mapped[str] = mapped_column(ForeignKey("plans.id"), primary_key=True)
+    identity: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    spec: Mapped[dict[str, Any]]
+    resolved: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class StepRow(Base):
+    """A step is shared by every plan that needs it."""
+
+    __tablename__ = "steps"
+    __table_args__ = (Index("steps_by_state", "state", "queue"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    version: Mapped[int]
+    queue: Mapped[str] = mapped_column(String(40))
+    request: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(12))
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    problem: Mapped[dict[str, Any] | None]
+    log_tail: Mapped[str | None] = mapped_column(Text)
+    seconds: Mapped[float | None]
+    cpu_seconds: Mapped[float | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    """When the current attempt started; None while its message waits in the queue."""
+    finished_at: Mapped[datetime | None]
+
+
+class StepInputRow(Base):
+    __tablename__ = "step_inputs"
+    __table_args__ = (Index("step_inputs_by_input", "input_id"),)
+
+    step_id: Mapped[str] = mapped_column(ForeignKey("steps.id"), primary_key=True)
+    input_id: Mapped[str] = mapped_column(ForeignKey("steps.id"), primary_key=True)
+
+
+class PlanStepRow(Base):
+    __tablename__ = "plan_steps"
+    __table_args__ = (Index("plan_steps_by_step", "step_id"),)
+
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"), primary_key=True)
+    step_id: Mapped[str] = mapped_column(ForeignKey("steps.id"), primary_key=True)
+    position: Mapped[int]
+    """Topological order within the plan."""
+    role: Mapped[str] = mapped_column(String(300))
+    reused: Mapped[bool]
+
+
+class EventRow(Base):
+    __tablename__ = "events"
+    __table_args__ = (Index("events_by_plan", "plan_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"))
+    event: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class CatalogueRow(Base):
+    """A registered thing. Names are never given to another body: finished experiments refer to them."""
+
+    __tablename__ = "catalogue"
+
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class IdempotencyKeyRow(Base):
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(64))
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"))
+    created_at: Mapped[datetime]
