@@ -1,0 +1,1 @@
+"""Zero-shot accuracy, linear probe, and which run is tested."""

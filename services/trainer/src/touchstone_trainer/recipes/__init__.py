@@ -1,0 +1,1 @@
+"""Adaptation recipes, one flat file each."""

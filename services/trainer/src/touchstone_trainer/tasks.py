@@ -1,0 +1,138 @@
+"""The trainer's handlers: one adapter per contract."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from touchstone_contracts.identity import derive_seed
+from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    CURATE_IMAGES,
+    EVALUATE_ENCODER,
+    AdaptEncoder,
+    EncoderAdapted,
+    EncoderEvaluated,
+    EvaluateEncoder,
+    Predictions,
+)
+from touchstone_contracts.values import StepId
+from touchstone_runtime.logs import get_logger
+from touchstone_runtime.serving import Handlers, Progress
+
+from touchstone_trainer.checkpoints import dump_weights, load_weights
+from touchstone_trainer.classifier import ImageClassifier
+from touchstone_trainer.evaluation.linear_probe import fit_linear_probe
+from touchstone_trainer.evaluation.selection import Candidate, select_run
+from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
+from touchstone_trainer.pixels import load_training_images, require_classes
+from touchstone_trainer.recipes.cross_entropy import adapt
+from touchstone_trainer.subsets import draw_training_set, kept_pool, training_set_digest
+from touchstone_trainer.tools import Tools
+
+log = get_logger(__name__)
+handlers: Handlers[Tools] = Handlers("trainer")
+
+
+@handlers.serve(ADAPT_ENCODER)
+def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> EncoderAdapted:
+    """One run: (arm, size, seed, learning rate). A pool that is too small is a result, not an error."""
+    image_set = tools.artifacts.result(CURATE_IMAGES, request.pool).images
+    manifest = tools.artifacts.get_table(image_set.manifest)
+    pool = kept_pool(manifest)
+    if len(pool) < request.size:
+        return EncoderAdapted(available=len(pool), weights=None)
+    positions = draw_training_set(pool, request.size, request.seed, request.rules)
+    require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
+    rows = manifest.take(pool.rows[positions])
+    adapted = adapt(
+        tools.classifier(request.encoder, request.classes, request.templates),
+        load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget),
+        tools.split(request.validation, request.encoder, len(request.classes)),
+        request.recipe,
+        learning_rate=request.learning_rate,
+        seed=request.seed,
+        image_size=tools.encoder(request.encoder).image_size,
+        loader_threads=tools.loader_threads,
+        progress=progress,
+    )
+    log.info("encoder.adapted", size=request.size, updates=adapted.updates, best_epoch=adapted.best_epoch)
+    return EncoderAdapted(
+        available=len(pool),
+        weights=tools.artifacts.put_blob(dump_weights(adapted.weights)),
+        training_set=training_set_digest(pool, positions),
+        updates=adapted.updates,
+        peak_lr_fraction=adapted.peak_lr_fraction,
+        best_epoch=adapted.best_epoch,
+        epochs=adapted.epochs,
+    )
+
+
+@handlers.serve(EVALUATE_ENCODER)
+def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
+    """Tests one run on the test split, once; which one, only validation decides."""
+    candidates = [
+        Candidate(adaptation, tools.artifacts.result(ADAPT_ENCODER, adaptation.step))
+        for adaptation in request.adaptations
+    ]
+    exhausted = [candidate.result.available for candidate in candidates if candidate.result.weights is None]
+    if exhausted:
+        return EncoderEvaluated(available=min(exhausted))
+    if not candidates:
+        return _untouched(request, tools, progress)
+    return _adapted(request, select_run(candidates, request.seed), tools, progress)
+
+
+def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
+    classifier = tools.classifier(request.encoder, request.classes, request.templates)
+    validation = tools.split(request.validation, request.encoder, len(request.classes))
+    predicted = predict(classifier.head, embed_split(classifier, validation, progress=progress))
+    return _tested(request, tools, classifier, progress).model_copy(
+        update={"validation_accuracy": accuracy(predicted, validation.class_ids)}
+    )
+
+
+def _adapted(request: EvaluateEncoder, run: Candidate, tools: Tools, progress: Progress) -> EncoderEvaluated:
+    classifier = tools.classifier(request.encoder, request.classes, request.templates)
+    assert run.result.weights is not None  # exhausted runs were answered before
+    load_weights(classifier, tools.artifacts.get_blob(run.result.weights))
+    return _tested(request, tools, classifier, progress).model_copy(
+        update={
+            "learning_rate": run.adaptation.learning_rate,
+            "peak_lr_fraction": run.result.peak_lr_fraction,
+            "best_epoch": run.result.best_epoch,
+            "validation_accuracy": run.validation_accuracy,
+            "training_set": run.result.training_set,
+        }
+    )
+
+
+def _tested(
+    request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: Progress
+) -> EncoderEvaluated:
+    """Predictions of every metric on the test split, in manifest order."""
+    test = tools.split(request.test, request.encoder, len(request.classes))
+    features = embed_split(classifier, test, progress=progress)
+    heads = {"zero_shot": lambda: classifier.head, "linear_probe": lambda: _probe(request, tools, classifier, progress)}
+    predictions = {}
+    for metric in request.evaluation.metrics:
+        predicted = predict(heads[metric](), features)
+        blob = tools.artifacts.put_array(predicted)
+        predictions[metric] = Predictions(classes=blob, accuracy=accuracy(predicted, test.class_ids))
+    log.info("encoder.evaluated", **{metric: found.accuracy for metric, found in predictions.items()})
+    return EncoderEvaluated(
+        predictions=predictions,
+        labels=tools.artifacts.put_array(test.class_ids.astype(np.int32)),
+    )
+
+
+def _probe(request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: Progress) -> torch.nn.Linear:
+    """Fitted on all real images that are not test images: train and validation (paper section 4.4)."""
+    steps: Sequence[StepId] = [step for step in (request.train, request.validation) if step is not None]
+    splits = [tools.split(step, request.encoder, len(request.classes)) for step in steps]
+    return fit_linear_probe(
+        torch.cat([embed_split(classifier, split, progress=progress) for split in splits]),
+        np.concatenate([split.class_ids for split in splits]),
+        len(request.classes),
+        request.evaluation.linear_probe,
+        derive_seed(request.seed, "linear probe"),
+    )
