@@ -5,13 +5,14 @@ Each is a `Server`: a command line and a question "are you ready?". Who runs the
 
 import os
 import platform
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -46,12 +47,18 @@ class Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that were free a moment ago, all different."""
+    """Loopback ports that were free a moment ago, all different.
+
+    Drawn below the range from which systems give ports to outgoing connections, so that none of those takes one
+    before the server does."""
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            port = 15_000 + secrets.randbelow(17_000)
+            with suppress(OSError):
+                stack.enter_context(socket.socket()).bind((LOOPBACK, port))
+                found.append(port)
+    return found
 
 
 def is_listening(port: int, host: str = LOOPBACK) -> bool:
