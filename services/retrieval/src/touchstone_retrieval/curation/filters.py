@@ -1,0 +1,34 @@
+"""Filters by CLIP score. Each returns which of the scored images stay: scores (n,), class_ids (n,) -> bool (n,)."""
+
+import numpy as np
+from touchstone_contracts.curation import Filter, KeepAboveScore, KeepAll, KeepTopFraction
+
+
+def keep_all(scores: np.ndarray) -> np.ndarray:
+    return np.ones(len(scores), dtype=bool)
+
+
+def keep_top_fraction(scores: np.ndarray, class_ids: np.ndarray, fraction: float) -> np.ndarray:
+    """Per class, scores that reach the class's (1 - fraction) quantile (linear between ranks; paper section 3.1).
+
+    Ties at the quantile all stay, and a class keeps at least its best image."""
+    keep = np.zeros(len(scores), dtype=bool)
+    for class_id in np.unique(class_ids):
+        members = np.flatnonzero(class_ids == class_id)
+        own = scores[members].astype(np.float64)
+        keep[members] = own >= np.quantile(own, 1 - fraction)
+    return keep
+
+
+def keep_above_score(scores: np.ndarray, minimum: float) -> np.ndarray:
+    return scores >= minimum
+
+
+def apply_filter(rule: Filter, scores: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+    match rule:
+        case KeepAll():
+            return keep_all(scores)
+        case KeepTopFraction(fraction=fraction):
+            return keep_top_fraction(scores, class_ids, fraction)
+        case KeepAboveScore(minimum=minimum):
+            return keep_above_score(scores, minimum)

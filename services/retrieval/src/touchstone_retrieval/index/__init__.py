@@ -1,0 +1,1 @@
+"""The vector index: one protocol, a Qdrant server and the embedded engine behind it."""

@@ -1,0 +1,1 @@
+"""Reading image sources without trusting them."""

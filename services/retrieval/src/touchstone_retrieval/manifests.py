@@ -1,0 +1,54 @@
+"""Manifests of candidates and of curated sets: rows of earlier manifests with columns filled in, no bytes copied."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from touchstone_contracts.problems import Invalid
+
+from touchstone_retrieval.curation.pipeline import Curated
+from touchstone_retrieval.strategies.findings import Finding
+
+
+def candidate_table(upstream: pa.Table, findings: Sequence[Finding]) -> pa.Table:
+    """One row per finding, in order; shard, offset and length still point into the upstream's tars."""
+    rows = upstream.take(pa.array([finding.row for finding in findings], pa.int64()))
+    return _with_columns(
+        rows,
+        {
+            "class_id": [finding.class_id for finding in findings],
+            "found_by": [finding.found_by for finding in findings],
+            "similarity": [finding.similarity for finding in findings],
+        },
+    )
+
+
+def curated_table(candidates: pa.Table, curated: Curated, test_ids: Sequence[str]) -> pa.Table:
+    """Every candidate, dropped or not, with its score, fate and nearest test image."""
+    return _with_columns(
+        candidates,
+        {
+            "score": curated.scores,
+            "kept": curated.kept,
+            "drop_reason": curated.reasons.tolist(),
+            "nearest_test_id": [test_ids[position] for position in curated.nearest.position],
+            "nearest_test_cosine": curated.nearest.cosine,
+        },
+    )
+
+
+def labels(candidates: pa.Table, classes: int) -> np.ndarray:
+    """int64 (rows,). Raises Invalid where a candidate is of no class of the target."""
+    class_ids: np.ndarray = candidates["class_id"].to_numpy().astype(np.int64)
+    if ((class_ids < 0) | (class_ids >= classes)).any():
+        raise Invalid(f"candidates have class ids outside 0..{classes - 1}", code="bad_class_id")
+    return class_ids
+
+
+def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    for name, values in columns.items():
+        place = table.schema.get_field_index(name)
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table

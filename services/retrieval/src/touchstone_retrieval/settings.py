@@ -1,0 +1,16 @@
+"""Settings of the retrieval worker."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from touchstone_runtime.settings import WorkerSettings
+
+
+class RetrievalSettings(WorkerSettings):
+    qdrant_url: str = ""
+    """A Qdrant server; empty means the engine embedded in this process."""
+    qdrant_api_key: SecretStr = SecretStr("")
+    qdrant_timeout: int = Field(default=60, gt=0)
+    """Seconds before a call to the server counts as failed."""
+    index_folder: Path = Path(".touchstone/index")
+    """Where the embedded engine keeps its collections. One process owns it; it is a cache and may be deleted."""

@@ -1,0 +1,1 @@
+"""Retrieval strategies: from a class to rows of the upstream."""

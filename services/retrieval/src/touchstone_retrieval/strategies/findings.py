@@ -1,0 +1,51 @@
+"""What strategies return: findings in order, and a report of what happened to the rest."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    class_id: int
+    row: int
+    """Position in the upstream."""
+    found_by: str
+    """Strategy, index or mode, and number of the query or template: `semantic/image/0`, `text_match/phrase/1`."""
+    similarity: float
+    """Cosine at retrieval, NaN for text matches."""
+
+
+@dataclass(frozen=True)
+class FindingReport:
+    """`requested` = `found_again` + `kept` + what the upstream could not give."""
+
+    requested: int = 0
+    """Results asked of the index in total."""
+    found_again: int = 0
+    """Hits of an image its class had already."""
+    kept: int = 0
+
+    def __add__(self, other: "FindingReport") -> "FindingReport":
+        return FindingReport(
+            self.requested + other.requested, self.found_again + other.found_again, self.kept + other.kept
+        )
+
+
+Findings = tuple[list[Finding], FindingReport]
+
+
+def first_of_each_image(findings: Iterable[Finding], image_ids: Sequence[str]) -> tuple[list[Finding], int]:
+    """An image counts once within a class, its first finding stays; also how many went.
+
+    An image is its bytes (`image_ids[row]`), so two rows with the same bytes are one image. An image found for two
+    classes stays in both, as in the paper."""
+    seen: set[tuple[int, str]] = set()
+    first, again = [], 0
+    for finding in findings:
+        image = (finding.class_id, image_ids[finding.row])
+        if image in seen:
+            again += 1
+        else:
+            seen.add(image)
+            first.append(finding)
+    return first, again

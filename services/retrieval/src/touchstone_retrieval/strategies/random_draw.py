@@ -1,0 +1,40 @@
+"""The untargeted control: what does any real image of the upstream bring (paper section 6, E6)?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from touchstone_contracts.arms import RandomDraw
+from touchstone_contracts.catalogue import ClassLabel
+
+from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
+from touchstone_retrieval.strategies.upstream import SearchableUpstream
+
+
+def draw_at_random(
+    strategy: RandomDraw,
+    upstream: SearchableUpstream,
+    classes: Sequence[ClassLabel],
+    templates: Sequence[str],
+    rng: np.random.Generator,
+) -> Findings:
+    """Rows drawn uniformly without replacement, each labelled with the class whose text vector is nearest.
+
+    So classes get unequal shares, some perhaps none: the draw does not know them."""
+    requested = strategy.images_per_class * len(classes)
+    rows = np.sort(rng.choice(upstream.count, size=min(requested, upstream.count), replace=False))
+    cosines = upstream.image_vectors(rows) @ _class_vectors(upstream, classes, templates).T  # (rows, classes)
+    nearest = cosines.argmax(axis=1)
+    found = sorted(
+        Finding(classes[place].id, int(row), "random", round(float(cosine[place]), 6))
+        for row, place, cosine in zip(rows, nearest, cosines, strict=True)
+    )
+    first, again = first_of_each_image(found, upstream.image_ids)
+    return first, FindingReport(requested, again, len(first))
+
+
+def _class_vectors(upstream: SearchableUpstream, classes: Sequence[ClassLabel], templates: Sequence[str]) -> np.ndarray:
+    """(classes, dimension): the normalised mean over the retrieval templates."""
+    texts = [template.replace("{name}", label.query) for label in classes for template in templates]
+    means = upstream.embed_texts(texts).reshape(len(classes), len(templates), -1).mean(axis=1)
+    vectors: np.ndarray = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return vectors

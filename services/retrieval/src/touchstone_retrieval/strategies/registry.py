@@ -1,0 +1,49 @@
+"""From a strategy of the contract to the function that carries it out."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from touchstone_contracts.arms import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_runtime.serving import ProgressFunction, no_progress
+
+from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings
+from touchstone_retrieval.strategies.random_draw import draw_at_random
+from touchstone_retrieval.strategies.semantic import find_by_meaning
+from touchstone_retrieval.strategies.text_match import find_by_text
+from touchstone_retrieval.strategies.union import find_by_both
+from touchstone_retrieval.strategies.upstream import SearchableUpstream
+
+
+def find_images(
+    strategy: Strategy,
+    upstream: SearchableUpstream,
+    classes: Sequence[ClassLabel],
+    templates: Sequence[str],
+    rng: np.random.Generator,
+    progress: ProgressFunction = no_progress,
+) -> Findings:
+    """Findings of all classes, class by class. Only random draws use `rng`."""
+    if isinstance(strategy, RandomDraw):
+        return draw_at_random(strategy, upstream, classes, templates, rng)
+    find = _finder(strategy, upstream, templates)
+    found: list[Finding] = []
+    report = FindingReport()
+    for done, label in enumerate(classes, start=1):
+        of_class, report_of_class = find(label)
+        found += of_class
+        report += report_of_class
+        progress(done, len(classes))
+    return found, report
+
+
+def _finder(
+    strategy: TextMatch | Semantic | Union, upstream: SearchableUpstream, templates: Sequence[str]
+) -> Callable[[ClassLabel], Findings]:
+    match strategy:
+        case TextMatch():
+            return lambda label: find_by_text(strategy, upstream, label)
+        case Semantic():
+            return lambda label: find_by_meaning(strategy, upstream, label, templates)
+        case Union():
+            return lambda label: find_by_both(strategy, upstream, label, templates)

@@ -1,0 +1,147 @@
+"""One adapter per contract: load, call one function, store, report."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from touchstone_contracts.steps import (
+    CURATE_IMAGES,
+    EMBED_IMAGES,
+    INDEX_UPSTREAM,
+    INGEST_IMAGES,
+    RETRIEVE_IMAGES,
+    CurateImages,
+    EmbedImages,
+    ImagesCurated,
+    ImagesEmbedded,
+    ImagesFound,
+    ImagesIngested,
+    IndexUpstream,
+    IngestImages,
+    RetrieveImages,
+    UpstreamIndexed,
+)
+from touchstone_encoders.embedding import class_vectors, embed_texts
+from touchstone_runtime.image_sets import read_images, save_image_set
+from touchstone_runtime.logs import get_logger
+from touchstone_runtime.randomness import rng_for
+from touchstone_runtime.serving import Handlers, Progress
+
+from touchstone_retrieval.curation.pipeline import Candidates, count_stages, curate, kept_by_class
+from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded, of_width
+from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream
+from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
+from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.parquet_source import open_source
+from touchstone_retrieval.manifests import candidate_table, curated_table, labels
+from touchstone_retrieval.strategies.registry import find_images
+from touchstone_retrieval.strategies.upstream import SearchableUpstream
+from touchstone_retrieval.tools import Tools
+
+log = get_logger(__name__)
+handlers = Handlers[Tools]("retrieval")
+
+
+@handlers.serve(INGEST_IMAGES)
+def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> ImagesIngested:
+    path = tools.library.verified_file(request.source.location, request.source.digest)
+    source = open_source(path, request.source)
+    images, rejected = write_source(source, tools.artifacts, progress)
+    log.info("images.ingested", source_kind=source.kind, count=images.count, rejected=rejected)
+    return ImagesIngested(images=images, rejected=rejected)
+
+
+@handlers.serve(EMBED_IMAGES)
+def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> ImagesEmbedded:
+    images, _ = image_set_of(tools.artifacts, request.images)
+    encoder = tools.encoders.get(request.encoder)
+    table = tools.artifacts.get_table(images.manifest)
+    encoded = read_images(tools.artifacts, table, images.shards)
+    vectors = embed_image_stream(encoder, encoded, images.count, progress).astype(np.float16)
+    captions = None
+    if request.captions:
+        texts = embed_distinct_texts(encoder, table["caption"].to_pylist(), progress).astype(np.float16)
+        captions = tools.artifacts.put_array(texts)
+    return ImagesEmbedded(
+        count=images.count,
+        dimension=vectors.shape[1],
+        image_embeddings=tools.artifacts.put_array(vectors),
+        caption_embeddings=captions,
+    )
+
+
+@handlers.serve(INDEX_UPSTREAM)
+def index_upstream(request: IndexUpstream, tools: Tools, progress: Progress) -> UpstreamIndexed:
+    shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
+    return _ensure_indexed(shards, tools, progress)
+
+
+def _ensure_indexed(shards: Sequence[EmbeddedImages], tools: Tools, progress: Progress) -> UpstreamIndexed:
+    """The collection is a cache: whatever the index has lost is filled again from the shards."""
+    collection, shape = collection_name(shards), collection_shape(shards)
+    tools.index.ensure(collection, shape, lambda: collection_rows(shards), progress)
+    return UpstreamIndexed(collection=collection, count=shape.count)
+
+
+@handlers.serve(RETRIEVE_IMAGES)
+def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -> ImagesFound:
+    shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
+    # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
+    indexed = _ensure_indexed(shards, tools, progress)
+    table = pa.concat_tables([shard.table() for shard in shards])
+    encoder = tools.encoders.get(request.encoder)
+    upstream = SearchableUpstream(
+        index=tools.index,
+        collection=indexed.collection,
+        image_ids=table["id"].to_pylist(),
+        embed_texts=lambda texts: embed_texts(encoder, texts),
+        image_vectors=lambda rows: _image_vectors(shards, rows),
+    )
+    rng = rng_for(request.seed, "retrieve", request.strategy.kind)
+    found, report = find_images(request.strategy, upstream, request.classes, request.templates, rng, progress)
+    log.info("images.retrieved", requested=report.requested, found_again=report.found_again, kept=report.kept)
+    return ImagesFound(
+        images=save_image_set(
+            tools.artifacts, candidate_table(table, found), [blob for shard in shards for blob in shard.images.shards]
+        ),
+        requested=report.requested,
+        rejected={"found_again": report.found_again},
+    )
+
+
+def _image_vectors(shards: Sequence[EmbeddedImages], rows: np.ndarray) -> np.ndarray:
+    """Embeddings of upstream rows, which must rise; one shard's array in memory at a time."""
+    parts, first_row = [], 0
+    for shard in shards:
+        here = rows[(rows >= first_row) & (rows < first_row + shard.images.count)] - first_row
+        if len(here):
+            parts.append(shard.image_vectors()[here])
+        first_row += shard.images.count
+    return np.concatenate(parts)
+
+
+@handlers.serve(CURATE_IMAGES)
+def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> ImagesCurated:
+    parts = [load_embedded(tools.artifacts, part) for part in request.candidates]
+    test = load_embedded(tools.artifacts, request.test)
+    vectors = class_vectors(
+        tools.encoders.get(request.encoder), request.classes, request.templates, normalize_each=False
+    )
+    table = pa.concat_tables([part.table() for part in parts])
+    candidates = Candidates(
+        images=joined_vectors(parts, vectors.shape[1]),
+        class_ids=labels(table, len(request.classes)),
+        image_ids=table["id"].to_pylist(),
+    )
+    curated = curate(candidates, vectors, of_width(test.image_vectors(), vectors.shape[1]), request.rules, progress)
+    counts = count_stages(curated, candidates.class_ids, len(request.classes), sum(part.requested for part in parts))
+    log.info("images.curated", **counts.model_dump(exclude={"classes_without_images"}))
+    return ImagesCurated(
+        images=save_image_set(
+            tools.artifacts,
+            curated_table(table, curated, test.table()["id"].to_pylist()),
+            [blob for part in parts for blob in part.images.shards],
+        ),
+        counts=counts,
+        kept_by_class=tuple(kept_by_class(curated, candidates.class_ids, len(request.classes)).tolist()),
+    )

@@ -1,0 +1,38 @@
+"""What the handlers work with."""
+
+from dataclasses import dataclass
+
+from touchstone_encoders.loading import EncoderCache, pick_device
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.library import Library
+from touchstone_runtime.objects import connect_objects
+
+from touchstone_retrieval.index.protocol import VectorIndex
+from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
+from touchstone_retrieval.index.qdrant_server import connect_server
+from touchstone_retrieval.settings import RetrievalSettings
+
+
+@dataclass(frozen=True)
+class Tools:
+    artifacts: Artifacts
+    library: Library
+    encoders: EncoderCache
+    index: VectorIndex
+
+
+def build_tools(settings: RetrievalSettings) -> Tools:
+    library = Library(settings.library)
+    return Tools(
+        artifacts=Artifacts(connect_objects(settings)),
+        library=library,
+        encoders=EncoderCache(library, pick_device(settings.device)),
+        index=connect_index(settings),
+    )
+
+
+def connect_index(settings: RetrievalSettings) -> VectorIndex:
+    """Neither connects nor locks yet."""
+    if settings.qdrant_url:
+        return connect_server(settings.qdrant_url, settings.qdrant_api_key.get_secret_value(), settings.qdrant_timeout)
+    return QdrantEdgeIndex(settings.index_folder)
