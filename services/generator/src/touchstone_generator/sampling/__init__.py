@@ -1,0 +1,1 @@
+"""How the generator samples: seeds, schedulers, text to image."""

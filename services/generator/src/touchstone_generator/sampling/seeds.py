@@ -1,0 +1,15 @@
+"""Noise that belongs to one image, wherever and with whatever else it is generated (paper section 2.2: there, images
+depend on the batch size, the number of jobs and the point of resume)."""
+
+import torch
+from touchstone_contracts.identity import derive_seed
+
+
+def image_seed(seed: int, prompt_id: str, index: int) -> int:
+    """63 bits; stored with the image."""
+    return derive_seed(seed, prompt_id, index)
+
+
+def start_noise(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal float32 on the CPU, whose generator gives the same numbers beside every device."""
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))

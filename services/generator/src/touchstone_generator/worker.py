@@ -1,0 +1,50 @@
+"""The generator worker: `python -m touchstone_generator.worker`."""
+
+import os
+
+import diffusers
+import torch
+import transformers
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.bootstrap import run_worker
+from touchstone_runtime.library import Library
+from touchstone_runtime.logs import configure_logs
+from touchstone_runtime.objects import connect_objects
+
+from touchstone_generator.pipelines import GeneratorCache, pick_device
+from touchstone_generator.settings import GeneratorSettings
+from touchstone_generator.tasks import Tools, handlers
+
+
+def build_tools(settings: GeneratorSettings, artifacts: Artifacts) -> Tools:
+    generators = GeneratorCache(Library(settings.library), pick_device(settings.device))
+    return Tools(artifacts=artifacts, generators=generators)
+
+
+def configure_torch(threads: int) -> None:
+    """The same request gives the same bytes on the same hardware."""
+    if threads:
+        torch.set_num_threads(threads)
+    # cuBLAS needs a fixed workspace to be deterministic; read when CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+
+
+def quieten_libraries() -> None:
+    """Progress goes to the conductor; bars and advice on stderr would drown the facts in the log."""
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def main() -> None:
+    settings = GeneratorSettings()
+    configure_logs(settings.log_level, settings.log_format)
+    quieten_libraries()
+    configure_torch(settings.threads)
+    artifacts = Artifacts(connect_objects(settings))
+    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings)
+
+
+if __name__ == "__main__":
+    main()
