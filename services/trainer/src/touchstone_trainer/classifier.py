@@ -55,7 +55,7 @@ def text_head(encoder: LoadedEncoder, class_vectors: np.ndarray) -> nn.Linear:
 
 def zero_shot_classifier(encoder: LoadedEncoder, class_vectors: np.ndarray) -> ImageClassifier:
     """The untouched encoder as a classifier: a copy, so that training it leaves the shared encoder as it is."""
-    tower: nn.Module = copy.deepcopy(encoder.model.visual)  # type: ignore[arg-type]  # open_clip is untyped
+    tower: nn.Module = copy.deepcopy(encoder.model.visual)
     classifier = ImageClassifier(tower, text_head(encoder, class_vectors), encoder.mean, encoder.std)
     # channels_last makes convolutions about a third faster on CPUs and leaves transformers as they are.
-    return classifier.to(device=encoder.device, memory_format=torch.channels_last).eval()
+    return classifier.to(encoder.device).to(memory_format=torch.channels_last).eval()

@@ -1,0 +1,379 @@
+"""The trainer's handlers end to end on a tiny encoder and coloured squares, with the object store in memory."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.tiny_models import tiny_encoder
+from touchstone_contracts.adaptation import CrossEntropy, Evaluation, LinearProbe
+from touchstone_contracts.catalogue import ClassLabel, ImageSource
+from touchstone_contracts.curation import Curation, CurationCounts
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.messages import StepManifest, StepMessage, StepReport
+from touchstone_contracts.problems import Cancelled, Invalid
+from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    CURATE_IMAGES,
+    INGEST_IMAGES,
+    Adaptation,
+    AdaptEncoder,
+    EncoderAdapted,
+    EncoderEvaluated,
+    EvaluateEncoder,
+    ImagesCurated,
+    ImagesIngested,
+    IngestImages,
+    ModelRef,
+)
+from touchstone_contracts.values import StepId
+from touchstone_encoders.decoding import decode_image
+from touchstone_encoders.loading import EncoderCache
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.library import Library
+from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.serving import Progress
+from touchstone_trainer.memory import ByteCache
+from touchstone_trainer.pixels import decoded_images, evaluation_pixels
+from touchstone_trainer.recipes.cross_entropy import Diverged
+from touchstone_trainer.settings import TrainerSettings
+from touchstone_trainer.tasks import adapt_encoder, evaluate_encoder, handlers
+from touchstone_trainer.tools import Tools, build_tools
+
+CLASSES = tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(("red", "green", "blue")))
+TEMPLATES = ("a photo of a {name} square", "{name}")
+RECIPE = CrossEntropy(epochs=6, batch_size=8, learning_rates=(3e-3,))
+SPLITS = {"train": 12, "validation": 15, "test": 21}
+
+
+class SilentReporter:
+    def __init__(self, cancelled: bool = False) -> None:
+        self.cancelled = cancelled
+        self.sent: list[StepReport] = []
+
+    def send(self, report: StepReport) -> None:
+        self.sent.append(report)
+
+    def is_cancelled(self, step: str) -> bool:
+        return self.cancelled
+
+
+def progress(*, cancelled: bool = False) -> Progress:
+    message = StepMessage(step_id="0" * 64, attempt=1, kind="adapt_encoder", version=1, request={})
+    return Progress(message, SilentReporter(cancelled))
+
+
+def square(class_id: int, number: int) -> bytes:
+    rng = np.random.default_rng([class_id, number])
+    pixels = rng.integers(0, 120, size=(40, 36 + number % 5, 3), dtype=np.uint8)
+    pixels[..., class_id % 3] += 100
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class World:
+    """A library with one encoder, an object store with splits and curated pools."""
+
+    def __init__(self, folder: Path) -> None:
+        self.encoder = ModelRef.of(tiny_encoder(folder))
+        self.objects = MemoryObjects()
+        self.artifacts = Artifacts(self.objects)
+        self.settings = TrainerSettings(library=folder, device="cpu")
+        self.tools = build_tools(self.settings, self.artifacts)
+        self.splits = {name: self.ingested(name, count) for name, count in SPLITS.items()}
+
+    def ingested(self, name: str, count: int, classes: int = 3) -> StepId:
+        first = 1000 + 100 * sorted(SPLITS).index(name)
+        images = self.image_set([(row % classes, first + row) for row in range(count)])
+        source = ImageSource(location="library:x", digest=sha256(f"{name}{classes}".encode()), images=max(count, 1))
+        step = INGEST_IMAGES.step_id(IngestImages(source=source))
+        return self.finish(step, "ingest_images", ImagesIngested(images=images))
+
+    def pool(self, images: int, dropped: int = 3, classes: int = 3) -> StepId:
+        rows = [(row % classes, row) for row in range(images + dropped)]
+        image_set = self.image_set(rows, kept=images)
+        counts = CurationCounts(
+            requested=images + dropped,
+            obtained=images + dropped,
+            leaked=dropped,
+            near_duplicate=0,
+            filtered=0,
+            over_cap=0,
+            kept=images,
+        )
+        step = sha256(f"pool {images} {dropped} {classes}".encode())
+        result = ImagesCurated(images=image_set, counts=counts, kept_by_class=())
+        return self.finish(step, CURATE_IMAGES.name, result)
+
+    def image_set(self, rows: Sequence[tuple[int, int]], kept: int | None = None) -> ImageSet:
+        writer = ImageSetWriter(self.artifacts)
+        for position, (class_id, number) in enumerate(rows):
+            image = square(class_id, number)
+            width, height = decode_image(image).size
+            writer.add(
+                image,
+                ImageRecord(
+                    width=width,
+                    height=height,
+                    source_kind="target",
+                    source_key=str(number),
+                    class_id=class_id,
+                    score=0.3,
+                    kept=kept is None or position < kept,
+                ),
+            )
+        return writer.finish()
+
+    def finish(self, step: StepId, kind: str, result: ImagesIngested | ImagesCurated | EncoderAdapted) -> StepId:
+        self.artifacts.write_manifest(
+            StepManifest(
+                step_id=step,
+                kind=kind,
+                version=1,
+                result=result.model_dump(mode="json"),
+                blobs=(),
+                seconds=0,
+                cpu_seconds=0,
+                worker="test",
+            )
+        )
+        return step
+
+    def adapt_request(
+        self,
+        pool: StepId,
+        *,
+        size: int = 20,
+        seed: int = 0,
+        learning_rate: float = 3e-3,
+        recipe: CrossEntropy = RECIPE,
+        validation: StepId | None = None,
+    ) -> AdaptEncoder:
+        return AdaptEncoder(
+            pool=pool,
+            size=size,
+            seed=seed,
+            learning_rate=learning_rate,
+            recipe=recipe,
+            rules=Curation(),
+            encoder=self.encoder,
+            classes=CLASSES,
+            templates=TEMPLATES,
+            validation=validation or self.splits["validation"],
+        )
+
+    def adapted(self, request: AdaptEncoder) -> Adaptation:
+        """The request carried out and its manifest written."""
+        step = ADAPT_ENCODER.step_id(request)
+        self.finish(step, ADAPT_ENCODER.name, adapt_encoder(request, self.tools, progress()))
+        return Adaptation(learning_rate=request.learning_rate, seed=request.seed, step=step)
+
+    def evaluate_request(self, *adaptations: Adaptation, seed: int = 0, train: bool = True) -> EvaluateEncoder:
+        return EvaluateEncoder(
+            adaptations=adaptations,
+            seed=seed,
+            encoder=self.encoder,
+            classes=CLASSES,
+            templates=TEMPLATES,
+            train=self.splits["train"] if train else None,
+            validation=self.splits["validation"],
+            test=self.splits["test"],
+            evaluation=Evaluation(linear_probe=LinearProbe(epochs=30, batch_size=16)),
+        )
+
+    def arrays(self, result: EncoderEvaluated) -> dict[str, np.ndarray]:
+        found = {name: self.artifacts.get_array(p.classes) for name, p in result.predictions.items()}
+        assert result.labels is not None
+        return found | {"labels": self.artifacts.get_array(result.labels)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("library"))
+
+
+def test_every_contract_of_the_queue_is_served() -> None:
+    handlers.require_complete()
+    assert set(handlers.by_kind) == {"adapt_encoder", "evaluate_encoder"}
+
+
+def test_adaptation_learns_and_the_test_is_better_than_untouched(world: World) -> None:
+    adaptation = world.adapted(world.adapt_request(world.pool(30), size=30))
+    result = world.artifacts.result(ADAPT_ENCODER, adaptation.step)
+    assert result.available == 30
+    assert result.updates == 24
+    assert result.peak_lr_fraction == 1.0
+    assert [score.epoch for score in result.epochs] == [1, 2, 3, 4, 5, 6]
+    assert result.epochs[-1].train_loss < result.epochs[0].train_loss
+    best = max(score.validation_accuracy for score in result.epochs)
+    assert result.epochs[result.best_epoch - 1].validation_accuracy == best
+    assert all(score.validation_accuracy < best for score in result.epochs[: result.best_epoch - 1])
+    before = evaluate_encoder(world.evaluate_request(), world.tools, progress())
+    after = evaluate_encoder(world.evaluate_request(adaptation), world.tools, progress())
+    assert after.predictions["zero_shot"].accuracy > before.predictions["zero_shot"].accuracy
+    assert after.validation_accuracy == best
+    assert (after.learning_rate, after.best_epoch) == (3e-3, result.best_epoch)
+    assert after.training_set == result.training_set
+
+
+def test_same_adaptation_twice_gives_the_same_weight_bytes(world: World) -> None:
+    request = world.adapt_request(world.pool(24))
+    first = adapt_encoder(request, world.tools, progress())
+    torch.rand(5)  # other randomness in between must not matter
+    fresh = build_tools(world.settings, world.artifacts)
+    assert adapt_encoder(request, fresh, progress()) == first
+    assert first.weights is not None
+
+
+def test_training_set_kept_encoded_and_more_loader_threads_give_the_same_weights(world: World) -> None:
+    request = world.adapt_request(world.pool(24), recipe=RECIPE.model_copy(update={"epochs": 2}))
+    small = Tools(
+        artifacts=world.artifacts,
+        encoders=EncoderCache(Library(world.settings.library), torch.device("cpu")),
+        decoded=decoded_images(1),
+        decoded_budget=1,
+        splits=ByteCache(1, lambda images: images.pixels.nbytes),
+        class_vectors=ByteCache(1, lambda vectors: vectors.nbytes),
+        loader_threads=3,
+    )
+    assert adapt_encoder(request, small, progress()) == adapt_encoder(request, world.tools, progress())
+    assert (len(small.decoded), len(small.splits)) == (0, 0)
+
+
+def test_adaptation_leaves_the_shared_encoder_untouched(world: World) -> None:
+    loaded = world.tools.encoder(world.encoder)
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    adapt_encoder(world.adapt_request(world.pool(24), seed=7), world.tools, progress())
+    assert len(before) > 10
+    assert all(torch.equal(value, before[name]) for name, value in loaded.model.state_dict().items())
+
+
+def test_seeds_and_learning_rates_give_different_weights_of_nested_or_equal_sets(world: World) -> None:
+    pool = world.pool(24)
+    short = RECIPE.model_copy(update={"epochs": 1})
+    results = [
+        adapt_encoder(world.adapt_request(pool, seed=seed, learning_rate=rate, recipe=short), world.tools, progress())
+        for seed, rate in ((0, 1e-3), (0, 3e-3), (1, 1e-3))
+    ]
+    assert len({result.weights.digest for result in results if result.weights}) == 3
+    assert results[0].training_set == results[1].training_set != results[2].training_set
+
+
+@pytest.mark.parametrize("kept", [0, 19])
+def test_pool_smaller_than_the_size_is_an_exhausted_result(world: World, kept: int) -> None:
+    request = world.adapt_request(world.pool(kept), size=20)
+    adaptation = world.adapted(request)
+    result = world.artifacts.result(ADAPT_ENCODER, adaptation.step)
+    assert (result.available, result.weights, result.epochs) == (kept, None, ())
+    evaluated = evaluate_encoder(world.evaluate_request(adaptation), world.tools, progress())
+    assert (evaluated.available, evaluated.predictions, evaluated.labels) == (kept, {}, None)
+
+
+def test_untouched_encoder_is_tested_with_its_text_head(world: World) -> None:
+    result = evaluate_encoder(world.evaluate_request(), world.tools, progress())
+    assert (result.learning_rate, result.best_epoch, result.training_set, result.available) == (None,) * 4
+    assert result.validation_accuracy is not None
+    assert set(result.predictions) == {"zero_shot", "linear_probe"}
+    arrays = world.arrays(result)
+    assert arrays["labels"].tolist() == [row % 3 for row in range(SPLITS["test"])]
+    assert all(array.dtype == np.int32 and array.shape == (SPLITS["test"],) for array in arrays.values())
+    for metric in result.predictions:
+        assert result.predictions[metric].accuracy == (arrays[metric] == arrays["labels"]).mean()
+
+
+def test_untouched_predictions_agree_with_open_clip_itself(world: World) -> None:
+    encoder = world.tools.encoder(world.encoder)
+    images = [square(row % 3, 1100 + row) for row in range(SPLITS["test"])]  # any images: the head is what counts
+    pixels = torch.stack([encoder.preprocess(decode_image(image)) for image in images])
+    with torch.inference_mode():
+        texts = [t.replace("{name}", c.display_name) for c in CLASSES for t in TEMPLATES]
+        vectors = encoder.model.encode_text(encoder.tokenize(texts), normalize=True)
+        heads = torch.nn.functional.normalize(vectors.view(3, 2, -1).mean(1), dim=-1)
+        features = encoder.model.encode_image(pixels, normalize=True)
+        expected = encoder.model.logit_scale.exp() * features @ heads.T
+        exact = torch.stack([evaluation_pixels(encoder, image) for image in images])
+        found = world.tools.classifier(world.encoder, CLASSES, TEMPLATES)(exact)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_undone_normalisation_gives_back_the_exact_pixels(world: World) -> None:
+    encoder = world.tools.encoder(world.encoder)
+    exact = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    exact.save(buffer, "PNG")
+    pixels = evaluation_pixels(encoder, buffer.getvalue())
+    assert np.array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(exact))
+
+
+def test_linear_probe_learns_from_real_images_and_repeats_by_seed(world: World) -> None:
+    results = [
+        evaluate_encoder(world.evaluate_request(seed=seed, train=train), world.tools, progress())
+        for seed, train in ((0, True), (0, True), (1, True), (0, False))
+    ]
+    assert results[0] == results[1]
+    assert all(result.predictions["linear_probe"].accuracy > 0.5 for result in results)
+    zero_shot = {result.predictions["zero_shot"].classes.digest for result in results}
+    assert len(zero_shot) == 1
+
+
+def test_only_the_asked_metrics_are_measured(world: World) -> None:
+    request = world.evaluate_request().model_copy(update={"evaluation": Evaluation(metrics=("zero_shot",))})
+    assert set(evaluate_encoder(request, world.tools, progress()).predictions) == {"zero_shot"}
+
+
+def test_grid_is_decided_on_validation_and_each_seed_tests_its_own_run(world: World) -> None:
+    pool = world.pool(24)
+    grid = [
+        world.adapted(world.adapt_request(pool, seed=seed, learning_rate=rate, recipe=RECIPE))
+        for rate in (1e-8, 3e-3)
+        for seed in (0, 1)
+    ]
+    results = [evaluate_encoder(world.evaluate_request(*grid, seed=seed), world.tools, progress()) for seed in (0, 1)]
+    assert [result.learning_rate for result in results] == [3e-3, 3e-3]
+    assert results[0].training_set != results[1].training_set
+
+
+def test_diverged_run_is_not_tried_again(world: World) -> None:
+    recipe = CrossEntropy(epochs=3, batch_size=8, gradient_clip=math.sqrt(3e38), weight_decay=1e38)
+    request = world.adapt_request(world.pool(24), learning_rate=1.0, recipe=recipe)
+    with pytest.raises(Diverged) as refused:
+        adapt_encoder(request, world.tools, progress())
+    assert refused.value.code == "diverged"
+    assert isinstance(refused.value, Invalid)
+
+
+def test_labels_outside_the_target_are_refused_in_pool_and_splits(world: World) -> None:
+    requests = [
+        world.adapt_request(world.pool(24, classes=4)),
+        world.adapt_request(world.pool(24), validation=world.ingested("validation", 8, classes=4)),
+    ]
+    for request in requests:
+        with pytest.raises(Invalid) as refused:
+            adapt_encoder(request, world.tools, progress())
+        assert refused.value.code == "class_out_of_range"
+
+
+def test_empty_split_is_refused(world: World) -> None:
+    request = world.adapt_request(world.pool(24), validation=world.ingested("validation", 0))
+    with pytest.raises(Invalid) as refused:
+        adapt_encoder(request, world.tools, progress())
+    assert refused.value.code == "empty_split"
+
+
+def test_cancelled_run_stops_at_the_next_update(world: World) -> None:
+    with pytest.raises(Cancelled):
+        adapt_encoder(world.adapt_request(world.pool(24)), world.tools, progress(cancelled=True))
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_reduced_precision_trains_too(world: World, precision: str) -> None:
+    recipe = RECIPE.model_copy(update={"precision": precision, "epochs": 1})
+    result = adapt_encoder(world.adapt_request(world.pool(24), recipe=recipe), world.tools, progress())
+    assert math.isfinite(result.epochs[0].train_loss)
