@@ -5,6 +5,7 @@ Redis is a doorbell. Leases in SQL are the truth, so a lost or doubled message c
 from datetime import timedelta
 from typing import Protocol
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 from touchstone_contracts.messages import StepMessage
@@ -46,6 +47,9 @@ class Dispatcher(Protocol):
     def send(self, message: StepMessage) -> None:
         """Raises Transient when the broker cannot be reached."""
 
+    def waiting(self, queue: str) -> int:
+        """Messages in `queue` that no worker has taken. Raises Transient."""
+
 
 class CeleryDispatcher:
     def __init__(self, app: Celery) -> None:
@@ -63,12 +67,32 @@ class CeleryDispatcher:
         except OperationalError as error:
             raise Transient(f"broker unreachable: {error}", code="redis") from error
 
+    def waiting(self, queue: str) -> int:
+        try:
+            with self._app.connection_for_write() as connection:
+                # On Redis a queue is a list of the same name.
+                return int(connection.default_channel.client.llen(queue))
+        except (OperationalError, redis.RedisError) as error:
+            raise Transient(f"broker unreachable: {error}", code="redis") from error
+
 
 class MemoryDispatcher:
-    """Remembers what was sent; for tests."""
+    """Remembers what was sent; for tests. `lose` drops what waits, as a flushed broker does."""
 
     def __init__(self) -> None:
         self.sent: list[StepMessage] = []
+        self._waiting: list[StepMessage] = []
 
     def send(self, message: StepMessage) -> None:
         self.sent.append(message)
+        self._waiting.append(message)
+
+    def waiting(self, queue: str) -> int:
+        return sum(CATALOGUE[message.kind].queue == queue for message in self._waiting)
+
+    def take(self) -> StepMessage:
+        """The oldest waiting message, as a worker takes it."""
+        return self._waiting.pop(0)
+
+    def lose(self) -> None:
+        self._waiting.clear()

@@ -2,6 +2,9 @@
 
 A lost report costs a lease timeout, never a result: the conductor then finds the step's manifest."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import redis
 from pydantic import ValidationError
 from touchstone_contracts.messages import REPORTS, StepReport
@@ -38,13 +41,25 @@ class ReportLine:
         return [report for data in (first[1], *rest) if (report := _parse(data)) is not None]
 
     def mark_cancelled(self, step: StepId) -> None:
-        self._client.set(f"touchstone:cancelled:{step}", 1, ex=CANCEL_SECONDS)
+        """Tells a worker at its next progress that nobody wants the step. Raises Transient."""
+        with _translated():
+            self._client.set(f"touchstone:cancelled:{step}", 1, ex=CANCEL_SECONDS)
 
     def clear_cancelled(self, step: StepId) -> None:
-        self._client.delete(f"touchstone:cancelled:{step}")
+        with _translated():
+            self._client.delete(f"touchstone:cancelled:{step}")
 
     def is_cancelled(self, step: StepId) -> bool:
-        return bool(self._client.exists(f"touchstone:cancelled:{step}"))
+        with _translated():
+            return bool(self._client.exists(f"touchstone:cancelled:{step}"))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Transient(f"cannot reach the report line: {error}", code="redis") from error
 
 
 def _parse(data: bytes) -> StepReport | None:

@@ -60,8 +60,14 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= REPORT_INTERVAL:
             self._last = now
-            self.beat()
-            if self.reporter.is_cancelled(self.message.step_id):
+            try:
+                self.beat()
+                unwanted = self.reporter.is_cancelled(self.message.step_id)
+            except Transient as error:
+                # Redis is a doorbell: work goes on without it, and the manifest tells of the end.
+                log.warning("progress.lost", error=str(error))
+                return
+            if unwanted:
                 raise Cancelled("no active experiment needs this step")
 
     def beat(self) -> None:

@@ -35,9 +35,9 @@ def migrate(store: Store) -> None:
 
 
 def is_current(store: Store) -> bool:
-    """Whether the schema is the one this code was written for."""
-    with store.engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+    """Whether the schema is the one this code was written for. Raises Transient."""
+    with store.read() as session:
+        found = MigrationContext.configure(session.connection()).get_current_revision()
     return found == ScriptDirectory.from_config(_config()).get_current_head()
 
 

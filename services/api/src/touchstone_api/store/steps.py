@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
@@ -66,9 +66,13 @@ def batches(ids: Collection[str]) -> Iterable[Sequence[str]]:
     return (ordered[first : first + ID_BATCH] for first in range(0, len(ordered), ID_BATCH))
 
 
-def find_rows(session: Session, ids: Collection[StepId]) -> dict[StepId, StepRow]:
-    rows = (row for batch in batches(ids) for row in session.scalars(select(StepRow).where(StepRow.id.in_(batch))))
-    return {row.id: row for row in rows}
+def find_rows(session: Session, ids: Collection[StepId], *, lock: bool = False) -> dict[StepId, StepRow]:
+    """Those of `ids` that exist; `lock` keeps them locked until the transaction ends, always in the same order."""
+    found: dict[StepId, StepRow] = {}
+    for batch in batches(sorted(ids)):
+        query = select(StepRow).where(StepRow.id.in_(batch)).order_by(StepRow.id)
+        found |= {row.id: row for row in session.scalars(query.with_for_update() if lock else query)}
+    return found
 
 
 def owned_steps(session: Session, plan: str) -> tuple[OwnedStep, ...]:
@@ -145,8 +149,8 @@ def _active_owner() -> Select[int]:
     )
 
 
-def ready_ids(session: Session, queue: str, now: datetime, limit: int) -> list[StepId]:
-    """What state.ready_steps says, over all active plans: the oldest plan first, then topological order."""
+def _ready(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """What state.ready_steps says of rows of StepRow joined with an active plan."""
     needed = aliased(StepRow)
     missing_input = exists(
         select(1)
@@ -154,23 +158,38 @@ def ready_ids(session: Session, queue: str, now: datetime, limit: int) -> list[S
         .join(needed, needed.id == StepInputRow.input_id)
         .where(StepInputRow.step_id == StepRow.id, needed.state != "succeeded")
     )
+    return (
+        StepRow.state == "waiting",
+        or_(StepRow.not_before.is_(None), StepRow.not_before <= now),
+        PlanRow.finished_at.is_(None),
+        PlanRow.cancelled_at.is_(None),
+        ~missing_input,
+    )
+
+
+def ready_ids(session: Session, queue: str, now: datetime, limit: int) -> list[StepId]:
+    """Ready steps of active plans: the oldest plan first, then topological order."""
     query = (
         select(StepRow.id)
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(
-            StepRow.state == "waiting",
-            StepRow.queue == queue,
-            or_(StepRow.not_before.is_(None), StepRow.not_before <= now),
-            PlanRow.finished_at.is_(None),
-            PlanRow.cancelled_at.is_(None),
-            ~missing_input,
-        )
+        .where(StepRow.queue == queue, *_ready(now))
         .group_by(StepRow.id)
         .order_by(func.min(PlanRow.created_at), func.min(PlanStepRow.position))
         .limit(limit)
     )
     return list(session.scalars(query))
+
+
+def ready_by_queue(session: Session, now: datetime) -> dict[str, int]:
+    query = (
+        select(StepRow.queue, func.count(StepRow.id.distinct()))
+        .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+        .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
+        .where(*_ready(now))
+        .group_by(StepRow.queue)
+    )
+    return dict(session.execute(query).all())
 
 
 def leased_by_queue(session: Session) -> dict[str, int]:
@@ -196,3 +215,7 @@ def unwanted_ids(session: Session) -> list[StepId]:
 
 def message_of(row: StepRow) -> StepMessage:
     return StepMessage(step_id=row.id, attempt=row.attempt, kind=row.kind, version=row.version, request=row.request)
+
+
+def inputs_of(session: Session, step: StepId) -> list[StepId]:
+    return list(session.scalars(select(StepInputRow.input_id).where(StepInputRow.step_id == step)))

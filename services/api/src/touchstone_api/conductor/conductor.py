@@ -1,0 +1,260 @@
+"""The conductor's cycle: receive reports, apply them, expire leases, hand out ready steps.
+
+Truth lies in SQL (leases) and in the object store (results). Every cycle may end anywhere, by a signal or a dead
+server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
+not in its queue. Two conductors at once do no harm: each change locks its step's row."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
+from touchstone_contracts.problems import Transient
+from touchstone_contracts.steps import QUEUES
+from touchstone_contracts.values import StepId
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.logs import get_logger
+from touchstone_runtime.queue import Dispatcher
+
+from touchstone_api.conductor.history import event_of
+from touchstone_api.experiments import transitions
+from touchstone_api.experiments.state import Step
+from touchstone_api.experiments.transitions import Limits
+from touchstone_api.store.database import Store
+from touchstone_api.store.events import STEP_PROGRESSED, append_step_event
+from touchstone_api.store.plans import reopen_owners, settle, unfinished_plans
+from touchstone_api.store.steps import (
+    expired_ids,
+    inputs_of,
+    leased_by_queue,
+    lock_step,
+    message_of,
+    ready_ids,
+    save_step,
+    to_step,
+    unstarted_in,
+    unwanted_ids,
+)
+from touchstone_api.store.tables import StepRow
+
+log = get_logger(__name__)
+
+PROGRESS_EVENT_SECONDS = 2.0
+"""A step's progress is told at most this often; leases are renewed by every report."""
+LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
+
+
+class Reports(Protocol):
+    """What the conductor needs of runtime.reports.ReportLine."""
+
+    def receive(self, timeout: float) -> list[StepReport]: ...
+
+    def mark_cancelled(self, step: StepId) -> None: ...
+
+    def clear_cancelled(self, step: StepId) -> None: ...
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+Change = Callable[[Step], Step]
+
+
+@dataclass
+class Conductor:
+    store: Store
+    artifacts: Artifacts
+    reports: Reports
+    dispatcher: Dispatcher
+    limits: Limits = field(default_factory=Limits)
+    leases_per_queue: int = 4
+    now: Callable[[], datetime] = utc_now
+    _waiting_reports: list[StepReport] = field(default_factory=list)
+    """Received, but the database or the object store did not answer when they were to be applied."""
+    _told_progress: dict[StepId, float] = field(default_factory=dict)
+    _unsettled: bool = True
+
+    def cycle(self, timeout: float) -> bool:
+        """One round; waits up to `timeout` seconds for reports. Whether every server answered."""
+        parts = (
+            lambda: self._receive(timeout),
+            self._apply_reports,
+            self._expire_leases,
+            self._take_back_unwanted,
+            self._hand_out,
+            self._settle,
+        )
+        answered = [self._survives(part) for part in parts]
+        return all(answered)
+
+    def _survives(self, part: Callable[[], None]) -> bool:
+        """Other parts go on when one server is away; everything missed shows again in a later cycle."""
+        try:
+            part()
+        except Transient as error:
+            log.warning("conductor.hindered", code=error.code, error=str(error))
+            return False
+        return True
+
+    def _receive(self, timeout: float) -> None:
+        self._waiting_reports += self.reports.receive(timeout)
+
+    def _apply_reports(self) -> None:
+        reports, self._waiting_reports = self._waiting_reports, []
+        for position, report in enumerate(reports):
+            try:
+                self._apply(report)
+            except Transient as error:
+                self._waiting_reports.append(report)
+                if error.code == "database":
+                    self._waiting_reports += reports[position + 1 :]
+                    raise
+                log.warning("report.postponed", step=report.step_id[:12], error=str(error))
+
+    def _apply(self, report: StepReport) -> None:
+        if isinstance(report, StepSucceeded):
+            manifest = self.artifacts.manifest(report.step_id)
+            if manifest is None:
+                log.warning("report.without_manifest", step=report.step_id[:12])
+            else:
+                self._succeed(report.step_id, manifest)
+            return
+        now = self.now()
+        changed = self._change(report.step_id, lambda step: transitions.apply_report(step, report, now, self.limits))
+        if changed and isinstance(report, StepFailed) and report.problem.code in LOST_INPUT_CODES:
+            self._forget_lost_inputs(report.step_id)
+
+    def _succeed(self, step: StepId, manifest: StepManifest) -> bool:
+        now = self.now()
+        return self._change(step, lambda before: transitions.succeed(before, now, manifest))
+
+    def _change(self, step: StepId, change: Change) -> bool:
+        """Applies a pure transition to a step in one transaction, with its events. Whether anything changed."""
+        with self.store.write() as session:
+            row = lock_step(session, step)
+            if row is None:
+                return False
+            before = to_step(row)
+            after = change(before)
+            if after == before:
+                return False
+            save_step(row, after)
+            session.flush()
+            if before.state == "failed":
+                reopen_owners(session, [step], self.now())
+            self._tell(session, before, after)
+        if after.state != before.state:
+            self._unsettled = True
+            log.info("step.changed", step=step[:12], kind=row.kind, state=after.state, attempt=after.attempt)
+        return True
+
+    def _tell(self, session: Session, before: Step, after: Step) -> None:
+        found = event_of(before, after)
+        if found is None:
+            return
+        event, data = found
+        moment = time.monotonic()
+        if event == STEP_PROGRESSED:
+            if moment - self._told_progress.get(after.id, 0.0) < PROGRESS_EVENT_SECONDS:
+                return
+            self._told_progress[after.id] = moment
+        else:
+            self._told_progress.pop(after.id, None)
+        append_step_event(session, after.id, event, data, self.now())
+
+    def _forget_lost_inputs(self, step: StepId) -> None:
+        """A step could not read an input: inputs whose results are gone or damaged are computed again."""
+        with self.store.read() as session:
+            inputs = inputs_of(session, step)
+        for needed in inputs:
+            if self.artifacts.verified(needed) is None:
+                log.warning("result.lost", step=needed[:12])
+                self._forget(needed)
+
+    def _forget(self, step: StepId) -> None:
+        with self.store.write() as session:
+            row = lock_step(session, step)
+            if row is not None and row.state == "succeeded":
+                save_step(row, transitions.forget_result(to_step(row)))
+                session.flush()
+                reopen_owners(session, [step], self.now())
+        self._unsettled = True
+
+    def _expire_leases(self) -> None:
+        with self.store.read() as session:
+            expired = expired_ids(session, self.now())
+        for step in expired:
+            manifest = self.artifacts.manifest(step)
+            if manifest is not None:
+                self._succeed(step, manifest)
+            else:
+                self._expire(step)
+
+    def _expire(self, step: StepId) -> None:
+        with self.store.read() as session:
+            row = session.get_one(StepRow, step)
+            unstarted = unstarted_in(session, row.queue)
+        # As many messages wait as leases have not started: none was lost, the workers are merely busy.
+        still_queued = row.started_at is None and self.dispatcher.waiting(row.queue) >= unstarted
+        now = self.now()
+        self._change(step, lambda before: transitions.expire(before, now, self.limits, still_queued=still_queued))
+
+    def _take_back_unwanted(self) -> None:
+        """Steps that only cancelled or failed experiments wanted: queued ones return, running ones are told."""
+        with self.store.read() as session:
+            unwanted = unwanted_ids(session)
+        for step in unwanted:
+            self.reports.mark_cancelled(step)
+            self._change(step, lambda before: before if before.started_at else transitions.release(before))
+
+    def _hand_out(self) -> None:
+        with self.store.read() as session:
+            leased = leased_by_queue(session)
+            ready = [
+                step
+                for queue in QUEUES
+                if (free := self.leases_per_queue - leased.get(queue, 0)) > 0
+                for step in ready_ids(session, queue, self.now(), free)
+            ]
+        for step in ready:
+            if (message := self._lease(step)) is not None:
+                self._send(message)
+
+    def _lease(self, step: StepId) -> StepMessage | None:
+        """None when somebody else was faster."""
+        with self.store.write() as session:
+            row = lock_step(session, step)
+            if row is None or row.state != "waiting":
+                return None
+            save_step(row, transitions.lease(to_step(row), self.now(), self.limits))
+            self._unsettled = True
+            return message_of(row)
+
+    def _send(self, message: StepMessage) -> None:
+        """After the lease was committed: a message never speaks of a lease that is not there."""
+        try:
+            self.reports.clear_cancelled(message.step_id)
+            self.dispatcher.send(message)
+        except Transient:
+            self._change(
+                message.step_id,
+                lambda step: transitions.release(step) if _holds(step, message.attempt) else step,
+            )
+            raise
+        log.info("step.sent", step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
+
+    def _settle(self) -> None:
+        if not self._unsettled:
+            return
+        with self.store.write() as session:
+            if plans := unfinished_plans(session):
+                settle(session, plans, self.now())
+        self._unsettled = False
+
+
+def _holds(step: Step, attempt: int) -> bool:
+    return step.state == "leased" and step.attempt == attempt and step.started_at is None

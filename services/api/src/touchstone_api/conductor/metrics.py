@@ -1,0 +1,39 @@
+"""What the conductor tells Prometheus: enough to scale workers on."""
+
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from touchstone_contracts.problems import Transient
+from touchstone_contracts.steps import QUEUES
+
+from touchstone_api.store.database import Store
+from touchstone_api.store.steps import leased_by_queue, ready_by_queue
+
+
+class ConductorMetrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.steps = Gauge(
+            "touchstone_queue_steps",
+            "Steps that wait to be handed out (queued) and that are handed out (leased)",
+            ["queue", "state"],
+            registry=self.registry,
+        )
+        self.cycles = Counter(
+            "touchstone_conductor_cycles_total",
+            "Cycles by whether every server answered",
+            ["outcome"],
+            registry=self.registry,
+        )
+
+    def refresh(self, store: Store, now: datetime) -> bool:
+        """Whether the database answered; else the gauges keep their values."""
+        try:
+            with store.read() as session:
+                queued, leased = ready_by_queue(session, now), leased_by_queue(session)
+        except Transient:
+            return False
+        for queue in QUEUES:
+            self.steps.labels(queue, "queued").set(queued.get(queue, 0))
+            self.steps.labels(queue, "leased").set(leased.get(queue, 0))
+        return True

@@ -1,0 +1,156 @@
+"""Posting work: gather what exists, decide, create everything in one transaction or nothing."""
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from touchstone_contracts.catalogue import Encoder, Upstream
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.identity import identity
+from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.problems import FieldError, Invalid, Transient
+from touchstone_contracts.values import StepId
+from touchstone_runtime.artifacts import Artifacts
+
+from touchstone_api.bootstrap import Services
+from touchstone_api.experiments.fairness import check_fair
+from touchstone_api.experiments.plan import Plan, plan_experiment, plan_upstream
+from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
+from touchstone_api.store.catalogue import RegisteredNames, find_entry, register
+from touchstone_api.store.database import Store
+from touchstone_api.store.experiments import experiment_with_identity, new_experiment_id
+from touchstone_api.store.plans import Survey, create_plan
+from touchstone_api.store.steps import batches
+from touchstone_api.store.tables import ExperimentRow, IdempotencyKeyRow, StepRow
+
+SURVEY_THREADS = 8
+DIGEST_SAMPLES = 24
+"""Found steps of which one blob is read and hashed; of the others existence and sizes are compared."""
+TRIES = 4
+"""Another process may create the same steps at the same moment; the second try finds them."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    id: str
+    created: bool
+
+
+def resolve_checked(session: Session, spec: ExperimentSpec) -> ResolvedExperiment:
+    """Raises Invalid or Unfair with JSON pointers into the spec."""
+    resolved = resolve(spec, RegisteredNames(session))
+    check_fair(resolved)
+    return resolved
+
+
+def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
+    """Which of the plan's results the object store has, whatever SQL believes. Raises Transient."""
+    ids = [step.id for step in plan.steps]
+    with store.read() as session:
+        believed = _succeeded_among(session, ids)
+    with ThreadPoolExecutor(SURVEY_THREADS) as pool:
+        present = [step for step, found in zip(ids, pool.map(artifacts.manifest, ids), strict=True) if found]
+        stride = max(1, len(present) // DIGEST_SAMPLES)
+        samples = [1 if number % stride == 0 else 0 for number in range(len(present))]
+        results = pool.map(lambda step, sample: artifacts.verified(step, sample=sample), present, samples)
+        verified: dict[StepId, StepManifest] = {
+            step: manifest for step, manifest in zip(present, results, strict=True) if manifest is not None
+        }
+    return Survey(verified=verified, lost=believed - set(verified))
+
+
+def _succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
+    found: set[StepId] = set()
+    for batch in batches(ids):
+        query = select(StepRow.id).where(StepRow.id.in_(batch), StepRow.state == "succeeded")
+        found |= set(session.scalars(query))
+    return found
+
+
+def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key: str | None = None) -> Submitted:
+    """Creates the experiment, or finds the one with the same identity. Raises Invalid, Unfair or Transient; then
+    nothing has been created."""
+    body_digest = identity(spec)
+    with services.store.read() as session:
+        if idempotency_key and (earlier := _experiment_of_key(session, idempotency_key, body_digest)):
+            return Submitted(earlier, created=False)
+        resolved = resolve_checked(session, spec)
+        known = experiment_with_identity(session, identity(resolved))
+    plan = plan_experiment(resolved)
+    for _ in range(TRIES):
+        found = Survey() if known else survey(services.store, services.artifacts, plan)
+        try:
+            with services.store.write() as session:
+                submitted = _create_or_find(session, resolved, plan, found)
+                if idempotency_key:
+                    _remember_key(session, idempotency_key, body_digest, submitted.id)
+            return submitted
+        except IntegrityError:
+            continue
+    raise Transient("other experiments with the same steps are being created; try again", code="contended")
+
+
+def _create_or_find(session: Session, resolved: ResolvedExperiment, plan: Plan, found: Survey) -> Submitted:
+    digest = identity(resolved)
+    if known := experiment_with_identity(session, digest):
+        return Submitted(known.id, created=False)
+    experiment, now = new_experiment_id(), datetime.now(UTC)
+    create_plan(session, experiment, plan.steps, found, now)
+    session.add(
+        ExperimentRow(
+            id=experiment,
+            identity=digest,
+            name=resolved.spec.name,
+            spec=resolved.spec.model_dump(mode="json"),
+            resolved=resolved.model_dump(mode="json"),
+            created_at=now,
+        )
+    )
+    session.flush()
+    return Submitted(experiment, created=True)
+
+
+def _experiment_of_key(session: Session, key: str, body_digest: str) -> str | None:
+    row = session.get(IdempotencyKeyRow, key)
+    if row is None:
+        return None
+    if row.body_digest != body_digest:
+        raise Invalid("this Idempotency-Key was used with another body", code="idempotency_key_reused")
+    return row.experiment_id
+
+
+def _remember_key(session: Session, key: str, body_digest: str, experiment: str) -> None:
+    if _experiment_of_key(session, key, body_digest) is None:
+        session.add(
+            IdempotencyKeyRow(key=key, body_digest=body_digest, experiment_id=experiment, created_at=datetime.now(UTC))
+        )
+
+
+def upstream_plan_id(name: str) -> str:
+    return f"upstream/{name}"
+
+
+def submit_upstream(services: Services, upstream: Upstream) -> bool:
+    """Registers the upstream and starts its ingest. Whether it is new. Raises Invalid, NameTaken or Transient."""
+    with services.store.read() as session:
+        encoder = find_entry(session, Encoder, upstream.index_encoder)
+        known = find_entry(session, Upstream, upstream.name) is not None
+    if encoder is None:
+        problem = FieldError(pointer="/index_encoder", detail=f"no encoder named {upstream.index_encoder!r}")
+        raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
+    plan = plan_upstream(upstream, encoder)
+    for _ in range(TRIES):
+        found = Survey() if known else survey(services.store, services.artifacts, plan)
+        try:
+            with services.store.write() as session:
+                now = datetime.now(UTC)
+                if created := register(session, upstream, now):
+                    create_plan(session, upstream_plan_id(upstream.name), plan.steps, found, now)
+            return created
+        except IntegrityError:
+            continue
+    raise Transient("other work with the same steps is being created; try again", code="contended")
