@@ -160,10 +160,12 @@ class ExchangeRate(Lenient):
     target: Name
     images_a: int
     images_b: float | None
-    """None: never reached within the measured range."""
+    """None: outside the sizes measured for b, then one of the next two says on which side."""
     more_than: float | None = None
+    at_most: float | None = None
     low: float | None = None
     high: float | None = None
+    """Ends of the interval; None: outside the sizes measured for b."""
 
 
 class Verdict(Lenient):

@@ -1,0 +1,1 @@
+"""The verdict: pure statistics over correctness arrays. Method and evidence in docs/verdict.md."""

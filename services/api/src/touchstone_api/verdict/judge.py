@@ -1,0 +1,191 @@
+"""Assembles the verdict: one primary endpoint declared beforehand, everything else secondary and adjusted."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.identity import derive_seed
+from touchstone_contracts.problems import Unfair
+from touchstone_contracts.values import Digest
+from touchstone_contracts.views import BaselineCheck, ComparisonResult, ExchangeRate, Verdict
+
+from touchstone_api.verdict.baseline import check_baseline
+from touchstone_api.verdict.curves import Curves, compared, shared_sizes
+from touchstone_api.verdict.decide import decide, what_would_decide
+from touchstone_api.verdict.exchange_rate import exchange_rate
+from touchstone_api.verdict.holm import holm
+from touchstone_api.verdict.intervals import Components, Estimate
+from touchstone_api.verdict.wording import headline, remedy_words
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the judge looks at."""
+
+    experiment: str
+    comparison: Comparison
+    targets: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    sizes: tuple[int, ...]
+    arms: tuple[str, ...]
+    """Arms that train."""
+    baseline: str | None
+    """The arm of the untouched encoder."""
+    curves: Curves
+    results_digest: Digest
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A comparison before its answer: `parts` has one entry per target."""
+
+    target: str | None
+    size: int | None
+    metric: Metric
+    parts: tuple[Components, ...]
+    estimate: Estimate
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
+    comparison = evidence.comparison
+    measured = _measure(evidence, None, None, comparison.metric)
+    if measured is None:
+        raise Unfair(
+            f"{comparison.a} and {comparison.b} reached no common size at any target", code="nothing_to_compare"
+        )
+    primary = _result(measured, comparison)
+    baseline = _baseline(evidence)
+    failed = [check for check in baseline if check.below and check.arm in (comparison.a, comparison.b)]
+    return Verdict(
+        experiment=evidence.experiment,
+        a=comparison.a,
+        b=comparison.b,
+        delta=comparison.delta,
+        confidence=comparison.confidence,
+        answer=primary.answer,
+        headline=headline(comparison, primary, [check for check in failed if check.metric == comparison.metric]),
+        primary=primary,
+        secondary=_secondary(evidence),
+        baseline=baseline,
+        exchange_rates=tuple(_exchange_rates(evidence)),
+        would_decide=_would_decide(measured, primary, comparison),
+        warnings=(*_warnings(evidence, measured), *evidence.warnings),
+        results_digest=evidence.results_digest,
+    )
+
+
+def _measure(evidence: Evidence, target: str | None, size: int | None, metric: Metric) -> Measured | None:
+    a, b = evidence.comparison.a, evidence.comparison.b
+    targets = evidence.targets if target is None else (target,)
+    found = (compared(evidence.curves, name, metric, a, b, size) for name in targets)
+    parts = tuple(part for part in found if part is not None)
+    if not parts:
+        return None
+    return Measured(target, size, metric, parts, Estimate.pooled([part.estimate() for part in parts]))
+
+
+def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
+    estimate = measured.estimate
+    low, high = estimate.interval(comparison.confidence)
+    equivalence = estimate.equivalence_p_value(comparison.delta)
+    return ComparisonResult(
+        target=measured.target,
+        size=measured.size,
+        metric=measured.metric,
+        difference=estimate.difference,
+        low=low,
+        high=high,
+        degrees_of_freedom=estimate.degrees_of_freedom,
+        p_value=estimate.p_value,
+        answer=decide(estimate.difference, estimate.p_value, equivalence, 1 - comparison.confidence),
+        seeds=min(part.seeds for part in measured.parts),
+        test_images=sum(part.images for part in measured.parts),
+    )
+
+
+def _secondary(evidence: Evidence) -> tuple[ComparisonResult, ...]:
+    """Answers follow the adjusted p-values (Holm, over all secondaries); the intervals stay unadjusted."""
+    found = (_measure(evidence, *view) for view in _secondary_views(evidence))
+    measured = [entry for entry in found if entry is not None]
+    delta, alpha = evidence.comparison.delta, 1 - evidence.comparison.confidence
+    differs = holm([entry.estimate.p_value for entry in measured])
+    equals = holm([entry.estimate.equivalence_p_value(delta) for entry in measured])
+    return tuple(
+        _result(entry, evidence.comparison).model_copy(
+            update={"adjusted_p_value": p, "answer": decide(entry.estimate.difference, p, equal, alpha)}
+        )
+        for entry, p, equal in zip(measured, differs, equals, strict=True)
+    )
+
+
+def _secondary_views(evidence: Evidence) -> Iterator[tuple[str | None, int | None, Metric]]:
+    """Each metric overall, each target, each size at each target; a view equal to a wider one is left out."""
+    for metric in evidence.metrics:
+        if metric != evidence.comparison.metric:
+            yield None, None, metric
+        for target in evidence.targets:
+            if len(evidence.targets) > 1:
+                yield target, None, metric
+            if len(evidence.sizes) > 1:
+                yield from ((target, size, metric) for size in evidence.sizes)
+
+
+def _baseline(evidence: Evidence) -> tuple[BaselineCheck, ...]:
+    if evidence.baseline is None:
+        return ()
+    confidence = evidence.comparison.confidence
+    return check_baseline(
+        evidence.curves, evidence.targets, evidence.metrics, evidence.arms, evidence.baseline, confidence
+    )
+
+
+def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
+    comparison = evidence.comparison
+    for target in evidence.targets:
+        a = evidence.curves.get((target, comparison.metric, comparison.a))
+        b = evidence.curves.get((target, comparison.metric, comparison.b))
+        if a is None or b is None:
+            continue
+        for size in a.sizes:
+            rng = np.random.default_rng(derive_seed("exchange rate", evidence.results_digest, target, size))
+            rate = exchange_rate(a, b, size, comparison.confidence, rng)
+            yield ExchangeRate(
+                target=target,
+                images_a=size,
+                images_b=rate.images,
+                more_than=rate.more_than,
+                at_most=rate.at_most,
+                low=rate.low,
+                high=rate.high,
+            )
+
+
+def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:
+    if primary.answer != "undecided":
+        return None
+    if primary.seeds < 2:
+        return "At least 2 seeds per arm: one seed says nothing about how much results vary between seeds."
+    return remedy_words(what_would_decide(measured.parts, comparison.delta, comparison.confidence), primary)
+
+
+def _warnings(evidence: Evidence, primary: Measured) -> Iterator[str]:
+    comparison = evidence.comparison
+    if min(part.seeds for part in primary.parts) < 2:
+        yield "One seed per arm: no interval can be computed."
+    elif min(part.seeds for part in primary.parts) < 3:
+        yield "Two seeds per arm: the spread between seeds is estimated from very little, intervals are wide."
+    for target in evidence.targets:
+        sizes = shared_sizes(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
+        left_out = [size for size in evidence.sizes if size not in sizes]
+        if not sizes:
+            yield f"{target}: left out, the arms reached no common size."
+        elif left_out:
+            yield f"{target}: only sizes both arms reached are compared; left out: {_listed(left_out)}."
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(str(size) for size in sizes)

@@ -1,0 +1,69 @@
+"""The verdict in plain language. Numbers are in points: hundredths of accuracy."""
+
+from collections.abc import Sequence
+
+from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.views import BaselineCheck, ComparisonResult
+
+from touchstone_api.verdict.decide import Remedy
+
+METRIC_WORDS = {"zero_shot": "zero-shot accuracy", "linear_probe": "linear-probe accuracy"}
+
+
+def points(accuracy: float, *, signed: bool = False) -> str:
+    """0.0312 -> "3.1", with a true minus sign."""
+    text = f"{abs(accuracy) * 100:.1f}"
+    sign = "−" if accuracy < 0 else "+" if signed else ""
+    return text if float(text) == 0 else sign + text
+
+
+def headline(comparison: Comparison, primary: ComparisonResult, failed: Sequence[BaselineCheck]) -> str:
+    """One to three sentences; what failed against the untouched encoder comes before who won."""
+    return " ".join([*(_failure(check) for check in failed), _answer(comparison, primary)])
+
+
+def _failure(check: BaselineCheck) -> str:
+    words = METRIC_WORDS[check.metric]
+    return f"{check.arm} ends {points(-check.difference)} points below the untouched encoder in {words}."
+
+
+def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
+    words, delta = METRIC_WORDS[comparison.metric], points(comparison.delta)
+    a, b, difference = comparison.a, comparison.b, primary.difference
+    if primary.answer == "no_difference":
+        within = interval(primary, comparison)
+        return f"No difference larger than {delta} points between {a} and {b} in {words} ({within})."
+    if primary.answer == "undecided":
+        margin = f"{a} minus {b} is {points(difference, signed=True)} points"
+        return f"Undecided: in {words}, {margin} ({interval(primary, comparison)})."
+    if primary.answer == "b_better":
+        a, b = b, a
+    small = abs(difference) < comparison.delta
+    remark = f", less than the {delta} that were said to matter" if small else ""
+    return f"{a} beats {b} by {points(abs(difference))} points of {words} ({interval(primary, comparison)}){remark}."
+
+
+def interval(result: ComparisonResult, comparison: Comparison) -> str:
+    """Of the winner minus the loser where there is a winner, else of a minus b."""
+    low, high = (-result.high, -result.low) if result.answer == "b_better" else (result.low, result.high)
+    return f"{comparison.confidence:.0%} interval {points(low)} to {points(high)}"
+
+
+def remedy_words(remedy: Remedy, primary: ComparisonResult) -> str:
+    ways = []
+    if remedy.seeds is not None:
+        ways.append(f"{remedy.seeds} seeds per arm instead of {primary.seeds}")
+    if remedy.test_images is not None:
+        ways.append(f"about {_rounded(remedy.test_images)} test images instead of {primary.test_images}")
+    if not ways:
+        return (
+            "Neither more seeds nor more test images alone would decide within reason: the difference is too small for "
+            "its spread, or too close to the smallest difference that matters."
+        )
+    return f"If difference and spread stay as measured, {' or '.join(ways)} would decide."
+
+
+def _rounded(count: int) -> int:
+    """Two significant digits: a forecast is no more exact than that."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
