@@ -5,6 +5,7 @@ entries. The same arguments give the same bytes. Class of the target = shape; up
 test images differ from upstream and validation by their background."""
 
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def tiny_upstream(
         name=name,
         shards=tuple(
             write_source(library, f"{name}-upstream-{shard}", rows[first:last])
-            for shard, (first, last) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+            for shard, (first, last) in enumerate(itertools.pairwise(cuts))
         ),
         index_encoder=index_encoder,
     )

@@ -27,7 +27,7 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
-from touchstone_retrieval.curation.pipeline import Candidates, count_stages, curate, kept_by_class
+from touchstone_retrieval.curation.pipeline import Candidates, HeldOutImages, count_stages, curate, kept_by_class
 from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded, of_width
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream
 from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
@@ -133,13 +133,14 @@ def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> Im
         class_ids=labels(table, len(request.classes)),
         image_ids=table["id"].to_pylist(),
     )
-    curated = curate(candidates, vectors, of_width(test.image_vectors(), vectors.shape[1]), request.rules, progress)
+    test_split = HeldOutImages(of_width(test.image_vectors(), vectors.shape[1]), test.table()["id"].to_pylist())
+    curated = curate(candidates, vectors, test_split, request.rules, progress)
     counts = count_stages(curated, candidates.class_ids, len(request.classes), sum(part.requested for part in parts))
     log.info("images.curated", **counts.model_dump(exclude={"classes_without_images"}))
     return ImagesCurated(
         images=save_image_set(
             tools.artifacts,
-            curated_table(table, curated, test.table()["id"].to_pylist()),
+            curated_table(table, curated, test_split.image_ids),
             [blob for part in parts for blob in part.images.shards],
         ),
         counts=counts,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
-from touchstone_retrieval.curation.ranks import best_first
+from touchstone_retrieval.curation.ranks import at_least, best_first
 
 BLOCK = 512
 """Images compared at a time; bounds memory at (BLOCK, kept images of the class)."""
@@ -47,8 +47,8 @@ def _greedy(images: np.ndarray, minimum_cosine: float) -> np.ndarray:
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(images), BLOCK):
         block = images[start : start + BLOCK]
-        free = ~(block @ images[kept].T >= minimum_cosine).any(axis=1)  # (block, kept) -> (block,)
-        alike = block @ block.T >= minimum_cosine
+        free = ~at_least(block @ images[kept].T, minimum_cosine).any(axis=1)  # (block, kept) -> (block,)
+        alike = at_least(block @ block.T, minimum_cosine)
         for i in range(len(block)):
             if free[i]:
                 free[i + 1 :] &= ~alike[i, i + 1 :]

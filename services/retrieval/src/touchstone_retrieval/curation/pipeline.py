@@ -29,6 +29,14 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class HeldOutImages:
+    """The target's test split: images (t, d) L2-normalised, t >= 1, and their ids."""
+
+    images: np.ndarray
+    image_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Curated:
     """By candidate, all (n,): CLIP score, nearest test image, and why it was dropped (KEPT where it was not)."""
 
@@ -45,16 +53,16 @@ class Curated:
 def curate(
     candidates: Candidates,
     class_vectors: np.ndarray,
-    test_images: np.ndarray,
+    test: HeldOutImages,
     rules: Curation,
     progress: ProgressFunction = no_progress,
 ) -> Curated:
-    """class_vectors (classes, d) and test_images (t, d) are L2-normalised and of the candidates' encoder."""
+    """class_vectors (classes, d) are L2-normalised; all vectors come from one encoder."""
     ids, images = candidates.class_ids, candidates.images
     scores = own_class_scores(images, class_vectors, ids)
-    nearest = nearest_test_images(images, test_images)
+    nearest = nearest_test_images(images, test.images)
     reasons = np.full(len(images), KEPT, dtype=object)
-    reasons[leaked(nearest, rules.leak_cosine)] = "leaked"
+    reasons[leaked(nearest, candidates.image_ids, test.image_ids, rules.leak_cosine)] = "leaked"
     if rules.near_duplicate_cosine is not None:
         left = np.flatnonzero(reasons == KEPT)
         left_ids = [candidates.image_ids[i] for i in left.tolist()]

@@ -1,0 +1,156 @@
+"""What each strategy finds, over qdrant-client's in-memory index and embeddings that can be read."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+from touchstone_contracts.arms import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
+from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
+from touchstone_retrieval.strategies.findings import Findings
+from touchstone_retrieval.strategies.registry import find_images
+from touchstone_retrieval.strategies.upstream import SearchableUpstream
+
+# The in-memory client says that it ignores the text index and searches exactly: both is what these tests want.
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes", "ignore:Local mode performs exact")
+
+CAPTIONS = (
+    "a Tiger-Lily in bloom",
+    "the tiger beside a lily pond",
+    "tigers and lilies",
+    "an airplane, A320-200",
+    "tiger lily again",
+    "nothing of the sort",
+)
+TIGER_LILY = ClassLabel(id=0, display_name="tiger lily")
+AIRBUS = ClassLabel(id=1, display_name="A320", aliases=("airplane",))
+TEMPLATES = ("a photo of {name}", "my {name}")
+WORDS = ("tiger", "lily", "airplane", "a320")
+
+
+def embed_words(texts: Sequence[str]) -> np.ndarray:
+    """One dimension per word, one for everything else: cosines can be counted on fingers."""
+    rows = [[float(word in text.lower()) for word in WORDS] + [0.1] for text in texts]
+    vectors = np.array(rows, dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def upstream() -> Iterator[SearchableUpstream]:
+    vectors = embed_words(CAPTIONS)
+    images = np.roll(vectors, 1, axis=0)  # images and captions disagree, so that the indexes differ
+    index = QdrantServerIndex(QdrantClient(":memory:"))
+    rows = IndexRows(0, images, vectors, CAPTIONS, [str(i) for i in range(6)])
+    index.ensure("words", CollectionShape(6, 5), lambda: iter([rows]))
+    ids = ["id0", "id1", "id2", "id3", "id0", "id5"]  # rows 0 and 4 hold the same bytes
+    yield SearchableUpstream(index, "words", ids, embed_words, lambda rows: images[rows])
+    index.close()
+
+
+def find(strategy: Strategy, upstream: SearchableUpstream, *labels: ClassLabel, seed: int = 0) -> Findings:
+    return find_images(strategy, upstream, labels, TEMPLATES, np.random.default_rng(seed))
+
+
+def rows_of(findings: Findings) -> list[int]:
+    return [finding.row for finding in findings[0]]
+
+
+def test_phrase_wants_adjacent_words_in_order(upstream: SearchableUpstream) -> None:
+    found, report = find(TextMatch(mode="phrase"), upstream, TIGER_LILY)
+    assert [f.row for f in found] == [0]  # row 4 matches as well, with the bytes of row 0
+    assert found[0].found_by == "text_match/phrase/0"
+    assert math.isnan(found[0].similarity)
+    assert (report.requested, report.found_again, report.kept) == (500, 1, 1)
+
+
+def test_all_tokens_takes_them_anywhere_but_whole(upstream: SearchableUpstream) -> None:
+    assert rows_of(find(TextMatch(mode="all_tokens"), upstream, TIGER_LILY)) == [0, 1]
+
+
+def test_aliases_are_queries_of_their_own(upstream: SearchableUpstream) -> None:
+    found, report = find(TextMatch(), upstream, AIRBUS)
+    assert [f.row for f in found] == [3]
+    assert report.requested == 1000
+    assert report.found_again == 1
+
+
+def test_retrieval_query_replaces_the_display_name(upstream: SearchableUpstream) -> None:
+    renamed = ClassLabel(id=0, display_name="tiger lily", retrieval_query="lily pond")
+    assert rows_of(find(TextMatch(), upstream, renamed)) == [1]
+
+
+def test_a_query_without_words_finds_nothing(upstream: SearchableUpstream) -> None:
+    for mode in ("phrase", "all_tokens"):
+        assert find(TextMatch(mode=mode), upstream, ClassLabel(id=0, display_name="?!"))[0] == []
+
+
+def test_text_matches_are_cut_in_upstream_order(upstream: SearchableUpstream) -> None:
+    label = ClassLabel(id=0, display_name="a")
+    assert rows_of(find(TextMatch(results_per_query=2), upstream, label)) == [0, 1]
+
+
+def test_an_image_found_for_two_classes_stays_in_both(upstream: SearchableUpstream) -> None:
+    other = ClassLabel(id=1, display_name="bloom")
+    found, _ = find(TextMatch(), upstream, TIGER_LILY, other)
+    assert [(f.class_id, f.row) for f in found] == [(0, 0), (1, 0)]
+
+
+def test_semantic_asks_each_template_of_each_index(upstream: SearchableUpstream) -> None:
+    found, report = find(Semantic(results_per_query=2), upstream, TIGER_LILY)
+    # By image row 1 (which has row 0's vector) and 2; by text rows 0 and 1, whose vectors equal the query's.
+    assert [(f.row, f.found_by) for f in found] == [
+        (1, "semantic/image/0"),
+        (2, "semantic/image/0"),
+        (0, "semantic/text/0"),
+    ]
+    assert found[0].similarity == pytest.approx(1.0)
+    assert (report.requested, report.found_again, report.kept) == (8, 5, 3)
+
+
+def test_semantic_over_one_index_asks_that_one(upstream: SearchableUpstream) -> None:
+    found, report = find(Semantic(indexes=("text",), results_per_query=1), upstream, TIGER_LILY)
+    assert [(f.row, f.found_by) for f in found] == [(0, "semantic/text/0")]
+    assert report.requested == 2
+
+
+def test_semantic_returns_all_when_the_upstream_is_smaller_than_k(upstream: SearchableUpstream) -> None:
+    found, report = find(Semantic(results_per_query=500), upstream, TIGER_LILY)
+    assert len(found) == 5  # six rows, two of them the same image
+    assert report.kept == 5
+
+
+def test_union_records_the_text_match_and_adds_up(upstream: SearchableUpstream) -> None:
+    strategy = Union(semantic=Semantic(results_per_query=2))
+    found, report = find(strategy, upstream, TIGER_LILY)
+    assert [(f.row, f.found_by) for f in found] == [
+        (0, "text_match/phrase/0"),
+        (1, "semantic/image/0"),
+        (2, "semantic/image/0"),
+    ]
+    assert report.kept == len(found)
+    assert report.requested == 500 + 8
+    assert report.found_again == 1 + 5 + 1
+
+
+def test_random_draw_labels_by_the_nearest_class_and_repeats_for_a_seed(upstream: SearchableUpstream) -> None:
+    strategy = RandomDraw(images_per_class=2)
+    first = find(strategy, upstream, TIGER_LILY, AIRBUS, seed=3)
+    assert first == find(strategy, upstream, TIGER_LILY, AIRBUS, seed=3)
+    assert first[1].requested == 4
+    assert {f.found_by for f in first[0]} == {"random"}
+    distinct = replace(upstream, image_ids=[str(row) for row in range(6)])
+    everything, report = find(RandomDraw(images_per_class=100), distinct, TIGER_LILY, AIRBUS)
+    assert report.requested == 200
+    # Row 4 carries the airplane caption's vector; rows 1, 2 and 5 that of tiger and lily.
+    labels = {f.row: f.class_id for f in everything}
+    assert labels[4] == 1
+    assert [labels[row] for row in (1, 2, 5)] == [0, 0, 0]
+
+
+def test_random_draws_of_other_seeds_differ(upstream: SearchableUpstream) -> None:
+    drawn = {tuple(rows_of(find(RandomDraw(images_per_class=2), upstream, TIGER_LILY, seed=s))) for s in range(10)}
+    assert len(drawn) > 3
