@@ -1,0 +1,182 @@
+"""Build the miniverse: fetch, render, caption, split, write parquet. The same packages give the same bytes."""
+
+import argparse
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+from PIL import Image
+
+from touchstone_miniverse.captions import caption, fixed_rank
+from touchstone_miniverse.catalogue import write_catalogue
+from touchstone_miniverse.emoji_names import EmojiIndex
+from touchstone_miniverse.fetch import fetch, read_members
+from touchstone_miniverse.icons import Drawing, drawings, members_wanted
+from touchstone_miniverse.render import encode, render_svg
+from touchstone_miniverse.sources import ALL_SOURCES, EMOJIBASE, Role, Source
+from touchstone_miniverse.targets import Target, build_targets
+
+log = structlog.get_logger()
+
+UPSTREAM_SHARDS = 8
+UPSTREAM_SCHEMA = pa.schema(
+    [("key", pa.string()), ("image", pa.binary()), ("caption", pa.string()), ("source", pa.string()),
+     ("licence", pa.string())]
+)  # fmt: skip
+TARGET_SCHEMA = pa.schema(
+    [("key", pa.string()), ("image", pa.binary()), ("class_id", pa.int32()), ("source", pa.string()),
+     ("licence", pa.string())]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One rendered drawing with everything the tables need; `hexcode` is its emoji or empty."""
+
+    key: str
+    image: bytes
+    caption: str
+    source: Source
+    hexcode: str
+
+
+class DigestMismatch(Exception):
+    """A rebuilt file differs from the recorded one: other renderer, codec or parquet versions."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: `build --packages DIR [--data DIR] [--record]`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    home = Path(__file__).parents[2]
+    parser.add_argument("--packages", type=Path, default=Path(".touchstone/miniverse/packages"))
+    parser.add_argument("--home", type=Path, default=home, help="miniverse folder: data/ and catalogue.yaml")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="write data/DIGESTS instead of checking against it")
+    options = parser.parse_args(arguments)
+    build(options.packages, options.home, options.processes, record=options.record)
+
+
+def build(packages: Path, home: Path, processes: int, *, record: bool) -> None:
+    """Write all tables, the catalogue and the digests below `home`. Raises DigestMismatch unless `record`."""
+    index = EmojiIndex(read_members(EMOJIBASE, fetch(EMOJIBASE, packages), r"package/en/.*\.json$"))
+    pictures = [picture for source in ALL_SOURCES for picture in render_source(source, packages, index, processes)]
+    upstream, held_out = split(pictures)
+    targets = build_targets(
+        sorted(index.by_hexcode.values(), key=lambda name: name.hexcode),
+        _count(upstream, Role.UPSTREAM), _count(held_out, Role.TEST), _count(held_out, Role.VALIDATION),
+    )  # fmt: skip
+    data = home / "data"
+    write_upstream(upstream, data)
+    for target in targets:
+        for role in (Role.VALIDATION, Role.TEST):
+            write_split(target, role, held_out, data)
+    check_digests(data, record=record)
+    write_catalogue(targets, home)
+
+
+def render_source(source: Source, packages: Path, index: EmojiIndex, processes: int) -> list[Picture]:
+    """All pictures of one source, in the order of its drawings; undrawable and one-coloured ones are left out."""
+    files = read_members(source.package, fetch(source.package, packages), members_wanted(source))
+    found = list(drawings(source, files, index))
+    with get_context("spawn").Pool(processes) as pool:
+        images = pool.map(_render, [drawing.content for drawing in found], chunksize=32)
+    pictures = [
+        Picture(drawing.key, image, caption(drawing, source), source, _hexcode(drawing))
+        for drawing, image in zip(found, images, strict=True)
+        if image is not None
+    ]
+    log.info("source.rendered", source=source.name, drawings=len(found), pictures=len(pictures))
+    return pictures
+
+
+def split(pictures: Iterable[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """Upstream (byte-identical pictures once, none equal to a held-out one, in fixed random order) and held out."""
+    everything = list(pictures)
+    held_out = [picture for picture in everything if picture.source.role is not Role.UPSTREAM]
+    seen = {picture.image for picture in held_out}
+    upstream = []
+    for picture in everything:
+        if picture.source.role is Role.UPSTREAM and picture.image not in seen:
+            seen.add(picture.image)
+            upstream.append(picture)
+    return sorted(upstream, key=lambda picture: fixed_rank(picture.key)), held_out
+
+
+def write_upstream(upstream: Sequence[Picture], data: Path) -> None:
+    """`upstream-0000.parquet` and so on, equal shares of the fixed random order."""
+    for number in range(UPSTREAM_SHARDS):
+        rows = upstream[number * len(upstream) // UPSTREAM_SHARDS : (number + 1) * len(upstream) // UPSTREAM_SHARDS]
+        columns = _columns(rows) | {"caption": [picture.caption for picture in rows]}
+        _write(columns, UPSTREAM_SCHEMA, data / f"upstream-{number:04d}.parquet")
+
+
+def write_split(target: Target, role: Role, held_out: Sequence[Picture], data: Path) -> None:
+    """One split of one target: every held-out picture of that role that depicts one of its classes."""
+    class_of = {hexcode: entry.id for entry in target.classes for hexcode in entry.hexcodes}
+    rows = [picture for picture in held_out if picture.source.role is role and picture.hexcode in class_of]
+    rows.sort(key=lambda picture: (class_of[picture.hexcode], picture.key))
+    columns = _columns(rows) | {"class_id": [class_of[picture.hexcode] for picture in rows]}
+    _write(columns, TARGET_SCHEMA, data / "targets" / target.name / f"{role}.parquet")
+
+
+def file_digests(data: Path) -> dict[str, str]:
+    """sha256 of every parquet file below `data`, by relative path."""
+    return {
+        path.relative_to(data).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(data.rglob("*.parquet"))
+    }
+
+
+def check_digests(data: Path, *, record: bool) -> None:
+    """Compare the files with `DIGESTS`, or write it. Raises DigestMismatch naming the differing files."""
+    listing = "".join(f"{digest}  {path}\n" for path, digest in file_digests(data).items())
+    digests = data / "DIGESTS"
+    if record:
+        digests.write_text(listing)
+        return
+    different = set(listing.splitlines()) ^ set(digests.read_text().splitlines())
+    if different:
+        raise DigestMismatch(f"not the recorded bytes: {sorted({line.split()[1] for line in different})}")
+    log.info("digests.agree", files=listing.count("\n"))
+
+
+def _render(content: str | bytes) -> bytes | None:
+    if isinstance(content, str):
+        return render_svg(content)
+    return encode(Image.open(io.BytesIO(content)))
+
+
+def _hexcode(drawing: Drawing) -> str:
+    return drawing.emoji.hexcode if drawing.emoji else ""
+
+
+def _count(pictures: Iterable[Picture], role: Role) -> Counter[str]:
+    return Counter(picture.hexcode for picture in pictures if picture.source.role is role)
+
+
+def _columns(rows: Sequence[Picture]) -> dict[str, list]:
+    return {
+        "key": [picture.key for picture in rows],
+        "image": [picture.image for picture in rows],
+        "source": [picture.source.name for picture in rows],
+        "licence": [picture.source.licence for picture in rows],
+    }
+
+
+def _write(columns: dict[str, list], schema: pa.Schema, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pydict({name: columns[name] for name in schema.names}, schema=schema)
+    # Pictures are compressed already: dictionary and statistics over them would only cost space.
+    pq.write_table(table, path, compression="zstd", use_dictionary=["source", "licence"], write_statistics=False)
+    log.info("table.written", file=path.name, rows=table.num_rows, bytes=path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""catalogue.yaml: what the platform registers at start-up - upstream, targets, encoder and generator, by digest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+from touchstone_runtime.digests import file_digest, folder_digest
+
+from touchstone_miniverse.targets import Target
+
+UPSTREAM = "miniverse"
+ENCODER = "mini-clip"
+GENERATOR = "mini-diffusion"
+GENERATOR_SIDE = 32
+
+
+def write_catalogue(targets: Sequence[Target], home: Path) -> None:
+    """Write `catalogue.yaml` for the tables and models that lie below `home`."""
+    document = {
+        "upstreams": [{"name": UPSTREAM, "index_encoder": ENCODER, "shards": _shards(home)}],
+        "targets": [_target(target, home) for target in targets],
+    }
+    _save(document | models(home), home)
+
+
+def refresh_models(home: Path) -> None:
+    """Renew the digests of the models in an existing catalogue, after an export."""
+    document = yaml.safe_load((home / "catalogue.yaml").read_text())
+    _save(document | models(home), home)
+
+
+def models(home: Path) -> dict[str, list[dict[str, Any]]]:
+    """The `encoders` and `generators` sections, for the model folders that exist."""
+    sections: dict[str, list[dict[str, Any]]] = {"encoders": [], "generators": []}
+    if (home / "models" / ENCODER / "open_clip_config.json").exists():
+        sections["encoders"].append(_model(ENCODER, home))
+    if (home / "models" / GENERATOR / "model_index.json").exists():
+        sections["generators"].append(_model(GENERATOR, home) | {"image_size": GENERATOR_SIDE})
+    return sections
+
+
+def _model(name: str, home: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": f"library:models/{name}",
+        "digest": folder_digest(home / "models" / name),
+        "trained_on": UPSTREAM,
+    }
+
+
+def _shards(home: Path) -> list[dict[str, Any]]:
+    return [_table(path, home) for path in sorted((home / "data").glob("upstream-*.parquet"))]
+
+
+def _target(target: Target, home: Path) -> dict[str, Any]:
+    folder = home / "data" / "targets" / target.name
+    return {
+        "name": target.name,
+        "classes": [{"id": entry.id, "display_name": entry.name} for entry in target.classes],
+        "templates": {use: list(templates) for use, templates in target.templates.items()},
+        "splits": {split: _table(folder / f"{split}.parquet", home) for split in ("validation", "test")},
+    }
+
+
+def _table(path: Path, home: Path) -> dict[str, Any]:
+    return {
+        "format": "parquet",
+        "location": f"library:{path.relative_to(home).as_posix()}",
+        "digest": file_digest(path),
+        "images": pq.read_metadata(path).num_rows,
+    }
+
+
+def _save(document: dict[str, Any], home: Path) -> None:
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    (home / "catalogue.yaml").write_text(text)

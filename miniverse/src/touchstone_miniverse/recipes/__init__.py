@@ -1,0 +1,1 @@
+"""How the miniverse's models were made: one flat file per model."""
