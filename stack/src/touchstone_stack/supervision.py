@@ -22,6 +22,9 @@ GIVE_UP_SECONDS = 20
 """A process that ends sooner than this after its start counts as failed; after three more tries it is given up."""
 
 
+SERVERS = frozenset({"valkey", "s3"})
+
+
 class StackFailed(Exception):
     """A process cannot be started or stopped; the message holds the end of its log."""
 
@@ -66,7 +69,7 @@ def _program(folder: Folder, process: Process, priority: int) -> dict[str, str]:
         "stopasgroup": "true",
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": _literal(log_of(folder, process.name)),
+        "stdout_logfile": _literal(_literal(log_of(folder, process.name))),  # supervisord expands this one twice
         "stdout_logfile_maxbytes": "10MB",
         "stdout_logfile_backups": "2",
     }
@@ -145,7 +148,12 @@ class Supervisor:
         return time.monotonic() - started
 
     def shut_down(self, within: float = 60.0) -> None:
+        """supervisord stops one process after the other; those that only use the servers may all stop at once."""
         pid = int(self._rpc.getPID())
+        for process in self._rpc.getAllProcessInfo():
+            if process["name"] not in SERVERS:
+                with suppress(xmlrpc.client.Fault):  # it was not running
+                    self._rpc.stopProcess(process["name"], False)
         self._rpc.shutdown()
         with suppress(psutil.NoSuchProcess):
             psutil.Process(pid).wait(within)
