@@ -1,0 +1,329 @@
+"""The retrieval handlers end to end: parquet in, curated candidates out, through the runner that serves them."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
+from support.tiny_models import DIMENSION, tiny_encoder
+from touchstone_contracts.arms import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.catalogue import Encoder, ImageSource, Target, Upstream
+from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
+from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
+from touchstone_contracts.steps import (
+    CURATE_IMAGES,
+    EMBED_IMAGES,
+    INDEX_UPSTREAM,
+    INGEST_IMAGES,
+    RETRIEVE_IMAGES,
+    Contract,
+    CurateImages,
+    EmbeddedShard,
+    EmbedImages,
+    ImagesCurated,
+    IndexUpstream,
+    IngestImages,
+    ModelRef,
+    RetrieveImages,
+)
+from touchstone_encoders.loading import EncoderCache
+from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
+from touchstone_retrieval.tasks import handlers
+from touchstone_retrieval.tools import Tools
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.image_sets import read_images
+from touchstone_runtime.library import Library
+from touchstone_runtime.metrics import WorkerMetrics
+from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.serving import StepRunner
+
+
+@dataclass
+class Reports:
+    sent: list[StepReport] = field(default_factory=list)
+
+    def send(self, report: StepReport) -> None:
+        self.sent.append(report)
+
+    def is_cancelled(self, step: str) -> bool:
+        return False
+
+
+@dataclass
+class World:
+    """A worker with memory for an object store, an upstream, a target and an encoder."""
+
+    runner: StepRunner[Tools]
+    reports: Reports
+    upstream: Upstream
+    target: Target
+    encoder: Encoder
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return self.runner.artifacts
+
+    @property
+    def model(self) -> ModelRef:
+        return ModelRef.of(self.encoder)
+
+    def run(self, contract: Contract[Any, Any], request: Any) -> str:
+        """The step's id, once it has succeeded."""
+        step = contract.step_id(request)
+        payload = request.model_dump(mode="json")
+        self.runner.run(
+            StepMessage(step_id=step, attempt=1, kind=contract.name, version=contract.version, request=payload)
+        )
+        last = self.reports.sent[-1]
+        assert not isinstance(last, StepFailed), f"{last.problem.detail}\n{last.log_tail}"
+        return step
+
+    def ingest(self, source: ImageSource) -> str:
+        return self.run(INGEST_IMAGES, IngestImages(source=source))
+
+    def embed(self, images: str, captions: bool = False) -> EmbeddedShard:
+        request = EmbedImages(images=images, encoder=self.model, captions=captions)
+        return EmbeddedShard(images=images, embeddings=self.run(EMBED_IMAGES, request))
+
+    def shards(self) -> tuple[EmbeddedShard, ...]:
+        return tuple(self.embed(self.ingest(source), captions=True) for source in self.upstream.shards)
+
+    def retrieve(self, strategy: Strategy, seed: int = 0) -> str:
+        shards = self.shards()
+        index = self.run(INDEX_UPSTREAM, IndexUpstream(shards=shards))
+        request = RetrieveImages(
+            index=index,
+            shards=shards,
+            encoder=self.model,
+            classes=self.target.classes,
+            templates=self.target.templates.retrieval,
+            strategy=strategy,
+            seed=seed,
+        )
+        return self.run(RETRIEVE_IMAGES, request)
+
+    def curate(self, *candidates: str, rules: Curation) -> ImagesCurated:
+        request = CurateImages(
+            candidates=tuple(self.embed(step) for step in candidates),
+            encoder=self.model,
+            classes=self.target.classes,
+            templates=self.target.templates.filter,
+            test=self.embed(self.ingest(self.target.splits.test)),
+            rules=rules,
+        )
+        return self.artifacts.result(CURATE_IMAGES, self.run(CURATE_IMAGES, request))
+
+    def table(self, result: Any) -> pa.Table:
+        return self.artifacts.get_table(result.images.manifest)
+
+    def images(self, result: Any) -> list[bytes]:
+        return list(read_images(self.artifacts, self.table(result), result.images.shards))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("library")
+
+
+@pytest.fixture
+def world(library: Path, tmp_path: Path) -> Iterator[World]:
+    torch.set_num_threads(1)
+    encoder = tiny_encoder(library)
+    artifacts, places = Artifacts(MemoryObjects()), Library(library)
+    index = QdrantEdgeIndex(tmp_path / "index")
+    tools = Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index)
+    reports = Reports()
+    runner = StepRunner(handlers, tools, artifacts, reports, WorkerMetrics(), "retrieval@test", 60)
+    yield World(runner, reports, tiny_upstream(library), tiny_target(library), encoder)
+    index.close()
+
+
+def test_every_contract_of_the_queue_is_served() -> None:
+    handlers.require_complete()
+
+
+def test_embeddings_are_unit_rows_in_manifest_order(world: World) -> None:
+    shard = world.embed(world.ingest(world.upstream.shards[0]), captions=True)
+    result = world.artifacts.result(EMBED_IMAGES, shard.embeddings)
+    assert (result.count, result.dimension) == (24, DIMENSION)
+    assert result.caption_embeddings is not None
+    for blob in (result.image_embeddings, result.caption_embeddings):
+        array = world.artifacts.get_array(blob)
+        assert array.dtype == np.float16
+        assert array.shape == (24, DIMENSION)
+        np.testing.assert_allclose(np.linalg.norm(array.astype(np.float32), axis=1), 1, atol=2e-3)
+
+
+def test_text_match_finds_the_captions_of_each_class(world: World) -> None:
+    result = world.artifacts.result(RETRIEVE_IMAGES, world.retrieve(TextMatch()))
+    table = world.table(result)
+    assert table.num_rows == result.images.count == 48
+    assert result.requested == len(SHAPES) * 500
+    for class_id, caption in zip(table["class_id"].to_pylist(), table["caption"].to_pylist(), strict=True):
+        assert SHAPES[class_id] in caption.lower()
+    assert set(table["found_by"].to_pylist()) == {"text_match/phrase/0"}
+    assert np.isnan(table["similarity"].to_numpy()).all()
+
+
+def test_candidates_point_into_the_upstream_tars(world: World) -> None:
+    result = world.artifacts.result(RETRIEVE_IMAGES, world.retrieve(TextMatch()))
+    ingested = [world.artifacts.result(INGEST_IMAGES, shard.images) for shard in world.shards()]
+    assert {blob.digest for blob in result.images.shards} == {b.digest for r in ingested for b in r.images.shards}
+    upstream = dict(
+        zip(
+            [i for r in ingested for i in world.table(r)["id"].to_pylist()],
+            [image for r in ingested for image in world.images(r)],
+            strict=True,
+        )
+    )
+    ids, images = world.table(result)["id"].to_pylist(), world.images(result)
+    assert len(images) == 48
+    assert all(upstream[image_id] == image for image_id, image in zip(ids, images, strict=True))
+
+
+def test_shards_are_tars_any_webdataset_reader_opens(world: World) -> None:
+    ingested = world.artifacts.result(INGEST_IMAGES, world.ingest(world.upstream.shards[0]))
+    with tarfile.open(fileobj=io.BytesIO(world.artifacts.get_blob(ingested.images.shards[0]))) as tar:
+        names = tar.getnames()
+    assert names[:2] == ["000000000.png", "000000000.txt"]
+    assert len(names) == 48
+
+
+@pytest.mark.parametrize(
+    ("strategy", "requested"),
+    [
+        (Semantic(results_per_query=5), 4 * 2 * 2 * 5),
+        (Union(semantic=Semantic(results_per_query=5)), 4 * (500 + 2 * 2 * 5)),
+        (RandomDraw(images_per_class=6), 24),
+    ],
+)
+def test_every_strategy_ends_in_a_labelled_candidate_set(world: World, strategy: Strategy, requested: int) -> None:
+    result = world.artifacts.result(RETRIEVE_IMAGES, world.retrieve(strategy))
+    table = world.table(result)
+    assert result.requested == requested
+    assert 0 < table.num_rows <= requested
+    assert len(set(zip(table["class_id"].to_pylist(), table["id"].to_pylist(), strict=True))) == table.num_rows
+    assert set(table["class_id"].to_pylist()) <= set(range(len(SHAPES)))
+    semantic = np.array([by != "text_match/phrase/0" for by in table["found_by"].to_pylist()])
+    assert np.isfinite(table["similarity"].to_numpy()[semantic]).all()
+
+
+def test_retrieval_refills_an_index_that_was_lost(world: World, tmp_path: Path) -> None:
+    first = world.artifacts.result(RETRIEVE_IMAGES, world.retrieve(Union()))
+    tools = world.runner.tools
+    elsewhere = QdrantEdgeIndex(tmp_path / "elsewhere")
+    fresh = Tools(tools.artifacts, tools.library, tools.encoders, elsewhere)
+    request = RetrieveImages(
+        index="0" * 64,
+        shards=world.shards(),
+        encoder=world.model,
+        classes=world.target.classes,
+        templates=world.target.templates.retrieval,
+        strategy=Union(),
+        seed=0,
+    )
+    again = handlers.by_kind["retrieve_images"](request, fresh, lambda done, total=None: None)
+    assert again == first
+    elsewhere.close()
+
+
+def test_curation_keeps_every_candidate_with_its_fate(world: World) -> None:
+    found = world.retrieve(Union(semantic=Semantic(results_per_query=5)))
+    rules = Curation(filter=KeepTopFraction(fraction=0.5), per_class_cap=4, near_duplicate_cosine=1, leak_cosine=1)
+    curated = world.curate(found, rules=rules)
+    candidates = world.artifacts.result(RETRIEVE_IMAGES, found)
+    table = world.table(curated)
+    assert table.num_rows == curated.counts.obtained == candidates.images.count
+    assert curated.counts.requested == candidates.requested
+    assert table["id"].to_pylist() == world.table(candidates)["id"].to_pylist()
+    kept, reasons = table["kept"].to_pylist(), table["drop_reason"].to_pylist()
+    assert [reason == "" for reason in reasons] == kept
+    assert sum(kept) == curated.counts.kept == sum(curated.kept_by_class)
+    assert reasons.count("filtered") == curated.counts.filtered > 0
+    assert reasons.count("over_cap") == curated.counts.over_cap > 0
+    assert max(curated.kept_by_class) <= 4
+    tests = set(
+        world.table(world.artifacts.result(INGEST_IMAGES, world.ingest(world.target.splits.test)))["id"].to_pylist()
+    )
+    assert set(table["nearest_test_id"].to_pylist()) <= tests
+    assert np.isfinite(table["score"].to_numpy()).all()
+    assert np.isfinite(table["nearest_test_cosine"].to_numpy()).all()
+
+
+def test_a_test_image_and_a_copy_among_the_candidates_are_dropped(world: World, library: Path) -> None:
+    test = world.artifacts.result(INGEST_IMAGES, world.ingest(world.target.splits.test))
+    secret = world.images(test)[5]
+    fresh = draw_shape("square", "green", np.random.default_rng(99))
+    rows = [
+        {"key": "leak", "image": secret, "class_id": 1},
+        {"key": "fresh", "image": fresh, "class_id": 1},
+        {"key": "copy", "image": fresh, "class_id": 1},
+    ]
+    candidates = world.ingest(write_source(library, "candidates", rows))
+    rules = Curation(filter=KeepAll(), near_duplicate_cosine=1, leak_cosine=1)
+    curated = world.curate(candidates, rules=rules)
+    table = world.table(curated)
+    assert table["drop_reason"].to_pylist() == ["leaked", "", "near_duplicate"]
+    assert table["nearest_test_id"].to_pylist()[0] == world.table(test)["id"].to_pylist()[5]
+    assert table["nearest_test_cosine"].to_pylist()[0] == pytest.approx(1, abs=1e-3)
+    assert curated.counts.classes_without_images == (0, 2, 3)
+
+
+def test_candidates_in_chunks_are_curated_as_one_set(world: World, library: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = [{"key": str(i), "image": draw_shape(SHAPES[i % 4], "blue", rng), "class_id": i % 4} for i in range(16)]
+    whole = world.ingest(write_source(library, "whole", rows))
+    parts = [world.ingest(write_source(library, f"part{i}", rows[8 * i : 8 * i + 8])) for i in range(2)]
+    rules = Curation(filter=KeepTopFraction(fraction=0.5), near_duplicate_cosine=None, leak_cosine=None)
+    one, two = world.curate(whole, rules=rules), world.curate(*parts, rules=rules)
+    assert one.counts == two.counts
+    assert world.table(one)["kept"].to_pylist() == world.table(two)["kept"].to_pylist()
+    assert len(two.images.shards) == 2
+
+
+def test_a_strategy_that_finds_nothing_is_a_declared_fact(world: World) -> None:
+    nothing = world.target.model_copy(
+        update={
+            "classes": tuple(label.model_copy(update={"retrieval_query": "zebra"}) for label in world.target.classes)
+        }
+    )
+    world.target = nothing
+    curated = world.curate(world.retrieve(TextMatch()), rules=Curation())
+    assert curated.counts.obtained == curated.counts.kept == 0
+    assert curated.counts.requested == 2000
+    assert curated.counts.classes_without_images == (0, 1, 2, 3)
+
+
+def test_another_worker_writes_the_same_bytes(world: World, library: Path, tmp_path: Path) -> None:
+    rules = Curation(filter=KeepTopFraction(fraction=0.5))
+    first = world.curate(world.retrieve(Union()), rules=rules)
+    artifacts = Artifacts(MemoryObjects())
+    index = QdrantEdgeIndex(tmp_path / "other")
+    places = Library(library)
+    tools = Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index)
+    runner = StepRunner(handlers, tools, artifacts, Reports(), WorkerMetrics(), "retrieval@other", 60)
+    other = World(runner, runner.reporter, world.upstream, world.target, world.encoder)  # type: ignore[arg-type]
+    assert other.curate(other.retrieve(Union()), rules=rules) == first
+    index.close()
+
+
+def test_a_changed_source_file_is_refused(world: World, library: Path) -> None:
+    rows = [{"key": "a", "image": draw_shape("bar", "red", np.random.default_rng(0)), "caption": "x"}]
+    source = write_source(library, "changing", rows)
+    write_source(library, "changing", [rows[0] | {"caption": "y"}])
+    request = IngestImages(source=source)
+    with pytest.raises(AssertionError, match="registered was"):
+        world.run(INGEST_IMAGES, request)
+
+
+def test_candidates_without_a_class_are_refused(world: World) -> None:
+    upstream = world.ingest(world.upstream.shards[0])
+    with pytest.raises(AssertionError, match=r"class ids outside 0\.\.3"):
+        world.curate(upstream, rules=Curation())
