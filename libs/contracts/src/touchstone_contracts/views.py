@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
 from touchstone_contracts.curation import CurationCounts
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import Problem
@@ -65,6 +66,53 @@ class Page(Lenient):
 
 class ExperimentPage(Page):
     items: tuple[ExperimentView, ...]
+
+
+class Validation(Lenient):
+    """What posting a spec would do; nothing has been created."""
+
+    identity: Digest
+    experiment: str | None
+    """The experiment that this spec has been posted as already."""
+    steps: int
+    steps_by_kind: dict[str, int]
+    reused_by_kind: dict[str, int]
+
+
+class UpstreamView(Lenient):
+    """A registered upstream and how far its ingest is."""
+
+    name: Name
+    images: int
+    phase: Phase
+    steps: StepCounts
+    upstream: Upstream
+    problems: tuple[Problem, ...] = ()
+
+
+class UpstreamPage(Page):
+    items: tuple[UpstreamView, ...]
+
+
+class TargetSummary(Lenient):
+    """A target without its class list."""
+
+    name: Name
+    description: str
+    classes: int
+    splits: Splits
+
+
+class TargetPage(Page):
+    items: tuple[TargetSummary, ...]
+
+
+class EncoderPage(Page):
+    items: tuple[Encoder, ...]
+
+
+class GeneratorPage(Page):
+    items: tuple[Generator, ...]
 
 
 class ResultRow(Lenient):

@@ -1,14 +1,19 @@
 """The HTTP gateway: `uvicorn --factory touchstone_api.main:create_app`. Importing it does nothing."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from touchstone_api.bootstrap import Services, build_services
+from touchstone_api.openapi import describe
 from touchstone_api.problems import add_problem_handlers
 from touchstone_api.security.gate import BodyLimit, RequestId
 from touchstone_api.settings import ApiSettings
+from touchstone_api.telemetry import CountRequests, Telemetry
 
 ROUTES = ("experiments", "events", "results", "arms", "catalogue", "health", "dashboard")
 
@@ -16,13 +21,33 @@ ROUTES = ("experiments", "events", "results", "arms", "catalogue", "health", "da
 def create_app(services: Services | None = None) -> FastAPI:
     """Without `services` they are built from the environment."""
     services = services or build_services(ApiSettings())
-    app = FastAPI(title="Touchstone", version="0.1.0")
+    app = FastAPI(
+        title="Touchstone",
+        version="0.1.0",
+        description="Do generated training images beat simply retrieving real ones?",
+        generate_unique_id_function=_operation_id,
+        lifespan=_close_store,
+    )
     app.state.services = services
+    app.state.telemetry = Telemetry(services.store)
     add_problem_handlers(app)
     for name in ROUTES:
         if find_spec(f"touchstone_api.routes.{name}"):
             router: APIRouter = import_module(f"touchstone_api.routes.{name}").router
             app.include_router(router)
+    describe(app)
+    # The last added is the outermost: even a refused body is counted and carries a request id.
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
+    app.add_middleware(CountRequests, telemetry=app.state.telemetry)
     app.add_middleware(RequestId)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+@asynccontextmanager
+async def _close_store(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.services.store.close()

@@ -101,3 +101,9 @@ def _has(container: object, part: str | int) -> bool:
     if isinstance(container, list | tuple):
         return isinstance(part, int) and part < len(container)
     return isinstance(container, dict) and part in container
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for the problems a route may answer."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}

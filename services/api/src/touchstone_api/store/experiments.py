@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,3 +79,12 @@ def list_experiments(session: Session, *, before: str | None, limit: int) -> lis
     if before is not None:
         query = query.where(ExperimentRow.id < before)
     return _joined(session, session.execute(query).all())
+
+
+def phases_by_count(session: Session) -> Counter[str]:
+    """Phase -> number of experiments in it."""
+    cancelled_at = dict(session.execute(_query().with_only_columns(PlanRow.id, PlanRow.cancelled_at)).all())
+    tally_of = tallies(session, list(cancelled_at))
+    return Counter(
+        phase_of(tally_of[plan].states(), cancelled=moment is not None) for plan, moment in cancelled_at.items()
+    )

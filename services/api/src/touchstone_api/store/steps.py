@@ -219,3 +219,7 @@ def message_of(row: StepRow) -> StepMessage:
 
 def inputs_of(session: Session, step: StepId) -> list[StepId]:
     return list(session.scalars(select(StepInputRow.input_id).where(StepInputRow.step_id == step)))
+
+
+def count_by_state(session: Session) -> dict[str, int]:
+    return dict(session.execute(select(StepRow.state, func.count()).group_by(StepRow.state)).all())

@@ -1,0 +1,45 @@
+"""/healthz without dependencies, /readyz with them, /metrics for Prometheus."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from touchstone_contracts.problems import FieldError, Transient
+from touchstone_runtime.logs import get_logger
+
+from touchstone_api.dependencies import ServicesHere
+from touchstone_api.problems import documented
+
+log = get_logger(__name__)
+router = APIRouter(tags=["health"])
+
+
+class NotReady(Transient):
+    """A server the api depends on does not answer; `errors` names each."""
+
+    code = "not_ready"
+    title = "Not ready"
+
+
+@router.get("/healthz")
+def get_health() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=documented(503))
+def get_readiness(services: ServicesHere) -> dict[str, str]:
+    """`ok` for each of database, redis and object_store; 503 names those that do not answer."""
+    errors = []
+    for name, check in services.checks.items():
+        try:
+            check()
+        except Transient as error:
+            log.warning("dependency.unreachable", dependency=name, error=str(error))
+            errors.append(FieldError(pointer=f"/{name}", detail=f"{name} does not answer"))
+    if errors:
+        raise NotReady("not every server answers", errors=tuple(errors))
+    return dict.fromkeys(services.checks, "ok")
+
+
+@router.get("/metrics")
+def get_metrics(request: Request) -> Response:
+    return Response(generate_latest(request.app.state.telemetry.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,81 @@
+"""What the api tells Prometheus: its requests, and experiments and steps as SQL has them at the scrape."""
+
+import time
+from collections import Counter as Tallies
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from touchstone_contracts.problems import Transient
+
+from touchstone_api.store.database import Store
+from touchstone_api.store.experiments import phases_by_count
+from touchstone_api.store.steps import count_by_state
+
+
+class Telemetry:
+    def __init__(self, store: Store) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "touchstone_http_requests_total",
+            "Requests by route and status",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "touchstone_http_request_seconds",
+            "Seconds until the answer began",
+            ["method", "route"],
+            registry=self.registry,
+        )
+        self.registry.register(_StoreCollector(store))
+
+
+class _StoreCollector(Collector):
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        """Empty, so that registering asks no database."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            with self._store.read() as session:
+                phases, states = phases_by_count(session), count_by_state(session)
+        except Transient:
+            return
+        yield _family("touchstone_experiments", "Experiments by phase", "phase", phases)
+        yield _family("touchstone_steps", "Steps by state", "state", states)
+
+
+def _family(name: str, documentation: str, label: str, counts: dict[str, int] | Tallies[str]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
+class CountRequests:
+    """Pure ASGI middleware. Routes are counted by their template: ids must not become label values."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def counting_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "unmatched")
+                self.telemetry.requests.labels(scope["method"], route, message["status"]).inc()
+                self.telemetry.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+            await send(message)
+
+        await self.app(scope, receive, counting_send)
