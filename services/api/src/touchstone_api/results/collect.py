@@ -1,0 +1,101 @@
+"""From a plan and the finished steps to the table of results: one row per (target, arm, size, seed, metric)."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+import numpy as np
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.identity import identity
+from touchstone_contracts.steps import EncoderEvaluated
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import ArmCounts, Exhausted, ResultRow, Results, SummaryRow
+
+from touchstone_api.experiments.plan import Cell, Plan
+from touchstone_api.results.finished import FinishedSteps
+
+Evaluations = Mapping[StepId, EncoderEvaluated]
+
+
+def collect(
+    experiment: str, plan: Plan, metrics: tuple[Metric, ...], finished: FinishedSteps, done: Collection[StepId]
+) -> Results:
+    """What is known so far; `done`: steps known to have succeeded. The same finished steps give the same bytes."""
+    evaluations = finished.evaluations(step for step in plan.evaluations.values() if step in done)
+    rows = sorted(_rows(plan, metrics, evaluations, finished.test_images), key=_order)
+    counts = tuple(
+        ArmCounts(target=target, arm=arm, counts=finished.curated(step).counts)
+        for (target, arm), step in sorted(plan.curations.items())
+        if step in done
+    )
+    return Results(
+        experiment=experiment,
+        digest=identity(rows),
+        complete=set(plan.evaluations.values()) <= set(evaluations),
+        rows=tuple(rows),
+        summary=tuple(summarise(rows)),
+        exhausted=tuple(_exhausted(plan, evaluations)),
+        counts=counts,
+    )
+
+
+def _rows(
+    plan: Plan, metrics: tuple[Metric, ...], evaluations: Evaluations, test_images: Callable[[StepId], int]
+) -> Iterator[ResultRow]:
+    for cell, step in plan.evaluations.items():
+        result = evaluations.get(step)
+        if result is None:
+            continue
+        for metric in metrics:
+            if metric in result.predictions:
+                yield ResultRow(
+                    target=cell.target,
+                    arm=cell.arm,
+                    size=cell.size,
+                    seed=cell.seed,
+                    metric=metric,
+                    value=result.predictions[metric].accuracy,
+                    learning_rate=result.learning_rate,
+                    peak_lr_fraction=result.peak_lr_fraction,
+                    test_images=test_images(plan.tests[cell.target]),
+                )
+
+
+def _order(row: ResultRow) -> tuple[str, str, int, int, str]:
+    return row.target, row.arm, row.size, row.seed, row.metric
+
+
+def summarise(rows: Iterable[ResultRow]) -> Iterator[SummaryRow]:
+    """Rows in order; sample standard deviation over seeds, None for one seed."""
+    groups: dict[tuple[str, str, int, Metric], list[float]] = defaultdict(list)
+    for row in rows:
+        groups[row.target, row.arm, row.size, row.metric].append(row.value)
+    for (target, arm, size, metric), values in groups.items():
+        yield SummaryRow(
+            target=target,
+            arm=arm,
+            size=size,
+            metric=metric,
+            mean=float(np.mean(values)),
+            std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            seeds=len(values),
+        )
+
+
+def _exhausted(plan: Plan, evaluations: Evaluations) -> Iterator[Exhausted]:
+    """Once per (target, arm, size): a pool is as large whatever the seed."""
+    found: dict[tuple[str, str, int], int] = {}
+    for cell, step in plan.evaluations.items():
+        result = evaluations.get(step)
+        if result is not None and exhausted(result):
+            found[cell.target, cell.arm, cell.size] = result.available or 0
+    for (target, arm, size), available in sorted(found.items()):
+        yield Exhausted(target=target, arm=arm, size=size, available=available)
+
+
+def exhausted(result: EncoderEvaluated) -> bool:
+    """The pool held fewer images than the size asks for, so nothing was trained."""
+    return not result.predictions
+
+
+def cells_of(plan: Plan, target: str, arm: str) -> dict[Cell, StepId]:
+    return {cell: step for cell, step in plan.evaluations.items() if (cell.target, cell.arm) == (target, arm)}

@@ -1,0 +1,80 @@
+"""Results of finished steps, remembered: a step's result never changes."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from touchstone_contracts.steps import (
+    CURATE_IMAGES,
+    EVALUATE_ENCODER,
+    INGEST_IMAGES,
+    EncoderEvaluated,
+    ImagesCurated,
+)
+from touchstone_contracts.values import Blob, StepId
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.objects import MissingObject
+
+REMEMBERED_STEPS = 20_000
+REMEMBERED_TABLES = 8
+"""Manifests of curated pools: up to some ten thousand rows each."""
+READERS = 8
+
+IMAGE_COLUMNS = (
+    "id",
+    "class_id",
+    "caption",
+    "shard",
+    "offset",
+    "length",
+    "score",
+    "kept",
+    "drop_reason",
+    "nearest_test_id",
+    "nearest_test_cosine",
+    "found_by",
+)
+
+
+class FinishedSteps:
+    """Each method raises MissingObject while the step has no result; only found results are remembered."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts = artifacts
+        self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
+        self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
+        self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
+        self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
+
+    def _evaluated(self, step: StepId) -> EncoderEvaluated:
+        return self.artifacts.result(EVALUATE_ENCODER, step)
+
+    def _curated(self, step: StepId) -> ImagesCurated:
+        return self.artifacts.result(CURATE_IMAGES, step)
+
+    def _test_images(self, step: StepId) -> int:
+        return self.artifacts.result(INGEST_IMAGES, step).images.count
+
+    def _pool(self, step: StepId) -> pa.Table:
+        """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
+        return self.artifacts.get_table(self.curated(step).images.manifest).select(list(IMAGE_COLUMNS))
+
+    def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
+        """Those of `steps` that have a result."""
+        wanted = list(dict.fromkeys(steps))
+        with ThreadPoolExecutor(READERS) as readers:
+            found = readers.map(self._evaluated_or_none, wanted)
+            return {step: result for step, result in zip(wanted, found, strict=True) if result is not None}
+
+    def _evaluated_or_none(self, step: StepId) -> EncoderEvaluated | None:
+        try:
+            return self.evaluated(step)
+        except MissingObject:
+            return None
+
+    def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
+        with ThreadPoolExecutor(READERS) as readers:
+            return list(readers.map(self.artifacts.get_array, blobs))

@@ -1,0 +1,104 @@
+"""Results and verdicts of stored experiments."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+from sqlalchemy import select
+from touchstone_contracts.problems import Invalid, NotFound
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import Results, Verdict
+from touchstone_runtime.artifacts import Artifacts
+
+from touchstone_api.experiments.plan import Plan, plan_experiment
+from touchstone_api.experiments.resolve import ResolvedExperiment
+from touchstone_api.results.collect import collect
+from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.store.database import Store
+from touchstone_api.store.experiments import require_experiment
+from touchstone_api.store.tables import PlanStepRow, StepRow
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+REMEMBERED_EXPERIMENTS = 64
+REMEMBERED_VERDICTS = 256
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An experiment with its plan; both follow from its stored facts and never change."""
+
+    resolved: ResolvedExperiment
+    plan: Plan
+
+
+class ResultsReader:
+    """One per process; remembers what cannot change."""
+
+    def __init__(self, store: Store, artifacts: Artifacts) -> None:
+        self.store = store
+        self.finished = FinishedSteps(artifacts)
+        self.planned = lru_cache(REMEMBERED_EXPERIMENTS)(self._planned)
+        self._complete: dict[str, Results] = {}
+        self._verdicts: dict[tuple[str, bool, str], Verdict] = {}
+
+    def _planned(self, experiment: str) -> Planned:
+        with self.store.read() as session:
+            resolved = require_experiment(session, experiment).resolved
+        return Planned(resolved, plan_experiment(resolved))
+
+    def results(self, experiment: str) -> Results:
+        """What is known so far. Raises NotFound."""
+        planned = self.planned(experiment)
+        if experiment in self._complete:
+            return self._complete[experiment]
+        metrics = planned.resolved.spec.evaluation.metrics
+        results = collect(experiment, planned.plan, metrics, self.finished, self._succeeded(experiment))
+        if results.complete:
+            _remember(self._complete, experiment, results, REMEMBERED_EXPERIMENTS)
+        return results
+
+    def verdict(self, experiment: str) -> Verdict:
+        """Raises NotFound, NotFinished, NoComparison, or Unfair when there is nothing to compare."""
+        # scipy takes 20 MB: only processes that judge pay for it.
+        from touchstone_api.results.evidence import Finished, gather_evidence
+        from touchstone_api.verdict.judge import judge
+
+        results, planned = self.results(experiment), self.planned(experiment)
+        key = (experiment, results.complete, results.digest)
+        if key not in self._verdicts:
+            succeeded = self._succeeded(experiment)
+            steps = [step for step in planned.plan.evaluations.values() if step in succeeded]
+            evaluations = self.finished.evaluations(steps)
+            finished = Finished(planned.resolved.spec, planned.plan, evaluations, self.finished)
+            _remember(self._verdicts, key, judge(gather_evidence(finished, results)), REMEMBERED_VERDICTS)
+        return self._verdicts[key]
+
+    def _succeeded(self, experiment: str) -> frozenset[StepId]:
+        query = (
+            select(StepRow.id)
+            .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+            .where(PlanStepRow.plan_id == experiment, StepRow.state == "succeeded")
+        )
+        with self.store.read() as session:
+            return frozenset(session.scalars(query))
+
+    def curation_step(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
+        """The target meant (the only one if not named) and the step that curated the arm's images there."""
+        planned = self.planned(experiment)
+        targets = planned.resolved.spec.targets
+        if target is None and len(targets) > 1:
+            raise Invalid(f"name a target: {', '.join(targets)}", code="target_needed")
+        target = target or targets[0]
+        step = planned.plan.curations.get((target, arm))
+        if step is None:
+            raise NotFound(f"experiment {experiment!r} has no training set of arm {arm!r} at target {target!r}")
+        return target, step
+
+
+def _remember(memory: dict[KeyT, ValueT], key: KeyT, value: ValueT, limit: int) -> None:
+    """Forgets the oldest beyond `limit`."""
+    memory[key] = value
+    while len(memory) > limit:
+        memory.pop(next(iter(memory)), None)

@@ -1,0 +1,252 @@
+"""Answers, Holm, exchange rate and baseline on arrays small enough to know the truth."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from touchstone_api.verdict.curves import Curve
+from touchstone_api.verdict.decide import answer_of, what_would_decide
+from touchstone_api.verdict.exchange_rate import exchange_rate, monotone
+from touchstone_api.verdict.holm import holm
+from touchstone_api.verdict.intervals import Components, Estimate, components
+from touchstone_api.verdict.judge import Evidence, judge
+from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.problems import Unfair
+
+DIGEST = sha256(b"rows")
+
+
+def correct(accuracy: float, *, sizes: int = 2, seeds: int = 3, images: int = 400, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((sizes, seeds, images)) < accuracy
+
+
+def evidence(curves: dict[tuple[str, str, str], Curve], **changes: object) -> Evidence:
+    fields: dict[str, object] = {
+        "experiment": "exp_1",
+        "comparison": Comparison(a="real", b="made"),
+        "targets": ("flags",),
+        "metrics": ("zero_shot",),
+        "sizes": (10, 20),
+        "arms": ("real", "made"),
+        "baseline": None,
+        "curves": curves,
+        "results_digest": DIGEST,
+    }
+    return Evidence(**(fields | changes))  # type: ignore[arg-type]  # the test names the fields
+
+
+def two_arms(real: float, made: float, **shape: int) -> dict[tuple[str, str, str], Curve]:
+    return {
+        ("flags", "zero_shot", "real"): Curve((10, 20), correct(real, seed=1, **shape)),
+        ("flags", "zero_shot", "made"): Curve((10, 20), correct(made, seed=2, **shape)),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ intervals
+
+
+def test_the_variance_is_seeds_plus_images_minus_their_interaction() -> None:
+    rng = np.random.default_rng(5)
+    a = (rng.random((4, 200)) < np.linspace(0.2, 0.9, 4)[:, None]).astype(float)
+    b = (rng.random((3, 200)) < 0.5).astype(float)
+    residual = [c - c.mean(1, keepdims=True) - c.mean(0) + c.mean() for c in (a, b)]
+    interaction = sum((r**2).sum() / ((len(r) - 1) * 199) / (len(r) * 200) for r in residual)
+    seeds = a.mean(1).var(ddof=1) / 4 + b.mean(1).var(ddof=1) / 3
+    images = (a.mean(0) - b.mean(0)).var(ddof=1) / 200
+    assert components(a, b).estimate().variance == pytest.approx(seeds + images - interaction)
+
+
+def test_one_seed_leaves_everything_open() -> None:
+    estimate = components(correct(0.9, sizes=1, seeds=1)[0] * 1.0, correct(0.1, sizes=1, seeds=1)[0] * 1.0).estimate()
+    assert (estimate.interval(0.95), estimate.p_value, estimate.degrees_of_freedom) == ((-1.0, 1.0), 1.0, 0.0)
+    assert answer_of(estimate, 0.01, 0.95) == "undecided"
+
+
+def test_perfect_agreement_on_few_images_does_not_prove_equality() -> None:
+    low, high = components(np.ones((3, 50)), np.ones((3, 50))).estimate().interval(0.95)
+    assert low == -high
+    assert high == pytest.approx(1 - 0.025 ** (1 / 50), rel=0.15)  # the exact bound on unseen disagreements
+
+
+def test_perfect_agreement_on_many_images_is_no_difference() -> None:
+    assert answer_of(components(np.ones((3, 4000)), np.ones((3, 4000))).estimate(), 0.01, 0.95) == "no_difference"
+
+
+def test_arms_tested_on_different_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be paired"):
+        components(np.ones((3, 10)), np.ones((3, 11)))
+
+
+def test_pooling_adds_variances_and_shrinks_by_the_square_of_the_targets() -> None:
+    one = Estimate(0.1, 0.04, 0.0008)
+    pooled = Estimate.pooled([one, Estimate(0.3, 0.04, 0.0008)])
+    assert pooled.difference == pytest.approx(0.2)
+    assert pooled.variance == pytest.approx(0.02)
+    assert pooled.degrees_of_freedom == pytest.approx(2 * one.degrees_of_freedom)
+
+
+# ------------------------------------------------------------------------------------------------ decisions
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "answer"),
+    [(0.05, 0.01, "a_better"), (-0.05, 0.01, "b_better"), (0.001, 0.002, "no_difference"), (0.01, 0.02, "undecided")],
+)
+def test_each_answer_has_its_region(difference: float, error: float, answer: str) -> None:
+    assert answer_of(Estimate(difference, error**2, error**4 / 100), delta=0.01, confidence=0.95) == answer
+
+
+def test_more_seeds_help_where_seeds_are_the_noise_and_more_images_do_not() -> None:
+    noisy_seeds = Components(0.02, by_seed=4e-4, by_image=1e-6, interaction=0.0, seed_degrees=4, seeds=3, images=1000)
+    remedy = what_would_decide([noisy_seeds], delta=0.01, confidence=0.95)
+    assert remedy.test_images is None
+    assert remedy.seeds is not None
+    expected = noisy_seeds.estimate(seeds=remedy.seeds)
+    assert answer_of(expected, 0.01, 0.95) == "a_better"
+    assert answer_of(noisy_seeds.estimate(seeds=remedy.seeds - 1), 0.01, 0.95) == "undecided"
+
+
+def test_a_difference_exactly_at_delta_cannot_be_shown_to_be_smaller() -> None:
+    at_delta = Components(0.01, by_seed=1e-2, by_image=1e-2, interaction=0.0, seed_degrees=4, seeds=3, images=100)
+    assert what_would_decide([at_delta], delta=0.01, confidence=0.95).test_images is None
+
+
+def test_holm_steps_down_and_keeps_the_order_given() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+# ------------------------------------------------------------------------------------------------ exchange rate
+
+
+def steps(sizes: tuple[int, ...], accuracies: tuple[float, ...], images: int = 100) -> Curve:
+    """Every seed gets exactly the first `accuracy` x images right: a curve without noise between seeds."""
+    right = np.array([[np.arange(images) < a * images] * 3 for a in accuracies])
+    return Curve(sizes, right)
+
+
+def rate_of(a: Curve, b: Curve, size: int):  # type: ignore[no-untyped-def]  # Rate, for the asserts below
+    return exchange_rate(a, b, size, 0.95, np.random.default_rng(0))
+
+
+def test_an_arm_shifted_by_a_factor_four_is_worth_a_quarter() -> None:
+    real = steps((10, 100, 1000), (0.2, 0.4, 0.6))
+    made = steps((40, 400, 4000), (0.2, 0.4, 0.6))
+    assert rate_of(real, made, 100).images == pytest.approx(400)
+    assert rate_of(real, made, 10).images == pytest.approx(40)
+
+
+def test_between_sizes_the_rate_is_interpolated_in_the_logarithm() -> None:
+    assert rate_of(steps((10,), (0.5,)), steps((10, 1000), (0.4, 0.6)), 10).images == pytest.approx(100)
+
+
+def test_beyond_the_measured_sizes_the_rate_is_censored_never_extrapolated() -> None:
+    real, made = steps((10, 100), (0.5, 0.9)), steps((10, 100), (0.2, 0.3))
+    above, below = rate_of(real, made, 100), rate_of(made, real, 10)
+    assert (above.images, above.more_than, above.high) == (None, 100.0, None)
+    assert (below.images, below.at_most, below.low) == (None, 10.0, None)
+
+
+def test_the_interval_of_the_rate_contains_the_rate() -> None:
+    real = Curve((10, 100), np.stack([correct(p, sizes=1, seed=i)[0] for i, p in enumerate((0.4, 0.5))]))
+    made = Curve((10, 1000), np.stack([correct(p, sizes=1, seed=9 + i)[0] for i, p in enumerate((0.3, 0.7))]))
+    rate = rate_of(real, made, 100)
+    assert rate.low is not None
+    assert rate.high is not None
+    assert rate.low <= rate.images <= rate.high
+
+
+def test_the_monotone_fit_is_isotonic_least_squares() -> None:
+    from sklearn.isotonic import isotonic_regression
+
+    rng = np.random.default_rng(2)
+    curves = rng.random((20, 6))
+    for curve, fitted in zip(curves, monotone(curves), strict=True):
+        assert fitted == pytest.approx(isotonic_regression(curve))
+
+
+# ------------------------------------------------------------------------------------------------ the judge
+
+
+def test_a_clear_winner_is_named_with_the_interval() -> None:
+    verdict = judge(evidence(two_arms(0.8, 0.5)))
+    assert verdict.answer == "a_better"
+    assert verdict.headline.startswith("real beats made by ")
+    assert verdict.primary.low > 0
+    assert (verdict.primary.seeds, verdict.primary.test_images) == (3, 400)
+    assert verdict.would_decide is None
+
+
+def test_the_loser_first_gives_the_mirror_image() -> None:
+    forward = judge(evidence(two_arms(0.5, 0.8)))
+    assert forward.answer == "b_better"
+    assert forward.headline.startswith("made beats real by ")
+    assert "interval −" not in forward.headline  # winner minus loser reads as a positive range
+
+
+def test_an_undecided_verdict_says_what_would_decide() -> None:
+    verdict = judge(evidence(two_arms(0.52, 0.5, images=100)))
+    assert verdict.answer == "undecided"
+    assert verdict.would_decide is not None
+    assert re.search(r"(seeds per arm instead of 3|test images instead of 100)", verdict.would_decide)
+
+
+def test_one_seed_is_judged_honestly() -> None:
+    verdict = judge(evidence(two_arms(0.9, 0.2, seeds=1)))
+    assert (verdict.answer, verdict.primary.low, verdict.primary.high) == ("undecided", -1.0, 1.0)
+    assert any("One seed" in warning for warning in verdict.warnings)
+    assert "At least 2 seeds" in (verdict.would_decide or "")
+    assert math.isfinite(verdict.primary.degrees_of_freedom)  # JSON has no infinity
+
+
+def test_only_sizes_both_arms_reached_are_compared_and_said_so() -> None:
+    curves = two_arms(0.8, 0.5)
+    curves["flags", "zero_shot", "made"] = Curve((10,), correct(0.5, sizes=1, seed=2))
+    verdict = judge(evidence(curves))
+    small = components(curves["flags", "zero_shot", "real"].averaged([10]), correct(0.5, sizes=1, seed=2)[0] * 1.0)
+    assert verdict.primary.difference == pytest.approx(small.difference)
+    assert any("left out: 20" in warning for warning in verdict.warnings)
+
+
+def test_a_target_without_a_common_size_is_left_out_and_said_so() -> None:
+    verdict = judge(evidence(two_arms(0.8, 0.5), targets=("flags", "birds")))
+    assert verdict.primary.test_images == 400
+    assert any(warning.startswith("birds: left out") for warning in verdict.warnings)
+
+
+def test_nothing_in_common_is_an_error_not_a_verdict() -> None:
+    with pytest.raises(Unfair) as caught:
+        judge(evidence({}))
+    assert caught.value.code == "nothing_to_compare"
+
+
+def test_an_arm_below_the_untouched_encoder_is_named_before_the_winner() -> None:
+    curves = two_arms(0.6, 0.3)
+    curves["flags", "zero_shot", "none"] = Curve((0,), correct(0.7, sizes=1, seed=3))
+    verdict = judge(evidence(curves, baseline="none"))
+    assert [(check.arm, check.below) for check in verdict.baseline] == [("real", True), ("made", True)]
+    assert verdict.headline.startswith("real ends ")
+    assert verdict.headline.index("untouched encoder") < verdict.headline.index("beats")
+
+
+def test_secondary_comparisons_are_adjusted_and_leave_the_primary_alone() -> None:
+    curves = two_arms(0.6, 0.5)
+    curves |= {(t, "linear_probe", arm): curve for (t, _, arm), curve in two_arms(0.6, 0.5).items()}
+    verdict = judge(evidence(curves, metrics=("zero_shot", "linear_probe")))
+    assert verdict.primary.adjusted_p_value is None
+    views = [(entry.metric, entry.size) for entry in verdict.secondary]
+    assert views == [
+        ("zero_shot", 10),
+        ("zero_shot", 20),
+        ("linear_probe", None),
+        ("linear_probe", 10),
+        ("linear_probe", 20),
+    ]
+    assert all((entry.adjusted_p_value or 0) >= entry.p_value for entry in verdict.secondary)
+
+
+def test_the_same_evidence_gives_the_same_verdict_to_the_last_digit() -> None:
+    assert judge(evidence(two_arms(0.6, 0.5))) == judge(evidence(two_arms(0.6, 0.5)))
