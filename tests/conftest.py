@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
+from support.running_stack import client, server, stack, world
 from support.servers import (
     artifacts_on_s3,
     fresh_valkey_url,
@@ -17,13 +18,17 @@ from support.servers import (
 
 __all__ = [
     "artifacts_on_s3",
+    "client",
     "fresh_valkey_url",
     "new_database",
     "postgres_server",
     "postgres_url",
     "s3_objects",
     "s3_settings",
+    "server",
+    "stack",
     "valkey_url",
+    "world",
 ]
 
 WITHOUT_SOCKETS = frozenset({"unit", "contract"})

@@ -20,6 +20,8 @@ from touchstone_contracts.views import (
     ExperimentView,
     ImagePage,
     Results,
+    UpstreamView,
+    Validation,
     Verdict,
 )
 
@@ -92,9 +94,9 @@ class Client:
         )
         return {resource: sum(self.register(resource, entry) for entry in entries) for resource, entries in groups}
 
-    def upstream(self, name: str) -> dict[str, Any]:
+    def upstream(self, name: str) -> UpstreamView:
         """The upstream with the phase and progress of its ingest."""
-        return dict(self._call("GET", f"/v1/upstreams/{name}").json())
+        return self._get(f"/v1/upstreams/{name}", UpstreamView)
 
     # Experiments
 
@@ -108,9 +110,10 @@ class Client:
         response = self._call("POST", "/v1/experiments", json=document, headers=headers)
         return ExperimentView.model_validate_json(response.content), response.status_code == httpx.codes.CREATED
 
-    def validate(self, document: dict[str, Any]) -> dict[str, Any]:
+    def validate(self, document: dict[str, Any]) -> Validation:
         """Says what would happen; creates nothing."""
-        return dict(self._call("POST", "/v1/experiments/validate", json=document).json())
+        response = self._call("POST", "/v1/experiments/validate", json=document)
+        return Validation.model_validate_json(response.content)
 
     def experiment(self, experiment: str) -> ExperimentDetail:
         return self._get(f"/v1/experiments/{experiment}", ExperimentDetail)
@@ -159,6 +162,8 @@ class Client:
         path = f"/v1/experiments/{experiment}/events"
         with httpx_sse.connect_sse(self._http, "GET", path, headers=headers, timeout=STREAM_TIMEOUT) as source:
             raise_for_problem(source.response)
+            if source.response.status_code == httpx.codes.NO_CONTENT:
+                return  # it has ended, and nothing came after `after`
             for message in source.iter_sse():
                 if message.data:
                     yield Event.model_validate_json(message.data)
