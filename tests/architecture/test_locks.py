@@ -1,0 +1,103 @@
+"""The committed locks: every third-party requirement pinned with hashes, and nothing about where packages come from."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from support.deployment import ROOT
+
+PACKAGES = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/pyproject.toml"))
+LONERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/pyproject.toml"))
+LOCKED = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/requirements.lock"))
+
+Pins = dict[str, set[Version]]
+"""By canonical name; more than one version where the platforms differ."""
+
+
+def entries(lock: Path) -> dict[str, frozenset[str]]:
+    """`name==version ; marker` -> its hashes."""
+    joined = (ROOT / lock).read_text().replace("\\\n", " ")
+    found: dict[str, frozenset[str]] = {}
+    for line in joined.splitlines():
+        requirement, *hashes = (part.strip() for part in line.split("--hash="))
+        found[requirement] = frozenset(hashes)
+    return found
+
+
+def pins(lock: Path) -> Pins:
+    found: Pins = {}
+    for entry in entries(lock):
+        requirement = Requirement(entry)
+        [specifier] = requirement.specifier
+        assert specifier.operator == "=="
+        found.setdefault(canonicalize_name(requirement.name), set()).add(Version(specifier.version))
+    return found
+
+
+def third_party(folder: Path) -> list[Requirement]:
+    """What a workspace package asks for, less the workspace's own packages."""
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
+    groups = project.get("dependency-groups", {})
+    asked = [*project["project"].get("dependencies", []), *(line for group in groups.values() for line in group)]
+    requirements = [Requirement(line) for line in asked]
+    own = {tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"]["name"] for p in PACKAGES + LONERS}
+    return [requirement for requirement in requirements if requirement.name not in own]
+
+
+def unpinned(requirements: list[Requirement], found: Pins) -> list[str]:
+    return [
+        str(requirement)
+        for requirement in requirements
+        if not any(v in requirement.specifier for v in found.get(canonicalize_name(requirement.name), set()))
+    ]
+
+
+def test_the_locks_are_where_something_is_installed_on_its_own() -> None:
+    assert {str(folder) for folder in LOCKED} == {
+        "clients/python", "services/api", "services/generator", "services/retrieval", "services/trainer",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", [Path("."), *PACKAGES, *LONERS], ids=str)
+def test_the_root_lock_pins_what_every_package_asks_for(folder: Path) -> None:
+    missing = unpinned(third_party(folder), pins(Path("requirements.lock")))
+    assert not missing, f"run `make lock`: {missing}"
+
+
+@pytest.mark.parametrize("folder", LOCKED, ids=str)
+def test_a_lock_of_its_own_pins_what_the_package_asks_for(folder: Path) -> None:
+    asked = third_party(folder)
+    assert len(asked) >= 4
+    missing = unpinned(asked, pins(folder / "requirements.lock"))
+    assert not missing, f"run `make lock`: {missing}"
+
+
+@pytest.mark.parametrize("folder", LOCKED, ids=str)
+def test_a_lock_of_its_own_is_a_part_of_the_root_lock(folder: Path) -> None:
+    root = {entry.split(" ;")[0]: hashes for entry, hashes in entries(Path("requirements.lock")).items()}
+    own = {entry.split(" ;")[0]: hashes for entry, hashes in entries(folder / "requirements.lock").items()}
+    assert len(own) >= 10
+    differing = [entry for entry, hashes in own.items() if root.get(entry) != hashes]
+    assert not differing, f"run `make lock`: {differing}"
+
+
+@pytest.mark.parametrize(
+    "lock", [Path("requirements.lock"), *(folder / "requirements.lock" for folder in LOCKED)], ids=str
+)
+def test_every_entry_has_hashes_and_no_address(lock: Path) -> None:
+    found = entries(lock)
+    assert len(found) >= 10
+    assert all(hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", h) for h in hashes) for hashes in found.values())
+    assert not re.search(r"https?:|file:|index|find-links|@|#", (ROOT / lock).read_text())
+
+
+def test_the_api_is_locked_without_a_learning_framework() -> None:
+    names = set(pins(Path("services/api/requirements.lock")))
+    assert names.isdisjoint(
+        {"torch", "torchvision", "open-clip-torch", "diffusers", "transformers", "timm", "accelerate"}
+    )
+    assert {"fastapi", "sqlalchemy", "uvicorn"} <= names
