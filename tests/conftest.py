@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
-from support.running_stack import client, server, stack, world
+from support.running_stack import client, finished_experiment, server, stack, world
 from support.servers import (
     artifacts_on_s3,
     fresh_valkey_url,
@@ -19,6 +19,7 @@ from support.servers import (
 __all__ = [
     "artifacts_on_s3",
     "client",
+    "finished_experiment",
     "fresh_valkey_url",
     "new_database",
     "postgres_server",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.servers import server_missing
 from touchstone import Client
+from touchstone_contracts.views import ExperimentDetail
 from touchstone_stack.lifecycle import Stack
 from touchstone_stack.processes import Layout
 from touchstone_stack.servers import ServerMissing, free_ports
@@ -55,3 +56,12 @@ def server(stack: Stack) -> str:
 def client(server: str) -> Iterator[Client]:
     with Client(server) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def finished_experiment(client: Client) -> ExperimentDetail:
+    """The tiny study, run to its end on the session's stack."""
+    from support.tiny_world import tiny_study
+
+    experiment, _ = client.post_document(tiny_study())
+    return client.wait(experiment.id, timeout=120)
