@@ -1,0 +1,78 @@
+"""What was once written to a queue or an object store must still be read. Samples are added, never edited.
+
+`published/<name>.<n>.json`: the n-th shape of that message. A shape that today's code would no longer write stays."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.messages import REPORTS, StepManifest, StepMessage
+from touchstone_contracts.problems import Problem
+from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_runtime.artifacts import blobs_in
+from touchstone_runtime.queue import VISIBILITY_TIMEOUT
+
+PUBLISHED = Path(__file__).parent / "published"
+STEP_SAMPLES = sorted(path for path in PUBLISHED.glob("*.json") if path.name.split(".")[0] in CATALOGUE)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def newest(kind: str) -> Path:
+    return max(PUBLISHED.glob(f"{kind}.*.json"), key=lambda path: int(path.name.split(".")[1]))
+
+
+def test_every_kind_of_step_has_a_published_sample() -> None:
+    assert {path.name.split(".")[0] for path in STEP_SAMPLES} == set(CATALOGUE)
+    assert len(STEP_SAMPLES) >= 9
+
+
+@pytest.mark.parametrize("path", STEP_SAMPLES, ids=lambda path: path.name)
+def test_a_published_request_and_result_still_parse(path: Path) -> None:
+    sample = read(path)
+    message = StepMessage.model_validate(sample["message"])
+    manifest = StepManifest.model_validate(sample["manifest"])
+    contract = CATALOGUE[message.kind]
+    contract.request.model_validate(message.request)
+    result = contract.result.model_validate(manifest.result)
+    assert {blob.digest for blob in blobs_in(result)} == {blob.digest for blob in manifest.blobs}
+
+
+@pytest.mark.parametrize("kind", sorted(CATALOGUE))
+def test_identities_have_not_moved(kind: str) -> None:
+    """An identity that changes unseen throws every stored result away: raise the contract's version, add a sample."""
+    message = StepMessage.model_validate(read(newest(kind))["message"])
+    contract = CATALOGUE[kind]
+    assert message.version == contract.version
+    assert contract.step_id(contract.request.model_validate(message.request)) == message.step_id
+
+
+@pytest.mark.parametrize("kind", sorted(CATALOGUE))
+def test_a_result_from_a_newer_worker_is_read_and_a_request_with_an_unknown_field_is_not(kind: str) -> None:
+    sample, contract = read(newest(kind)), CATALOGUE[kind]
+    contract.result.model_validate(sample["manifest"]["result"] | {"added_later": 1})
+    with pytest.raises(ValueError, match="added_later"):
+        contract.request.model_validate(sample["message"]["request"] | {"added_later": 1})
+
+
+def test_published_reports_still_parse() -> None:
+    reports = [REPORTS.validate_python(each) for path in PUBLISHED.glob("reports.*.json") for each in read(path)]
+    assert {report.event for report in reports} == {"started", "progressed", "succeeded", "failed"}
+
+
+def test_published_specs_and_problems_still_parse() -> None:
+    specs = [ExperimentSpec.model_validate(read(path)) for path in PUBLISHED.glob("experiment.*.json")]
+    problems = [Problem.model_validate(read(path)) for path in PUBLISHED.glob("problem.*.json")]
+    assert specs
+    assert problems
+    assert problems[0].errors[0].pointer == "/arms/1/kind"
+
+
+def test_every_contract_has_a_served_queue_and_a_limit_below_redelivery() -> None:
+    assert {contract.queue for contract in CATALOGUE.values()} == set(QUEUES)
+    assert all(name == contract.name and contract.version >= 1 for name, contract in CATALOGUE.items())
+    assert max(contract.time_limit for contract in CATALOGUE.values()) < VISIBILITY_TIMEOUT
