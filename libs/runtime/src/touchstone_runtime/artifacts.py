@@ -3,11 +3,9 @@
 import io
 import random
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.keys import blob_key, manifest_key
@@ -16,6 +14,9 @@ from touchstone_contracts.steps import Contract
 from touchstone_contracts.values import Blob, Lenient, StepId
 
 from touchstone_runtime.objects import MissingObject, ObjectStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ResultT = TypeVar("ResultT", bound=Lenient)
 
@@ -55,12 +56,17 @@ class Artifacts:
         array: np.ndarray = np.load(io.BytesIO(self.get_blob(blob)), allow_pickle=False)
         return array
 
-    def put_table(self, table: pa.Table) -> Blob:
+    # pyarrow is imported where tables are met: the conductor and most requests of the api never see one.
+    def put_table(self, table: "pa.Table") -> Blob:
+        import pyarrow.parquet as pq
+
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         return self.put_blob(buffer.getvalue())
 
-    def get_table(self, blob: Blob) -> pa.Table:
+    def get_table(self, blob: Blob) -> "pa.Table":
+        import pyarrow.parquet as pq
+
         return pq.read_table(io.BytesIO(self.get_blob(blob)))
 
     def write_manifest(self, manifest: StepManifest) -> None:
