@@ -42,7 +42,7 @@ from touchstone_runtime.image_sets import read_images
 from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
-from touchstone_runtime.serving import StepRunner
+from touchstone_runtime.serving import StepRunner, no_progress
 
 
 @dataclass
@@ -229,7 +229,7 @@ def test_retrieval_refills_an_index_that_was_lost(world: World, tmp_path: Path) 
         strategy=Union(),
         seed=0,
     )
-    again = handlers.by_kind["retrieve_images"](request, fresh, lambda done, total=None: None)
+    again = handlers.by_kind["retrieve_images"](request, fresh, no_progress)  # type: ignore[arg-type]
     assert again == first
     elsewhere.close()
 

@@ -56,7 +56,7 @@ def test_every_encoding_keeps_its_bytes(tmp_path: Path) -> None:
 
 def test_refused_images_are_counted_by_reason_and_shift_no_label(tmp_path: Path) -> None:
     good = [picture(i) for i in range(4)]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"key": "a", "image": good[0], "class_id": 0},
         {"key": "b", "image": b"not an image", "class_id": 1},
         {"key": "c", "image": good[1], "class_id": 2},
@@ -105,7 +105,7 @@ def test_a_wrong_image_count_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["key", "image", "caption"])
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
-    row = {"key": "a", "image": picture(0), "caption": "x"}
+    row: dict[str, Any] = {"key": "a", "image": picture(0), "caption": "x"}
     del row[column]
     with pytest.raises(Invalid, match=column):
         ingested(tmp_path, [row])
@@ -131,7 +131,10 @@ def test_damaged_pages_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("class_id", [None, -1])
 def test_a_label_that_is_no_class_stops_the_whole_source(tmp_path: Path, class_id: int | None) -> None:
-    rows = [{"key": "a", "image": picture(0), "class_id": 0}, {"key": "b", "image": picture(1), "class_id": class_id}]
+    rows: list[dict[str, Any]] = [
+        {"key": "a", "image": picture(0), "class_id": 0},
+        {"key": "b", "image": picture(1), "class_id": class_id},
+    ]
     with pytest.raises(Invalid, match="row b has class_id"):
         ingested(tmp_path, rows)
 

@@ -36,7 +36,8 @@ def embed_words(texts: Sequence[str]) -> np.ndarray:
     """One dimension per word, one for everything else: cosines can be counted on fingers."""
     rows = [[float(word in text.lower()) for word in WORDS] + [0.1] for text in texts]
     vectors = np.array(rows, dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 @pytest.fixture

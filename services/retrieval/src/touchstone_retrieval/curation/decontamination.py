@@ -42,4 +42,5 @@ def leaked(
         return np.zeros(len(nearest.cosine), dtype=bool)
     known = set(test_ids)
     copies = np.array([image in known for image in image_ids], dtype=bool)
-    return at_least(nearest.cosine, leak_cosine) | copies
+    too_close: np.ndarray = at_least(nearest.cosine, leak_cosine) | copies
+    return too_close

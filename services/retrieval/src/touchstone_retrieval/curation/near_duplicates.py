@@ -47,7 +47,7 @@ def _greedy(images: np.ndarray, minimum_cosine: float) -> np.ndarray:
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(images), BLOCK):
         block = images[start : start + BLOCK]
-        free = ~at_least(block @ images[kept].T, minimum_cosine).any(axis=1)  # (block, kept) -> (block,)
+        free = np.array(~at_least(block @ images[kept].T, minimum_cosine).any(axis=1))  # (block, kept) -> (block,)
         alike = at_least(block @ block.T, minimum_cosine)
         for i in range(len(block)):
             if free[i]:
