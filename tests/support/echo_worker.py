@@ -1,0 +1,54 @@
+"""A worker without science: serves the generator's queue from the runtime alone. `python -m support.echo_worker`.
+
+What a step does is told by its first template: `wait {name}` reports progress until it is cancelled, `break {name}`
+is a bug, `retry {name}` a passing failure; anything else writes its own text as prompts."""
+
+import threading
+
+from touchstone_contracts.problems import Transient
+from touchstone_contracts.steps import (
+    GENERATE_IMAGES,
+    WRITE_PROMPTS,
+    GenerateImages,
+    ImagesFound,
+    PromptsWritten,
+    WritePrompts,
+)
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.bootstrap import run_worker
+from touchstone_runtime.logs import configure_logs
+from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.serving import Handlers, Progress
+from touchstone_runtime.settings import WorkerSettings
+
+handlers = Handlers[Artifacts]("generator")
+
+
+@handlers.serve(WRITE_PROMPTS)
+def write_prompts(request: WritePrompts, artifacts: Artifacts, progress: Progress) -> PromptsWritten:
+    wish = request.templates[0].split()[0]
+    if wish == "wait":
+        paced = threading.Event()
+        while not paced.wait(0.05):
+            progress(1, 2)
+    if wish == "break":
+        raise ZeroDivisionError("a bug on purpose")
+    if wish == "retry":
+        raise Transient("a passing failure on purpose", code="on_purpose")
+    return PromptsWritten(prompts=artifacts.put_blob(request.templates[0].encode()), count=request.images_per_class)
+
+
+@handlers.serve(GENERATE_IMAGES)
+def generate_images(request: GenerateImages, artifacts: Artifacts, progress: Progress) -> ImagesFound:
+    raise Transient("this worker draws nothing")
+
+
+def main() -> None:
+    settings = WorkerSettings()
+    configure_logs(settings.log_level, settings.log_format)
+    artifacts = Artifacts(connect_objects(settings))
+    run_worker(handlers, artifacts, artifacts, settings)
+
+
+if __name__ == "__main__":
+    main()
