@@ -23,10 +23,14 @@ class Library:
     def verified_file(self, place: str, digest: str) -> Path:
         """Raises Invalid when the file's bytes are not those that were registered."""
         path = self.path(place)
+        if not path.is_file():
+            raise Invalid(f"{place} is not a file", code="place_missing")
         return _agreeing(path, place, digest, file_digest(path))
 
     def verified_folder(self, place: str, digest: str) -> Path:
         path = self.path(place)
+        if not path.is_dir():
+            raise Invalid(f"{place} is not a folder", code="place_missing")
         return _agreeing(path, place, digest, folder_digest(path))
 
 

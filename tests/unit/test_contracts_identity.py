@@ -1,0 +1,61 @@
+"""Identities: equal values have one, different ones another, on every machine and every day."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from touchstone_contracts.catalogue import ImageSource
+from touchstone_contracts.identity import canonical_json, derive_seed, identity
+from touchstone_contracts.steps import INGEST_IMAGES, IngestImages
+from touchstone_runtime.randomness import rng_for
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=6))
+def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
+    backwards = dict(reversed(value.items()))
+    assert identity(value) == identity(backwards)
+
+
+def test_canonical_json_is_what_it_was() -> None:
+    assert canonical_json({"b": [1, 2.5, None], "a": "ü"}) == '{"a":"ü","b":[1,2.5,null]}'.encode()
+    # sha256 of the line above, computed once with coreutils' sha256sum.
+    assert identity({"b": [1, 2.5, None], "a": "ü"}) == (
+        "91ff63a7ddb19a1b9c7a2e722d40ba9baba03223f291c89743abfd71bb743cb5"
+    )
+
+
+def test_a_value_that_is_not_json_has_no_identity() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        identity({"x": math.nan})
+    with pytest.raises(TypeError):
+        identity({"x": object()})
+
+
+def test_where_bytes_lie_is_not_part_of_what_they_are() -> None:
+    here, there = (
+        ImageSource(location=f"library:{place}/file.parquet", digest="0" * 64, images=1) for place in ("here", "there")
+    )
+    assert INGEST_IMAGES.step_id(IngestImages(source=here)) == INGEST_IMAGES.step_id(IngestImages(source=there))
+    other = here.model_copy(update={"digest": "1" * 64})
+    assert INGEST_IMAGES.step_id(IngestImages(source=here)) != INGEST_IMAGES.step_id(IngestImages(source=other))
+
+
+def test_seeds_follow_their_purpose_and_fit_63_bits() -> None:
+    seeds = {derive_seed(0, purpose, number) for purpose in ("subset", "noise") for number in range(500)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive_seed(0, "subset") == derive_seed("0", "subset")
+    assert derive_seed(1, 23) != derive_seed(12, 3)
+
+
+def test_a_stream_repeats_for_its_purpose_alone() -> None:
+    first, again, other = (rng_for(7, name).random(4).tolist() for name in ("a", "a", "b"))
+    assert first == again
+    assert first != other

@@ -1,0 +1,190 @@
+"""One message at a worker: what is computed, what is found, what is reported when it goes wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.keys import blob_key
+from touchstone_contracts.messages import StepFailed, StepMessage, StepProgressed, StepReport, StepSucceeded
+from touchstone_contracts.problems import Cancelled, Invalid, Transient
+from touchstone_contracts.steps import (
+    CATALOGUE,
+    GENERATE_IMAGES,
+    INGEST_IMAGES,
+    WRITE_PROMPTS,
+    PromptsWritten,
+    WritePrompts,
+)
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.metrics import WorkerMetrics
+from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.serving import Handlers, Progress, StepRunner, problem_of, worker_name
+from touchstone_runtime.settings import WorkerSettings
+
+REQUEST = WritePrompts(classes=(ClassLabel(id=0, display_name="cat"),), templates=("a {name}",), images_per_class=2)
+MESSAGE = StepMessage(
+    step_id=WRITE_PROMPTS.step_id(REQUEST),
+    attempt=1,
+    kind=WRITE_PROMPTS.name,
+    version=WRITE_PROMPTS.version,
+    request=REQUEST.model_dump(mode="json"),
+)
+Handler = Callable[[WritePrompts, Artifacts, Progress], PromptsWritten]
+
+
+@dataclass
+class FakeReporter:
+    sent: list[StepReport] = field(default_factory=list)
+    cancelled: bool = False
+    dead: bool = False
+
+    def send(self, report: StepReport) -> None:
+        if self.dead:
+            raise Transient("no redis", code="redis")
+        self.sent.append(report)
+
+    def is_cancelled(self, step: str) -> bool:
+        return self.cancelled
+
+
+@dataclass
+class Bench:
+    """A worker's parts around one handler."""
+
+    handler: Handler
+    objects: MemoryObjects = field(default_factory=MemoryObjects)
+    reporter: FakeReporter = field(default_factory=FakeReporter)
+    calls: int = 0
+
+    def run(self, message: StepMessage = MESSAGE) -> StepReport:
+        artifacts, handlers = Artifacts(self.objects), Handlers[Artifacts]("generator")
+
+        @handlers.serve(WRITE_PROMPTS)
+        def counted(request: WritePrompts, tools: Artifacts, progress: Progress) -> PromptsWritten:
+            self.calls += 1
+            return self.handler(request, tools, progress)
+
+        StepRunner(handlers, artifacts, artifacts, self.reporter, WorkerMetrics(), "w", 60.0).run(message)
+        return self.reporter.sent[-1]
+
+
+def write(request: WritePrompts, artifacts: Artifacts, progress: Progress) -> PromptsWritten:
+    progress(1, 2)
+    return PromptsWritten(prompts=artifacts.put_blob(b"prompts"), count=2)
+
+
+def test_a_new_step_is_computed_and_reported_from_start_to_end() -> None:
+    bench = Bench(write)
+    bench.run()
+    assert [report.event for report in bench.reporter.sent] == ["started", "progressed", "succeeded"]
+    manifest = Artifacts(bench.objects).manifest(MESSAGE.step_id)
+    assert manifest is not None
+    assert [blob.digest for blob in manifest.blobs] == [sha256(b"prompts")]
+
+
+def test_a_found_result_is_not_computed_again() -> None:
+    bench = Bench(write)
+    bench.run()
+    ended = bench.run(MESSAGE.model_copy(update={"attempt": 2}))
+    assert isinstance(ended, StepSucceeded)
+    assert (ended.found, ended.attempt, bench.calls) == (True, 2, 1)
+
+
+def test_a_result_whose_bytes_are_gone_is_computed_again() -> None:
+    bench = Bench(write)
+    bench.run()
+    bench.objects.remove(blob_key(sha256(b"prompts")))
+    ended = bench.run()
+    assert isinstance(ended, StepSucceeded)
+    assert (ended.found, bench.calls) == (False, 2)
+    assert Artifacts(bench.objects).verified(MESSAGE.step_id) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        (Invalid("no such class"), "invalid", False),
+        (Transient("index is away", code="index"), "index", True),
+        (Cancelled("nobody wants it"), "cancelled", False),
+        (KeyError("a bug"), "bug", False),
+    ],
+)
+def test_a_failure_is_reported_in_its_family_and_leaves_no_result(error: Exception, code: str, retryable: bool) -> None:
+    def fail(request: WritePrompts, artifacts: Artifacts, progress: Progress) -> PromptsWritten:
+        raise error
+
+    bench = Bench(fail)
+    ended = bench.run()
+    assert isinstance(ended, StepFailed)
+    assert (ended.problem.code, ended.retryable) == (code, retryable)
+    assert Artifacts(bench.objects).manifest(MESSAGE.step_id) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"step_id": "0" * 64}, "identity_mismatch"),
+        ({"request": {"classes": 1}}, "malformed_request"),
+        ({"version": 9}, "contract_version"),
+    ],
+)
+def test_a_message_that_is_not_what_it_says_is_refused(changes: dict[str, object], code: str) -> None:
+    bench = Bench(write)
+    ended = bench.run(MESSAGE.model_copy(update=changes))
+    assert isinstance(ended, StepFailed)
+    assert (ended.problem.code, bench.calls) == (code, 0)
+
+
+def test_an_unwanted_step_stops_at_its_next_progress() -> None:
+    bench = Bench(write, reporter=FakeReporter(cancelled=True))
+    ended = bench.run()
+    assert isinstance(ended, StepFailed)
+    assert ended.problem.code == "cancelled"
+
+
+def test_progress_is_throttled_but_remembered() -> None:
+    reporter = FakeReporter()
+    progress = Progress(MESSAGE, reporter)
+    for done in range(1000):
+        progress(done, 1000)
+    assert len(reporter.sent) == 1
+    progress.beat()
+    last = reporter.sent[-1]
+    assert isinstance(last, StepProgressed)
+    assert (last.done, last.total) == (999, 1000)
+
+
+def test_work_goes_on_while_redis_is_away() -> None:
+    reporter = FakeReporter(dead=True)
+    Progress(MESSAGE, reporter)(1, 2)
+    assert reporter.sent == []
+
+
+def test_a_bug_tells_its_place_and_no_more() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        broken()
+    problem = problem_of(caught.value)
+    assert problem.code == "bug"
+    assert problem.detail.startswith("ZeroDivisionError: division by zero at broken line ")
+
+
+def test_a_worker_with_an_unserved_or_a_foreign_contract_does_not_start() -> None:
+    handlers = Handlers[Artifacts]("generator")
+    handlers.serve(WRITE_PROMPTS)(write)
+    with pytest.raises(ValueError, match=GENERATE_IMAGES.name):
+        handlers.require_complete()
+    with pytest.raises(ValueError, match="served twice"):
+        handlers.serve(WRITE_PROMPTS)(write)
+    with pytest.raises(ValueError, match="does not belong"):
+        handlers.serve(INGEST_IMAGES)(lambda request, tools, progress: None)  # type: ignore[arg-type,return-value]
+    assert CATALOGUE[INGEST_IMAGES.name].queue == "retrieval"
+
+
+def test_a_worker_is_named_by_its_setting_or_its_process() -> None:
+    assert worker_name(WorkerSettings(worker_name="gpu-7"), "trainer") == "gpu-7"
+    assert worker_name(WorkerSettings(worker_name=""), "trainer").startswith("trainer@")
