@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import Comparison, ExperimentSpec
-from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Results
@@ -15,24 +14,9 @@ from touchstone_contracts.views import Results
 from touchstone_api.experiments.plan import Cell, Plan
 from touchstone_api.results.collect import cells_of, exhausted
 from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.problems import NoComparison, NotFinished
 from touchstone_api.verdict.curves import Curve
 from touchstone_api.verdict.judge import Evidence
-
-
-class NotFinished(Invalid):
-    """Asked too early: the primary comparison still lacks evaluations."""
-
-    code = "not_finished"
-    status = 409
-    title = "Not finished yet"
-
-
-class NoComparison(Invalid):
-    """The experiment compares nothing: fewer than two arms train."""
-
-    code = "no_comparison"
-    status = 409
-    title = "Nothing to compare"
 
 
 @dataclass(frozen=True)

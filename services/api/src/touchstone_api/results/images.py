@@ -1,0 +1,75 @@
+"""The images of an arm: pages of thumbnails and single images, from the manifest of its curated pool."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.problems import NotFound
+from touchstone_contracts.views import ImageView
+from touchstone_runtime.artifacts import Artifacts
+
+from touchstone_api.results.finished import IMAGE_COLUMNS
+
+MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images of a pool to show; None: all."""
+
+    class_id: int | None = None
+    kept: bool | None = None
+
+    def rows(self, pool: pa.Table) -> np.ndarray:
+        """Row numbers, in the manifest's order."""
+        wanted = np.ones(pool.num_rows, dtype=bool)
+        if self.class_id is not None:
+            wanted &= pool["class_id"].to_numpy() == self.class_id
+        if self.kept is not None:
+            wanted &= pool["kept"].to_numpy(zero_copy_only=False) == self.kept
+        return np.flatnonzero(wanted)
+
+
+def image_views(
+    pool: pa.Table, rows: Sequence[int], classes: tuple[ClassLabel, ...], place: str, query: str
+) -> Iterator[ImageView]:
+    """`place`/<image id>?`query` is where the bytes are served."""
+    chosen = pool.take(pa.array(rows, pa.int64())).select(IMAGE_COLUMNS)
+    for row in chosen.to_pylist():
+        yield ImageView(
+            id=row["id"],
+            class_id=row["class_id"],
+            class_name=classes[row["class_id"]].display_name,
+            url=f"{place}/{row['id']}?{query}",
+            caption=row["caption"],
+            kept=row["kept"],
+            drop_reason=row["drop_reason"],
+            score=_known(row["score"]),
+            nearest_test_id=row["nearest_test_id"] or None,
+            nearest_test_cosine=_known(row["nearest_test_cosine"]),
+            found_by=row["found_by"],
+        )
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def read_image(artifacts: Artifacts, pool: pa.Table, image: str) -> bytes:
+    """By range from its shard. Raises NotFound, or MissingObject when the shard is gone."""
+    row = pc.index(pool["id"], image).as_py()
+    if row < 0:
+        raise NotFound(f"this arm has no image {image!r}")
+    shard, offset, length = (pool[column][row].as_py() for column in ("shard", "offset", "length"))
+    return artifacts.get_range(shard, offset, length)
+
+
+def media_type(image: bytes) -> str:
+    """By magic bytes, never by name; what is no known image is not shown as one."""
+    found = (media for magic, media in MEDIA_TYPES.items() if image.startswith(magic))
+    return next(found, "application/octet-stream")

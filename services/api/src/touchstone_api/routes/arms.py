@@ -1,0 +1,89 @@
+"""/v1/experiments/{experiment}/arms/{arm}: a training set's counts by curation stage, and its images."""
+
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Query, Response
+from touchstone_contracts.problems import FieldError, Invalid
+from touchstone_contracts.steps import ImagesCurated
+from touchstone_contracts.values import Name, StepId
+from touchstone_contracts.views import ArmCounts, ImagePage
+from touchstone_runtime.objects import MissingObject
+
+from touchstone_api.cursors import cut_page, decode_cursor
+from touchstone_api.problems import documented
+from touchstone_api.results.dependencies import ResultsHere
+from touchstone_api.results.images import Selection, image_views, media_type, read_image
+from touchstone_api.results.problems import NotFinished
+from touchstone_api.results.reader import ResultsReader
+
+router = APIRouter(prefix="/v1/experiments/{experiment}/arms/{arm}", tags=["arms"])
+
+TargetName = Annotated[Name | None, Query(description="Needed when the experiment has more than one target")]
+IMMUTABLE = "private, max-age=31536000, immutable"
+IMAGE_POLICY = "default-src 'none'; sandbox"
+
+
+@router.get("", responses=documented(404, 409, 422, 503))
+def get_arm(experiment: str, arm: str, reader: ResultsHere, target: TargetName = None) -> ArmCounts:
+    """How many images were requested, obtained, dropped (and why) and kept. 409 while the arm is not curated."""
+    target, step = reader.curation_step(experiment, arm, target)
+    return ArmCounts(target=target, arm=arm, counts=_curated(reader, step, arm).counts)
+
+
+@router.get("/images", responses=documented(404, 409, 422, 503))
+def get_arm_images(
+    experiment: str,
+    arm: str,
+    reader: ResultsHere,
+    target: TargetName = None,
+    class_id: Annotated[int | None, Query(ge=0)] = None,
+    kept: bool | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> ImagePage:
+    """Every candidate of the arm, kept or dropped; narrowed by class and by `kept`."""
+    target, step = reader.curation_step(experiment, arm, target)
+    _curated(reader, step, arm)
+    pool = reader.finished.pool(step)
+    rows = Selection(class_id, kept).rows(pool)
+    page, following = cut_page(rows[rows > _row_of(cursor)][: limit + 1].tolist(), limit, str)
+    classes = next(entry.classes for entry in reader.planned(experiment).resolved.targets if entry.name == target)
+    place = f"/v1/experiments/{quote(experiment)}/arms/{quote(arm)}/images"
+    views = image_views(pool, page, classes, place, urlencode({"target": target}))
+    return ImagePage(items=tuple(views), next_cursor=following)
+
+
+@router.get(
+    "/images/{image}",
+    response_class=Response,
+    responses={
+        200: {"description": "The encoded image", "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}},
+        **documented(404, 409, 422, 503),
+    },
+)
+def get_arm_image(experiment: str, arm: str, image: str, reader: ResultsHere, target: TargetName = None) -> Response:
+    """The bytes as they were trained on; named by their sha256, so they never change."""
+    _, step = reader.curation_step(experiment, arm, target)
+    _curated(reader, step, arm)
+    data = read_image(reader.finished.artifacts, reader.finished.pool(step), image)
+    headers = {"Cache-Control": IMMUTABLE, "ETag": f'"{image}"', "X-Content-Type-Options": "nosniff"}
+    return Response(data, media_type=media_type(data), headers=headers | {"Content-Security-Policy": IMAGE_POLICY})
+
+
+def _curated(reader: ResultsReader, step: StepId, arm: str) -> ImagesCurated:
+    try:
+        return reader.finished.curated(step)
+    except MissingObject:
+        raise NotFinished(f"the images of arm {arm!r} are not curated yet") from None
+
+
+def _row_of(cursor: str | None) -> int:
+    """The last row of the page before; -1 for the first page. Raises Invalid."""
+    text = decode_cursor(cursor)
+    if text is None:
+        return -1
+    if not text.isdecimal():
+        error = FieldError(pointer="/query/cursor", detail="not a cursor of this list")
+        raise Invalid("the cursor is not one that this list gave", code="bad_cursor", errors=(error,))
+    return int(text)

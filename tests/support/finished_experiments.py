@@ -1,0 +1,181 @@
+"""An experiment with results, without workers: manifests as the workers would have written them, with a known truth."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from support.memory_services import finish_steps
+from support.specs import DictLookup, spec
+from touchstone_api.bootstrap import Services
+from touchstone_api.experiments import transitions
+from touchstone_api.experiments.plan import Cell, Plan, plan_experiment
+from touchstone_api.experiments.resolve import resolve
+from touchstone_api.store.catalogue import register
+from touchstone_api.store.plans import settle
+from touchstone_api.store.steps import lock_step, save_step, to_step
+from touchstone_api.submission import submit_experiment
+from touchstone_contracts.curation import CurationCounts
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.identity import derive_seed
+from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.steps import EncoderEvaluated, ImagesCurated, ImagesIngested, Predictions
+from touchstone_contracts.values import Lenient, StepId
+from touchstone_runtime.artifacts import Artifacts, blobs_in
+from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+
+TEST_IMAGES = 200
+CLASSES = 3
+COLOURS = ("#d1495b", "#2e86ab", "#66a182")
+
+Truth = Callable[[Cell, str], float]
+"""The probability that (cell, metric) classifies a test image correctly."""
+
+
+def rising_truth(cell: Cell, metric: str) -> float:
+    """Retrieved images teach more than synthetic ones at every size; both more than nothing."""
+    level = {"none": 0.45, "retrieved": 0.62, "synthetic": 0.54}[cell.arm]
+    return min(0.98, level + 0.05 * np.log2(max(cell.size, 6) / 6) + (0.08 if metric == "linear_probe" else 0.0))
+
+
+@dataclass
+class Told:
+    """An experiment in the store, and what was made up about it."""
+
+    id: str
+    plan: Plan
+    spec: ExperimentSpec
+
+
+def post_experiment(services: Services, experiment: ExperimentSpec | None = None) -> Told:
+    """Registers the catalogue of support.specs and submits the experiment."""
+    lookup = DictLookup()
+    entries = (lookup.encoders, lookup.generators, lookup.upstreams, lookup.targets)
+    with services.store.write() as session:
+        for entry in (entry for kind in entries for entry in kind.values()):
+            register(session, entry, datetime.now(UTC))
+    experiment = experiment or spec(seeds=(0, 1, 2))
+    submitted = submit_experiment(services, experiment)
+    return Told(submitted.id, plan_experiment(resolve(experiment, lookup)), experiment)
+
+
+def finish_experiment(
+    services: Services, told: Told, *, truth: Truth = rising_truth, exhausted: frozenset[tuple[str, int]] = frozenset()
+) -> None:
+    """Every step succeeds; `exhausted`: (arm, size) that found too few images, at every target."""
+    finish_steps(services, told.id)
+    kinds = {step.id: step.kind for step in told.plan.steps}
+    for step, result in made_up_results(services.artifacts, told, truth, exhausted).items():
+        write_result(services.artifacts, step, kinds[step], result)
+
+
+def finish_only(services: Services, told: Told, steps: dict[StepId, Lenient]) -> None:
+    """Some steps succeed, the others wait."""
+    kinds = {step.id: step.kind for step in told.plan.steps}
+    with services.store.write() as session:
+        for step, result in steps.items():
+            manifest = write_result(services.artifacts, step, kinds[step], result)
+            row = lock_step(session, step)
+            assert row is not None
+            save_step(row, transitions.succeed(to_step(row), datetime.now(UTC), manifest))
+        settle(session, [told.id], datetime.now(UTC))
+
+
+def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> StepManifest:
+    facts: dict[str, Any] = {"seconds": 1.0, "cpu_seconds": 0.5, "worker": "test"}
+    blobs = tuple(blobs_in(result))
+    manifest = StepManifest(
+        step_id=step, kind=kind, version=1, result=result.model_dump(mode="json"), blobs=blobs, **facts
+    )
+    # Write-once stores keep an object of the same size; the empty manifest of finish_steps is never of it.
+    artifacts.write_manifest(manifest)
+    return manifest
+
+
+def made_up_results(
+    artifacts: Artifacts,
+    told: Told,
+    truth: Truth = rising_truth,
+    exhausted: frozenset[tuple[str, int]] = frozenset(),
+) -> dict[StepId, Lenient]:
+    """The results that pages and statistics are made of, by step."""
+    results: dict[StepId, Lenient] = {
+        # Nobody looks at test images here, only at how many there are.
+        step: ImagesIngested(images=ImageSet(manifest=artifacts.put_blob(b"test"), shards=(), count=TEST_IMAGES))
+        for step in told.plan.tests.values()
+    }
+    for (target, arm), step in told.plan.curations.items():
+        results[step] = _curated(artifacts, target, arm)
+    for cell, step in told.plan.evaluations.items():
+        gone = (cell.arm, cell.size) in exhausted
+        results[step] = EncoderEvaluated(available=7) if gone else _evaluated(artifacts, cell, told.spec, truth)
+    return results
+
+
+def _evaluated(artifacts: Artifacts, cell: Cell, experiment: ExperimentSpec, truth: Truth) -> EncoderEvaluated:
+    labels = (np.arange(TEST_IMAGES) % CLASSES).astype(np.int32)
+    predictions = {}
+    for metric in experiment.evaluation.metrics:
+        # What an image is like is the same for all arms (pairing), the rest is the cell's own.
+        hardness = np.random.default_rng(derive_seed(cell.target, metric)).normal(size=TEST_IMAGES)
+        rng = np.random.default_rng(derive_seed(cell.target, cell.arm, cell.size, cell.seed, metric))
+        wanted = truth(cell, metric) + rng.normal(scale=0.01)
+        noisy = hardness + 0.7 * rng.normal(size=TEST_IMAGES)
+        right = noisy <= np.quantile(noisy, min(1.0, max(0.0, wanted)))
+        classes = np.where(right, labels, (labels + 1) % CLASSES).astype(np.int32)
+        accuracy = float((classes == labels).mean())
+        predictions[metric] = Predictions(classes=artifacts.put_array(classes), accuracy=accuracy)
+    rate = None if cell.arm == "none" else 1e-4
+    return EncoderEvaluated(learning_rate=rate, predictions=predictions, labels=artifacts.put_array(labels))
+
+
+def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
+    images = _image_set(artifacts, target, arm, 30)
+    counts = CurationCounts(requested=40, obtained=30, leaked=1, near_duplicate=2, filtered=6, over_cap=0, kept=21)
+    return ImagesCurated(images=images, counts=counts, kept_by_class=(7, 7, 7))
+
+
+def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> ImageSet:
+    writer = ImageSetWriter(artifacts)
+    for number in range(count):
+        class_id = number % CLASSES
+        dropped = "filtered" if number % 5 == 4 else ""
+        writer.add(
+            _picture(target, purpose, number),
+            ImageRecord(
+                width=32,
+                height=32,
+                class_id=class_id,
+                source_kind="generated" if purpose == "synthetic" else "upstream",
+                source_key=f"{purpose}-{number}",
+                caption=f"an icon of <thing> {class_id} & friends",
+                found_by="text_match" if purpose == "retrieved" else "",
+                score=0.2 + number / 1000,
+                kept=not dropped,
+                drop_reason=dropped,
+            ),
+        )
+    return writer.finish()
+
+
+def _picture(target: str, purpose: str, number: int) -> bytes:
+    """32 x 32, different for every (target, purpose, number)."""
+    rng = np.random.default_rng(derive_seed(target, purpose, number))
+    image = Image.new("RGB", (32, 32), _colour(rng))
+    x, y, size = (int(v) for v in rng.integers(3, 12, 3))
+    box = (x, y, x + size + 8, y + size + 8)
+    draw = ImageDraw.Draw(image)
+    shape = (draw.ellipse, draw.rectangle, draw.rounded_rectangle)[number % CLASSES]
+    shape(box, fill=COLOURS[number % CLASSES], outline="black" if purpose == "synthetic" else None)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    red, green, blue = (int(channel) for channel in rng.integers(200, 256, 3))
+    return red, green, blue

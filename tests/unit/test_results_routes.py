@@ -1,0 +1,166 @@
+"""Results, verdict and images over HTTP, from manifests alone."""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
+from support.memory_services import memory_services
+from support.specs import spec
+from touchstone_api.bootstrap import Services
+from touchstone_api.main import create_app
+from touchstone_contracts.arms import NoTraining, Retrieval
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.steps import ImagesIngested
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return memory_services(tmp_path)
+
+
+@pytest.fixture
+def told(services: Services) -> Told:
+    return post_experiment(services)
+
+
+@pytest.fixture
+def finished(services: Services, told: Told) -> Told:
+    finish_experiment(services, told)
+    return told
+
+
+@pytest.fixture
+def api(services: Services) -> TestClient:
+    return TestClient(create_app(services), raise_server_exceptions=False)
+
+
+def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, finished: Told) -> None:
+    results = api.get(f"/v1/experiments/{finished.id}/results").json()
+    places = Counter((r["target"], r["arm"], r["size"], r["seed"], r["metric"]) for r in results["rows"])
+    # 2 targets x (2 arms x 2 sizes + none) x 3 seeds x 2 metrics
+    assert len(places) == 2 * 5 * 3 * 2
+    assert set(places.values()) == {1}
+    assert all(0 <= row["value"] <= 1 and row["test_images"] == 200 for row in results["rows"])
+    assert results["complete"]
+    assert len(results["summary"]) == 2 * 5 * 2
+    assert all(entry["seeds"] == 3 and entry["std"] is not None for entry in results["summary"])
+
+
+def test_csv_and_parquet_hold_the_rows_of_the_json(api: TestClient, finished: Told) -> None:
+    place = f"/v1/experiments/{finished.id}/results"
+    rows = api.get(place).json()["rows"]
+    answer = api.get(place, params={"format": "csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(float(line["value"]), int(line["seed"])) for line in lines] == [(r["value"], r["seed"]) for r in rows]
+    table = pq.read_table(io.BytesIO(api.get(place, params={"format": "parquet"}).content))
+    assert table.to_pylist() == rows
+
+
+def test_the_digest_is_the_rows_and_nothing_else(tmp_path: Path) -> None:
+    digests = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        services = memory_services(tmp_path / name)
+        told = post_experiment(services)
+        finish_experiment(services, told)
+        digests.append(TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/results").json()["digest"])
+    assert digests[0] == digests[1]
+
+
+def test_while_running_the_results_are_partial_and_the_verdict_is_refused(
+    api: TestClient, services: Services, told: Told
+) -> None:
+    results = made_up_results(services.artifacts, told)
+    first = next(step for cell, step in told.plan.evaluations.items() if cell.arm == "retrieved")
+    tests = {step: result for step, result in results.items() if isinstance(result, ImagesIngested)}
+    finish_only(services, told, {first: results[first], **tests})
+    partial = api.get(f"/v1/experiments/{told.id}/results").json()
+    assert (partial["complete"], len(partial["rows"])) == (False, 2)
+    answer = api.get(f"/v1/experiments/{told.id}/verdict")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")
+    assert answer.headers["content-type"] == "application/problem+json"
+    arm = api.get(f"/v1/experiments/{told.id}/arms/retrieved", params={"target": "fine"})
+    assert (arm.status_code, arm.json()["code"]) == (409, "not_finished")
+
+
+def test_the_verdict_finds_the_arm_that_was_made_better(api: TestClient, finished: Told) -> None:
+    verdict = api.get(f"/v1/experiments/{finished.id}/verdict").json()
+    assert (verdict["a"], verdict["b"], verdict["answer"]) == ("retrieved", "synthetic", "a_better")
+    assert verdict["primary"]["low"] <= 0.08 <= verdict["primary"]["high"]
+    assert verdict["primary"]["test_images"] == 400
+    assert verdict["results_digest"] == api.get(f"/v1/experiments/{finished.id}/results").json()["digest"]
+    assert [check["below"] for check in verdict["baseline"]] == [False] * 4
+    assert len(verdict["exchange_rates"]) == 4
+
+
+def test_a_size_that_ran_out_of_images_is_a_declared_fact(api: TestClient, services: Services, told: Told) -> None:
+    finish_experiment(services, told, exhausted=frozenset({("synthetic", 12)}))
+    results = api.get(f"/v1/experiments/{told.id}/results").json()
+    assert results["complete"]
+    assert [(e["target"], e["arm"], e["size"], e["available"]) for e in results["exhausted"]] == [
+        ("broad", "synthetic", 12, 7),
+        ("fine", "synthetic", 12, 7),
+    ]
+    verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
+    assert sum("left out: 12" in warning for warning in verdict["warnings"]) == 2
+    assert all(entry["size"] != 12 for entry in verdict["secondary"])
+
+
+def test_one_training_arm_has_no_verdict(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(arms=(NoTraining(), Retrieval(name="retrieved"))))
+    finish_experiment(services, told)
+    answer = api.get(f"/v1/experiments/{told.id}/verdict")
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_comparison")
+
+
+@pytest.mark.parametrize("place", ["results", "verdict", "arms/retrieved", "arms/retrieved/images"])
+def test_an_unknown_experiment_is_not_found(api: TestClient, place: str) -> None:
+    answer = api.get(f"/v1/experiments/exp_nothing/{place}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_counts_by_stage_add_up(api: TestClient, finished: Told) -> None:
+    counts = api.get(f"/v1/experiments/{finished.id}/arms/retrieved", params={"target": "fine"}).json()["counts"]
+    parts = ("leaked", "near_duplicate", "filtered", "over_cap", "kept")
+    assert counts["obtained"] == sum(counts[part] for part in parts) == 30
+
+
+def test_an_arm_needs_its_target_named_when_there_are_two(api: TestClient, finished: Told) -> None:
+    answer = api.get(f"/v1/experiments/{finished.id}/arms/retrieved")
+    assert (answer.status_code, answer.json()["code"]) == (422, "target_needed")
+    assert api.get(f"/v1/experiments/{finished.id}/arms/none", params={"target": "fine"}).status_code == 404
+
+
+def test_pages_walk_every_image_of_a_class_once(api: TestClient, finished: Told) -> None:
+    place = f"/v1/experiments/{finished.id}/arms/retrieved/images"
+    query: dict[str, str] = {"target": "fine", "class_id": "1", "limit": "4"}
+    seen: list[dict[str, object]] = []
+    while True:
+        page = api.get(place, params=query).json()
+        seen += page["items"]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert len({image["id"] for image in seen}) == len(seen) == 10
+    assert {image["class_name"] for image in seen} == {"thing 1"}
+    kept = api.get(place, params=query | {"cursor": "", "kept": "false"})
+    assert kept.status_code == 422  # an empty cursor is not one of ours
+
+
+def test_an_image_is_served_as_the_bytes_its_id_names(api: TestClient, finished: Told) -> None:
+    place = f"/v1/experiments/{finished.id}/arms/synthetic/images"
+    images = api.get(place, params={"target": "fine", "kept": "true", "limit": "3"}).json()["items"]
+    assert len(images) == 3
+    for image in images:
+        answer = api.get(image["url"])
+        assert sha256(answer.content) == image["id"]
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "immutable" in answer.headers["cache-control"]
+    assert api.get(f"{place}/{'0' * 64}", params={"target": "fine"}).status_code == 404
