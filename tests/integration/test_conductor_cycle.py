@@ -1,0 +1,370 @@
+"""The conductor on both databases, with a broker in memory, and on a real Valkey and S3 with a real worker loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from support.memory_services import empty_manifest, memory_services
+from support.specs import resolved
+from touchstone_api.conductor.conductor import Conductor
+from touchstone_api.experiments.plan import plan_experiment
+from touchstone_api.store.database import Store, open_store
+from touchstone_api.store.events import events_after
+from touchstone_api.store.migrate import migrate
+from touchstone_api.store.plans import Survey, cancel_plan, create_plan
+from touchstone_api.store.steps import owned_steps, tallies
+from touchstone_contracts.keys import manifest_key
+from touchstone_contracts.messages import (
+    StepFailed,
+    StepMessage,
+    StepProgressed,
+    StepReport,
+    StepStarted,
+    StepSucceeded,
+)
+from touchstone_contracts.problems import Problem, Transient
+from touchstone_contracts.steps import CATALOGUE
+from touchstone_contracts.views import StepCounts
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.queue import CeleryDispatcher, MemoryDispatcher, celery_app
+from touchstone_runtime.reports import connect_reports
+
+PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
+NAME = "exp_a"
+
+
+@dataclass
+class MemoryReports:
+    waiting: list[StepReport] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+
+    def receive(self, timeout: float) -> list[StepReport]:
+        received, self.waiting = self.waiting, []
+        return received
+
+    def mark_cancelled(self, step: str) -> None:
+        self.cancelled.add(step)
+
+    def clear_cancelled(self, step: str) -> None:
+        self.cancelled.discard(step)
+
+
+@dataclass
+class Bench:
+    """A conductor with a clock in hand and servers that can be taken away."""
+
+    store: Store
+    objects: MemoryObjects = field(default_factory=MemoryObjects)
+    reports: MemoryReports = field(default_factory=MemoryReports)
+    broker: MemoryDispatcher = field(default_factory=MemoryDispatcher)
+    time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __post_init__(self) -> None:
+        self.artifacts = Artifacts(self.objects)
+        self.conductor = self.another_conductor()
+        with self.store.write() as session:
+            create_plan(session, NAME, PLAN.steps, Survey(), self.time)
+
+    def another_conductor(self) -> Conductor:
+        return Conductor(
+            store=self.store,
+            artifacts=self.artifacts,
+            reports=self.reports,
+            dispatcher=self.broker,
+            leases_per_queue=2,
+            now=lambda: self.time,
+        )
+
+    def cycle(self, seconds: float = 0) -> bool:
+        self.time += timedelta(seconds=seconds)
+        return self.conductor.cycle(0)
+
+    def compute(self, message: StepMessage) -> None:
+        self.artifacts.write_manifest(empty_manifest(message.step_id, message.kind))
+
+    def work(self) -> StepMessage:
+        """A healthy worker takes one message and finishes it."""
+        message = self.broker.take()
+        self.compute(message)
+        self.reports.waiting.append(StepSucceeded(step_id=message.step_id, attempt=message.attempt))
+        return message
+
+    def work_all(self) -> None:
+        for _ in range(3 * len(PLAN.steps)):
+            self.cycle(1)
+            while self.broker.waiting_anywhere():
+                self.work()
+        self.cycle(1)
+
+    def counts(self) -> StepCounts:
+        with self.store.read() as session:
+            return tallies(session, [NAME])[NAME].counts()
+
+    def told(self) -> list[str]:
+        with self.store.read() as session:
+            return [event.event for event in events_after(session, NAME, 0)]
+
+    def phases(self) -> list[str]:
+        with self.store.read() as session:
+            events = events_after(session, NAME, 0)
+        return [event.data["phase"] for event in events if event.event == "experiment.phase"]
+
+
+class Broker(MemoryDispatcher):
+    """Can be taken away."""
+
+    away = False
+
+    def send(self, message: StepMessage) -> None:
+        if self.away:
+            raise Transient("broker unreachable", code="redis")
+        super().send(message)
+
+    def waiting_anywhere(self) -> int:
+        return sum(self.waiting(queue) for queue in ("retrieval", "generator", "trainer"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "sqlite":
+        store = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+    else:
+        store = open_store(request.getfixturevalue("postgres_url"))
+    migrate(store)
+    yield Bench(store, broker=Broker())
+    store.close()
+
+
+def test_an_experiment_runs_to_its_end_in_topological_order(bench: Bench) -> None:
+    bench.work_all()
+    assert bench.counts() == StepCounts(total=len(PLAN.steps), succeeded=len(PLAN.steps))
+    assert bench.phases() == ["queued", "running", "succeeded"]
+    assert bench.told().count("step.succeeded") == len(PLAN.steps) > 15
+    sent = [message.step_id for message in bench.broker.sent]
+    assert len(sent) == len(set(sent)) == len(PLAN.steps)
+    for step in PLAN.steps:
+        assert all(sent.index(needed) < sent.index(step.id) for needed in step.inputs)
+    with bench.store.read() as session:
+        assert {(o.step.seconds, o.step.cpu_seconds) for o in owned_steps(session, NAME)} == {(1.0, 0.5)}
+
+
+def test_few_steps_are_handed_out_at_once(bench: Bench) -> None:
+    bench.cycle()
+    assert bench.counts().leased == 2 + 1  # two of retrieval's, and the prompts
+    bench.cycle()
+    assert bench.counts().leased == 3
+
+
+def test_a_lost_report_costs_a_lease_never_the_result(bench: Bench) -> None:
+    bench.cycle()
+    message = bench.work()
+    bench.reports.waiting.clear()
+    bench.cycle(29)
+    assert bench.counts().succeeded == 0
+    bench.cycle(2)
+    assert bench.counts().succeeded == 1
+    bench.work_all()
+    assert [m.step_id for m in bench.broker.sent].count(message.step_id) == 1
+    assert bench.phases()[-1] == "succeeded"
+
+
+def test_a_flushed_broker_gets_its_messages_again(bench: Bench) -> None:
+    bench.cycle()
+    bench.broker.lose()
+    bench.cycle(31)
+    assert bench.broker.waiting_anywhere() == 3
+    bench.work_all()
+    assert bench.phases()[-1] == "succeeded"
+    with bench.store.read() as session:
+        assert {owned.step.failures for owned in owned_steps(session, NAME)} == {0}
+
+
+def test_messages_that_wait_behind_a_long_step_are_not_sent_twice(bench: Bench) -> None:
+    bench.cycle()
+    for _ in range(20):
+        bench.cycle(31)
+    assert len(bench.broker.sent) == 3
+
+
+def test_a_worker_that_dies_each_time_fails_the_experiment_after_three(bench: Bench) -> None:
+    bench.conductor.leases_per_queue = 100
+    bench.cycle()
+    victim = bench.broker.take()
+    for attempt in range(3):
+        message = [m for m in bench.broker.sent if m.step_id == victim.step_id][-1]
+        bench.reports.waiting.append(StepStarted(step_id=message.step_id, attempt=message.attempt, worker="w"))
+        bench.cycle(1)
+        assert bench.counts().failed == 0, attempt
+        bench.cycle(31)
+        bench.cycle(20)
+    assert bench.counts().failed == 1
+    assert bench.phases()[-1] == "failed"
+    with bench.store.read() as session:
+        failed = next(owned.step for owned in owned_steps(session, NAME) if owned.step.state == "failed")
+    assert failed.problem is not None
+    assert (failed.failures, failed.problem.code) == (3, "lease_expired")
+    # The experiment is over: what was handed out for it comes back, and nothing more is handed out.
+    bench.cycle(1)
+    assert bench.counts().leased == 0
+
+
+def test_heartbeats_keep_a_long_step_alive(bench: Bench) -> None:
+    bench.cycle()
+    message = bench.broker.take()
+    for beat in range(10):
+        progress = StepProgressed(step_id=message.step_id, attempt=1, done=beat, total=10)
+        bench.reports.waiting.append(progress)
+        bench.cycle(20)
+    assert [m.step_id for m in bench.broker.sent].count(message.step_id) == 1
+    assert "step.started" in bench.told()
+
+
+def test_a_broker_that_is_away_leaves_no_lease_behind(bench: Bench) -> None:
+    assert isinstance(bench.broker, Broker)
+    bench.broker.away = True
+    assert bench.cycle() is False
+    assert bench.counts().leased == 0
+    bench.broker.away = False
+    bench.work_all()
+    assert bench.phases()[-1] == "succeeded"
+
+
+def test_an_object_store_that_is_away_postpones_reports(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.cycle()
+    bench.work()
+    with monkeypatch.context() as outage:
+
+        def away(key: str) -> bytes:
+            raise Transient("object store unreachable", code="object_store")
+
+        outage.setattr(bench.objects, "get", away)
+        bench.cycle(60)  # also past the lease: without the store nobody can say that the step did not finish
+        assert (bench.counts().succeeded, bench.counts().leased) == (0, 3)
+    bench.cycle(1)
+    assert bench.counts().succeeded == 1
+
+
+def test_a_conductor_killed_at_any_point_is_replaced_by_another(bench: Bench) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(message: StepMessage) -> None:
+        raise Killed
+
+    for round_number in range(3 * len(PLAN.steps)):
+        if round_number % 4 == 1 and len(PLAN.steps) > bench.counts().succeeded:
+            send, bench.broker.send = bench.broker.send, killed  # type: ignore[method-assign]
+            try:
+                bench.cycle(1)
+            except Killed:
+                bench.conductor = bench.another_conductor()
+            bench.broker.send = send  # type: ignore[method-assign]
+        bench.cycle(31)
+        while bench.broker.waiting_anywhere():
+            bench.work()
+    bench.cycle(1)
+    assert bench.phases()[-1] == "succeeded"
+
+
+def test_two_conductors_do_no_harm(bench: Bench) -> None:
+    first, second = bench.conductor, bench.another_conductor()
+    for number in range(3 * len(PLAN.steps)):
+        bench.conductor = (first, second)[number % 2]
+        bench.cycle(1)
+        while bench.broker.waiting_anywhere():
+            bench.work()
+    bench.cycle(1)
+    assert bench.phases() == ["queued", "running", "succeeded"]
+    assert len(bench.broker.sent) == len(PLAN.steps)
+
+
+def test_cancelling_takes_queued_steps_back_and_tells_running_ones(bench: Bench) -> None:
+    bench.cycle()
+    running = bench.broker.take()
+    bench.reports.waiting.append(StepStarted(step_id=running.step_id, attempt=1, worker="w"))
+    bench.cycle(1)
+    with bench.store.write() as session:
+        cancel_plan(session, NAME, bench.time)
+    bench.cycle(1)
+    assert bench.counts().leased == 1
+    assert running.step_id in bench.reports.cancelled
+    gone = Problem(title="Cancelled", code="cancelled")
+    bench.reports.waiting.append(StepFailed(step_id=running.step_id, attempt=1, problem=gone, retryable=False))
+    bench.cycle(1)
+    assert (bench.counts().leased, bench.counts().failed) == (0, 0)
+    assert bench.phases() == ["queued", "running", "cancelled"]
+
+
+def test_a_lost_input_is_computed_again(bench: Bench) -> None:
+    bench.cycle()
+    lost = bench.work()
+    while lost.kind != "ingest_images":
+        bench.cycle(1)
+        lost = bench.work()
+    bench.cycle(1)
+    bench.objects.remove(manifest_key(lost.step_id))
+    for _ in range(2 * len(PLAN.steps)):
+        bench.cycle(10)
+        while bench.broker.waiting_anywhere():
+            message = bench.broker.take()
+            needs = next(step.inputs for step in PLAN.steps if step.id == message.step_id)
+            if all(bench.artifacts.manifest(step) for step in needs):
+                bench.compute(message)
+                bench.reports.waiting.append(StepSucceeded(step_id=message.step_id, attempt=message.attempt))
+            else:
+                problem = Problem(title="Missing object", code="missing_object")
+                failure = StepFailed(step_id=message.step_id, attempt=message.attempt, problem=problem, retryable=True)
+                bench.reports.waiting.append(failure)
+    bench.cycle(10)
+    assert bench.phases()[-1] == "succeeded"
+    assert [m.step_id for m in bench.broker.sent].count(lost.step_id) == 2
+
+
+def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: str, tmp_path: Path) -> None:
+    services = memory_services(tmp_path)
+    with services.store.write() as session:
+        create_plan(session, NAME, PLAN.steps, Survey(), datetime.now(UTC))
+    dispatcher, reports = CeleryDispatcher(celery_app(fresh_valkey_url)), connect_reports(fresh_valkey_url)
+    conductor = Conductor(services.store, services.artifacts, reports, dispatcher)
+    assert conductor.cycle(0.05)
+    assert dispatcher.waiting("retrieval") == 4
+    client = redis.Redis.from_url(fresh_valkey_url)
+    assert client.llen("retrieval") == 4
+    step = PLAN.steps[0].id
+    services.artifacts.write_manifest(empty_manifest(step, PLAN.steps[0].kind))
+    reports.send(StepSucceeded(step_id=step, attempt=1))
+    client.lpush("touchstone:reports", b"not a report")
+    assert conductor.cycle(0.05)
+    with services.store.read() as session:
+        assert tallies(session, [NAME])[NAME].counts().succeeded == 1
+    client.flushall()
+    conductor.limits = replace(conductor.limits, lease=timedelta(seconds=0.01))
+    conductor.now = lambda: datetime.now(UTC) + timedelta(seconds=60)
+    assert conductor.cycle(0.05)
+    assert dispatcher.waiting("retrieval") == 4
+    client.close()
+
+
+def test_an_unreachable_broker_is_a_transient_failure() -> None:
+    dispatcher, reports = CeleryDispatcher(celery_app("redis://127.0.0.1:1/0")), connect_reports("redis://127.0.0.1:1")
+    step = PLAN.steps[0]
+    message = StepMessage(
+        step_id=step.id,
+        attempt=1,
+        kind=step.kind,
+        version=CATALOGUE[step.kind].version,
+        request=step.request.model_dump(mode="json"),
+    )
+    calls = (
+        lambda: dispatcher.send(message),
+        lambda: dispatcher.waiting("retrieval"),
+        lambda: reports.receive(0.1),
+        lambda: reports.mark_cancelled(step.id),
+    )
+    for call in calls:
+        with pytest.raises(Transient):
+            call()

@@ -1,0 +1,214 @@
+"""The store on both databases: the same tests pass on SQLite and on Postgres."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from support.memory_services import empty_manifest
+from support.specs import resolved
+from touchstone_api.experiments import transitions
+from touchstone_api.experiments.plan import plan_experiment
+from touchstone_api.experiments.state import Step, ready_steps
+from touchstone_api.store.database import Store, open_store
+from touchstone_api.store.events import append_event, events_after
+from touchstone_api.store.migrate import is_current, migrate
+from touchstone_api.store.plans import Survey, cancel_plan, create_plan, retry_plan, settle
+from touchstone_api.store.steps import (
+    batches,
+    find_rows,
+    lock_step,
+    owned_steps,
+    ready_by_queue,
+    ready_ids,
+    save_step,
+    tallies,
+    to_step,
+    unwanted_ids,
+)
+from touchstone_api.store.tables import Base, PlanRow
+from touchstone_contracts.steps import CATALOGUE, QUEUES
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PLAN = plan_experiment(resolved())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        store = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+    else:
+        store = open_store(request.getfixturevalue("postgres_url"))
+    migrate(store)
+    yield store
+    store.close()
+
+
+def create(store: Store, name: str = "exp_a", survey: Survey | None = None, at: datetime = NOW) -> None:
+    with store.write() as session:
+        create_plan(session, name, PLAN.steps, survey or Survey(), at)
+
+
+def create_two(store: Store, *names: str) -> None:
+    with store.write() as session:
+        for name in names:
+            create_plan(session, name, PLAN.steps, Survey(), NOW)
+
+
+def change(store: Store, step: str, to: Step) -> None:
+    with store.write() as session:
+        row = lock_step(session, step)
+        assert row is not None
+        save_step(row, to)
+
+
+def test_the_migrated_schema_is_what_the_code_declares(store: Store) -> None:
+    assert is_current(store)
+    migrate(store)
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_step_comes_back_as_it_was_saved(store: Store) -> None:
+    create(store)
+    step = transitions.lease(Step(id=PLAN.steps[0].id), NOW, transitions.Limits())
+    change(store, step.id, step)
+    with store.read() as session:
+        assert to_step(find_rows(session, [step.id])[step.id]) == step
+
+
+def test_a_plan_is_stored_in_order_with_its_inputs_or_not_at_all(store: Store) -> None:
+    create(store)
+    with store.read() as session:
+        assert [owned.step.id for owned in owned_steps(session, "exp_a")] == [step.id for step in PLAN.steps]
+        assert tallies(session, ["exp_a"])["exp_a"].counts().waiting == len(PLAN.steps) > 20
+    with pytest.raises(IntegrityError):
+        create(store)
+    with pytest.raises(IntegrityError):
+        create_two(store, "exp_b", "exp_a")
+    with store.read() as session:
+        assert list(session.scalars(select(PlanRow.id))) == ["exp_a"]
+
+
+def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
+    create(store)
+    inputs = {step.id: step.inputs for step in PLAN.steps}
+    random, looked_at = Random(0), 0
+    for _ in range(12):
+        with store.write() as session:
+            rows = find_rows(session, list(inputs))
+            steps = {name: to_step(rows[name]) for name in inputs}
+            expected = ready_steps(steps, inputs, NOW)
+            found = {queue: ready_ids(session, queue, NOW, 1000) for queue in QUEUES}
+            kinds = {step.id: step.kind for step in PLAN.steps}
+            for queue in QUEUES:
+                assert found[queue] == [name for name in expected if CATALOGUE[kinds[name]].queue == queue]
+            assert ready_by_queue(session, NOW) == {queue: len(ids) for queue, ids in found.items() if ids}
+            looked_at += len(expected)
+            for name in random.sample(expected, min(4, len(expected))):
+                save_step(rows[name], transitions.succeed(steps[name], NOW, empty_manifest(name, kinds[name])))
+            for name in random.sample(expected, min(2, len(expected))):
+                if steps[name].state == "waiting" and rows[name].state == "waiting":
+                    rows[name].not_before = NOW + timedelta(seconds=random.choice([-1, 0]))
+    assert looked_at > 30
+
+
+def test_a_pause_and_an_ended_plan_keep_steps_back(store: Store) -> None:
+    create(store)
+    first = PLAN.steps[0].id
+    change(store, first, Step(id=first, not_before=NOW + timedelta(seconds=1)))
+    with store.read() as session:
+        assert first not in ready_ids(session, "retrieval", NOW, 1000)
+        assert first in ready_ids(session, "retrieval", NOW + timedelta(seconds=1), 1000)
+    with store.write() as session:
+        assert cancel_plan(session, "exp_a", NOW) == "cancelled"
+    with store.read() as session:
+        assert ready_by_queue(session, NOW + timedelta(days=1)) == {}
+
+
+def test_a_cancelled_plan_gives_back_only_what_no_other_needs(store: Store) -> None:
+    create(store, "exp_a")
+    create(store, "exp_b", at=NOW + timedelta(seconds=1))
+    first = PLAN.steps[0].id
+    change(store, first, transitions.lease(Step(id=first), NOW, transitions.Limits()))
+    for plan, unwanted in (("exp_a", []), ("exp_b", [first])):
+        with store.write() as session:
+            cancel_plan(session, plan, NOW)
+        with store.read() as session:
+            assert unwanted_ids(session) == unwanted
+
+
+def test_a_failed_step_fails_its_plans_until_somebody_retries(store: Store) -> None:
+    create(store, "exp_a")
+    create(store, "exp_b")
+    first = PLAN.steps[0].id
+    problem = empty_problem()
+    change(store, first, transitions.fail(Step(id=first), problem, NOW, transitions.Limits(), retryable=False))
+    with store.write() as session:
+        assert settle(session, ["exp_a", "exp_b"], NOW) == {"exp_a": "failed", "exp_b": "failed"}
+    with store.write() as session:
+        retry_plan(session, "exp_b", NOW)
+    with store.read() as session:
+        assert [session.get_one(PlanRow, plan).finished_at for plan in ("exp_a", "exp_b")] == [None, None]
+        told = [event.data["phase"] for event in events_after(session, "exp_a", 0)]
+    assert told == ["queued", "failed", "queued"]
+
+
+def empty_problem() -> transitions.Problem:
+    return transitions.Problem(title="Broken", code="broken")
+
+
+def test_settling_tells_each_phase_once(store: Store) -> None:
+    create(store)
+    for _ in range(3):
+        with store.write() as session:
+            settle(session, ["exp_a"], NOW)
+    with store.read() as session:
+        assert [event.data["phase"] for event in events_after(session, "exp_a", 0)] == ["queued"]
+
+
+def test_events_are_read_after_an_id(store: Store) -> None:
+    create(store)
+    with store.write() as session:
+        for number in range(5):
+            append_event(session, "exp_a", "test", {"number": number}, NOW)
+    with store.read() as session:
+        events = [event for event in events_after(session, "exp_a", 0) if event.event == "test"]
+        assert [event.data["number"] for event in events] == [0, 1, 2, 3, 4]
+        assert events[0].at == NOW
+        assert events_after(session, "exp_a", events[2].id) == events[3:]
+        assert len(events_after(session, "exp_a", events[0].id, limit=2)) == 2
+
+
+def test_writers_at_the_same_time_each_lease_other_steps(store: Store) -> None:
+    """Two conductors ask for the same step: one gets it."""
+    create(store)
+    names = [step.id for step in PLAN.steps][:8]
+    won: list[str] = []
+
+    def lease_all() -> None:
+        for name in names:
+            with store.write() as session:
+                row = lock_step(session, name)
+                assert row is not None
+                if row.state == "waiting":
+                    save_step(row, transitions.lease(to_step(row), NOW, transitions.Limits()))
+                    won.append(name)
+
+    threads = [threading.Thread(target=lease_all) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == sorted(names)
+
+
+def test_long_id_lists_are_asked_in_batches() -> None:
+    asked = list(batches([str(number) for number in range(1201)]))
+    assert [len(batch) for batch in asked] == [500, 500, 201]
