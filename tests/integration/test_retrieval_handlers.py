@@ -161,6 +161,18 @@ def test_embeddings_are_unit_rows_in_manifest_order(world: World) -> None:
         np.testing.assert_allclose(np.linalg.norm(array.astype(np.float32), axis=1), 1, atol=2e-3)
 
 
+def test_an_image_with_several_rows_has_one_embedding(world: World, library: Path) -> None:
+    rng = np.random.default_rng(3)
+    red, blue = draw_shape("circle", "red", rng), draw_shape("bar", "blue", rng)
+    rows = [{"key": str(i), "image": image, "class_id": i} for i, image in enumerate((red, blue, red, red))]
+    shard = world.embed(world.ingest(write_source(library, "repeats", rows)))
+    result = world.artifacts.result(EMBED_IMAGES, shard.embeddings)
+    array = world.artifacts.get_array(result.image_embeddings)
+    assert array.shape == (4, DIMENSION)
+    assert (array[[0, 0]] == array[[2, 3]]).all()
+    assert (array[0] != array[1]).any()
+
+
 def test_text_match_finds_the_captions_of_each_class(world: World) -> None:
     result = world.artifacts.result(RETRIEVE_IMAGES, world.retrieve(TextMatch()))
     table = world.table(result)

@@ -32,7 +32,19 @@ def embed_distinct_texts(
     encoder: LoadedEncoder, texts: Sequence[str], progress: ProgressFunction = no_progress
 ) -> np.ndarray:
     """As embed_texts; a text that repeats is embedded once (captions repeat two or three times in web collections)."""
-    distinct = list(dict.fromkeys(texts))
-    place = {text: position for position, text in enumerate(distinct)}
-    vectors = embed_texts(encoder, distinct, progress=progress)
-    return vectors[[place[text] for text in texts]] if texts else vectors
+    first, place = first_of_each(texts)
+    vectors = embed_texts(encoder, [texts[row] for row in first], progress=progress)
+    return vectors[place] if len(texts) else vectors
+
+
+def first_of_each(values: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each distinct value comes first, (distinct,), and for each value which of them it is, (values,)."""
+    number: dict[str, int] = {}
+    first: list[int] = []
+    place = np.zeros(len(values), dtype=np.int64)
+    for row, value in enumerate(values):
+        if value not in number:
+            number[value] = len(first)
+            first.append(row)
+        place[row] = number[value]
+    return np.array(first, dtype=np.int64), place

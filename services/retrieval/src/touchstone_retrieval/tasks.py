@@ -29,7 +29,7 @@ from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_retrieval.curation.pipeline import Candidates, HeldOutImages, count_stages, curate, kept_by_class
 from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded, of_width
-from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream
+from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.parquet_source import open_source
@@ -56,8 +56,10 @@ def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> Imag
     images, _ = image_set_of(tools.artifacts, request.images)
     encoder = tools.encoders.get(request.encoder)
     table = tools.artifacts.get_table(images.manifest)
-    encoded = read_images(tools.artifacts, table, images.shards)
-    vectors = embed_image_stream(encoder, encoded, images.count, progress).astype(np.float16)
+    # An image found for several classes has a row for each; it is embedded once.
+    first_rows, place = first_of_each(table["id"].to_pylist())
+    encoded = read_images(tools.artifacts, table.take(first_rows), images.shards)
+    vectors = embed_image_stream(encoder, encoded, len(first_rows), progress).astype(np.float16)[place]
     captions = None
     if request.captions:
         texts = embed_distinct_texts(encoder, table["caption"].to_pylist(), progress).astype(np.float16)
