@@ -1,6 +1,7 @@
 """An experiment with results, without workers: manifests as the workers would have written them, with a known truth."""
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +40,8 @@ Truth = Callable[[Cell, str], float]
 def rising_truth(cell: Cell, metric: str) -> float:
     """Retrieved images teach more than synthetic ones at every size; both more than nothing."""
     level = {"none": 0.45, "retrieved": 0.62, "synthetic": 0.54}[cell.arm]
-    return min(0.98, level + 0.05 * np.log2(max(cell.size, 6) / 6) + (0.08 if metric == "linear_probe" else 0.0))
+    rise = 0.05 * math.log2(max(cell.size, 6) / 6) + (0.08 if metric == "linear_probe" else 0.0)
+    return min(0.98, level + rise)
 
 
 @dataclass

@@ -6,15 +6,7 @@ from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.views import BaselineCheck, ComparisonResult
 
 from touchstone_api.verdict.decide import Remedy
-
-METRIC_WORDS = {"zero_shot": "zero-shot accuracy", "linear_probe": "linear-probe accuracy"}
-
-
-def points(accuracy: float, *, signed: bool = False) -> str:
-    """0.0312 -> "3.1", with a true minus sign."""
-    text = f"{abs(accuracy) * 100:.1f}"
-    sign = "−" if accuracy < 0 else "+" if signed else ""
-    return text if float(text) == 0 else sign + text
+from touchstone_api.verdict.phrases import METRIC_WORDS, points
 
 
 def headline(comparison: Comparison, primary: ComparisonResult, failed: Sequence[BaselineCheck]) -> str:

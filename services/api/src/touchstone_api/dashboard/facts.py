@@ -1,0 +1,144 @@
+"""What the pages show, arranged for reading: progress by kind of step, tables of accuracies, the drawn interval."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.views import Exhausted, Results, StepView, SummaryRow, Verdict
+
+KIND_WORDS = {
+    "ingest_images": "Ingest images",
+    "embed_images": "Embed images",
+    "index_upstream": "Index the upstream",
+    "retrieve_images": "Retrieve images",
+    "write_prompts": "Write prompts",
+    "generate_images": "Generate images",
+    "curate_images": "Curate images",
+    "adapt_encoder": "Adapt the encoder",
+    "evaluate_encoder": "Evaluate the encoder",
+}
+MOST_CURRENT = 3
+
+
+@dataclass
+class KindProgress:
+    """Steps of one kind; `done` counts started steps by their share, so that the bar moves within a step."""
+
+    kind: str
+    total: int = 0
+    succeeded: int = 0
+    reused: int = 0
+    failed: int = 0
+    done: float = 0.0
+    current: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> str:
+        return KIND_WORDS.get(self.kind, self.kind)
+
+
+def progress_by_kind(steps: Iterable[StepView]) -> list[KindProgress]:
+    """In the plan's order."""
+    kinds: dict[str, KindProgress] = {}
+    for step in steps:
+        _count(kinds.setdefault(step.kind, KindProgress(step.kind)), step)
+    return list(kinds.values())
+
+
+def _count(progress: KindProgress, step: StepView) -> None:
+    progress.total += 1
+    progress.succeeded += step.state == "succeeded"
+    progress.reused += step.reused
+    progress.failed += step.state == "failed"
+    progress.done += step.state == "succeeded"
+    if step.state == "leased":
+        progress.done += step.done / step.total if step.total else 0.0
+        share = f" ({step.done} of {step.total})" if step.total else ""
+        if len(progress.current) < MOST_CURRENT:
+            progress.current.append(step.role + share)
+
+
+@dataclass(frozen=True)
+class AccuracyTable:
+    """One target, one metric: a row per arm, a cell per size."""
+
+    target: str
+    metric: Metric
+    sizes: tuple[int, ...]
+    baseline: SummaryRow | None
+    rows: tuple[tuple[str, tuple[SummaryRow | Exhausted | None, ...]], ...]
+    """None: not measured yet."""
+
+
+def accuracy_tables(spec: ExperimentSpec, results: Results) -> list[AccuracyTable]:
+    cells: dict[tuple[str, str, int, Metric], SummaryRow] = {
+        (row.target, row.arm, row.size, row.metric): row for row in results.summary
+    }
+    gone = {(entry.target, entry.arm, entry.size): entry for entry in results.exhausted}
+    untouched = next((arm.name for arm in spec.arms if arm.kind == "none"), "")
+    sizes = tuple(sorted(spec.sizes))
+    return [
+        AccuracyTable(
+            target,
+            metric,
+            sizes,
+            cells.get((target, untouched, 0, metric)),
+            tuple(
+                (
+                    arm.name,
+                    tuple(
+                        cells.get((target, arm.name, size, metric)) or gone.get((target, arm.name, size))
+                        for size in sizes
+                    ),
+                )
+                for arm in spec.training_arms
+            ),
+        )
+        for target in spec.targets
+        for metric in spec.evaluation.metrics
+    ]
+
+
+@dataclass(frozen=True)
+class IntervalDrawing:
+    """Positions in a drawing of WIDTH units: the interval, the band of differences that do not matter, zero."""
+
+    low: float
+    high: float
+    middle: float
+    zero: float
+    band_low: float
+    band_high: float
+    ticks: tuple[tuple[float, float], ...]
+    """(position, difference in points)"""
+
+    WIDTH = 600.0
+    MARGIN = 24.0
+
+
+def draw_interval(verdict: Verdict) -> IntervalDrawing:
+    primary, delta = verdict.primary, verdict.delta
+    reach = 1.1 * max(abs(primary.low), abs(primary.high), 1.5 * delta)
+
+    def place(difference: float) -> float:
+        inner = IntervalDrawing.WIDTH - 2 * IntervalDrawing.MARGIN
+        return round(IntervalDrawing.MARGIN + inner * (difference + reach) / (2 * reach), 1)
+
+    step = _tick_step(reach)
+    marks = [number * step for number in range(-int(reach / step), int(reach / step) + 1)]
+    return IntervalDrawing(
+        low=place(primary.low),
+        high=place(primary.high),
+        middle=place(primary.difference),
+        zero=place(0),
+        band_low=place(-delta),
+        band_high=place(delta),
+        ticks=tuple((place(mark), round(mark * 100, 6)) for mark in marks),
+    )
+
+
+def _tick_step(reach: float) -> float:
+    """The smallest round step that puts at most four marks on each side of zero."""
+    steps: Sequence[float] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    return next((step for step in steps if reach / step <= 4), 1.0)

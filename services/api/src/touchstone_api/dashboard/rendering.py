@@ -1,0 +1,58 @@
+"""Templates and how numbers look on pages. Everything is escaped; an undefined name is an error, not a blank."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from touchstone_api.verdict.phrases import METRIC_WORDS, points
+
+HERE = Path(__file__).parent
+
+
+def environment() -> Environment:
+    pages = Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    pages.filters |= {
+        "percent": percent,
+        "signed": lambda value: points(value, signed=True),
+        "points": points,
+        "p_value": p_value,
+        "count": count,
+        "images": images,
+        "moment": moment,
+        "metric": METRIC_WORDS.__getitem__,
+    }
+    return pages
+
+
+def percent(accuracy: float) -> str:
+    """0.6131 -> "61.3"."""
+    return f"{accuracy * 100:.1f}"
+
+
+def p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: int) -> str:
+    """12345 -> "12 345", with a narrow space that does not break."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def images(value: float) -> str:
+    """A number of images that was interpolated: no more than three digits mean anything."""
+    return count(round(float(f"{value:.3g}")))
+
+
+def moment(at: datetime) -> Markup:
+    """Coordinated universal time; the script shows the reader's own."""
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(utc.isoformat(), utc.strftime("%Y-%m-%d %H:%M"))
+
+
+def page(pages: Environment, template: str, **facts: Any) -> str:
+    return pages.get_template(template).render(**facts)

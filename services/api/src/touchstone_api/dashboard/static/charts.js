@@ -1,0 +1,98 @@
+/* global Plotly */
+const WORDS = { zero_shot: "Zero-shot accuracy", linear_probe: "Linear-probe accuracy" };
+const MARKERS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const read = (name) => style.getPropertyValue(name).trim();
+  return {
+    ink: read("--ink"),
+    faint: read("--line"),
+    muted: read("--muted"),
+    arms: [1, 2, 3, 4, 5, 6].map((number) => read(`--arm-${number}`)),
+  };
+}
+
+function armTrace(arm, number, rows, palette) {
+  const colour = palette.arms[number % palette.arms.length];
+  return {
+    name: arm,
+    x: rows.map((row) => row.size),
+    y: rows.map((row) => 100 * row.mean),
+    error_y: {
+      type: "data",
+      array: rows.map((row) => (row.std === null ? 0 : (100 * row.std) / Math.sqrt(row.seeds))),
+      color: colour,
+      thickness: 1.5,
+      width: 5,
+    },
+    mode: "lines+markers",
+    line: { color: colour, width: 2.5 },
+    marker: { symbol: MARKERS[number % MARKERS.length], size: 9, color: colour },
+    hovertemplate: `${arm.replace(/[<>&%{}]/g, "")}: %{y:.1f} % at %{x} images<extra></extra>`,
+  };
+}
+
+function baselineTrace(row, sizes, palette) {
+  return {
+    name: "untouched encoder",
+    x: [Math.min(...sizes), Math.max(...sizes)],
+    y: [100 * row.mean, 100 * row.mean],
+    mode: "lines",
+    line: { color: palette.muted, width: 2, dash: "dash" },
+    hovertemplate: "untouched encoder: %{y:.1f} %<extra></extra>",
+  };
+}
+
+function layout(title, sizes, palette) {
+  const axis = { gridcolor: palette.faint, linecolor: palette.muted, zeroline: false, tickcolor: palette.muted };
+  return {
+    title: { text: title, font: { size: 15 }, x: 0, xref: "paper", xanchor: "left" },
+    font: { family: "system-ui, sans-serif", color: palette.ink, size: 13 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 52, r: 12, t: 40, b: 84 },
+    height: 340,
+    xaxis: { ...axis, type: "log", tickvals: sizes, ticktext: sizes.map(String), title: { text: "training images (log scale)", standoff: 8 } },
+    yaxis: { ...axis, title: { text: "percent" } },
+    legend: { orientation: "h", x: 0, y: -0.28, yanchor: "top" },
+    hovermode: "closest",
+  };
+}
+
+function drawOne(place, target, metric, arms, summary, palette) {
+  const here = summary.filter((row) => row.target === target && row.metric === metric);
+  const trained = here.filter((row) => row.size > 0);
+  const sizes = [...new Set(trained.map((row) => row.size))].sort((a, b) => a - b);
+  if (sizes.length === 0) return false;
+  const traces = arms
+    .map((arm, number) => armTrace(arm, number, trained.filter((row) => row.arm === arm), palette))
+    .filter((trace) => trace.x.length > 0);
+  const untouched = here.find((row) => row.size === 0);
+  if (untouched) traces.push(baselineTrace(untouched, sizes, palette));
+  const title = `${target}: ${WORDS[metric].toLowerCase()}`;
+  place.setAttribute("role", "img");
+  place.setAttribute("aria-label", `${title} by number of training images; the numbers are in the table of results`);
+  Plotly.react(place, traces, layout(title, sizes, palette), { displayModeBar: false, responsive: true });
+  return true;
+}
+
+export async function drawCharts(experiment) {
+  const charts = document.getElementById("charts");
+  const [targets, metrics, arms] = ["targets", "metrics", "arms"].map((name) => JSON.parse(charts.dataset[name]));
+  const answer = await fetch(`/v1/experiments/${experiment}/results`);
+  if (!answer.ok) return;
+  const { summary } = await answer.json();
+  const palette = colours();
+  for (const target of targets) {
+    for (const metric of metrics) {
+      const id = `chart-${target}-${metric}`;
+      const place = document.getElementById(id) ?? Object.assign(document.createElement("div"), { id, className: "chart" });
+      const empty = !place.isConnected;
+      if (empty) charts.append(place);
+      if (!drawOne(place, target, metric, arms, summary, palette) && empty) place.remove();
+    }
+  }
+  dark.onchange = () => drawCharts(experiment);
+}

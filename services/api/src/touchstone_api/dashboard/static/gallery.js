@@ -1,0 +1,90 @@
+// Classes x arms: a few images of each, so that a reader sees what was trained on. All text is set as text, never HTML.
+const CLASSES_SHOWN = 4;
+const IMAGES_SHOWN = 12;
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function thumbnail(image) {
+  const facts = [
+    image.caption,
+    image.score === null ? "" : `CLIP score ${image.score.toFixed(3)}`,
+    image.kept ? "" : `dropped: ${image.drop_reason.replace("_", " ")}`,
+    image.found_by && `found by ${image.found_by}`,
+  ].filter(Boolean);
+  const picture = element("img", {
+    src: image.url,
+    alt: image.caption || image.class_name,
+    title: facts.join("\n"),
+    loading: "lazy",
+    width: 72,
+    height: 72,
+  });
+  const frame = element("li", { className: image.kept ? "" : "dropped" }, picture);
+  if (!image.kept) frame.append(element("span", { textContent: image.drop_reason.replace("_", " ") }));
+  return frame;
+}
+
+async function armRow(experiment, target, classId, arm, dropped) {
+  const query = new URLSearchParams({ target, class_id: classId, limit: IMAGES_SHOWN });
+  if (!dropped) query.set("kept", "true");
+  const answer = await fetch(`/v1/experiments/${experiment}/arms/${encodeURIComponent(arm)}/images?${query}`);
+  const body = await answer.json();
+  const row = element("div", { className: "arm-row" }, element("h4", { textContent: arm }));
+  if (!answer.ok) row.append(element("p", { className: "note", textContent: body.detail }));
+  else if (body.items.length === 0) row.append(element("p", { className: "note", textContent: "no images" }));
+  else row.append(element("ul", { className: "thumbnails" }, ...body.items.map(thumbnail)));
+  return row;
+}
+
+async function classBlock(experiment, target, label, arms, dropped) {
+  const rows = await Promise.all(arms.map((arm) => armRow(experiment, target, label.id, arm, dropped)));
+  return element("section", { className: "class-block" }, element("h3", { textContent: label.display_name }), ...rows);
+}
+
+export function openGallery(experiment) {
+  const form = document.getElementById("gallery-choice");
+  const place = document.getElementById("gallery");
+  const arms = JSON.parse(document.getElementById("charts").dataset.arms);
+  const { target, class: picker, dropped } = form.elements;
+  let labels = [];
+  let shown = 0;
+
+  async function loadClasses() {
+    const answer = await fetch(`/v1/targets/${encodeURIComponent(target.value)}`);
+    if (!answer.ok) return;
+    labels = (await answer.json()).classes;
+    const first = `the first ${Math.min(CLASSES_SHOWN, labels.length)} of ${labels.length}`;
+    picker.replaceChildren(
+      element("option", { value: "", textContent: first }),
+      ...labels.map((label) => element("option", { value: label.id, textContent: label.display_name })),
+    );
+  }
+
+  async function show() {
+    const turn = ++shown;
+    const chosen = picker.value === "" ? labels.slice(0, CLASSES_SHOWN) : [labels[Number(picker.value)]];
+    const blocks = await Promise.all(
+      chosen.map((label) => classBlock(experiment, target.value, label, arms, dropped.checked)),
+    );
+    // A slower, older answer must not replace a newer one.
+    if (turn === shown) place.replaceChildren(...blocks);
+  }
+
+  target.addEventListener("change", () => loadClasses().then(show));
+  picker.addEventListener("change", show);
+  dropped.addEventListener("change", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  loadClasses().then(show);
+  let curated = "";
+  return {
+    update() {
+      const counts = document.getElementById("counts").textContent;
+      if (counts !== curated) show();
+      curated = counts;
+    },
+  };
+}
