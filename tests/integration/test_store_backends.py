@@ -33,6 +33,7 @@ from touchstone_api.store.steps import (
     unwanted_ids,
 )
 from touchstone_api.store.tables import Base, PlanRow
+from touchstone_contracts.problems import Problem
 from touchstone_contracts.steps import CATALOGUE, QUEUES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,7 +149,7 @@ def test_a_failed_step_fails_its_plans_until_somebody_retries(store: Store) -> N
     create(store, "exp_a")
     create(store, "exp_b")
     first = PLAN.steps[0].id
-    problem = empty_problem()
+    problem = Problem(title="Broken", code="broken")
     change(store, first, transitions.fail(Step(id=first), problem, NOW, transitions.Limits(), retryable=False))
     with store.write() as session:
         assert settle(session, ["exp_a", "exp_b"], NOW) == {"exp_a": "failed", "exp_b": "failed"}
@@ -158,10 +159,6 @@ def test_a_failed_step_fails_its_plans_until_somebody_retries(store: Store) -> N
         assert [session.get_one(PlanRow, plan).finished_at for plan in ("exp_a", "exp_b")] == [None, None]
         told = [event.data["phase"] for event in events_after(session, "exp_a", 0)]
     assert told == ["queued", "failed", "queued"]
-
-
-def empty_problem() -> transitions.Problem:
-    return transitions.Problem(title="Broken", code="broken")
 
 
 def test_settling_tells_each_phase_once(store: Store) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 from sqlalchemy import func, select
-from support.specs import DictLookup, spec
 from support.memory_services import finish_steps, memory_services
+from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_api.store.steps import owned_steps
@@ -32,16 +33,12 @@ def client(services: Services) -> Iterator[TestClient]:
 
 def register_everything(client: TestClient) -> None:
     lookup = DictLookup()
-    entries = {
-        "encoders": lookup.encoders,
-        "generators": lookup.generators,
-        "targets": lookup.targets,
-    }
-    for plural, found in entries.items():
-        for entry in found.values():
-            assert client.post(f"/v1/{plural}", json=entry.model_dump(mode="json")).status_code == 201
-    for upstream in lookup.upstreams.values():
-        assert client.post("/v1/upstreams", json=upstream.model_dump(mode="json")).status_code == 201
+    entries: list[tuple[str, BaseModel]] = [("encoders", entry) for entry in lookup.encoders.values()]
+    entries += [("generators", entry) for entry in lookup.generators.values()]
+    entries += [("targets", entry) for entry in lookup.targets.values()]
+    entries += [("upstreams", entry) for entry in lookup.upstreams.values()]
+    for plural, entry in entries:
+        assert client.post(f"/v1/{plural}", json=entry.model_dump(mode="json")).status_code == 201
 
 
 def post(client: TestClient, **changes: Any) -> Any:

@@ -22,8 +22,10 @@ _TAG_ERRORS = {"union_tag_invalid", "union_tag_not_found"}
 def problem_response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     request_id = getattr(request.state, "request_id", None)
     content = problem.model_copy(update={"request_id": request_id}).model_dump(mode="json")
+    # Answers to bugs leave past every middleware, so these two are set here as well.
+    headers = {"X-Request-Id": request_id or "", "X-Content-Type-Options": "nosniff", **(headers or {})}
     if problem.status == 503:
-        headers = {"Retry-After": "5", **(headers or {})}
+        headers.setdefault("Retry-After", "5")
     return JSONResponse(content, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
 
 

@@ -69,13 +69,20 @@ class CountRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
+        began, status = time.perf_counter(), 500  # what a bug is answered with, further out
 
-        async def counting_send(message: Message) -> None:
+        async def noting_send(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "unmatched")
-                self.telemetry.requests.labels(scope["method"], route, message["status"]).inc()
-                self.telemetry.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+                status = message["status"]
+                self.telemetry.seconds.labels(scope["method"], _template(scope)).observe(time.perf_counter() - began)
             await send(message)
 
-        await self.app(scope, receive, counting_send)
+        try:
+            await self.app(scope, receive, noting_send)
+        finally:
+            self.telemetry.requests.labels(scope["method"], _template(scope), status).inc()
+
+
+def _template(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "unmatched")

@@ -5,6 +5,7 @@ import secrets
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from touchstone_contracts.problems import Problem
@@ -53,16 +54,13 @@ def _add_headers(headers: MutableHeaders, request_id: str, path: str) -> None:
         headers.setdefault("Content-Security-Policy", API_POLICY)
 
 
-class BodyTooLarge(Exception):
-    """More bytes arrived than are allowed."""
-
-
 class BodyLimit:
     """Refuses bodies over `max_bytes` with 413, whether or not they declare their length."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self._detail = f"the body is larger than {max_bytes} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,15 +77,11 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_bytes:
-                raise BodyTooLarge
+                raise HTTPException(413, self._detail)
             return message
 
-        try:
-            await self.app(scope, counted_receive, send)
-        except BodyTooLarge:
-            await self._refuse(scope, receive, send)
+        await self.app(scope, counted_receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"the body is larger than {self.max_bytes} bytes"
-        problem = Problem(title="Body too large", status=413, code="body_too_large", detail=detail)
+        problem = Problem(title="Content Too Large", status=413, code="body_too_large", detail=self._detail)
         await problem_response(Request(scope), problem)(scope, receive, send)
