@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from touchstone_api.bootstrap import Services, build_services
 from touchstone_api.openapi import describe
 from touchstone_api.problems import add_problem_handlers
+from touchstone_api.routes import arms, catalogue, dashboard, events, experiments, health, results
 from touchstone_api.security.gate import BodyLimit, RequestId
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
-ROUTES = ("experiments", "events", "results", "arms", "catalogue", "health", "dashboard")
+RESOURCES = (experiments, events, results, arms, catalogue, health, dashboard)
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -31,10 +30,8 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.state.services = services
     app.state.telemetry = Telemetry(services.store)
     add_problem_handlers(app)
-    for name in ROUTES:
-        if find_spec(f"touchstone_api.routes.{name}"):
-            router: APIRouter = import_module(f"touchstone_api.routes.{name}").router
-            app.include_router(router)
+    for resource in RESOURCES:
+        app.include_router(resource.router)
     describe(app)
     # The last added is the outermost: even a refused body is counted and carries a request id.
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
