@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from touchstone_contracts.steps import (
     CURATE_IMAGES,
     EVALUATE_ENCODER,
@@ -17,6 +17,9 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import Blob, StepId
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MissingObject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REMEMBERED_STEPS = 20_000
 REMEMBERED_TABLES = 8
@@ -58,7 +61,7 @@ class FinishedSteps:
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
 
-    def _pool(self, step: StepId) -> pa.Table:
+    def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
         return self.artifacts.get_table(self.curated(step).images.manifest).select(list(IMAGE_COLUMNS))
 

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.views import ImageView
 from touchstone_runtime.artifacts import Artifacts
 
 from touchstone_api.results.finished import IMAGE_COLUMNS
+
+# Importing the api stays small: pyarrow comes with the first table.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 
@@ -25,7 +27,7 @@ class Selection:
     class_id: int | None = None
     kept: bool | None = None
 
-    def rows(self, pool: pa.Table) -> np.ndarray:
+    def rows(self, pool: "pa.Table") -> np.ndarray:
         """Row numbers, in the manifest's order."""
         wanted = np.ones(pool.num_rows, dtype=bool)
         if self.class_id is not None:
@@ -36,9 +38,11 @@ class Selection:
 
 
 def image_views(
-    pool: pa.Table, rows: Sequence[int], classes: tuple[ClassLabel, ...], place: str, query: str
+    pool: "pa.Table", rows: Sequence[int], classes: tuple[ClassLabel, ...], place: str, query: str
 ) -> Iterator[ImageView]:
     """`place`/<image id>?`query` is where the bytes are served."""
+    import pyarrow as pa
+
     chosen = pool.take(pa.array(rows, pa.int64())).select(IMAGE_COLUMNS)
     for row in chosen.to_pylist():
         yield ImageView(
@@ -60,8 +64,10 @@ def _known(value: Any) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
-def read_image(artifacts: Artifacts, pool: pa.Table, image: str) -> bytes:
+def read_image(artifacts: Artifacts, pool: "pa.Table", image: str) -> bytes:
     """By range from its shard. Raises NotFound, or MissingObject when the shard is gone."""
+    import pyarrow.compute as pc
+
     row = pc.index(pool["id"], image).as_py()
     if row < 0:
         raise NotFound(f"this arm has no image {image!r}")

@@ -1,16 +1,17 @@
 """Brings the database to the newest schema: `python -m touchstone_api.store.migrate`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from touchstone_runtime.logs import configure_logs, get_logger
 
 from touchstone_api.settings import ApiSettings
 from touchstone_api.store.database import Store, open_store
+
+# Alembic is needed for a moment at start and costs 10 MB: it is imported where it is used.
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log = get_logger(__name__)
 
@@ -18,7 +19,9 @@ _MIGRATION_LOCK = 7_260_112_233
 """Postgres advisory lock: replicas that start together migrate one after the other."""
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
@@ -26,6 +29,8 @@ def _config() -> Config:
 
 def migrate(store: Store) -> None:
     """Harmless when the schema is up to date; safe when several processes start at once."""
+    from alembic import command
+
     config = _config()
     with store.writer.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -36,6 +41,9 @@ def migrate(store: Store) -> None:
 
 def is_current(store: Store) -> bool:
     """Whether the schema is the one this code was written for. Raises Transient."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     with store.read() as session:
         found = MigrationContext.configure(session.connection()).get_current_revision()
     return found == ScriptDirectory.from_config(_config()).get_current_head()
