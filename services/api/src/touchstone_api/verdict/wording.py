@@ -38,7 +38,7 @@ def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
 def interval(result: ComparisonResult, comparison: Comparison) -> str:
     """Of the winner minus the loser where there is a winner, else of a minus b."""
     low, high = (-result.high, -result.low) if result.answer == "b_better" else (result.low, result.high)
-    return f"{comparison.confidence:.0%} interval {points(low)} to {points(high)}"
+    return f"{comparison.confidence * 100:g} % interval {points(low)} to {points(high)}"
 
 
 def remedy_words(remedy: Remedy, primary: ComparisonResult) -> str:

@@ -61,11 +61,11 @@ function layout(title, sizes, palette) {
   };
 }
 
-function drawOne(place, target, metric, arms, summary, palette) {
+function drawOne(place, arms, summary, palette) {
+  const { target, metric } = place.dataset;
   const here = summary.filter((row) => row.target === target && row.metric === metric);
   const trained = here.filter((row) => row.size > 0);
   const sizes = [...new Set(trained.map((row) => row.size))].sort((a, b) => a - b);
-  if (sizes.length === 0) return false;
   const traces = arms
     .map((arm, number) => armTrace(arm, number, trained.filter((row) => row.arm === arm), palette))
     .filter((trace) => trace.x.length > 0);
@@ -75,24 +75,19 @@ function drawOne(place, target, metric, arms, summary, palette) {
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `${title} by number of training images; the numbers are in the table of results`);
   Plotly.react(place, traces, layout(title, sizes, palette), { displayModeBar: false, responsive: true });
-  return true;
 }
 
 export async function drawCharts(experiment) {
   const charts = document.getElementById("charts");
-  const [targets, metrics, arms] = ["targets", "metrics", "arms"].map((name) => JSON.parse(charts.dataset[name]));
   const answer = await fetch(`/v1/experiments/${experiment}/results`);
   if (!answer.ok) return;
   const { summary } = await answer.json();
+  const arms = JSON.parse(charts.dataset.arms);
   const palette = colours();
-  for (const target of targets) {
-    for (const metric of metrics) {
-      const id = `chart-${target}-${metric}`;
-      const place = document.getElementById(id) ?? Object.assign(document.createElement("div"), { id, className: "chart" });
-      const empty = !place.isConnected;
-      if (empty) charts.append(place);
-      if (!drawOne(place, target, metric, arms, summary, palette) && empty) place.remove();
-    }
-  }
+  const measured = new Set(summary.filter((row) => row.size > 0).map((row) => `${row.target} ${row.metric}`));
+  const places = [...charts.children].filter((place) => measured.has(`${place.dataset.target} ${place.dataset.metric}`));
+  // All places take their room first: a chart measures its width when it is drawn.
+  for (const place of places) place.classList.add("measured");
+  for (const place of places) drawOne(place, arms, summary, palette);
   dark.onchange = () => drawCharts(experiment);
 }
