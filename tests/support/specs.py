@@ -69,7 +69,7 @@ def spec(**changes: object) -> ExperimentSpec:
         "arms": (
             NoTraining(),
             Retrieval(name="retrieved"),
-            Generation(name="synthetic", generator="diffusion", images_per_class=100),
+            Generation(name="synthetic", generator="diffusion", images=300),
         ),
         "sizes": (6, 12),
         "seeds": (0, 1),

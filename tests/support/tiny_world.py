@@ -12,7 +12,7 @@ from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.experiment import ExperimentSpec
 
 UPSTREAM_IMAGES = 48
-IMAGES_PER_CLASS = 6
+GENERATED_IMAGES = 24
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def tiny_study(**changes: Any) -> dict[str, Any]:
                 "kind": "generation",
                 "name": "synthetic",
                 "generator": "tiny-diffusion",
-                "images_per_class": IMAGES_PER_CLASS,
+                "images": GENERATED_IMAGES,
                 "sampler": {"steps": 4, "batch_size": 4},
             },
         ],

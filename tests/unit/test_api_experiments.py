@@ -85,11 +85,11 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         {"arms": [{"kind": "generation", "name": "g", "generator": "diffusion"}]},
         422,
         "invalid_request",
-        "/arms/0/images_per_class",
+        "/arms/0/images",
     ),
     "unknown target": ({"targets": ["fine", "nowhere"]}, 422, "unknown_name", "/targets/1"),
     "unknown generator": (
-        {"arms": [{"kind": "generation", "name": "g", "generator": "nobody", "images_per_class": 9}]},
+        {"arms": [{"kind": "generation", "name": "g", "generator": "nobody", "images": 27}]},
         422,
         "unknown_name",
         "/arms/0/generator",
@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "size that cannot be had": ({"sizes": [6, 10_000_000]}, 422, "size_unreachable", "/sizes/1"),
     "size below one": ({"sizes": [0]}, 422, "invalid_request", ""),
     "generator of another upstream": (
-        {"arms": [{"kind": "generation", "name": "g", "generator": "stranger", "images_per_class": 9}]},
+        {"arms": [{"kind": "generation", "name": "g", "generator": "stranger", "images": 27}]},
         409,
         "generator_of_another_upstream",
         "/arms/0/generator",

@@ -11,7 +11,7 @@ from touchstone_contracts.problems import Invalid, Unfair
 
 def test_every_unknown_name_is_pointed_at_at_once() -> None:
     wrong = spec(
-        upstream="nowhere", targets=("fine", "absent"), arms=(Generation(name="g", generator="no", images_per_class=1),)
+        upstream="nowhere", targets=("fine", "absent"), arms=(Generation(name="g", generator="no", images=1),)
     )
     with pytest.raises(Invalid) as caught:
         resolve(wrong, DictLookup())
@@ -20,7 +20,7 @@ def test_every_unknown_name_is_pointed_at_at_once() -> None:
 
 
 def test_a_generator_of_another_upstream_is_unfair() -> None:
-    arms = (NoTraining(), Generation(name="g", generator="stranger", images_per_class=50))
+    arms = (NoTraining(), Generation(name="g", generator="stranger", images=150))
     with pytest.raises(Unfair, match="upstream") as caught:
         check_fair(resolved(arms=arms, sizes=(1,)))
     assert caught.value.status == 409

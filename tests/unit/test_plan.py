@@ -63,7 +63,7 @@ def test_the_names_of_experiment_and_arms_do_not_decide_a_step() -> None:
         arms=(
             NoTraining(name="baseline"),
             Retrieval(name="real"),
-            Generation(name="fake", generator="diffusion", images_per_class=100),
+            Generation(name="fake", generator="diffusion", images=300),
         ),
     )
     assert new_kinds(plan_experiment(resolved()), plan_experiment(renamed)) == set()

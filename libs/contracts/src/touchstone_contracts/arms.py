@@ -73,9 +73,13 @@ class Generation(Strict):
     kind: Literal["generation"] = "generation"
     name: Name
     generator: Name
-    images_per_class: int = Field(ge=1, le=100_000)
-    """Images asked of the generator before curation, the same for every class."""
+    images: int = Field(ge=1, le=100_000_000)
+    """Images asked of the generator before curation, all classes together as in the experiment's sizes."""
     sampler: Sampler = Sampler()
+
+    def images_per_class(self, classes: int) -> int:
+        """The same for every class, rounded up."""
+        return -(-self.images // classes)
 
 
 Arm = Annotated[NoTraining | Retrieval | Generation, Field(discriminator="kind")]

@@ -55,7 +55,7 @@ def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
 
 def _most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
     if arm.kind == "generation":
-        return arm.images_per_class
+        return arm.images_per_class(len(target.classes))
     if arm.kind == "retrieval":
         # An image may be found for several classes, so upstream bounds each class rather than the sum.
         return min(_most_found_per_class(arm.strategy, target), resolved.upstream.images)

@@ -186,14 +186,15 @@ class _TargetPlanner:
 
     def _generate(self, arm: Generation, role: str) -> list[tuple[StepId, str]]:
         generator = self.resolved.generator(arm.generator)
+        images_per_class = arm.images_per_class(len(self.target.classes))
         write = WritePrompts(
             classes=self.target.classes,
             templates=self.target.templates.synthesis,
-            images_per_class=arm.images_per_class,
+            images_per_class=images_per_class,
         )
         prompts = self.plan.add(WRITE_PROMPTS, write, f"{role}/prompts")
         chunks = []
-        for first, last in _chunks(arm.images_per_class * len(self.target.classes)):
+        for first, last in _chunks(images_per_class * len(self.target.classes)):
             request = GenerateImages(
                 prompts=prompts,
                 first=first,

@@ -32,7 +32,7 @@ EXAMPLE_SPEC: dict[str, Any] = {
     "arms": [
         {"kind": "none"},
         {"kind": "retrieval", "name": "retrieved", "strategy": {"kind": "union"}},
-        {"kind": "generation", "name": "synthetic", "generator": "mini-diffusion", "images_per_class": 20},
+        {"kind": "generation", "name": "synthetic", "generator": "mini-diffusion", "images": 1500},
     ],
     "sizes": [240, 480],
     "seeds": [0, 1, 2],
