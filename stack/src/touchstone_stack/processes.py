@@ -54,7 +54,7 @@ def stages(layout: Layout, state: State) -> Stages:
     api = Process(
         "api", (sys.executable, *serving, *address), folder, lambda: answers(f"{state.api_url}/readyz"), common
     )
-    workers = tuple(_with_health(name, f"touchstone_{name}.worker", layout, state) for name in WORKERS)
+    workers = tuple(_with_health(name, module, layout, state) for name, module in WORKERS.items())
     conductor = _with_health("conductor", "touchstone_api.conductor", layout, state)
     return (servers, (api, *workers), (conductor,))
 

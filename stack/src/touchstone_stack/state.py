@@ -14,7 +14,14 @@ from touchstone_runtime.settings import RuntimeSettings
 
 from touchstone_stack.servers import LOOPBACK, S3_PORTS, free_ports, private_file, valkey_url
 
-WORKERS = ("retrieval", "generator", "trainer")
+WORKERS = {
+    "retrieval": "touchstone_retrieval.worker",
+    "generator": "touchstone_generator.worker",
+    # Two, of one thread each: most steps of an experiment are runs, and they come when the other queues are empty.
+    "trainer": "touchstone_trainer.worker",
+    "trainer-2": "touchstone_trainer.worker",
+}
+"""Process name -> module."""
 
 
 class PortTaken(Exception):
