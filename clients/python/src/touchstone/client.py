@@ -28,8 +28,9 @@ from touchstone_contracts.views import (
 from touchstone.problems import ExperimentFailed, ProblemError, raise_for_problem
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
-STREAM_TIMEOUT = httpx.Timeout(30.0, read=5.0)
-"""A silent stream is left after this many seconds, so that waiting notices deadlines and dead connections."""
+GLANCE_SECONDS = 2.5
+"""While waiting, a stream silent for this long is left for a look at the experiment: below the server's ping interval,
+so that a deadline is noticed while nothing happens."""
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 Resource = Literal["upstreams", "targets", "encoders", "generators"]
 
@@ -156,11 +157,13 @@ class Client:
         query = {"target": target} | params
         return self._get(f"/v1/experiments/{experiment}/arms/{arm}/images", ImagePage, params=query)
 
-    def events(self, experiment: str, after: int | None = None) -> Iterator[Event]:
-        """The history as it happens, from the event after `after`; ends when the experiment does."""
+    def events(self, experiment: str, after: int | None = None, *, silence: float = 60.0) -> Iterator[Event]:
+        """The history as it happens, from the event after `after`; ends when the experiment does.
+
+        Raises httpx.TransportError when the stream breaks, or not even a ping came for `silence` seconds."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        path = f"/v1/experiments/{experiment}/events"
-        with httpx_sse.connect_sse(self._http, "GET", path, headers=headers, timeout=STREAM_TIMEOUT) as source:
+        path, timeout = f"/v1/experiments/{experiment}/events", httpx.Timeout(30.0, read=silence)
+        with httpx_sse.connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
             raise_for_problem(source.response)
             if source.response.status_code == httpx.codes.NO_CONTENT:
                 return  # it has ended, and nothing came after `after`
@@ -193,7 +196,7 @@ class Client:
             yield self.experiment(experiment)
             shown = time.monotonic()
             try:
-                for event in self.events(experiment, last):
+                for event in self.events(experiment, last, silence=GLANCE_SECONDS):
                     last = event.id
                     if time.monotonic() - shown >= interval:
                         yield self.experiment(experiment)
