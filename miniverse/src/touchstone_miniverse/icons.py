@@ -82,7 +82,7 @@ def _is_variant(name: str, icons: Mapping[str, object], hexcode: str) -> bool:
     if SKIN_TONE_SUFFIX.search(name) and SKIN_TONE_SUFFIX.sub("", name) in icons:
         return True
     cut = re.fullmatch(r"(.+)-(\d\d)", name)
-    return bool(cut) and any(f"{cut[1]}-{larger}" in icons for larger in range(int(cut[2]) + 1, 49))
+    return cut is not None and any(f"{cut[1]}-{larger}" in icons for larger in range(int(cut[2]) + 1, 49))
 
 
 def _emoji_of(source: Source, name: str, hexcode: str | None, index: EmojiIndex) -> EmojiName | None:

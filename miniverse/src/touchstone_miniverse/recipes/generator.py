@@ -8,7 +8,7 @@ guidance, averaged weights. Most of the visible gain comes with the decay of the
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def small_images(pairs: Pairs) -> Tensor:
     return F.avg_pool2d(torch.from_numpy(pairs.images).permute(0, 3, 1, 2).float() / 255, 2)
 
 
-def diffusion_loss(predict: nn.Module, latents: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
+def diffusion_loss(predict: Callable[..., Tensor], latents: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
     """Mean squared error of v at random times, stratified over the batch."""
     signal = build_scheduler().alphas_cumprod
     count = len(latents)
