@@ -67,7 +67,7 @@ class Workshop:
     reporter: ReportList
     prompts: StepId = ""
 
-    def run(self, contract: Contract, request: Strict) -> StepId:  # type: ignore[type-arg]  # any contract
+    def run(self, contract: Contract, request: Strict) -> StepId:
         step = contract.step_id(request)
         self.runner().run(
             StepMessage(

@@ -43,7 +43,7 @@ def test_a_size_beyond_what_the_generator_leaves_is_refused(size: int, reachable
 
 def test_retrieval_is_bounded_by_queries_and_by_upstream() -> None:
     narrow = Retrieval(name="r", strategy=Semantic(indexes=("image",), results_per_query=4))
-    everything = Curation(filter={"kind": "keep_all"})  # type: ignore[arg-type]
+    everything = Curation(filter={"kind": "keep_all"})
     with pytest.raises(Invalid, match="larger"):
         check_fair(resolved(arms=(narrow,), sizes=(13,), curation=everything))
     check_fair(resolved(arms=(narrow,), sizes=(12,), curation=everything))

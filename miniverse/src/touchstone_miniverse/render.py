@@ -32,7 +32,7 @@ def render_svg(svg: str) -> bytes | None:
 def encode(image: Image.Image) -> bytes | None:
     """Lossless WebP, (64, 64) RGB on white, of any picture (letterboxed); None for a picture of one colour."""
     square = _on_white(image).resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=None)
-    if all(low == high for low, high in square.getextrema()):
+    if all(low == high for low, high in square.getextrema()):  # type: ignore[misc]  # RGB: one pair per band
         return None
     buffer = io.BytesIO()
     square.save(buffer, "WEBP", lossless=True, quality=75, method=4)

@@ -35,7 +35,7 @@ def fit_linear_probe(
             optimizer.param_groups[0]["lr"] = settings.learning_rate * next(fractions)
             optimizer.zero_grad()
             loss = functional.cross_entropy(probe(features[batch]), labels[batch])
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+            loss.backward()
             nn.utils.clip_grad_norm_(probe.parameters(), settings.gradient_clip)
             optimizer.step()
     return probe

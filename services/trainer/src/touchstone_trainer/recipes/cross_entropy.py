@@ -90,7 +90,7 @@ def adapt(
                     logits = classifier(pixels.to(device, non_blocking=True))  # (batch, classes)
                 loss = functional.cross_entropy(logits.float(), labels.to(device, non_blocking=True))
                 optimizer.zero_grad()
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+                scaler.scale(loss).backward()
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
                 scaler.step(optimizer)
