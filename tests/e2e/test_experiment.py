@@ -170,6 +170,6 @@ def test_every_process_is_healthy_and_measured(stack: Stack, server: str) -> Non
     assert httpx.get(f"{server}/readyz").json() == {"database": "ok", "object_store": "ok", "redis": "ok"}
     state = stack.folder.read_state()
     assert state is not None
-    assert len(state.health_ports) == 4
+    assert len(state.health_ports) == 5
     for port in state.health_ports.values():
         assert "touchstone_" in httpx.get(f"http://127.0.0.1:{port}/metrics").text

@@ -21,7 +21,13 @@ def state() -> State:
         valkey_port=20_000,
         supervisor_port=20_001,
         s3_ports=tuple(range(20_010, 20_019)),
-        health_ports={"conductor": 20_002, "retrieval": 20_003, "generator": 20_004, "trainer": 20_005},
+        health_ports={
+            "conductor": 20_002,
+            "retrieval": 20_003,
+            "generator": 20_004,
+            "trainer": 20_005,
+            "trainer-2": 20_006,
+        },
         secrets=Secrets(),
     )
 
@@ -49,7 +55,7 @@ def test_one_taken_port_gives_new_ports_and_keeps_the_credentials(
     renewed = refreshed(state, 8000)
     assert renewed.secrets == state.secrets
     assert not set(renewed.ports) & set(state.ports)
-    assert len(set(renewed.ports)) == len(renewed.ports) == 15
+    assert len(set(renewed.ports)) == len(renewed.ports) == 16
 
 
 def test_the_state_is_private_and_comes_back(state: State, tmp_path: Path) -> None:
@@ -70,18 +76,25 @@ def test_every_process_reaches_the_same_servers_and_each_answers_on_its_own_port
     servers, serving, conductors = stages(layout, state)
     assert [process.name for process in servers] == ["valkey", "s3"]
     processes = [*serving, *conductors]
-    assert [process.name for process in processes] == ["api", "retrieval", "generator", "trainer", "conductor"]
+    assert [process.name for process in processes] == [
+        "api",
+        "retrieval",
+        "generator",
+        "trainer",
+        "trainer-2",
+        "conductor",
+    ]
     for process in processes:
         assert process.environment["TOUCHSTONE_REDIS_URL"] == state.redis_url
         assert process.environment["TOUCHSTONE_LEASE_SECONDS"] == "4"
     health = [process.environment.get("TOUCHSTONE_METRICS_PORT") for process in processes]
-    assert health == [None, "20003", "20004", "20005", "20002"]
+    assert health == [None, "20003", "20004", "20005", "20006", "20002"]
 
 
 def test_no_secret_stands_on_a_command_line(state: State, tmp_path: Path) -> None:
     layout = Layout(Folder(tmp_path), tmp_path, threads=1)
     commands = [" ".join(process.command) for stage in stages(layout, state) for process in stage]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for secret in state.secrets.model_dump().values():
         assert not any(secret in command for command in commands)
 
@@ -91,7 +104,7 @@ def test_the_configuration_names_every_process_and_starts_none_by_itself(state: 
     parser = RawConfigParser()
     parser.read_string(supervisor_configuration(folder, state, stages(Layout(folder, tmp_path, threads=1), state)))
     programs = [section for section in parser.sections() if section.startswith("program:")]
-    assert len(programs) == 7
+    assert len(programs) == 8
     assert {parser[program]["autostart"] for program in programs} == {"false"}
     assert {parser[program]["autorestart"] for program in programs} == {"true"}
 

@@ -22,6 +22,7 @@ WORKERS = {
     "trainer-2": "touchstone_trainer.worker",
 }
 """Process name -> module."""
+WITH_HEALTH = ("conductor", *WORKERS)
 
 
 class PortTaken(Exception):
@@ -71,7 +72,7 @@ class State(BaseModel):
 
 
 def new_state(api_port: int, known: Secrets | None = None) -> State:
-    health = ("conductor", *WORKERS)
+    health = WITH_HEALTH
     ports = free_ports(2 + S3_PORTS + len(health))
     return State(
         api_port=api_port,
@@ -93,7 +94,8 @@ def refreshed(state: State | None, api_port: int) -> State:
         )
     if state is None:
         return new_state(api_port)
-    if all(is_free(port) for port in state.ports):
+    # A state of an earlier release may lack a process.
+    if set(state.health_ports) == set(WITH_HEALTH) and all(is_free(port) for port in state.ports):
         return state.model_copy(update={"api_port": api_port})
     return new_state(api_port, state.secrets)
 
