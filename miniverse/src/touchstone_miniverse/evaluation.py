@@ -100,7 +100,7 @@ def recognised(
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """The generator saved in `folder`, in full precision for the processor."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

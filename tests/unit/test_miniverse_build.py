@@ -1,0 +1,144 @@
+"""Naming, captioning and fetching of the miniverse's drawings, and its latent codec."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from touchstone_miniverse.build import DigestMismatch, check_digests
+from touchstone_miniverse.captions import caption
+from touchstone_miniverse.codec import build_codec, decode, encode, fit_components
+from touchstone_miniverse.emoji_names import EmojiIndex
+from touchstone_miniverse.fetch import PackageMismatch, fetch, read_members
+from touchstone_miniverse.icons import drawings
+from touchstone_miniverse.render import render_svg, svg_of_icon
+from touchstone_miniverse.schedules import flat_then_linear, warmup_cosine
+from touchstone_miniverse.sources import SOURCES_BY_NAME, Package, Registry
+from touchstone_miniverse.upstream import Pairs, fixed_fraction
+
+ENTRIES = [
+    {"label": "red apple", "hexcode": "1F34E", "emoji": "🍎", "tags": ["fruit", "red"], "group": 4, "subgroup": 1},
+    {
+        "label": "flag: Côte d’Ivoire",
+        "hexcode": "1F1E8-1F1EE",
+        "emoji": "🇨🇮",
+        "tags": ["CI"],
+        "group": 9,
+        "subgroup": 2,
+    },
+]
+MESSAGES = {
+    "groups": [{"order": 4, "message": "food & drink"}, {"order": 9, "message": "flags"}],
+    "subgroups": [{"order": 1, "message": "fruit"}, {"order": 2, "message": "country flags"}],
+}
+
+
+@pytest.fixture
+def index() -> EmojiIndex:
+    codes = {f"en/shortcodes/{name}.json": b"{}" for name in ("cldr", "joypixels", "iamcal", "github", "emojibase")}
+    files = {"en/data.json": json.dumps(ENTRIES).encode(), "en/messages.json": json.dumps(MESSAGES).encode()}
+    return EmojiIndex(files | codes)
+
+
+def icons_file(*names: str) -> dict[str, bytes]:
+    icons = {name: {"body": '<circle cx="8" cy="8" r="4" fill="red"/>'} for name in names}
+    return {"icons.json": json.dumps({"icons": icons}).encode()}
+
+
+def test_icon_names_lead_to_emoji_by_word_by_country_and_by_code(index: EmojiIndex) -> None:
+    assert index.from_word("redapple") is index.from_word("red-apple") is index.from_hexcode("1f34e")
+    ivory_coast = index.from_flag_code("ci")
+    assert ivory_coast is not None
+    assert ivory_coast.name == "flag of Cote d'Ivoire"
+    assert index.from_word("flag-for-cote-divoire") is ivory_coast
+    assert index.from_word("nothing-like-it") is index.from_flag_code("lang-ci") is None
+
+
+def test_caption_starts_with_the_name_and_ends_with_the_category(index: EmojiIndex) -> None:
+    source = SOURCES_BY_NAME["twemoji"]
+    (apple,) = drawings(source, icons_file("red-apple"), index)
+    assert caption(apple, source) == "red apple, flat twemoji style emoji, red, fruit"
+
+
+def test_skin_tones_are_left_out(index: EmojiIndex) -> None:
+    files = icons_file("waving-hand", "waving-hand-dark-skin-tone", "waving-hand-medium")
+    assert [drawing.key for drawing in drawings(SOURCES_BY_NAME["twemoji"], files, index)] == ["twemoji/waving-hand"]
+
+
+def test_flags_without_a_country_are_left_out(index: EmojiIndex) -> None:
+    found = list(drawings(SOURCES_BY_NAME["flag"], icons_file("ci-4x3", "xx-4x3", "lang-en"), index))
+    assert [drawing.key for drawing in found] == ["flag/ci-4x3"]
+
+
+def test_undrawable_and_one_coloured_pictures_are_refused() -> None:
+    assert render_svg("<svg") is None
+    assert render_svg(svg_of_icon("", 0, 0, 16, 16)) is None
+    assert render_svg(svg_of_icon('<circle cx="8" cy="8" r="4" fill="red"/>', 0, 0, 16, 16)) is not None
+
+
+def test_package_with_another_digest_is_refused(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        archive.addfile(member := tarfile.TarInfo("package/icons.json"), io.BytesIO(b""))
+    assert member.size == 0
+    (tmp_path / "scope-icons-1.0.0.tgz").write_bytes(content.getvalue())
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    good = Package(Registry.NPM, "@scope/icons", "1.0.0", digest)
+    assert read_members(good, fetch(good, tmp_path), r"icons\.json$") == {"icons.json": b""}
+    with pytest.raises(PackageMismatch, match="sha256"):
+        fetch(Package(Registry.NPM, "@scope/icons", "1.0.0", "0" * 64), tmp_path)
+
+
+def test_rebuilt_file_with_other_bytes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "upstream-0000.parquet").write_bytes(b"one")
+    check_digests(tmp_path, record=True)
+    check_digests(tmp_path, record=False)
+    (tmp_path / "upstream-0000.parquet").write_bytes(b"two")
+    with pytest.raises(DigestMismatch, match=r"upstream-0000\.parquet"):
+        check_digests(tmp_path, record=False)
+
+
+def test_fixed_fraction_depends_on_the_key_alone() -> None:
+    pairs = Pairs(np.zeros((400, 1, 1, 3), np.uint8), ["x"] * 400, [f"a/{n}" for n in range(400)], [])
+    pairs = Pairs(pairs.images, pairs.captions, pairs.keys, [SOURCES_BY_NAME["twemoji"].kind] * 400)
+    chosen = fixed_fraction(pairs, 0.35, "mini-clip").keys
+    assert 100 < len(chosen) < 180
+    backwards = pairs.take(np.arange(400)[::-1])
+    assert sorted(fixed_fraction(backwards, 0.35, "mini-clip").keys) == sorted(chosen)
+    assert fixed_fraction(pairs, 0.35, "another purpose").keys != chosen
+
+
+def test_codec_of_all_components_gives_every_pixel_back() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(8, 3, 32, 32)  # noise: no pixel can be guessed from its neighbours
+    codec = build_codec(fit_components(images, 48))
+    assert type(codec) is AutoencoderTiny
+    with torch.no_grad():
+        latents = encode(codec, images)
+        again = decode(codec, latents)
+    assert latents.shape == (8, 48, 8, 8)
+    # tanh(z / 3) * 3 before the decoder bends the largest latents a little.
+    assert float((again - images).abs().mean()) < 0.02
+
+
+def test_fewer_components_keep_a_smooth_picture() -> None:
+    ramp = torch.linspace(0, 1, 32)
+    images = torch.stack([ramp.expand(3, 32, 32), ramp[:, None].expand(3, 32, 32), torch.full((3, 32, 32), 0.5)])
+    codec = build_codec(fit_components(images, 6))
+    with torch.no_grad():
+        again = decode(codec, encode(codec, images))
+    assert float((again - images).abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("schedule", [warmup_cosine, flat_then_linear])
+def test_learning_rate_rises_to_its_peak_and_falls(schedule: object) -> None:
+    assert callable(schedule)
+    rates = [schedule(step, 10, 100, 1.0) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == 1.0
+    assert rates[-1] < 0.06
