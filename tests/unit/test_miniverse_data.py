@@ -59,7 +59,8 @@ def test_every_file_is_the_one_the_catalogue_and_the_digest_list_name(catalogue:
         *(shard for entry in catalogue.upstreams for shard in entry.shards),
         *(source for target in catalogue.targets for source in (target.splits.test, target.splits.validation)),
     ]
-    recorded = dict(reversed(line.split()) for line in (HOME / "data" / "DIGESTS").read_text().splitlines())
+    lines = [line.split() for line in (HOME / "data" / "DIGESTS").read_text().splitlines()]
+    recorded = {path: digest for digest, path in lines}
     files = sorted((HOME / "data").rglob("*.parquet"))
     assert len(named) == len(files) == len(recorded) == 8 + 12
     for source in named:
