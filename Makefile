@@ -43,7 +43,7 @@ lint: .venv/ready ## Ruff
 	$(BIN)/ruff check $(SOURCES)
 
 types: .venv/ready ## mypy
-	$(BIN)/mypy libs services clients stack
+	$(BIN)/mypy $(SOURCES)
 
 imports: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
