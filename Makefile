@@ -12,7 +12,7 @@ WORKSPACE := libs/contracts libs/runtime libs/encoders services/api services/ret
 	services/trainer clients/python stack miniverse
 PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
 SOURCES := libs services clients stack miniverse tests
-TESTS ?= unit contract architecture integration e2e faults
+TESTS ?= unit contract architecture integration demo e2e faults
 
 # The environment of this folder alone: nothing that is installed elsewhere leaks in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
+from support.browsing import browser
 from support.running_stack import client, finished_experiment, server, stack, world
 from support.servers import (
     artifacts_on_s3,
@@ -18,6 +19,7 @@ from support.servers import (
 
 __all__ = [
     "artifacts_on_s3",
+    "browser",
     "client",
     "finished_experiment",
     "fresh_valkey_url",
@@ -31,6 +33,11 @@ __all__ = [
     "valkey_url",
     "world",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole-demo", action="store_true", help="tests/demo: the study as it is, not its short form")
+
 
 WITHOUT_SOCKETS = frozenset({"unit", "contract"})
 TESTS = Path(__file__).parent

@@ -1,36 +1,17 @@
 """The dashboard in a real browser, against a real server with made-up results."""
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
+from support.browsing import DESK, PHONE, Visitor
 from support.finished_experiments import Told, finish_experiment, post_experiment
 from support.memory_services import memory_services
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
-# plotly.js asks by an inline style how images are scaled; the policy forbids it and nothing depends on it.
-HARMLESS = "Applying inline style violates"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed")
-        pytest.skip("chromium is not installed")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -53,26 +34,6 @@ def address(services: Services) -> Iterator[str]:
     server.should_exit = server.force_exit = True
     thread.join(timeout=20)
     listening.close()
-
-
-class Visitor:
-    """A page, and everything the browser complained about on it."""
-
-    def __init__(self, browser: Browser, viewport: dict[str, int]) -> None:
-        self.page: Page = browser.new_page(viewport=viewport)  # type: ignore[arg-type]  # playwright's own type
-        self.complaints: list[str] = []
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._listen)
-
-    def _listen(self, line: ConsoleMessage) -> None:
-        if line.type == "error":
-            self.complaints.append(line.text)
-
-    def serious_complaints(self) -> list[str]:
-        return [text for text in self.complaints if HARMLESS not in text]
-
-    def page_overflows(self) -> bool:
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])

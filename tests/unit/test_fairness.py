@@ -10,9 +10,7 @@ from touchstone_contracts.problems import Invalid, Unfair
 
 
 def test_every_unknown_name_is_pointed_at_at_once() -> None:
-    wrong = spec(
-        upstream="nowhere", targets=("fine", "absent"), arms=(Generation(name="g", generator="no", images=1),)
-    )
+    wrong = spec(upstream="nowhere", targets=("fine", "absent"), arms=(Generation(name="g", generator="no", images=1),))
     with pytest.raises(Invalid) as caught:
         resolve(wrong, DictLookup())
     assert caught.value.code == "unknown_name"
