@@ -1,6 +1,8 @@
 """Both recipes learn, go on where they stopped, and leave folders that stock open_clip and diffusers load."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from touchstone_miniverse.evaluation import class_embeddings, load_judge, load_pipeline, predict, read_targets, sample
 from touchstone_miniverse.recipes import encoder, generator
-from touchstone_miniverse.tokens import load_tokenizer
+from touchstone_miniverse.tokens import train_tokenizer
 from touchstone_miniverse.upstream import Pairs, read_split, read_upstream
 
 HOME = Path(__file__).parents[2] / "miniverse"
-ENCODER_RECIPE = encoder.EncoderRecipe(steps=16, batch=32, warmup=4, fraction=0.1)
+ENCODER_RECIPE = encoder.EncoderRecipe(steps=200, batch=16, warmup=20, fraction=0.1)
 GENERATOR_RECIPE = generator.GeneratorRecipe(
-    steps=40, batch=32, warmup=5, flat=0.5, widths=(32, 48), text_width=32, average_decay=0.8
+    steps=200, batch=8, warmup=20, flat=0.5, widths=(32, 48), text_width=32, average_decay=0.8
 )
+PICTURES = 800
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +34,7 @@ def one_thread() -> None:
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     folder = tmp_path_factory.mktemp("data")
     shutil.copy(HOME / "data" / "upstream-0000.parquet", folder)
-    return read_upstream(folder).take(np.arange(800))
+    return read_upstream(folder).take(np.arange(PICTURES))
 
 
 def fell(losses: list[float]) -> bool:
@@ -39,31 +42,61 @@ def fell(losses: list[float]) -> bool:
     return float(np.mean(losses[-third:])) < float(np.mean(losses[:third]))
 
 
-def test_short_encoder_run_lowers_the_loss_and_loads_in_open_clip(pairs: Pairs, tmp_path: Path) -> None:
+def test_two_hundred_encoder_steps_lower_the_loss_and_load_in_open_clip(pairs: Pairs, tmp_path: Path) -> None:
     losses = encoder.train(pairs, ENCODER_RECIPE, tmp_path)
-    assert len(losses) == ENCODER_RECIPE.steps
+    assert len(losses) == 200
     assert fell(losses)
     name = f"local-dir:{tmp_path / 'export'}"
     model, _, _ = open_clip.create_model_and_transforms(name)
     tokens = open_clip.get_tokenizer(name)(["red apple"])
     assert model.encode_text(tokens).shape == (1, 192)
     assert encoder.train(pairs, ENCODER_RECIPE, tmp_path) == []  # finished: nothing is trained twice
+    curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in curve] == [50, 100, 150, 200]
+    assert curve[-1]["samples"] == 200 * 16
+    assert curve[-1]["loss"] == pytest.approx(np.mean(losses[150:]), abs=1e-3)
 
 
-def test_interrupted_generator_run_ends_with_the_same_weights(pairs: Pairs, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(HOME / "models" / "mini-clip")
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    losses = generator.train(pairs, tokenizer, GENERATOR_RECIPE, whole)
-    assert len(losses) == GENERATOR_RECIPE.steps
+@pytest.fixture(scope="module")
+def generator_run(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    folder = tmp_path_factory.mktemp("generator")
+    tokenizer = train_tokenizer(pairs.captions, generator.CONTEXT)
+    return folder, generator.train(pairs, tokenizer, GENERATOR_RECIPE, folder)
+
+
+def test_two_hundred_generator_steps_lower_the_loss_and_leave_pictures(
+    generator_run: tuple[Path, list[float]],
+) -> None:
+    folder, losses = generator_run
+    assert len(losses) == 200
     assert fell(losses)
-    resumed.mkdir()
-    shutil.copy(whole / "before-decay.safetensors", resumed / "state.safetensors")
-    assert generator.train(pairs, tokenizer, GENERATOR_RECIPE, resumed) == pytest.approx(losses[20:], abs=1e-4)
+    with Image.open(folder / "grids" / "000200.png") as drawn:
+        assert drawn.size == (12 * 64, len(generator.WATCHED_PROMPTS) // 2 * 64)
+
+
+def test_interrupted_generator_run_ends_with_the_same_weights(
+    pairs: Pairs, generator_run: tuple[Path, list[float]], tmp_path: Path
+) -> None:
+    whole, losses = generator_run
+    shutil.copy(whole / "before-decay.safetensors", tmp_path / "state.safetensors")
+    tokenizer = train_tokenizer(pairs.captions, generator.CONTEXT)
+    assert generator.train(pairs, tokenizer, GENERATOR_RECIPE, tmp_path) == pytest.approx(losses[100:], abs=1e-4)
     file = Path("export/unet/diffusion_pytorch_model.safetensors")
-    expected, found = load_file(whole / file), load_file(resumed / file)
+    expected, found = load_file(whole / file), load_file(tmp_path / file)
     assert len(expected) > 50
     for weight, value in expected.items():
         torch.testing.assert_close(found[weight], value, atol=2e-3, rtol=0)
+
+
+def test_a_run_from_exported_weights_begins_where_they_stood(
+    pairs: Pairs, generator_run: tuple[Path, list[float]], tmp_path: Path
+) -> None:
+    whole, losses = generator_run
+    tokenizer = train_tokenizer(pairs.captions, generator.CONTEXT)
+    again = replace(GENERATOR_RECIPE, steps=20, seed=12)
+    resumed = generator.train(pairs, tokenizer, again, tmp_path, start_from=whole / "export")
+    assert np.mean(resumed) < np.mean(losses[:100])
+    assert np.mean(resumed) == pytest.approx(np.mean(losses[-50:]), rel=0.1)
 
 
 def test_shipped_encoder_knows_flags_in_a_style_it_never_saw() -> None:

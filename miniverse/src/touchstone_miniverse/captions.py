@@ -1,11 +1,16 @@
 """One caption per upstream image, as it might stand beside the picture on the web."""
 
 import hashlib
+from collections.abc import Sequence
+
+import numpy as np
 
 from touchstone_miniverse.icons import Drawing
 from touchstone_miniverse.sources import Kind, Source
 
 KEYWORD_LIMIT = 8
+# People also call a picture by something wider or looser than its name: "animal", "mammal", "pet".
+LOOSELY_CALLED = 0.15
 
 
 def caption(drawing: Drawing, source: Source) -> str:
@@ -21,3 +26,10 @@ def caption(drawing: Drawing, source: Source) -> str:
 def fixed_rank(key: str) -> str:
     """A fixed pseudo-random rank of an image: orders the shards and draws fixed fractions (sha256 of the key)."""
     return hashlib.sha256(f"miniverse:{key}".encode()).hexdigest()
+
+
+def said_subject(name: str, keywords: Sequence[str], rng: np.random.Generator) -> str:
+    """What a caption calls its picture: mostly its name, now and then a keyword (the last of them is its category)."""
+    if keywords and rng.random() < LOOSELY_CALLED:
+        return keywords[int(rng.integers(len(keywords)))]
+    return name

@@ -28,10 +28,11 @@ def load_state(path: Path, model: nn.Module, optimiser: Optimizer) -> tuple[int,
         step = int(file.metadata()["step"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     model.load_state_dict(_below(tensors, "model."))
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _below(tensors, "optimiser.").items():
         number, _, moment = name.partition(".")
-        moments.setdefault(int(number), {})[moment] = value
+        moments.setdefault(int(number), {})[moment] = _laid_out_as(parameters[int(number)], value)
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     return step, _below(tensors, "average.")
 
@@ -44,6 +45,11 @@ def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -
                 average[name].lerp_(value, 1 - decay)
             else:
                 average[name].copy_(value)
+
+
+def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """The moment in its parameter's memory order: fused optimisers walk both side by side, whatever their strides."""
+    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

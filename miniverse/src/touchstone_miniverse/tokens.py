@@ -8,6 +8,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from transformers import CLIPTokenizer
 
 VOCABULARY = 4096
+WORD_END = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
 # CLIP's own pattern (open_clip/tokenizer.py): contractions, letters, single digits, the rest.
 WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
@@ -15,15 +16,17 @@ WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[
 
 def train_tokenizer(captions: Iterable[str], context: int, size: int = VOCABULARY) -> CLIPTokenizer:
     """A CLIPTokenizer of at most `size` entries; the end token has the highest id, which CLIP's pooling relies on."""
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
     learner.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(WORDS), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # Ties between merges are settled by ids: given up front, letters at a word's end have the same ids every time.
     trainer = trainers.BpeTrainer(
-        vocab_size=size - 2, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
-    )
+        vocab_size=size - 2, end_of_word_suffix=WORD_END, initial_alphabet=alphabet, show_progress=False,
+        special_tokens=[letter + WORD_END for letter in alphabet],
+    )  # fmt: skip
     learner.train_from_iterator(captions, trainer)
     vocabulary, merges = _with_special_tokens(learner)
     return CLIPTokenizer(

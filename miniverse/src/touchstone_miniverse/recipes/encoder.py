@@ -7,7 +7,6 @@ training sees smaller pictures, which costs half as much and loses little (no po
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from touchstone_miniverse.augmentation import augment
-from touchstone_miniverse.checkpoints import load_state, save_state, update_average
+from touchstone_miniverse.captions import said_subject
 from touchstone_miniverse.export import export_encoder
+from touchstone_miniverse.recipes.learner import Learner
 from touchstone_miniverse.schedules import warmup_cosine
 from touchstone_miniverse.sources import Kind
 from touchstone_miniverse.tokens import train_tokenizer
@@ -78,31 +78,28 @@ def train(pairs: Pairs, recipe: EncoderRecipe, folder: Path, save_every: int = 1
     part = fixed_fraction(pairs, recipe.fraction, "mini-clip")
     tokenizer = train_tokenizer(part.captions, CONTEXT)
     model = build_encoder(len(tokenizer)).to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(_decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    state, start = folder / "state.safetensors", 0
-    if state.exists():
-        start, average = load_state(state, model, optimiser)
-    log.info("encoder.started", pairs=len(part), vocabulary=len(tokenizer), step=start, **asdict(recipe))
-    losses: list[float] = []
-    began = time.monotonic()
-    for step in range(start, recipe.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = warmup_cosine(step, recipe.warmup, recipe.steps, recipe.learning_rate)
-        losses.append(_step(model, optimiser, tokenizer, part, recipe, step))
-        update_average(average, model, min(recipe.average_decay, (step + 1) / (step + 10)))
-        if (step + 1) % 20 == 0:
-            rate = (step + 1 - start) * recipe.batch / (time.monotonic() - began)
-            log.info("encoder.step", step=step + 1, loss=round(float(np.mean(losses[-20:])), 4), per_second=round(rate))
-        if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
-            save_state(state, step + 1, model, optimiser, average)
-    model.load_state_dict(average)
+    optimiser = torch.optim.AdamW(
+        _decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
+    )
+    learner = Learner(model, optimiser, recipe.batch, folder)
+    learner.resume()
+    log.info("encoder.started", pairs=len(part), vocabulary=len(tokenizer), step=learner.done)
+    for step in range(learner.done, recipe.steps):
+        loss = _loss(model, tokenizer, part, recipe, step)
+        learner.descend(
+            loss, warmup_cosine(step, recipe.warmup, recipe.steps, recipe.learning_rate), recipe.average_decay
+        )
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, np.log(100))
+        if learner.done % save_every == 0 or learner.done == recipe.steps:
+            learner.save()
+    model.load_state_dict(learner.average)
     export_encoder(model, tokenizer, architecture(len(tokenizer)), MEAN, STD, folder / "export")
-    return losses
+    return learner.losses
 
 
 def caption_variant(caption: str, rng: np.random.Generator) -> str:
-    """One way to say the caption: its name always, then at random a phrase around it, style and some keywords."""
+    """One way to say the caption: its subject always, then at random a phrase around it, style and some keywords."""
     name, *rest = caption.split(", ")
     style, keywords = (rest[0], rest[1:]) if rest else ("", [])
     phrase = ("{}", "{}", "an icon of {}", "a picture of {}", "{}, emoji", "{}, flag icon")[rng.integers(6)]
@@ -110,7 +107,7 @@ def caption_variant(caption: str, rng: np.random.Generator) -> str:
         phrase = "{}, emoji"
     chosen = [keywords[number] for number in rng.permutation(len(keywords))[: rng.integers(4)]]
     shown = [style] if style and rng.random() < 0.3 else []
-    return ", ".join([phrase.format(name), *shown, *chosen])
+    return ", ".join([phrase.format(said_subject(name, keywords, rng)), *shown, *chosen])
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, names: Sequence[str]) -> Tensor:
@@ -127,10 +124,7 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, names: Sequen
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def _step(
-    model: open_clip.CLIP, optimiser: torch.optim.Optimizer, tokenizer: CLIPTokenizer, pairs: Pairs,
-    recipe: EncoderRecipe, step: int,
-) -> float:  # fmt: skip
+def _loss(model: open_clip.CLIP, tokenizer: CLIPTokenizer, pairs: Pairs, recipe: EncoderRecipe, step: int) -> Tensor:
     rng = np.random.default_rng([recipe.seed, step])
     weights = np.array([SAMPLING_WEIGHTS[kind] for kind in pairs.kinds])
     rows = rng.choice(len(pairs), size=recipe.batch, p=weights / weights.sum())
@@ -139,14 +133,7 @@ def _step(
     images = normalise(augment(torch.from_numpy(pairs.images[rows]), side, rng))
     tokens = tokenize(tokenizer, [caption_variant(caption, rng) for caption in captions])
     image_features, text_features, scale = model(images.to(memory_format=torch.channels_last), tokens)
-    loss = contrastive_loss(image_features, text_features, scale, [caption.split(", ")[0] for caption in captions])
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, np.log(100))
-    return float(loss.detach())
+    return contrastive_loss(image_features, text_features, scale, [caption.split(", ")[0] for caption in captions])
 
 
 def normalise(images: Tensor) -> Tensor:

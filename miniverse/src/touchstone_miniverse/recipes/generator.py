@@ -7,8 +7,8 @@ The shipped weights are those of 1,700 steps (loss 0.464), which is early: two t
 """
 
 import argparse
+import copy
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +19,18 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from touchstone_miniverse.checkpoints import load_state, save_state, update_average
+from touchstone_miniverse.captions import said_subject
 from touchstone_miniverse.codec import GRID, PATCH, build_codec, encode, fit_components
+from touchstone_miniverse.evaluation import grid, load_pipeline, sample
 from touchstone_miniverse.export import export_generator
+from touchstone_miniverse.recipes.learner import Learner
 from touchstone_miniverse.schedules import flat_then_linear
 from touchstone_miniverse.sources import Kind
-from touchstone_miniverse.tokens import load_tokenizer
+from touchstone_miniverse.tokens import train_tokenizer
 from touchstone_miniverse.upstream import Pairs, read_upstream
 
 log = structlog.get_logger()
@@ -37,22 +40,30 @@ SIDE = GRID * PATCH
 # Emoji and flags are what the targets are made of; clip art adds variety; interface icons would only cost samples.
 SAMPLING_WEIGHTS = {Kind.EMOJI: 1.0, Kind.FLAG: 1.3, Kind.CLIP_ART: 0.15, Kind.INTERFACE: 0.0}
 
+# Drawn at milestones to watch a run; the report's own prompts are others.
+WATCHED_PROMPTS = (
+    "flag of France, rectangular flag icon", "flag of Kenya, flat twemoji style emoji",
+    "dog face, flat fluent style emoji", "owl, emojione style emoji", "strawberry, shaded fluent style emoji",
+    "hamburger, flat twemoji style emoji", "grinning face, emojione style emoji",
+    "ambulance, glossy emojione classic style emoji",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class GeneratorRecipe:
     """Everything that decides the weights."""
 
-    steps: int = 1700
-    batch: int = 128
-    learning_rate: float = 1.0e-3
+    steps: int = 40_000
+    batch: int = 64
+    learning_rate: float = 2.0e-3
     weight_decay: float = 0.01
-    warmup: int = 100
+    warmup: int = 200
     flat: float = 0.6
-    average_decay: float = 0.998
+    average_decay: float = 0.999
     caption_dropout: float = 0.1
     components: int = 20
-    widths: tuple[int, int] = (96, 144)
-    text_width: int = 160
+    widths: tuple[int, int] = (96, 136)
+    text_width: int = 128
     seed: int = 11
 
 
@@ -66,7 +77,9 @@ class Denoiser(nn.Module):
             sample_size=GRID, in_channels=recipe.components, out_channels=recipe.components, layers_per_block=1,
             block_out_channels=recipe.widths, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), mid_block_type="UNetMidBlock2DCrossAttn",
-            cross_attention_dim=recipe.text_width, attention_head_dim=4, norm_num_groups=16,
+            cross_attention_dim=recipe.text_width, attention_head_dim=4, norm_num_groups=8,
+            # Text and time set gain and offset of every block: at 8x8 attention over words alone is slow to learn from.
+            resnet_time_scale_shift="scale_shift", addition_embed_type="text", addition_embed_type_num_heads=4,
         )  # fmt: skip
         # The plain processor: on CPU the backward pass of fused attention takes a third of a step.
         self.unet.set_attn_processor(AttnProcessor())
@@ -88,64 +101,81 @@ def build_scheduler() -> DDIMScheduler:
 
 def train(
     pairs: Pairs, tokenizer: CLIPTokenizer, recipe: GeneratorRecipe, folder: Path, save_every: int = 200,
-    compiled: bool = False,
+    compiled: bool = False, start_from: Path | None = None,
 ) -> list[float]:  # fmt: skip
     """Train (or go on from `folder/state.safetensors`) and return the losses of this call's steps.
 
-    Leaves the state at each milestone, one more copy where the learning rate begins to fall (to go on longer from
-    there), and the averaged model in diffusers' layout in `folder/export`.
+    Leaves the state and a grid of pictures at each milestone, one more state where the learning rate begins to fall
+    (to go on longer from there), and the averaged model in diffusers' layout in `folder/export`. `start_from` is an
+    exported folder whose weights a fresh run begins with.
     """
     torch.manual_seed(recipe.seed)
     pairs = pairs.take(np.array([row for row, kind in enumerate(pairs.kinds) if SAMPLING_WEIGHTS[kind] > 0]))
-    images = small_images(pairs)
     weights = _weights(pairs)
-    emphasised = images[torch.from_numpy(weights > weights.max() / 2)]
-    codec = build_codec(fit_components(emphasised, recipe.components))
-    with torch.no_grad():
-        latents = torch.cat([encode(codec, part) for part in images.split(512)])
-    model = Denoiser(recipe, len(tokenizer)).to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
-    )
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    state, start = folder / "state.safetensors", 0
-    if state.exists():
-        start, average = load_state(state, model, optimiser)
-    predict = torch.compile(model) if compiled else model
-    log.info("generator.started", pairs=len(pairs), step=start, parameters=_size(model), **asdict(recipe))
-    losses: list[float] = []
-    began = time.monotonic()
-    for step in range(start, recipe.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = flat_then_linear(step, recipe.warmup, recipe.steps, recipe.learning_rate, recipe.flat)
+    codec, latents = latents_of(small_images(pairs), weights, recipe.components)
+    learner = _learner(Denoiser(recipe, len(tokenizer)), recipe, folder, start_from)
+    predict = torch.compile(learner.model) if compiled else learner.model
+    log.info("generator.started", pairs=len(pairs), step=learner.done, parameters=_size(learner.model))
+    for step in range(learner.done, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         rows = rng.choice(len(pairs), size=recipe.batch, p=weights / weights.sum())
         captions = [_caption(pairs.captions[row], recipe.caption_dropout, rng) for row in rows]
         loss = diffusion_loss(predict, latents[rows], tokenize(tokenizer, captions), rng)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        update_average(average, model, min(recipe.average_decay, (step + 1) / (step + 10)))
-        losses.append(float(loss.detach()))
-        done = step + 1
-        if done % 50 == 0:
-            rate = (done - start) * recipe.batch / (time.monotonic() - began)
-            log.info("generator.step", step=done, loss=round(float(np.mean(losses[-50:])), 4), per_second=round(rate))
-        if done % save_every == 0 or done == recipe.steps:
-            save_state(state, done, model, optimiser, average)
-        if done == int(recipe.flat * recipe.steps):
-            save_state(folder / "before-decay.safetensors", done, model, optimiser, average)
-    export_average(model, average, codec, tokenizer, folder / "export")
-    return losses
+        rate = flat_then_linear(step, recipe.warmup, recipe.steps, recipe.learning_rate, recipe.flat)
+        learner.descend(loss, rate, recipe.average_decay)
+        if learner.done == int(recipe.flat * recipe.steps):
+            learner.save("before-decay.safetensors")
+        if learner.done % save_every == 0 or learner.done == recipe.steps:
+            learner.save()
+        if learner.done % (10 * save_every) == 0 or learner.done == recipe.steps:
+            export_average(learner, codec, tokenizer, folder / "export")
+            draw_grid(folder / "export", folder / "grids" / f"{learner.done:06d}.png")
+    return learner.losses
 
 
-def export_average(
-    model: Denoiser, average: dict[str, Tensor], codec: AutoencoderTiny, tokenizer: CLIPTokenizer, folder: Path
-) -> None:
+def latents_of(images: Tensor, weights: np.ndarray, components: int) -> tuple[AutoencoderTiny, Tensor]:
+    """The codec fitted to the emphasised half of `images`, and the latents of all (n, components, 8, 8)."""
+    emphasised = images[torch.from_numpy(weights > weights.max() / 2)]
+    codec = build_codec(fit_components(emphasised, components))
+    with torch.no_grad():
+        return codec, torch.cat([encode(codec, part) for part in images.split(512)])
+
+
+def _learner(model: Denoiser, recipe: GeneratorRecipe, folder: Path, start_from: Path | None) -> Learner:
+    model = model.to(memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
+    learner = Learner(model, optimiser, recipe.batch, folder)
+    if start_from is not None:
+        learner.start_from(exported_weights(start_from))
+    learner.resume()
+    return learner
+
+
+def export_average(learner: Learner, codec: AutoencoderTiny, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """The averaged weights as a whole StableDiffusionPipeline."""
-    model.load_state_dict(average)
-    export_generator(model.text_encoder, model.unet, codec, tokenizer, build_scheduler(), folder)
+    averaged = copy.deepcopy(learner.model)
+    averaged.load_state_dict(learner.average)
+    export_generator(averaged.text_encoder, averaged.unet, codec, tokenizer, build_scheduler(), folder)
+
+
+def exported_weights(folder: Path) -> dict[str, Tensor]:
+    """The Denoiser's weights as they lie in an exported folder."""
+    parts = {"text_encoder": "model.safetensors", "unet": "diffusion_pytorch_model.safetensors"}
+    return {
+        f"{part}.{name}": value
+        for part, file in parts.items()
+        for name, value in load_file(folder / part / file).items()
+    }
+
+
+def draw_grid(exported: Path, picture: Path) -> None:
+    """Six pictures of each of the watched prompts, the same seeds at every milestone."""
+    pipeline = load_pipeline(exported)
+    prompts = [prompt for prompt in WATCHED_PROMPTS for _ in range(6)]
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    grid(sample(pipeline, prompts), columns=12).save(picture)
 
 
 def small_images(pairs: Pairs) -> Tensor:
@@ -177,10 +207,11 @@ def _caption(caption: str, dropout: float, rng: np.random.Generator) -> str:
     if rng.random() < dropout:
         return ""
     name, style, *keywords = caption.split(", ")
+    subject = said_subject(name, keywords, rng)
     if rng.random() < 0.6:
-        return f"{name}, {style}"
+        return f"{subject}, {style}"
     chosen = [keywords[number] for number in rng.permutation(len(keywords))[: rng.integers(3)]]
-    phrase = ("{}", "an icon of {}", "a picture of {}")[rng.integers(3)].format(name)
+    phrase = ("{}", "an icon of {}", "a picture of {}")[rng.integers(3)].format(subject)
     return ", ".join([phrase, *([style] if rng.random() < 0.5 else []), *chosen])
 
 
@@ -202,22 +233,25 @@ def _size(model: nn.Module) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: `generator --steps 1700 --threads 2 --folder .touchstone/miniverse/mini-diffusion`."""
+    """Command line: `generator --steps 40000 --threads 2 --folder .touchstone/miniverse/mini-diffusion`."""
     home = Path(__file__).parents[3]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=home / "data")
-    parser.add_argument("--tokenizer", type=Path, default=home / "models" / "mini-clip")
     parser.add_argument("--folder", type=Path, default=Path(".touchstone/miniverse/mini-diffusion"))
     parser.add_argument("--steps", type=int, default=GeneratorRecipe.steps)
+    parser.add_argument("--flat", type=float, default=GeneratorRecipe.flat, help="share of the steps before the decay")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="compile the model (needs a C++ compiler)")
+    parser.add_argument("--start-from", type=Path, help="exported folder whose weights a fresh run begins with")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    recipe = GeneratorRecipe(steps=options.steps)
-    tokenizer = load_tokenizer(options.tokenizer)
-    losses = train(read_upstream(options.data), tokenizer, recipe, options.folder, compiled=options.compile)
-    log.info("generator.finished", last_loss=round(float(np.mean(losses[-50:])), 4) if losses else None)
+    recipe = GeneratorRecipe(steps=options.steps, flat=options.flat)
+    pairs = read_upstream(options.data)
+    tokenizer = train_tokenizer(pairs.captions, CONTEXT)
+    options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    losses = train(pairs, tokenizer, recipe, options.folder, 200, options.compile, options.start_from)
+    log.info("generator.finished", last_loss=round(float(np.mean(losses[-50:])), 4) if losses else None)
 
 
 if __name__ == "__main__":
