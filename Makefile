@@ -21,15 +21,18 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup demo up down test lint types imports tests browser lock clean
+.PHONY: help setup demo miniverse-report up down test lint types imports tests browser lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## Create .venv with everything pinned in requirements.lock
 
 demo: .venv/ready ## Run the quick-look study end to end on local servers and print its verdict
 	@$(BIN)/python -m touchstone_stack demo
+
+miniverse-report: .venv/ready ## How fair the miniverse is: generated beside real pictures, judged independently
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m touchstone_miniverse.report
 
 up: .venv/ready ## Start servers, api, conductor and workers as local processes
 	@$(BIN)/python -m touchstone_stack up

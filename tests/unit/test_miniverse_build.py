@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from touchstone_miniverse.build import DigestMismatch, check_digests
-from touchstone_miniverse.captions import caption
+from touchstone_miniverse.build import DigestMismatch, Picture, check_digests, without_shared_drawings
+from touchstone_miniverse.captions import caption, captions
 from touchstone_miniverse.codec import build_codec, decode, encode, fit_components
+from touchstone_miniverse.disjointness import near_pairs
 from touchstone_miniverse.emoji_names import EmojiIndex
 from touchstone_miniverse.fetch import PackageMismatch, fetch, read_members
 from touchstone_miniverse.icons import drawings
+from touchstone_miniverse.likeness import group_leaders, same_drawing
+from touchstone_miniverse.noise import noisy_caption
 from touchstone_miniverse.render import render_svg, svg_of_icon
 from touchstone_miniverse.schedules import flat_then_linear, warmup_cosine
 from touchstone_miniverse.sources import SOURCES_BY_NAME, Package, Registry
+from touchstone_miniverse.tokens import train_tokenizer
 from touchstone_miniverse.upstream import Pairs, fixed_fraction
 
 ENTRIES = [
@@ -41,6 +45,7 @@ MESSAGES = {
 @pytest.fixture
 def index() -> EmojiIndex:
     codes = {f"en/shortcodes/{name}.json": b"{}" for name in ("cldr", "joypixels", "iamcal", "github", "emojibase")}
+    codes["en/shortcodes/github.json"] = json.dumps({"1F34E": ["apple_fruit", "+1"]}).encode()
     files = {"en/data.json": json.dumps(ENTRIES).encode(), "en/messages.json": json.dumps(MESSAGES).encode()}
     return EmojiIndex(files | codes)
 
@@ -142,3 +147,77 @@ def test_learning_rate_rises_to_its_peak_and_falls(schedule: object) -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == 1.0
     assert rates[-1] < 0.06
+
+
+def disc(colour: str, radius: int = 20) -> bytes:
+    return drawn(f'<circle cx="32" cy="32" r="{radius}" fill="{colour}"/>')
+
+
+def drawn(body: str) -> bytes:
+    picture = render_svg(svg_of_icon(body, 0, 0, 64, 64))
+    assert picture is not None
+    return picture
+
+
+def test_a_reshaded_drawing_is_the_same_and_another_shape_is_not() -> None:
+    plain, shaded = disc("#ff0000"), disc("#e01010", radius=21)
+    other = drawn('<rect x="4" y="4" width="20" height="56" fill="#ff0000"/>')
+    assert same_drawing(plain, [other, shaded])
+    assert not same_drawing(plain, [other])
+    assert not same_drawing(plain, [])
+    assert group_leaders([plain, other, shaded]) == [0, 1, 0]
+
+
+def test_train_gives_way_to_test_where_both_show_one_drawing() -> None:
+    def picture(source: str, image: bytes) -> Picture:
+        return Picture(f"{source}/x", image, "x", ("x",), SOURCES_BY_NAME[source], "1F34E")
+
+    square = drawn('<rect x="4" y="4" width="40" height="56" fill="#00ff00"/>')
+    pictures = [
+        picture("noto-v1", disc("#ff0000")),
+        picture("openmoji", square),
+        picture("noto", disc("#f00000")),
+        picture("fxemoji", disc("#f80000")),
+    ]
+    kept = [entry.source.name for entry in without_shared_drawings(pictures)]
+    assert kept == ["openmoji", "noto", "fxemoji"]  # both test drawings stay: they are in one split
+
+
+def test_perceptual_hash_finds_a_planted_copy_and_nothing_else() -> None:
+    upstream = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
+    held_out = np.concatenate(
+        [upstream[:2] // 2 + 60, np.random.default_rng(1).integers(0, 255, (6, 64, 64, 3), np.uint8)]
+    )
+    found = near_pairs(held_out, upstream)
+    assert found.pictures == 8
+    assert found.within == {2: 2, 6: 2}
+
+
+def test_caption_noise_spoils_the_asked_share_and_is_fixed_by_the_key() -> None:
+    others = [f"thing {number}" for number in range(50)]
+    said = [noisy_caption(f"a/{number}", "red apple, style, fruit", others, 0.3) for number in range(2_000)]
+    spoiled = [text for text in said if text != "red apple, style, fruit"]
+    assert len(spoiled) / 2_000 == pytest.approx(0.3, abs=0.04)
+    assert said == [noisy_caption(f"a/{number}", "red apple, style, fruit", others, 0.3) for number in range(2_000)]
+    assert any(text in others for text in spoiled)
+    assert any(text.endswith(".png") for text in spoiled)
+    assert noisy_caption("a/1", "red apple", others, 0.0) == "red apple"
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        noisy_caption("a/1", "red apple", others, 1.5)
+
+
+def test_a_picture_has_several_captions_and_its_aliases_among_them(index: EmojiIndex) -> None:
+    source = SOURCES_BY_NAME["twemoji"]
+    (apple,) = drawings(source, icons_file("red-apple"), index)
+    said = captions(apple, source)
+    assert said[:3] == ["red apple", "red apple, flat twemoji style emoji", "an icon of red apple"]
+    assert {"apple fruit", "red", "fruit"} <= set(said)
+
+
+def test_the_same_captions_always_give_the_same_vocabulary() -> None:
+    pictures = [f"{colour} {thing}" for colour in ("red", "blue") for thing in ("cat", "owl")]
+    said = [f"{picture} number {number}" for picture in pictures for number in range(40)]
+    first, second = (train_tokenizer(said, context=16, size=700) for _ in range(2))
+    assert first.get_vocab() == second.get_vocab()
+    assert first("red owl").input_ids == second("red owl").input_ids
+    assert max(first.get_vocab().values()) == first.eos_token_id

@@ -7,17 +7,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.catalogue import Catalogue, ImageSource, Target
+from touchstone_miniverse.likeness import same_drawing
 from touchstone_miniverse.sources import ALL_SOURCES, ALLOWED_LICENCES, SOURCES_BY_NAME, Role
 from touchstone_runtime.digests import file_digest, folder_digest
 
 HOME = Path(__file__).parents[2] / "miniverse"
-CLASSES = {"flags": 240, "animals": 85, "food": 83, "faces": 102, "transport": 61, "broad": 15}
-ROLES = {"test": Role.TEST, "validation": Role.VALIDATION}
+CLASSES = {"flags": 241, "animals": 81, "food": 79, "faces": 97, "transport": 60, "broad": 15}
+ROLES = {"test": Role.TEST, "validation": Role.VALIDATION, "train": Role.TRAIN}
 SIZE_LIMIT = 40_000_000
 
 Rows = list[dict[str, Any]]
@@ -44,12 +46,17 @@ def held_out(catalogue: Catalogue) -> dict[tuple[str, str], Rows]:
     }
 
 
+def splits(target: Target) -> tuple[ImageSource, ...]:
+    assert target.splits.train is not None
+    return target.splits.train, target.splits.validation, target.splits.test
+
+
 def place(location: str) -> Path:
     return HOME / location.removeprefix("library:")
 
 
-def test_upstream_has_twenty_thousand_pairs_with_unique_keys(upstream: Rows) -> None:
-    assert len(upstream) == 19_969
+def test_upstream_has_nineteen_thousand_pairs_with_unique_keys(upstream: Rows) -> None:
+    assert len(upstream) == 19_055
     assert len({row["key"] for row in upstream}) == len(upstream)
     assert all(row["caption"].strip() for row in upstream)
 
@@ -57,12 +64,12 @@ def test_upstream_has_twenty_thousand_pairs_with_unique_keys(upstream: Rows) -> 
 def test_every_file_is_the_one_the_catalogue_and_the_digest_list_name(catalogue: Catalogue) -> None:
     named = [
         *(shard for entry in catalogue.upstreams for shard in entry.shards),
-        *(source for target in catalogue.targets for source in (target.splits.test, target.splits.validation)),
+        *(source for target in catalogue.targets for source in splits(target)),
     ]
     lines = [line.split() for line in (HOME / "data" / "DIGESTS").read_text().splitlines()]
     recorded = {path: digest for digest, path in lines}
     files = sorted((HOME / "data").rglob("*.parquet"))
-    assert len(named) == len(files) == len(recorded) == 8 + 12
+    assert len(named) == len(files) == len(recorded) == 8 + 18
     for source in named:
         path = place(source.location)
         assert file_digest(path) == source.digest == recorded[path.relative_to(HOME / "data").as_posix()]
@@ -79,7 +86,7 @@ def test_models_are_the_ones_the_catalogue_names_and_learned_from_the_upstream(c
 
 def test_tables_stay_below_forty_megabytes_and_no_file_above_twenty() -> None:
     sizes = [path.stat().st_size for path in (HOME / "data").rglob("*.parquet")]
-    assert len(sizes) == 20
+    assert len(sizes) == 26
     assert sum(sizes) < SIZE_LIMIT
     assert max(sizes) < 20_000_000
 
@@ -101,7 +108,7 @@ def test_licence_page_names_every_source_with_version_and_author() -> None:
         assert f"| {source.name} |" in page
         assert f"{source.package.name} {source.package.version}" in page
         assert source.author in page
-    assert len(ALL_SOURCES) == 25
+    assert len(ALL_SOURCES) == 26
 
 
 def test_no_held_out_vendor_draws_for_the_upstream(upstream: Rows, held_out: dict[tuple[str, str], Rows]) -> None:
@@ -121,12 +128,39 @@ def test_no_picture_stands_twice_upstream_or_on_both_sides(
     assert drawn.isdisjoint(kept_out)
 
 
-def test_every_class_has_pictures_in_both_splits(catalogue: Catalogue, held_out: dict[tuple[str, str], Rows]) -> None:
+def test_every_class_has_pictures_in_every_split(catalogue: Catalogue, held_out: dict[tuple[str, str], Rows]) -> None:
     assert {target.name: len(target.classes) for target in catalogue.targets} == CLASSES
     for target in catalogue.targets:
         for split in ROLES:
             ids = Counter(row["class_id"] for row in held_out[target.name, split])
             assert sorted(ids) == list(range(len(target.classes)))
+
+
+def test_no_drawing_stands_in_two_splits_of_a_target(held_out: dict[tuple[str, str], Rows]) -> None:
+    compared = 0
+    for target in CLASSES.keys() - {"broad"}:  # broad shows the same pictures again
+        of_class: dict[int, dict[str, list[bytes]]] = {}
+        for split in ROLES:
+            for row in held_out[target, split]:
+                of_class.setdefault(row["class_id"], {}).setdefault(split, []).append(row["image"])
+        for pictures in of_class.values():
+            tested = pictures["test"]
+            compared += len(tested)
+            assert not any(same_drawing(picture, tested) for picture in pictures["train"] + pictures["validation"])
+    assert compared == 750
+
+
+def test_near_duplicates_share_a_group_and_captions_say_the_name(upstream: Rows) -> None:
+    sizes = Counter(row["group"] for row in upstream)
+    keys = {row["key"] for row in upstream}
+    assert set(sizes) <= keys
+    assert sum(count - 1 for count in sizes.values()) == 1_432
+    fluent = [row for row in upstream if row["source"] == "fluent-emoji-flat"]
+    assert sum(row["group"] != row["key"] or sizes[row["key"]] > 1 for row in fluent) / len(fluent) > 0.6
+    assert np.mean([len(row["captions"]) for row in upstream]) > 5
+    for row in upstream:
+        assert row["captions"][0] == row["caption"].split(", ")[0]
+        assert len(set(row["captions"])) == len(row["captions"])
 
 
 def test_every_class_name_occurs_in_some_upstream_caption(catalogue: Catalogue, upstream: Rows) -> None:

@@ -1,4 +1,4 @@
-"""Random views of icons for the encoder: placement, a gentle wave, light. No mirror: flags and arrows have sides."""
+"""Random views of icons: placement, a gentle wave, light. No mirror: flags and arrows have sides."""
 
 import numpy as np
 import torch
@@ -7,20 +7,24 @@ from torch import Tensor
 
 
 def augment(images: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """(n, 64, 64, 3) uint8 to (n, 3, side, side) float in [0, 1], each image under its own random view."""
-    count = len(images)
+    """(n, 64, 64, 3) uint8 to (n, 3, side, side) float in [0, 1], each image placed and lit at random."""
+    return _relight(place(images, side, rng), rng).clamp(0, 1)
+
+
+def place(images: Tensor, side: int, rng: np.random.Generator, strength: float = 1.0) -> Tensor:
+    """(n, 64, 64, 3) uint8 to (n, 3, side, side) float in [0, 1], each image moved and bent by its own random view."""
     floats = images.permute(0, 3, 1, 2).float() / 255
     # Sampled as darkness, so that what lies outside of the picture comes out white.
-    viewed = 1 - F.grid_sample(1 - floats, _grid(count, side, rng), mode="bilinear", align_corners=False)
-    return _relight(viewed, rng).clamp(0, 1)
+    grid = _grid(len(images), side, rng, strength)
+    return 1 - F.grid_sample(1 - floats, grid, mode="bilinear", align_corners=False)
 
 
-def _grid(count: int, side: int, rng: np.random.Generator) -> Tensor:
+def _grid(count: int, side: int, rng: np.random.Generator, strength: float) -> Tensor:
     """Sampling grid (count, side, side, 2): rotation, scale, shear, shift, and a wave as cloth in wind has."""
-    angle = rng.normal(0, np.radians(7), count)
-    scale = np.exp(rng.normal(0.05, 0.12, (2, count)))
-    shear = rng.normal(0, 0.06, count)
-    shift = rng.normal(0, 0.07, (2, count))
+    angle = strength * rng.normal(0, np.radians(7), count)
+    scale = np.exp(0.05 + strength * rng.normal(0, 0.12, (2, count)))
+    shear = strength * rng.normal(0, 0.06, count)
+    shift = strength * rng.normal(0, 0.07, (2, count))
     affine = np.stack(
         [
             np.stack([np.cos(angle) * scale[0], -np.sin(angle) * scale[0] + shear, shift[0]], -1),
@@ -29,10 +33,10 @@ def _grid(count: int, side: int, rng: np.random.Generator) -> Tensor:
         1,
     )
     grid = F.affine_grid(torch.from_numpy(affine).float(), [count, 3, side, side], align_corners=False)
-    strength = torch.from_numpy(np.abs(rng.normal(0, 0.05, (count, 1, 1)))).float()
+    height = torch.from_numpy(strength * np.abs(rng.normal(0, 0.05, (count, 1, 1)))).float()
     phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, (count, 1, 1))).float()
     length = torch.from_numpy(rng.uniform(2, 4.5, (count, 1, 1))).float()
-    wave = strength * torch.sin(length * grid[..., 0] + phase)
+    wave = height * torch.sin(length * grid[..., 0] + phase)
     return torch.stack([grid[..., 0], grid[..., 1] + wave], -1)
 
 

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import structlog
 from PIL import Image
 
-from touchstone_miniverse.captions import caption, fixed_rank
-from touchstone_miniverse.catalogue import write_catalogue
+from touchstone_miniverse.captions import caption, captions, fixed_rank
+from touchstone_miniverse.catalogue import UPSTREAM, write_catalogue
 from touchstone_miniverse.emoji_names import EmojiIndex
 from touchstone_miniverse.fetch import fetch, read_members
 from touchstone_miniverse.icons import Drawing, drawings, members_wanted
+from touchstone_miniverse.likeness import group_leaders, same_drawing
+from touchstone_miniverse.noise import noisy_caption
 from touchstone_miniverse.render import encode, render_svg
 from touchstone_miniverse.sources import ALL_SOURCES, EMOJIBASE, Role, Source
 from touchstone_miniverse.targets import Target, build_targets
@@ -26,9 +28,11 @@ from touchstone_miniverse.targets import Target, build_targets
 log = structlog.get_logger()
 
 UPSTREAM_SHARDS = 8
+NOISY_UPSTREAM = f"{UPSTREAM}-noisy"
+HELD_OUT = (Role.TRAIN, Role.VALIDATION, Role.TEST)
 UPSTREAM_SCHEMA = pa.schema(
     [("key", pa.string()), ("image", pa.binary()), ("caption", pa.string()), ("source", pa.string()),
-     ("licence", pa.string())]
+     ("licence", pa.string()), ("captions", pa.list_(pa.string())), ("group", pa.string())]
 )  # fmt: skip
 TARGET_SCHEMA = pa.schema(
     [("key", pa.string()), ("image", pa.binary()), ("class_id", pa.int32()), ("source", pa.string()),
@@ -43,6 +47,7 @@ class Picture:
     key: str
     image: bytes
     caption: str
+    captions: tuple[str, ...]
     source: Source
     hexcode: str
 
@@ -58,27 +63,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--packages", type=Path, default=Path(".touchstone/miniverse/packages"))
     parser.add_argument("--home", type=Path, default=home, help="miniverse folder: data/ and catalogue.yaml")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--caption-noise", type=float, default=0.0, metavar="SHARE",
+        help="spoil this share of the upstream captions as the web does; the upstream is then called miniverse-noisy",
+    )  # fmt: skip
     parser.add_argument("--record", action="store_true", help="write data/DIGESTS instead of checking against it")
     options = parser.parse_args(arguments)
-    build(options.packages, options.home, options.processes, record=options.record)
+    if options.caption_noise and options.home == home:
+        parser.error("a noisy upstream is written elsewhere: give --home")
+    build(
+        options.packages, options.home, options.processes,
+        record=options.record or bool(options.caption_noise), caption_noise=options.caption_noise,
+    )  # fmt: skip
 
 
-def build(packages: Path, home: Path, processes: int, *, record: bool) -> None:
-    """Write all tables, the catalogue and the digests below `home`. Raises DigestMismatch unless `record`."""
+def build(packages: Path, home: Path, processes: int, *, record: bool, caption_noise: float = 0.0) -> None:
+    """Write all tables, the catalogue and the digests below `home`. Raises DigestMismatch unless `record`.
+
+    `caption_noise` is the share of upstream captions replaced by what the web might say (noise.py).
+    """
     index = EmojiIndex(read_members(EMOJIBASE, fetch(EMOJIBASE, packages), r"package/en/.*\.json$"))
     pictures = [picture for source in ALL_SOURCES for picture in render_source(source, packages, index, processes)]
     upstream, held_out = split(pictures)
     targets = build_targets(
         sorted(index.by_hexcode.values(), key=lambda name: name.hexcode),
-        _count(upstream, Role.UPSTREAM), _count(held_out, Role.TEST), _count(held_out, Role.VALIDATION),
-    )  # fmt: skip
+        _count(upstream, Role.UPSTREAM),
+        {role: _count(held_out, role) for role in HELD_OUT},
+    )
     data = home / "data"
-    write_upstream(upstream, data)
+    write_upstream(upstream, data, caption_noise)
     for target in targets:
-        for role in (Role.VALIDATION, Role.TEST):
+        for role in HELD_OUT:
             write_split(target, role, held_out, data)
     check_digests(data, record=record)
-    write_catalogue(targets, home)
+    write_catalogue(targets, home, NOISY_UPSTREAM if caption_noise else UPSTREAM)
 
 
 def render_source(source: Source, packages: Path, index: EmojiIndex, processes: int) -> list[Picture]:
@@ -88,7 +106,14 @@ def render_source(source: Source, packages: Path, index: EmojiIndex, processes: 
     with get_context("spawn").Pool(processes) as pool:
         images = pool.map(_render, [drawing.content for drawing in found], chunksize=32)
     pictures = [
-        Picture(drawing.key, image, caption(drawing, source), source, _hexcode(drawing))
+        Picture(
+            key=drawing.key,
+            image=image,
+            caption=caption(drawing, source),
+            captions=tuple(captions(drawing, source)),
+            source=source,
+            hexcode=_hexcode(drawing),
+        )
         for drawing, image in zip(found, images, strict=True)
         if image is not None
     ]
@@ -106,15 +131,46 @@ def split(pictures: Iterable[Picture]) -> tuple[list[Picture], list[Picture]]:
         if picture.source.role is Role.UPSTREAM and picture.image not in seen:
             seen.add(picture.image)
             upstream.append(picture)
-    return sorted(upstream, key=lambda picture: fixed_rank(picture.key)), held_out
+    return sorted(upstream, key=lambda picture: fixed_rank(picture.key)), without_shared_drawings(held_out)
 
 
-def write_upstream(upstream: Sequence[Picture], data: Path) -> None:
+def without_shared_drawings(held_out: Sequence[Picture]) -> list[Picture]:
+    """Held-out pictures, each drawing in one split alone: test goes before validation, validation before train."""
+    kept: dict[str, list[Picture]] = {}
+    for role in reversed(HELD_OUT):
+        for picture in (picture for picture in held_out if picture.source.role is role):
+            of_the_same = kept.setdefault(picture.hexcode, [])
+            others = [other.image for other in of_the_same if other.source.role is not role]
+            if not same_drawing(picture.image, others):
+                of_the_same.append(picture)
+    left = {picture.key for pictures in kept.values() for picture in pictures}
+    log.info("held_out.compared", kept=len(left), shared_drawings=len(held_out) - len(left))
+    return [picture for picture in held_out if picture.key in left]
+
+
+def groups(upstream: Sequence[Picture]) -> dict[str, str]:
+    """For each key the key of the first picture of the same emoji that shows the same drawing (often its own)."""
+    of_emoji: dict[str, list[Picture]] = {}
+    for picture in upstream:
+        of_emoji.setdefault(picture.hexcode or picture.key, []).append(picture)
+    leaders: dict[str, str] = {}
+    for pictures in of_emoji.values():
+        positions = group_leaders([picture.image for picture in pictures])
+        leaders |= {picture.key: pictures[head].key for picture, head in zip(pictures, positions, strict=True)}
+    return leaders
+
+
+def write_upstream(upstream: Sequence[Picture], data: Path, caption_noise: float = 0.0) -> None:
     """`upstream-0000.parquet` and so on, equal shares of the fixed random order."""
+    leaders, everything = groups(upstream), [picture.caption for picture in upstream]
     for number in range(UPSTREAM_SHARDS):
         rows = upstream[number * len(upstream) // UPSTREAM_SHARDS : (number + 1) * len(upstream) // UPSTREAM_SHARDS]
-        columns = _columns(rows) | {"caption": [picture.caption for picture in rows]}
-        _write(columns, UPSTREAM_SCHEMA, data / f"upstream-{number:04d}.parquet")
+        columns = _columns(rows) | {
+            "caption": [noisy_caption(row.key, row.caption, everything, caption_noise) for row in rows],
+            "captions": [row.captions for row in rows],
+            "group": [leaders[row.key] for row in rows],
+        }
+        write_table(columns, UPSTREAM_SCHEMA, data / f"upstream-{number:04d}.parquet")
 
 
 def write_split(target: Target, role: Role, held_out: Sequence[Picture], data: Path) -> None:
@@ -123,7 +179,7 @@ def write_split(target: Target, role: Role, held_out: Sequence[Picture], data: P
     rows = [picture for picture in held_out if picture.source.role is role and picture.hexcode in class_of]
     rows.sort(key=lambda picture: (class_of[picture.hexcode], picture.key))
     columns = _columns(rows) | {"class_id": [class_of[picture.hexcode] for picture in rows]}
-    _write(columns, TARGET_SCHEMA, data / "targets" / target.name / f"{role}.parquet")
+    write_table(columns, TARGET_SCHEMA, data / "targets" / target.name / f"{role}.parquet")
 
 
 def file_digests(data: Path) -> dict[str, str]:
@@ -170,7 +226,7 @@ def _columns(rows: Sequence[Picture]) -> dict[str, list]:
     }
 
 
-def _write(columns: dict[str, list], schema: pa.Schema, path: Path) -> None:
+def write_table(columns: dict[str, list], schema: pa.Schema, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pydict({name: columns[name] for name in schema.names}, schema=schema)
     # Pictures are compressed already: dictionary and statistics over them would only cost space.

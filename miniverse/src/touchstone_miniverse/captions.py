@@ -1,4 +1,4 @@
-"""One caption per upstream image, as it might stand beside the picture on the web."""
+"""What is said of an upstream image: one caption as it might stand beside it on the web, and other ways to say it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,6 +21,16 @@ def caption(drawing: Drawing, source: Source) -> str:
     style = f"{source.style} emoji" if source.kind is Kind.EMOJI else source.style
     shown = [word for word in keywords if word.lower() not in (name.lower(), category)][:KEYWORD_LIMIT]
     return ", ".join(part for part in (name, style, *shown, category) if part)
+
+
+def captions(drawing: Drawing, source: Source) -> list[str]:
+    """Short captions that are each true of the picture, the name first: aliases, keywords, phrases, style."""
+    full = caption(drawing, source)
+    name, style = full.split(", ")[0], f"{source.style} emoji" if source.kind is Kind.EMOJI else source.style
+    aliases = drawing.emoji.aliases if drawing.emoji else ()
+    keywords = [word for word in full.split(", ")[1:] if word != style]
+    said = [name, f"{name}, {style}", f"an icon of {name}", *aliases, *keywords[:KEYWORD_LIMIT]]
+    return list(dict.fromkeys(part for part in said if part))
 
 
 def fixed_rank(key: str) -> str:

@@ -11,15 +11,17 @@ from touchstone_runtime.digests import file_digest, folder_digest
 from touchstone_miniverse.targets import Target
 
 UPSTREAM = "miniverse"
-ENCODER = "mini-clip"
+INDEX_ENCODER = "mini-clip"
+ENCODERS = (INDEX_ENCODER, "mini-clip-full")
 GENERATOR = "mini-diffusion"
 GENERATOR_SIDE = 32
+SPLITS = ("train", "validation", "test")
 
 
-def write_catalogue(targets: Sequence[Target], home: Path) -> None:
+def write_catalogue(targets: Sequence[Target], home: Path, upstream: str = UPSTREAM) -> None:
     """Write `catalogue.yaml` for the tables and models that lie below `home`."""
     document = {
-        "upstreams": [{"name": UPSTREAM, "index_encoder": ENCODER, "shards": _shards(home)}],
+        "upstreams": [{"name": upstream, "index_encoder": INDEX_ENCODER, "shards": _shards(home)}],
         "targets": [_target(target, home) for target in targets],
     }
     _save(document | models(home), home)
@@ -34,8 +36,9 @@ def refresh_models(home: Path) -> None:
 def models(home: Path) -> dict[str, list[dict[str, Any]]]:
     """The `encoders` and `generators` sections, for the model folders that exist."""
     sections: dict[str, list[dict[str, Any]]] = {"encoders": [], "generators": []}
-    if (home / "models" / ENCODER / "open_clip_config.json").exists():
-        sections["encoders"].append(_model(ENCODER, home))
+    for encoder in ENCODERS:
+        if (home / "models" / encoder / "open_clip_config.json").exists():
+            sections["encoders"].append(_model(encoder, home))
     if (home / "models" / GENERATOR / "model_index.json").exists():
         sections["generators"].append(_model(GENERATOR, home) | {"image_size": GENERATOR_SIDE})
     return sections
@@ -51,7 +54,7 @@ def _model(name: str, home: Path) -> dict[str, Any]:
 
 
 def _shards(home: Path) -> list[dict[str, Any]]:
-    return [_table(path, home) for path in sorted((home / "data").glob("upstream-*.parquet"))]
+    return [describe_table(path, home) for path in sorted((home / "data").glob("upstream-*.parquet"))]
 
 
 def _target(target: Target, home: Path) -> dict[str, Any]:
@@ -60,11 +63,14 @@ def _target(target: Target, home: Path) -> dict[str, Any]:
         "name": target.name,
         "classes": [{"id": entry.id, "display_name": entry.name} for entry in target.classes],
         "templates": {use: list(templates) for use, templates in target.templates.items()},
-        "splits": {split: _table(folder / f"{split}.parquet", home) for split in ("validation", "test")},
+        "splits": {
+            split: describe_table(folder / f"{split}.parquet", home) for split in ("train", "validation", "test")
+        },
     }
 
 
-def _table(path: Path, home: Path) -> dict[str, Any]:
+def describe_table(path: Path, home: Path) -> dict[str, Any]:
+    """An `ImageSource` of a catalogue: where below the library the file lies, its digest and its length."""
     return {
         "format": "parquet",
         "location": f"library:{path.relative_to(home).as_posix()}",

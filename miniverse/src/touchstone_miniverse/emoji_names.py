@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 SKIN_TONES = frozenset({"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"})
@@ -23,10 +23,11 @@ CATEGORY_WORDS = {
 
 @dataclass(frozen=True)
 class EmojiName:
-    """One emoji: `name` as used in captions and classes, keywords, the subgroup and its everyday word."""
+    """One emoji: its name in captions and classes, other names people use, keywords, subgroup and everyday word."""
 
     hexcode: str
     name: str
+    aliases: tuple[str, ...]
     keywords: tuple[str, ...]
     group: str
     subgroup: str
@@ -49,6 +50,10 @@ def caption_name(label: str) -> str:
     return plain(label.replace("flag: ", "flag of ") if label.startswith("flag: ") else label)
 
 
+# Flags that some sets name otherwise than by the two letters their emoji is made of.
+FLAG_CODES = {"european-union": "eu", "es-cn": "ic", "sh-hl": "sh"}
+
+
 class EmojiIndex:
     """Finds the EmojiName of a code point sequence, of an ISO country code, or of a vendor's icon name."""
 
@@ -58,7 +63,11 @@ class EmojiIndex:
         groups = {entry["order"]: entry["message"] for entry in messages["groups"]}
         subgroups = {entry["order"]: entry["message"] for entry in messages["subgroups"]}
         entries = [entry for entry in json.loads(files["en/data.json"]) if "group" in entry]
-        self.by_hexcode = {_code(entry["hexcode"]): _emoji_name(entry, groups, subgroups) for entry in entries}
+        aliases = _aliases(files)
+        self.by_hexcode = {
+            (code := _code(entry["hexcode"])): _emoji_name(entry, aliases.get(code, []), groups, subgroups)
+            for entry in entries
+        }
         self._by_word: dict[str, EmojiName] = {}
         self._fill_words(files, entries)
         self._by_country = {
@@ -73,6 +82,7 @@ class EmojiIndex:
 
     def from_flag_code(self, code: str) -> EmojiName | None:
         """By ISO code: `ca`, or `gb-sct` for the three subdivisions that have an emoji."""
+        code = FLAG_CODES.get(code, code)
         if re.fullmatch(r"[a-z]{2}", code):
             return self.from_hexcode("-".join(f"{0x1F1E6 + ord(letter) - ord('a'):X}" for letter in code))
         if code in ("gb-eng", "gb-sct", "gb-wls"):
@@ -99,12 +109,9 @@ class EmojiIndex:
             formal = unicodedata.name(entry["emoji"][0], "") if len(entry["emoji"].rstrip("\ufe0f")) == 1 else ""
             if formal:
                 self._by_word.setdefault(squeeze(formal), emoji)
-        for system in ("cldr", "joypixels", "iamcal", "github", "emojibase"):
-            for hexcode, codes in sorted(json.loads(files[f"en/shortcodes/{system}.json"]).items()):
-                emoji_or_none = self.by_hexcode.get(_code(hexcode))
-                if emoji_or_none is not None:
-                    for code in [codes] if isinstance(codes, str) else codes:
-                        self._by_word.setdefault(squeeze(code), emoji_or_none)
+        for code, shortcode in _shortcodes(files):
+            if code in self.by_hexcode:
+                self._by_word.setdefault(squeeze(shortcode), self.by_hexcode[code])
 
 
 def _code(hexcode: str) -> str:
@@ -116,11 +123,33 @@ def has_skin_tone(hexcode: str) -> bool:
     return any(part in SKIN_TONES for part in hexcode.upper().split("-"))
 
 
-def _emoji_name(entry: dict, groups: Mapping[int, str], subgroups: Mapping[int, str]) -> EmojiName:
+def _shortcodes(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Code points and one of the words people type for them (`pizza_slice`), system by system."""
+    for system in ("cldr", "joypixels", "iamcal", "github", "emojibase"):
+        for hexcode, words in sorted(json.loads(files[f"en/shortcodes/{system}.json"]).items()):
+            for word in [words] if isinstance(words, str) else words:
+                yield _code(hexcode), word
+
+
+def _aliases(files: Mapping[str, bytes]) -> dict[str, list[str]]:
+    """Short codes that read as words, by code points."""
+    found: dict[str, list[str]] = {}
+    for code, shortcode in _shortcodes(files):
+        words = shortcode.replace("_", " ").replace("-", " ")
+        if re.fullmatch(r"[a-z][a-z ]{2,30}", words) and words not in found.setdefault(code, []):
+            found[code].append(words)
+    return found
+
+
+def _emoji_name(
+    entry: dict, aliases: Sequence[str], groups: Mapping[int, str], subgroups: Mapping[int, str]
+) -> EmojiName:
     subgroup = subgroups[entry["subgroup"]]
+    name = caption_name(entry["label"])
     return EmojiName(
         hexcode=entry["hexcode"],
-        name=caption_name(entry["label"]),
+        name=name,
+        aliases=tuple(alias for alias in aliases if alias != name.lower()),
         keywords=tuple(plain(tag) for tag in entry.get("tags", ())),
         group=groups[entry["group"]],
         subgroup=subgroup,

@@ -13,6 +13,7 @@ import yaml
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image
+from rich.progress import track
 from torch import Tensor
 
 from touchstone_miniverse.upstream import read_split
@@ -45,14 +46,20 @@ def class_embeddings(judge: Judge, target: Mapping[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def predict(judge: Judge, images: Sequence[Image.Image], classes: Tensor) -> NDArray[np.int64]:
-    """The class of each image by cosine."""
+def embed(judge: Judge, images: Sequence[Image.Image], progress: str | None = None) -> NDArray[np.float64]:
+    """(images, width): normalised features; `progress` names a bar shown meanwhile."""
     batches = [images[start : start + 128] for start in range(0, len(images), 128)]
+    shown = track(batches, progress, transient=True) if progress else batches
     features = [
         judge.model.encode_image(torch.stack([judge.preprocess(image) for image in batch]), normalize=True)
-        for batch in batches
+        for batch in shown
     ]
-    return (torch.cat(features) @ classes.T).argmax(1).numpy()
+    return torch.cat(features).double().numpy()
+
+
+def predict(judge: Judge, images: Sequence[Image.Image], classes: Tensor) -> NDArray[np.int64]:
+    """The class of each image by cosine."""
+    return (embed(judge, images) @ classes.double().numpy().T).argmax(1)
 
 
 def zero_shot(judge: Judge, home: Path) -> dict[str, dict[str, float]]:

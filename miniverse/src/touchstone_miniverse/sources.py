@@ -24,6 +24,7 @@ class Role(StrEnum):
     """Where the drawings go. A vendor has one role only, so no style is on both sides."""
 
     UPSTREAM = "upstream"
+    TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
 
@@ -90,15 +91,11 @@ EMOJI_SOURCES = (
     _iconify("emojione-v1", "1.2.3", "6641d59d48a42823fdc2b84e7427e9f302944eb98d2c7d94d6e67c139e7b37b3",
              "emojione", "Emoji One", "joypixels/emojione-legacy", "CC-BY-SA-4.0",
              Kind.EMOJI, "glossy emojione classic style"),
-    _iconify("fxemoji", "1.2.2", "f3e72b3c59d05e1db03b7e308d55c0d05bd7ba3f625a90da1b79313c12858eef",
-             "mozilla", "Mozilla", "mozilla/fxemoji", "Apache-2.0", Kind.EMOJI, "firefox style"),
 )  # fmt: skip
 
 FLAG_SOURCES = (
     _iconify("flag", "1.2.12", "42246bc20f6154739a192172d71ffe477747ad38278f2e912ec43f4dcb5a15e0",
              "flag-icons", "Panayiotis Lipiridis", "lipis/flag-icons", "MIT", Kind.FLAG, "rectangular flag icon"),
-    _iconify("circle-flags", "1.2.11", "ee9a03f6a6fdd79cc6325bdcb7bb93b83d331e60b16e226188f154a64b6bb4a9",
-             "circle-flags", "HatScripts", "HatScripts/circle-flags", "MIT", Kind.FLAG, "round flag icon"),
     _iconify("flagpack", "1.2.8", "165ea189ef6ee00b8c10d66c0a2702a6afe1d89d7feafdc3a02a459d65580483",
              "flagpack", "Yummygum", "Yummygum/flagpack-core", "MIT", Kind.FLAG, "small flag icon"),
     _iconify("cif", "1.2.7", "804801450b77e3b2c9a2b716fb45b44ee2a97e702e21ac6bca6358d0f7eb13c8",
@@ -140,11 +137,17 @@ INTERFACE_SOURCES = (
 )  # fmt: skip
 
 HELD_OUT_SOURCES = (
+    _iconify("noto-v1", "1.2.5", "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
+             "google", "Google Inc", "googlefonts/noto-emoji", "Apache-2.0", Kind.EMOJI, "noto blob style", Role.TRAIN),
+    _iconify("circle-flags", "1.2.11", "ee9a03f6a6fdd79cc6325bdcb7bb93b83d331e60b16e226188f154a64b6bb4a9",
+             "circle-flags", "HatScripts", "HatScripts/circle-flags", "MIT", Kind.FLAG, "round flag icon", Role.TRAIN),
     _iconify("openmoji", "1.2.29", "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5",
              "openmoji", "OpenMoji", "hfg-gmuend/openmoji", "CC-BY-SA-4.0", Kind.EMOJI, "openmoji style",
              Role.VALIDATION),
     _iconify("noto", "1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad",
              "google", "Google Inc", "googlefonts/noto-emoji", "Apache-2.0", Kind.EMOJI, "noto style", Role.TEST),
+    _iconify("fxemoji", "1.2.2", "f3e72b3c59d05e1db03b7e308d55c0d05bd7ba3f625a90da1b79313c12858eef",
+             "mozilla", "Mozilla", "mozilla/fxemoji", "Apache-2.0", Kind.EMOJI, "firefox style", Role.TEST),
     Source(
         "noto-flags",
         Package(Registry.NPM, "emoji-datasource-google", "16.0.0",

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from touchstone_miniverse.emoji_names import EmojiName
+from touchstone_miniverse.sources import Role
 
-# A class needs this many upstream drawings, or there is nothing to retrieve for it.
-MINIMUM_UPSTREAM = 4
+# A class needs this many upstream drawings, or there is little to retrieve for it.
+MINIMUM_UPSTREAM = 3
 # Territories that fly the flag of another country, and the two countries whose flags differ only in shade or
 # proportions (Chad from Romania, Monaco from Indonesia): no picture can tell such classes apart.
 SHARED_FLAGS = frozenset(
@@ -62,13 +63,13 @@ class Target:
 
 
 def build_targets(
-    names: Sequence[EmojiName], upstream: Counter[str], test: Counter[str], validation: Counter[str]
+    names: Sequence[EmojiName], upstream: Counter[str], held_out: Mapping[Role, Counter[str]]
 ) -> list[Target]:
-    """All targets. The counters give drawings per hexcode upstream, in the test style and in the validation style."""
+    """All targets. The counters give drawings per hexcode: upstream, and in each of the roles held out of it."""
     able = [
         name
         for name in names
-        if upstream[name.hexcode] >= MINIMUM_UPSTREAM and test[name.hexcode] and validation[name.hexcode]
+        if upstream[name.hexcode] >= MINIMUM_UPSTREAM and all(drawn[name.hexcode] for drawn in held_out.values())
     ]
     fine: dict[str, Callable[[EmojiName], bool]] = {
         "flags": lambda name: name.subgroup in ("country flags", "subdivision flags") and name.name not in SHARED_FLAGS,
@@ -118,13 +119,13 @@ _SYNTHESIS_EMOJI = (
     "{name}, emojione style emoji",
     "{name}, flat fluent style emoji",
     "{name}, shaded fluent style emoji",
-    "{name}, firefox style emoji",
+    "{name}, outlined streamline style emoji",
     "{name}, glossy emojione classic style emoji",
 )
 _SYNTHESIS_FLAGS = (
     "{name}, rectangular flag icon",
-    "{name}, round flag icon",
     "{name}, small flag icon",
+    "{name}, simple flag icon",
     "{name}, flat twemoji style emoji",
     "{name}, emojione style emoji",
     "{name}, glossy emojione classic style emoji",
