@@ -135,7 +135,8 @@ def _loss(model: open_clip.CLIP, tokenizer: CLIPTokenizer, pairs: Pairs, recipe:
     tokens = tokenize(tokenizer, [caption_variant(caption, rng) for caption in captions])
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         image_features, text_features, scale = model(images.to(memory_format=torch.channels_last), tokens)
-    return contrastive_loss(image_features.float(), text_features.float(), scale, [caption.split(", ")[0] for caption in captions])
+    names = [caption.split(", ")[0] for caption in captions]
+    return contrastive_loss(image_features.float(), text_features.float(), scale, names)
 
 
 def normalise(images: Tensor) -> Tensor:
