@@ -78,7 +78,7 @@ def test_every_file_is_the_one_the_catalogue_and_the_digest_list_name(catalogue:
 
 def test_models_are_the_ones_the_catalogue_names_and_learned_from_the_upstream(catalogue: Catalogue) -> None:
     models = [*catalogue.encoders, *catalogue.generators]
-    assert [model.name for model in models] == ["mini-clip", "mini-diffusion"]
+    assert [model.name for model in models] == ["mini-clip", "mini-clip-full", "mini-diffusion"]
     for model in models:
         assert folder_digest(place(model.model)) == model.digest
         assert model.trained_on == catalogue.upstreams[0].name
