@@ -63,9 +63,7 @@ def _target(target: Target, home: Path) -> dict[str, Any]:
         "name": target.name,
         "classes": [{"id": entry.id, "display_name": entry.name} for entry in target.classes],
         "templates": {use: list(templates) for use, templates in target.templates.items()},
-        "splits": {
-            split: describe_table(folder / f"{split}.parquet", home) for split in ("train", "validation", "test")
-        },
+        "splits": {split: describe_table(folder / f"{split}.parquet", home) for split in SPLITS},
     }
 
 

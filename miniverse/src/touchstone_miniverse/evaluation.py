@@ -90,16 +90,21 @@ def sample(
     return images
 
 
-def recognised(
-    judge: Judge, pipeline: StableDiffusionPipeline, target: Mapping[str, Any], per_class: int
-) -> tuple[float, list[Image.Image]]:
-    """Share of generated pictures that the judge puts into the class they were asked for, and the pictures."""
+def class_prompts(target: Mapping[str, Any], per_class: int) -> list[tuple[int, str]]:
+    """Class id and prompt of `per_class` pictures of each class, the target's synthesis templates in turn."""
     templates = target["templates"]["synthesis"]
-    asked = [
+    return [
         (entry["id"], templates[(entry["id"] + number) % len(templates)].format(name=entry["display_name"]))
         for entry in target["classes"]
         for number in range(per_class)
     ]
+
+
+def recognised(
+    judge: Judge, pipeline: StableDiffusionPipeline, target: Mapping[str, Any], per_class: int
+) -> tuple[float, list[Image.Image]]:
+    """Share of generated pictures that the judge puts into the class they were asked for, and the pictures."""
+    asked = class_prompts(target, per_class)
     images = sample(pipeline, [prompt for _, prompt in asked])
     right = predict(judge, images, class_embeddings(judge, target)) == np.array([label for label, _ in asked])
     return float(right.mean()), images

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from touchstone_miniverse.evaluation import sample
+from touchstone_miniverse.evaluation import class_prompts, sample
 from touchstone_miniverse.sources import Kind
 from touchstone_miniverse.targets import NOT_IN_BROAD
 from touchstone_miniverse.upstream import Pairs
@@ -59,12 +59,7 @@ def draw(
     pipeline: StableDiffusionPipeline, model_digest: str, target: Mapping[str, Any], sampling: Sampling, cache: Path
 ) -> Labelled:
     """`per_class` pictures of each class from the target's synthesis templates in turn; taken from `cache` if there."""
-    templates = target["templates"]["synthesis"]
-    asked = [
-        (entry["id"], templates[(entry["id"] + number) % len(templates)].format(name=entry["display_name"]))
-        for entry in target["classes"]
-        for number in range(sampling.per_class)
-    ]
+    asked = class_prompts(target, sampling.per_class)
     images = draw_prompts(pipeline, model_digest, [prompt for _, prompt in asked], sampling, cache, target["name"])
     return Labelled(images, np.array([label for label, _ in asked]))
 
