@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from support.tiny_pipeline import IMAGE_SIZE, tiny_generator
-from touchstone_contracts.arms import Sampler
+from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.catalogue import ClassLabel, Generator
 from touchstone_contracts.identity import derive_seed, sha256
 from touchstone_contracts.messages import StepFailed, StepMessage, StepProgressed, StepReport, StepSucceeded

@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
 from support.tiny_models import DIMENSION, tiny_encoder
-from touchstone_contracts.arms import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import Encoder, ImageSource, Target, Upstream
 from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport

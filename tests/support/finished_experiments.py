@@ -13,7 +13,8 @@ from support.memory_services import finish_steps
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.experiments import transitions
-from touchstone_api.experiments.plan import Cell, Plan, plan_experiment
+from touchstone_api.experiments.dag import Cell, Plan
+from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import resolve
 from touchstone_api.store.catalogue import register
 from touchstone_api.store.plans import settle

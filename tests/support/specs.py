@@ -1,7 +1,9 @@
 """Resolved experiments for tests of the rules: small, with made-up digests."""
 
 from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
-from touchstone_contracts.arms import Generation, NoTraining, Retrieval
+from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.catalogue import (
     ClassLabel,
     Encoder,

@@ -4,7 +4,9 @@ import pytest
 from support.specs import DictLookup, resolved, spec
 from touchstone_api.experiments.fairness import check_fair
 from touchstone_api.experiments.resolve import resolve
-from touchstone_contracts.arms import Generation, NoTraining, Retrieval, Semantic
+from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.retrieval import Retrieval, Semantic
 from touchstone_contracts.curation import Curation, KeepTopFraction
 from touchstone_contracts.problems import Invalid, Unfair
 

@@ -3,9 +3,12 @@
 from collections import Counter
 
 from support.specs import DictLookup, resolved
-from touchstone_api.experiments.plan import Cell, Plan, plan_experiment, plan_upstream
+from touchstone_api.experiments.dag import Cell, Plan
+from touchstone_api.experiments.plan import plan_experiment, plan_upstream
 from touchstone_contracts.adaptation import CrossEntropy
-from touchstone_contracts.arms import Generation, NoTraining, Retrieval
+from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.steps import CATALOGUE
 
 

@@ -13,7 +13,8 @@ from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
-from touchstone_contracts.arms import NoTraining, Retrieval
+from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import ImagesIngested
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
-from touchstone_contracts.arms import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Evaluation, Recipe
-from touchstone_contracts.arms import Sampler, Strategy
+from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.retrieval import Strategy
 from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, ImageSource, Template
 from touchstone_contracts.curation import Curation, CurationCounts
 from touchstone_contracts.identity import identity

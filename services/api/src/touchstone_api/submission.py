@@ -17,8 +17,9 @@ from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
 
 from touchstone_api.bootstrap import Services
+from touchstone_api.experiments.dag import Plan
 from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.plan import Plan, plan_experiment, plan_upstream
+from touchstone_api.experiments.plan import plan_experiment, plan_upstream
 from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
 from touchstone_api.store.catalogue import RegisteredNames, find_entry, register
 from touchstone_api.store.database import Store

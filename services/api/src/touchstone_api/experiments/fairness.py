@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from touchstone_contracts.arms import Arm, RandomDraw, Semantic, Strategy, TextMatch
+from touchstone_contracts.arms import Arm
+from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError, Invalid, Unfair

@@ -10,7 +10,7 @@ from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ArmCounts, Exhausted, ResultRow, Results, SummaryRow
 
-from touchstone_api.experiments.plan import Cell, Plan
+from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.finished import FinishedSteps
 
 Evaluations = Mapping[StepId, EncoderEvaluated]

@@ -11,7 +11,7 @@ from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Results
 
-from touchstone_api.experiments.plan import Cell, Plan
+from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.collect import cells_of, exhausted
 from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.problems import NoComparison, NotFinished

@@ -10,7 +10,8 @@ from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Results, Verdict
 from touchstone_runtime.artifacts import Artifacts
 
-from touchstone_api.experiments.plan import Plan, plan_experiment
+from touchstone_api.experiments.dag import Plan
+from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.results.collect import collect
 from touchstone_api.results.finished import FinishedSteps

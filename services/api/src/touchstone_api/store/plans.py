@@ -12,7 +12,7 @@ from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Phase
 
 from touchstone_api.experiments import transitions
-from touchstone_api.experiments.plan import PlannedStep
+from touchstone_api.experiments.dag import PlannedStep
 from touchstone_api.experiments.state import TERMINAL, Step, phase_of
 from touchstone_api.store.events import PHASE_CHANGED, announced_phases, append_event
 from touchstone_api.store.steps import batches, find_rows, save_step, tallies, to_step

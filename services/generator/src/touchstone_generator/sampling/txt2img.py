@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from touchstone_contracts.arms import Sampler
+from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.problems import Invalid
 
 from touchstone_generator.sampling.seeds import start_noise

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from touchstone_contracts.arms import RandomDraw
+from touchstone_contracts.arms.retrieval import RandomDraw
 from touchstone_contracts.catalogue import ClassLabel
 
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from touchstone_contracts.arms import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_runtime.serving import ProgressFunction, no_progress
 

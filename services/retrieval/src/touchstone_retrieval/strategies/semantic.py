@@ -4,7 +4,7 @@ No similarity threshold, as in the paper: filtering is curation's."""
 
 from collections.abc import Sequence
 
-from touchstone_contracts.arms import Semantic
+from touchstone_contracts.arms.retrieval import Semantic
 from touchstone_contracts.catalogue import ClassLabel
 
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image

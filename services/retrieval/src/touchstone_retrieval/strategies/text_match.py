@@ -8,7 +8,7 @@ both."""
 
 import math
 
-from touchstone_contracts.arms import TextMatch
+from touchstone_contracts.arms.retrieval import TextMatch
 from touchstone_contracts.catalogue import ClassLabel
 
 from touchstone_retrieval.index.protocol import CaptionMatch

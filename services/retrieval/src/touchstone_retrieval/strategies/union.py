@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from touchstone_contracts.arms import Union
+from touchstone_contracts.arms.retrieval import Union
 from touchstone_contracts.catalogue import ClassLabel
 
 from touchstone_retrieval.strategies.findings import FindingReport, Findings, first_of_each_image

@@ -1,0 +1,11 @@
+"""Arms: the ways of getting a training set, one file each."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.retrieval import Retrieval
+
+Arm = Annotated[NoTraining | Retrieval | Generation, Field(discriminator="kind")]

@@ -1,0 +1,17 @@
+"""From an arm to the steps that yield its candidates, one file per kind of arm."""
+
+from touchstone_contracts.arms import Arm
+
+from touchstone_api.experiments.candidates.generation import plan_generation
+from touchstone_api.experiments.candidates.image_set import PlannedImages
+from touchstone_api.experiments.candidates.retrieval import plan_retrieval
+from touchstone_api.experiments.dag import TargetContext
+
+
+def plan_candidates(arm: Arm, context: TargetContext, role: str) -> list[PlannedImages]:
+    """The steps whose images curation will choose from; their order is part of the curation's identity."""
+    if arm.kind == "retrieval":
+        return plan_retrieval(arm, context, role)
+    if arm.kind == "generation":
+        return plan_generation(arm, context, role)
+    return []

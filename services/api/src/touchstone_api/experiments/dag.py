@@ -1,0 +1,113 @@
+"""The DAG of an experiment's steps, every step's identity known before anything runs, and how steps are added to it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from touchstone_contracts.catalogue import Encoder, ImageSource, Target, Upstream
+from touchstone_contracts.identity import identity_payload
+from touchstone_contracts.steps import (
+    EMBED_IMAGES,
+    INDEX_UPSTREAM,
+    INGEST_IMAGES,
+    Contract,
+    EmbeddedShard,
+    EmbedImages,
+    IndexUpstream,
+    IngestImages,
+    ModelRef,
+    RequestT,
+)
+from touchstone_contracts.values import StepId, Strict
+
+from touchstone_api.experiments.resolve import ResolvedExperiment
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    id: StepId
+    kind: str
+    request: Strict
+    inputs: tuple[StepId, ...]
+    role: str
+    """What the step is for here, e.g. `flags/synthetic/generate[0:128]`."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the results: the untouched encoder has size 0."""
+
+    target: str
+    arm: str
+    size: int
+    seed: int
+
+
+@dataclass
+class Plan:
+    """Steps in topological order, each once, and where to find what results are made of."""
+
+    _steps: dict[StepId, PlannedStep] = field(default_factory=dict)
+    evaluations: dict[Cell, StepId] = field(default_factory=dict)
+    curations: dict[tuple[str, str], StepId] = field(default_factory=dict)
+    """(target, arm) -> curate_images step."""
+    tests: dict[str, StepId] = field(default_factory=dict)
+    """target -> ingest_images step of its test split."""
+
+    @property
+    def steps(self) -> tuple[PlannedStep, ...]:
+        return tuple(self._steps.values())
+
+    def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
+        """The same request twice is one step, under its first role. Inputs are the steps the request names."""
+        step = contract.step_id(request)
+        if step not in self._steps:
+            inputs = tuple(dict.fromkeys(text for text in _strings(identity_payload(request)) if text in self._steps))
+            self._steps[step] = PlannedStep(step, contract.name, request, inputs, role)
+        return step
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+@dataclass(frozen=True)
+class IndexedUpstream:
+    index: StepId
+    shards: tuple[EmbeddedShard, ...]
+
+
+def indexed(plan: Plan, upstream: Upstream, encoder: Encoder) -> IndexedUpstream:
+    """Ingest, embed and index every shard."""
+    shards = tuple(
+        embedded(plan, ingested(plan, source, f"{upstream.name}/{number}"), encoder, f"{upstream.name}/{number}", True)
+        for number, source in enumerate(upstream.shards)
+    )
+    index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
+    return IndexedUpstream(index, shards)
+
+
+def ingested(plan: Plan, source: ImageSource, role: str) -> StepId:
+    return plan.add(INGEST_IMAGES, IngestImages(source=source), f"{role}/ingest")
+
+
+def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:
+    request = EmbedImages(images=images, encoder=ModelRef.of(encoder), captions=captions)
+    return EmbeddedShard(images=images, embeddings=plan.add(EMBED_IMAGES, request, f"{role}/embed"))
+
+
+@dataclass(frozen=True)
+class TargetContext:
+    """What planning one arm of one target needs; `upstream` is indexed whenever some arm of the experiment needs it."""
+
+    plan: Plan
+    resolved: ResolvedExperiment
+    target: Target
+    upstream: IndexedUpstream | None
+    validation: StepId
+    test: StepId
+    train: StepId | None
