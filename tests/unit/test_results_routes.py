@@ -100,6 +100,34 @@ def test_the_verdict_finds_the_arm_that_was_made_better(api: TestClient, finishe
     assert len(verdict["exchange_rates"]) == 4
 
 
+def test_every_class_is_compared_at_every_target(api: TestClient, finished: Told) -> None:
+    classes = api.get(f"/v1/experiments/{finished.id}/verdict").json()["classes"]
+    assert [(entry["target"], entry["class_id"]) for entry in classes] == [
+        (target, number) for target in ("fine", "broad") for number in range(3)
+    ]
+    assert sum(entry["test_images"] for entry in classes) == 400
+
+
+def test_different_learning_rates_are_reported_with_the_swapped_difference(api: TestClient, services: Services) -> None:
+    recipe = {"kind": "cross_entropy", "learning_rates": [1e-4, 1e-5]}
+    told = post_experiment(services, spec(seeds=(0, 1, 2), recipe=recipe))
+    finish_experiment(services, told, chosen={"retrieved": 1e-4, "synthetic": 1e-5})
+    verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
+    checks = verdict["learning_rates"]
+    # Both reach 70 % at their own choice and 50 % at the other's.
+    assert [(c["target"], c["size"]) for c in checks] == [
+        ("fine", 6), ("fine", 12), ("broad", 6), ("broad", 12), (None, None)
+    ]  # fmt: skip
+    assert all((c["own"], c["swapped"], c["vanishes"]) == (0.0, 0.0, False) for c in checks)
+    assert any(
+        "learning rates differ (retrieved 0.0001, synthetic 1e-05)" in warning for warning in verdict["warnings"]
+    )
+
+
+def test_equal_learning_rates_are_no_matter(api: TestClient, finished: Told) -> None:
+    assert api.get(f"/v1/experiments/{finished.id}/verdict").json()["learning_rates"] == []
+
+
 def test_a_size_that_ran_out_of_images_is_a_declared_fact(api: TestClient, services: Services, told: Told) -> None:
     finish_experiment(services, told, exhausted=frozenset({("synthetic", 12)}))
     results = api.get(f"/v1/experiments/{told.id}/results").json()

@@ -177,6 +177,8 @@ class ComparisonResult(Lenient):
     """None: mean over targets."""
     size: int | None
     """None: mean over sizes."""
+    class_id: int | None = None
+    """None: all classes."""
     metric: Metric
     difference: float
     low: float
@@ -184,7 +186,7 @@ class ComparisonResult(Lenient):
     degrees_of_freedom: float
     p_value: float
     adjusted_p_value: float | None = None
-    """Holm over the secondary comparisons."""
+    """Holm over the secondary comparisons, or over the classes."""
     answer: Answer
     seeds: int
     test_images: int
@@ -200,6 +202,20 @@ class BaselineCheck(Lenient):
     high: float
     below: bool
     """The interval lies below 0: a failed adaptation or a bad training set."""
+
+
+class LearningRateCheck(Lenient):
+    """Accuracy(a) - accuracy(b) on validation, with the rates the arms chose and with each other's."""
+
+    target: Name | None = None
+    """None, as `size`, `chosen_a` and `chosen_b`: the mean over targets and sizes."""
+    size: int | None = None
+    chosen_a: float | None = None
+    chosen_b: float | None = None
+    own: float
+    swapped: float
+    vanishes: bool
+    """At least `delta` with the own choices; smaller, or the other way round, with the other's."""
 
 
 class ExchangeRate(Lenient):
@@ -226,7 +242,11 @@ class Verdict(Lenient):
     headline: str
     primary: ComparisonResult
     secondary: tuple[ComparisonResult, ...]
+    classes: tuple[ComparisonResult, ...] = ()
+    """The primary endpoint class by class, at each target."""
     baseline: tuple[BaselineCheck, ...]
+    learning_rates: tuple[LearningRateCheck, ...] = ()
+    """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""
     exchange_rates: tuple[ExchangeRate, ...] = ()
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
     CURATE_IMAGES,
     EVALUATE_ENCODER,
     INGEST_IMAGES,
+    EncoderAdapted,
     EncoderEvaluated,
     ImagesCurated,
 )
@@ -47,10 +49,14 @@ class FinishedSteps:
 
     def __init__(self, artifacts: Artifacts) -> None:
         self.artifacts = artifacts
+        self.adapted = lru_cache(REMEMBERED_STEPS)(self._adapted)
         self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
+
+    def _adapted(self, step: StepId) -> EncoderAdapted:
+        return self.artifacts.result(ADAPT_ENCODER, step)
 
     def _evaluated(self, step: StepId) -> EncoderEvaluated:
         return self.artifacts.result(EVALUATE_ENCODER, step)

@@ -63,7 +63,8 @@ class ResultsReader:
     def verdict(self, experiment: str) -> Verdict:
         """Raises NotFound, NotFinished, NoComparison, or Unfair when there is nothing to compare."""
         # scipy takes 20 MB: only processes that judge pay for it.
-        from touchstone_api.results.evidence import Finished, gather_evidence
+        from touchstone_api.results.evaluations import Finished
+        from touchstone_api.results.evidence import gather_evidence
         from touchstone_api.verdict.judge import judge
 
         results, planned = self.results(experiment), self.planned(experiment)
