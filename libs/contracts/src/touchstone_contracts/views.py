@@ -79,6 +79,48 @@ class Validation(Lenient):
     reused_by_kind: dict[str, int]
 
 
+class Workload(Lenient):
+    """Work that no earlier experiment has done."""
+
+    images_ingested: int = 0
+    images_retrieved_at_most: int = 0
+    """What the queries can find at most; how many they do find is known only afterwards."""
+    images_generated: int = 0
+    denoising_steps: float = 0.0
+    """Images x sampling steps, as if every image had 512 x 512 pixels."""
+    images_embedded: int = 0
+    adaptations: int = 0
+    updates: int = 0
+    """Gradient steps, over all adaptations."""
+    images_trained: int = 0
+    """Forward and backward: size x epochs, over all adaptations."""
+    images_evaluated: int = 0
+
+
+class GpuHours(Lenient):
+    """An estimate for one GPU of a class; see `assumptions`."""
+
+    gpu: str
+    generate: float
+    embed: float
+    adapt: float
+    evaluate: float
+    total: float
+    sources: tuple[str, ...]
+    """Of the throughputs it was computed with."""
+
+
+class Estimation(Lenient):
+    """What an experiment would cost; nothing has been created."""
+
+    steps: int
+    reused: int
+    """Steps whose results are there already; they are not part of `work`."""
+    work: Workload
+    gpu_hours: tuple[GpuHours, ...]
+    assumptions: tuple[str, ...]
+
+
 class UpstreamView(Lenient):
     """A registered upstream and how far its ingest is."""
 
