@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "paper.md"
 STUDIES = REPOSITORY / "studies" / "paper"
 BENCHMARKS = ("aircraft", "cars", "dtd", "flowers102", "imagenet")
-LAION_SHARDS = 128
+LAION_SHARDS = 16
 LAION_IMAGES = 2_320_000_000
 IN_THE_SPEC = "in the spec"
 

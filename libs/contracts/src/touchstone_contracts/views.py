@@ -113,8 +113,8 @@ class GpuHours(Lenient):
 class Estimation(Lenient):
     """What an experiment would cost; nothing has been created."""
 
-    steps: int
-    reused: int
+    steps_by_kind: dict[str, int]
+    reused_by_kind: dict[str, int]
     """Steps whose results are there already; they are not part of `work`."""
     work: Workload
     gpu_hours: tuple[GpuHours, ...]

@@ -104,8 +104,8 @@ def estimate_experiment(spec: Spec, services: ServicesHere) -> Estimation:
     reused = survey(services.store, services.artifacts, plan).verified
     work = workload(resolved, plan, reused)
     return Estimation(
-        steps=len(plan.steps),
-        reused=len(reused),
+        steps_by_kind=Counter(step.kind for step in plan.steps),
+        reused_by_kind=Counter(step.kind for step in plan.steps if step.id in reused),
         work=work,
         gpu_hours=gpu_hours(work, THROUGHPUTS),
         assumptions=ASSUMPTIONS,
