@@ -128,6 +128,32 @@ def test_equal_learning_rates_are_no_matter(api: TestClient, finished: Told) -> 
     assert api.get(f"/v1/experiments/{finished.id}/verdict").json()["learning_rates"] == []
 
 
+def test_arms_with_three_sizes_have_a_fitted_curve_while_others_still_run(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    results = made_up_results(services.artifacts, told)
+    finished = {step for cell, step in told.plan.evaluations.items() if cell.arm == "retrieved"}
+    tests = set(told.plan.tests.values())
+    finish_only(services, told, {step: result for step, result in results.items() if step in finished | tests})
+    scaling = api.get(f"/v1/experiments/{told.id}/scaling").json()
+    assert [(fit["target"], fit["metric"], fit["arm"]) for fit in scaling["fits"]] == [
+        (target, metric, "retrieved") for target in ("broad", "fine") for metric in ("linear_probe", "zero_shot")
+    ]
+    assert all([p["size"] for p in fit["points"] if p["forecast"]] == [48, 96] for fit in scaling["fits"])
+
+
+def test_the_verdict_carries_the_fits_of_both_arms(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    finish_experiment(services, told)
+    fits = api.get(f"/v1/experiments/{told.id}/verdict").json()["scaling"]
+    assert fits == api.get(f"/v1/experiments/{told.id}/scaling").json()["fits"]
+    assert len(fits) == 2 * 2 * 2
+    assert "Forecast at twice the largest size" in api.get(f"/experiments/{told.id}").text
+
+
+def test_two_sizes_have_no_fitted_curve(api: TestClient, finished: Told) -> None:
+    assert api.get(f"/v1/experiments/{finished.id}/scaling").json()["fits"] == []
+
+
 def test_a_size_that_ran_out_of_images_is_a_declared_fact(api: TestClient, services: Services, told: Told) -> None:
     finish_experiment(services, told, exhausted=frozenset({("synthetic", 12)}))
     results = api.get(f"/v1/experiments/{told.id}/results").json()
@@ -148,7 +174,7 @@ def test_one_training_arm_has_no_verdict(api: TestClient, services: Services) ->
     assert (answer.status_code, answer.json()["code"]) == (409, "no_comparison")
 
 
-@pytest.mark.parametrize("place", ["results", "verdict", "arms/retrieved", "arms/retrieved/images"])
+@pytest.mark.parametrize("place", ["results", "verdict", "scaling", "arms/retrieved", "arms/retrieved/images"])
 def test_an_unknown_experiment_is_not_found(api: TestClient, place: str) -> None:
     answer = api.get(f"/v1/experiments/exp_nothing/{place}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -274,6 +274,41 @@ class ExchangeRate(Lenient):
     """Ends of the interval; None: outside the sizes measured for b."""
 
 
+class ScalingPoint(Lenient):
+    size: int
+    accuracy: float
+    low: float | None
+    high: float | None
+    """None: one seed gives no interval."""
+    forecast: bool
+    """Larger than every size measured: what the law says, not what was seen."""
+
+
+class ScalingFit(Lenient):
+    """accuracy = ceiling - gap x (N / smallest size)^-exponent, fitted to the mean accuracies of an arm."""
+
+    target: Name
+    arm: Name
+    metric: Metric
+    ceiling: float
+    """What the law tends to with ever more images: a forecast."""
+    gap: float
+    """From the ceiling to the accuracy at the smallest size."""
+    exponent: float
+    error: float
+    """Root mean square distance of the measured means from the law; 0 with as many sizes as parameters, three."""
+    points: tuple[ScalingPoint, ...]
+
+
+class Scaling(Lenient):
+    """Fits of every arm that has finished and has at least three sizes."""
+
+    experiment: str
+    confidence: float
+    fits: tuple[ScalingFit, ...]
+    results_digest: Digest
+
+
 class Verdict(Lenient):
     experiment: str
     a: Name
@@ -290,6 +325,8 @@ class Verdict(Lenient):
     learning_rates: tuple[LearningRateCheck, ...] = ()
     """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""
     exchange_rates: tuple[ExchangeRate, ...] = ()
+    scaling: tuple[ScalingFit, ...] = ()
+    """Of both arms, in every metric."""
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()
     results_digest: Digest

@@ -36,11 +36,6 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
     unfinished = [
         (target, arm.name) for target in spec.targets for arm in spec.arms if finished.missing(target, arm.name)
     ]
-    curves: dict[tuple[str, str, str], Curve] = {}
-    for target in spec.targets:
-        for arm in spec.arms:
-            if (target, arm.name) not in unfinished:
-                curves |= _curves(finished, target, arm.name)
     return Evidence(
         experiment=results.experiment,
         comparison=comparison,
@@ -49,7 +44,7 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
         sizes=tuple(sorted(spec.sizes)),
         arms=tuple(arm.name for arm in spec.training_arms),
         baseline=next((arm.name for arm in spec.arms if arm.kind == "none"), None),
-        curves=curves,
+        curves=gather_curves(finished),
         results_digest=results.digest,
         labels={
             target: _labels(finished, target, comparison.a)
@@ -59,6 +54,16 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
         choices=tuple(rate_choices(finished, comparison)),
         warnings=tuple(_facts(spec, comparison, results, unfinished)),
     )
+
+
+def gather_curves(finished: Finished) -> dict[tuple[str, str, str], Curve]:
+    """Of every arm that has all its evaluations at a target. Raises MissingObject as `gather_evidence`."""
+    curves: dict[tuple[str, str, str], Curve] = {}
+    for target in finished.spec.targets:
+        for arm in finished.spec.arms:
+            if not finished.missing(target, arm.name):
+                curves |= _curves(finished, target, arm.name)
+    return curves
 
 
 def _curves(finished: Finished, target: str, arm: str) -> dict[tuple[str, str, str], Curve]:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Response
-from touchstone_contracts.views import Results, Verdict
+from touchstone_contracts.views import Results, Scaling, Verdict
 
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
@@ -39,3 +39,9 @@ def get_results(
 def get_verdict(experiment: str, reader: ResultsHere) -> Verdict:
     """The comparison of two arms. 409 `not_finished` until both have all their evaluations."""
     return reader.verdict(experiment)
+
+
+@router.get("/{experiment}/scaling", responses=documented(404, 503))
+def get_scaling(experiment: str, reader: ResultsHere) -> Scaling:
+    """Accuracy as a power law of size, for every arm that has finished; points beyond the measured sizes are marked."""
+    return reader.scaling(experiment)

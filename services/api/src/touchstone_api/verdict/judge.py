@@ -10,7 +10,14 @@ from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Unfair
 from touchstone_contracts.values import Digest
-from touchstone_contracts.views import BaselineCheck, ComparisonResult, ExchangeRate, LearningRateCheck, Verdict
+from touchstone_contracts.views import (
+    BaselineCheck,
+    ComparisonResult,
+    ExchangeRate,
+    LearningRateCheck,
+    ScalingFit,
+    Verdict,
+)
 
 from touchstone_api.verdict.baseline import check_baseline
 from touchstone_api.verdict.curves import Curves, compared, compared_by_class, shared_sizes
@@ -19,6 +26,7 @@ from touchstone_api.verdict.exchange_rate import exchange_rate
 from touchstone_api.verdict.holm import holm
 from touchstone_api.verdict.intervals import Components, Estimate
 from touchstone_api.verdict.learning_rates import Choices, check_learning_rates
+from touchstone_api.verdict.scaling import scaling_fits
 from touchstone_api.verdict.wording import headline, learning_rate_words, remedy_words
 
 
@@ -82,6 +90,7 @@ def judge(evidence: Evidence) -> Verdict:
         baseline=baseline,
         learning_rates=rates,
         exchange_rates=tuple(_exchange_rates(evidence)),
+        scaling=_scaling(evidence),
         would_decide=_would_decide(measured, primary, comparison),
         warnings=(*_warnings(evidence, measured, rates), *evidence.warnings),
         results_digest=evidence.results_digest,
@@ -187,6 +196,12 @@ def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
                 low=rate.low,
                 high=rate.high,
             )
+
+
+def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
+    arms = (evidence.comparison.a, evidence.comparison.b)
+    curves = {place: curve for place, curve in evidence.curves.items() if place[2] in arms}
+    return scaling_fits(curves, evidence.comparison.confidence, evidence.results_digest)
 
 
 def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:
