@@ -246,6 +246,35 @@ class BaselineCheck(Lenient):
     """The interval lies below 0: a failed adaptation or a bad training set."""
 
 
+class Cost(Lenient):
+    cpu_seconds: float
+    gpu_seconds: float
+    money: float | None = None
+    """In the currency of the prices asked with; None without prices."""
+
+
+class ArmCost(Lenient):
+    """What one model of an arm cost, and what a point (0.01) of accuracy above the untouched encoder cost with it.
+
+    A model is one run of the whole learning-rate grid on the arm's pool, averaged over targets, sizes and seeds. A
+    step that several pools need, as indexing the upstream, is divided equally among them (target by target, arm by
+    arm). Evaluation is not counted: it measures, whatever the arm."""
+
+    arm: Name
+    metric: Metric
+    sourcing: Cost
+    """Everything that led to the curated pool."""
+    adapting: Cost
+    gain: float | None
+    """Accuracy above the untouched encoder, mean over targets and sizes; None: no untouched encoder to compare with."""
+    per_point: Cost | None
+    """None: nothing was gained."""
+    per_point_at_least: Cost | None
+    """At the upper end of the gain's interval."""
+    per_point_at_most: Cost | None
+    """At the lower end; None: the gain may be nothing, so there is no upper limit."""
+
+
 class LearningRateCheck(Lenient):
     """Accuracy(a) - accuracy(b) on validation, with the rates the arms chose and with each other's."""
 
@@ -327,6 +356,8 @@ class Verdict(Lenient):
     exchange_rates: tuple[ExchangeRate, ...] = ()
     scaling: tuple[ScalingFit, ...] = ()
     """Of both arms, in every metric."""
+    costs: tuple[ArmCost, ...] = ()
+    """Of every arm that has finished everywhere, in the metric of the comparison."""
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()
     results_digest: Digest

@@ -10,6 +10,7 @@ from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results
 
+from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.learning_rates import rate_choices
@@ -52,6 +53,7 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
             if all(finished.reached(target, arm) for arm in (comparison.a, comparison.b))
         },
         choices=tuple(rate_choices(finished, comparison)),
+        spent=costs_by_arm(finished),
         warnings=tuple(_facts(spec, comparison, results, unfinished)),
     )
 

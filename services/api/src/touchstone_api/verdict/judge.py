@@ -20,6 +20,7 @@ from touchstone_contracts.views import (
 )
 
 from touchstone_api.verdict.baseline import check_baseline
+from touchstone_api.verdict.costs import Spent, arm_costs
 from touchstone_api.verdict.curves import Curves, compared, compared_by_class, shared_sizes
 from touchstone_api.verdict.decide import decide, what_would_decide
 from touchstone_api.verdict.exchange_rate import exchange_rate
@@ -49,6 +50,8 @@ class Evidence:
     """target -> true class ids of its test images; a target left out is not compared class by class."""
     choices: tuple[Choices, ...] = ()
     """Of the two arms compared, wherever both trained."""
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    """By arm."""
     warnings: tuple[str, ...] = ()
 
 
@@ -91,6 +94,7 @@ def judge(evidence: Evidence) -> Verdict:
         learning_rates=rates,
         exchange_rates=tuple(_exchange_rates(evidence)),
         scaling=_scaling(evidence),
+        costs=arm_costs(evidence.spent, comparison.metric, baseline),
         would_decide=_would_decide(measured, primary, comparison),
         warnings=(*_warnings(evidence, measured, rates), *evidence.warnings),
         results_digest=evidence.results_digest,
