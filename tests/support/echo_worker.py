@@ -47,7 +47,7 @@ def main() -> None:
     settings = WorkerSettings()
     configure_logs(settings.log_level, settings.log_format)
     artifacts = Artifacts(connect_objects(settings))
-    run_worker(handlers, artifacts, artifacts, settings)
+    run_worker(handlers, artifacts, artifacts, settings, device="cpu")
 
 
 if __name__ == "__main__":

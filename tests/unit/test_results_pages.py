@@ -37,6 +37,8 @@ def test_the_page_shows_the_numbers_of_the_api(api: TestClient, services: Servic
     verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
     summary = api.get(f"/v1/experiments/{told.id}/results").json()["summary"]
     assert verdict["headline"] in html
+    assert len(verdict["classes"]) == 6
+    assert html.count("<td>thing 2</td>") == 2  # one row per target
     shown = [f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" for row in summary if row["size"]]
     assert len(shown) == 2 * 2 * 3  # targets x metrics x (arm, size) pairs that were reached
     assert all(text in html for text in shown)

@@ -100,6 +100,60 @@ def test_the_verdict_finds_the_arm_that_was_made_better(api: TestClient, finishe
     assert len(verdict["exchange_rates"]) == 4
 
 
+def test_every_class_is_compared_at_every_target(api: TestClient, finished: Told) -> None:
+    classes = api.get(f"/v1/experiments/{finished.id}/verdict").json()["classes"]
+    assert [(entry["target"], entry["class_id"]) for entry in classes] == [
+        (target, number) for target in ("fine", "broad") for number in range(3)
+    ]
+    assert sum(entry["test_images"] for entry in classes) == 400
+
+
+def test_different_learning_rates_are_reported_with_the_swapped_difference(api: TestClient, services: Services) -> None:
+    recipe = {"kind": "cross_entropy", "learning_rates": [1e-4, 1e-5]}
+    told = post_experiment(services, spec(seeds=(0, 1, 2), recipe=recipe))
+    finish_experiment(services, told, chosen={"retrieved": 1e-4, "synthetic": 1e-5})
+    verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
+    checks = verdict["learning_rates"]
+    # Both reach 70 % at their own choice and 50 % at the other's.
+    assert [(c["target"], c["size"]) for c in checks] == [
+        ("fine", 6), ("fine", 12), ("broad", 6), ("broad", 12), (None, None)
+    ]  # fmt: skip
+    assert all((c["own"], c["swapped"], c["vanishes"]) == (0.0, 0.0, False) for c in checks)
+    assert any(
+        "learning rates differ (retrieved 0.0001, synthetic 1e-05)" in warning for warning in verdict["warnings"]
+    )
+
+
+def test_equal_learning_rates_are_no_matter(api: TestClient, finished: Told) -> None:
+    assert api.get(f"/v1/experiments/{finished.id}/verdict").json()["learning_rates"] == []
+
+
+def test_arms_with_three_sizes_have_a_fitted_curve_while_others_still_run(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    results = made_up_results(services.artifacts, told)
+    finished = {step for cell, step in told.plan.evaluations.items() if cell.arm == "retrieved"}
+    tests = set(told.plan.tests.values())
+    finish_only(services, told, {step: result for step, result in results.items() if step in finished | tests})
+    scaling = api.get(f"/v1/experiments/{told.id}/scaling").json()
+    assert [(fit["target"], fit["metric"], fit["arm"]) for fit in scaling["fits"]] == [
+        (target, metric, "retrieved") for target in ("broad", "fine") for metric in ("linear_probe", "zero_shot")
+    ]
+    assert all([p["size"] for p in fit["points"] if p["forecast"]] == [48, 96] for fit in scaling["fits"])
+
+
+def test_the_verdict_carries_the_fits_of_both_arms(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    finish_experiment(services, told)
+    fits = api.get(f"/v1/experiments/{told.id}/verdict").json()["scaling"]
+    assert fits == api.get(f"/v1/experiments/{told.id}/scaling").json()["fits"]
+    assert len(fits) == 2 * 2 * 2
+    assert "Forecast at twice the largest size" in api.get(f"/experiments/{told.id}").text
+
+
+def test_two_sizes_have_no_fitted_curve(api: TestClient, finished: Told) -> None:
+    assert api.get(f"/v1/experiments/{finished.id}/scaling").json()["fits"] == []
+
+
 def test_a_size_that_ran_out_of_images_is_a_declared_fact(api: TestClient, services: Services, told: Told) -> None:
     finish_experiment(services, told, exhausted=frozenset({("synthetic", 12)}))
     results = api.get(f"/v1/experiments/{told.id}/results").json()
@@ -120,7 +174,7 @@ def test_one_training_arm_has_no_verdict(api: TestClient, services: Services) ->
     assert (answer.status_code, answer.json()["code"]) == (409, "no_comparison")
 
 
-@pytest.mark.parametrize("place", ["results", "verdict", "arms/retrieved", "arms/retrieved/images"])
+@pytest.mark.parametrize("place", ["results", "verdict", "scaling", "arms/retrieved", "arms/retrieved/images"])
 def test_an_unknown_experiment_is_not_found(api: TestClient, place: str) -> None:
     answer = api.get(f"/v1/experiments/exp_nothing/{place}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -57,6 +57,7 @@ class Bench:
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     reporter: FakeReporter = field(default_factory=FakeReporter)
     calls: int = 0
+    holds_gpu: bool = False
 
     def run(self, message: StepMessage = MESSAGE) -> StepReport:
         artifacts, handlers = Artifacts(self.objects), Handlers[Artifacts]("generator")
@@ -66,7 +67,8 @@ class Bench:
             self.calls += 1
             return self.handler(request, tools, progress)
 
-        StepRunner(handlers, artifacts, artifacts, self.reporter, WorkerMetrics(), "w", 60.0).run(message)
+        metrics = WorkerMetrics()
+        StepRunner(handlers, artifacts, artifacts, self.reporter, metrics, "w", 60.0, self.holds_gpu).run(message)
         return self.reporter.sent[-1]
 
 
@@ -82,6 +84,15 @@ def test_a_new_step_is_computed_and_reported_from_start_to_end() -> None:
     manifest = Artifacts(bench.objects).manifest(MESSAGE.step_id)
     assert manifest is not None
     assert [blob.digest for blob in manifest.blobs] == [sha256(b"prompts")]
+
+
+@pytest.mark.parametrize("holds_gpu", [False, True])
+def test_a_step_holds_its_workers_gpu_for_as_long_as_it_takes(holds_gpu: bool) -> None:
+    bench = Bench(write, holds_gpu=holds_gpu)
+    bench.run()
+    manifest = Artifacts(bench.objects).manifest(MESSAGE.step_id)
+    assert manifest is not None
+    assert manifest.gpu_seconds == (manifest.seconds if holds_gpu else 0.0)
 
 
 def test_a_found_result_is_not_computed_again() -> None:

@@ -11,6 +11,7 @@ from touchstone_api.verdict.exchange_rate import exchange_rate, monotone
 from touchstone_api.verdict.holm import holm
 from touchstone_api.verdict.intervals import Components, Estimate, components
 from touchstone_api.verdict.judge import Evidence, judge
+from touchstone_api.verdict.learning_rates import Choices, check_learning_rates
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Unfair
@@ -246,6 +247,70 @@ def test_secondary_comparisons_are_adjusted_and_leave_the_primary_alone() -> Non
         ("linear_probe", 20),
     ]
     assert all((entry.adjusted_p_value or 0) >= entry.p_value for entry in verdict.secondary)
+
+
+def test_classes_are_compared_one_by_one_and_adjusted_as_a_family_of_their_own() -> None:
+    labels = np.arange(400) % 2
+    real, made = correct(0.5, seed=1), correct(0.5, seed=2)
+    made[:, :, labels == 1] &= np.random.default_rng(3).random((2, 3, 200)) < 0.4
+    curves = {
+        ("flags", "zero_shot", "real"): Curve((10, 20), real),
+        ("flags", "zero_shot", "made"): Curve((10, 20), made),
+    }
+    verdict = judge(evidence(curves, labels={"flags": labels}))
+    assert [(entry.class_id, entry.answer, entry.test_images) for entry in verdict.classes] == [
+        (0, "undecided", 200),
+        (1, "a_better", 200),
+    ]
+    assert [entry.adjusted_p_value for entry in verdict.classes] == holm([e.p_value for e in verdict.classes])
+    assert np.mean([entry.difference for entry in verdict.classes]) == pytest.approx(verdict.primary.difference)
+    assert verdict.secondary == judge(evidence(curves)).secondary
+
+
+def test_a_class_with_a_single_test_image_stays_undecided() -> None:
+    labels = np.array([1] + [0] * 399)
+    single = judge(evidence(two_arms(0.9, 0.1), labels={"flags": labels})).classes[1]
+    assert (single.test_images, single.answer, single.low, single.high) == (1, "undecided", -1.0, 1.0)
+
+
+# ------------------------------------------------------------------------------------------------ learning rates
+
+
+def choices(size: int, a: float, b: float, grid_a: dict[float, float], grid_b: dict[float, float]) -> Choices:
+    return Choices("flags", size, a, b, grid_a, grid_b)
+
+
+def test_a_difference_that_vanishes_with_each_others_learning_rate_is_reported() -> None:
+    lucky = choices(10, 1e-4, 1e-5, {1e-4: 0.8, 1e-5: 0.7}, {1e-4: 0.8, 1e-5: 0.7})
+    here, overall = check_learning_rates([lucky], delta=0.01)
+    assert (here.target, here.size, here.chosen_a, here.chosen_b) == ("flags", 10, 1e-4, 1e-5)
+    assert (here.own, here.swapped) == (pytest.approx(0.1), pytest.approx(-0.1))
+    assert here.vanishes
+    assert (overall.target, overall.vanishes) == (None, True)
+    verdict = judge(evidence(two_arms(0.8, 0.5), choices=(lucky,)))
+    assert len(verdict.learning_rates) == 2
+    assert "real minus made is +10.0 points with the own choices and −10.0 with each other's" in verdict.warnings[0]
+    assert verdict.warnings[0].endswith("The difference vanishes.")
+    assert "flags, size 10: learning rates differ (real 0.0001, made 1e-05)" in verdict.warnings[1]
+
+
+def test_a_difference_that_survives_the_swap_is_reported_as_such() -> None:
+    solid = choices(10, 1e-4, 1e-5, {1e-4: 0.8, 1e-5: 0.78}, {1e-4: 0.5, 1e-5: 0.6})
+    assert [check.vanishes for check in check_learning_rates([solid], delta=0.01)] == [False, False]
+
+
+def test_a_difference_too_small_to_matter_cannot_vanish() -> None:
+    small = choices(10, 1e-4, 1e-5, {1e-4: 0.605, 1e-5: 0.5}, {1e-4: 0.7, 1e-5: 0.6})
+    assert not any(check.vanishes for check in check_learning_rates([small], delta=0.01))
+
+
+def test_places_where_the_arms_chose_alike_count_in_the_mean_only() -> None:
+    alike = choices(10, 1e-4, 1e-4, {1e-4: 0.8}, {1e-4: 0.7})
+    apart = choices(20, 1e-4, 1e-5, {1e-4: 0.8, 1e-5: 0.7}, {1e-4: 0.7, 1e-5: 0.7})
+    checks = check_learning_rates([alike, apart], delta=0.01)
+    assert [check.size for check in checks] == [20, None]
+    assert (checks[1].own, checks[1].swapped) == (pytest.approx(0.1), pytest.approx(0.05))
+    assert check_learning_rates([alike], delta=0.01) == ()
 
 
 def test_the_same_evidence_gives_the_same_verdict_to_the_last_digit() -> None:

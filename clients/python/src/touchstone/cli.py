@@ -19,6 +19,7 @@ from touchstone.progress import showing_progress
 from touchstone.tables import (
     console_for_output,
     print_counts,
+    print_estimation,
     print_experiment,
     print_experiments,
     print_results,
@@ -72,6 +73,13 @@ def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> N
         )
         if watch:
             _watch(client, experiment.id)
+
+
+@app.command()
+def estimate(study: Path, server: Server = DEFAULT_SERVER) -> None:
+    """What a study would cost: images, updates and GPU hours. Posts nothing."""
+    with connected(server) as client:
+        print_estimation(console_for_output(), client.estimate(read_document(study)))
 
 
 def _watch(client: Client, experiment: str) -> None:

@@ -14,6 +14,7 @@ from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import (
     ArmCounts,
+    Estimation,
     Event,
     ExperimentDetail,
     ExperimentPage,
@@ -115,6 +116,11 @@ class Client:
         """Says what would happen; creates nothing."""
         response = self._call("POST", "/v1/experiments/validate", json=document)
         return Validation.model_validate_json(response.content)
+
+    def estimate(self, document: dict[str, Any]) -> Estimation:
+        """Says what it would cost; creates nothing."""
+        response = self._call("POST", "/v1/experiments/estimate", json=document)
+        return Estimation.model_validate_json(response.content)
 
     def experiment(self, experiment: str) -> ExperimentDetail:
         return self._get(f"/v1/experiments/{experiment}", ExperimentDetail)

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from touchstone_contracts.views import ComparisonResult, ExperimentView, Results, SummaryRow, Verdict
+from touchstone_contracts.views import ComparisonResult, Estimation, ExperimentView, Results, SummaryRow, Verdict
 
 from touchstone.client import FINISHED
 
@@ -79,6 +79,23 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
 def interval(result: ComparisonResult) -> str:
     """In points (accuracy x 100)."""
     return f"{100 * result.difference:+.1f} [{100 * result.low:+.1f}, {100 * result.high:+.1f}]"
+
+
+def print_estimation(console: Console, estimation: Estimation) -> None:
+    steps, reused = sum(estimation.steps_by_kind.values()), sum(estimation.reused_by_kind.values())
+    console.print(f"{steps} steps, {reused} of them done already; to do:")
+    for name, count in estimation.work.model_dump().items():
+        console.print(f"  {name.replace('_', ' ')}: {count:,.0f}", highlight=False)
+    table = Table(title="GPU hours on one GPU, estimated", title_justify="left")
+    parts = ("generate", "embed", "adapt", "evaluate", "total")
+    table.add_column("gpu")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for hours in estimation.gpu_hours:
+        table.add_row(hours.gpu, *(f"{getattr(hours, part):,.1f}" for part in parts))
+    console.print(table)
+    for assumption in estimation.assumptions:
+        console.print(f"Note: {escape(assumption)}", soft_wrap=True)
 
 
 def print_experiments(console: Console, experiments: list[ExperimentView]) -> None:

@@ -9,6 +9,9 @@ from touchstone_contracts.arms import Arm
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.values import Fraction, Name, Strict
 
+CONFIDENCE = 0.95
+"""Of intervals, unless a comparison asks for another."""
+
 
 class Comparison(Strict):
     """The one primary endpoint: mean over targets and sizes of accuracy(a) - accuracy(b) in `metric`."""
@@ -18,7 +21,7 @@ class Comparison(Strict):
     metric: Metric = "zero_shot"
     delta: Fraction = 0.01
     """Smallest difference that matters, in accuracy (0.01 = one point)."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)
 
 
 class ExperimentSpec(Strict):

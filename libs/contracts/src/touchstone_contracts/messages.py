@@ -67,4 +67,7 @@ class StepManifest(Lenient):
     """Every blob the result refers to, for verification."""
     seconds: float
     cpu_seconds: float
+    """Of the worker's process, over all its threads."""
+    gpu_seconds: float = 0.0
+    """`seconds` where the worker holds a GPU: nobody else can use it meanwhile."""
     worker: str

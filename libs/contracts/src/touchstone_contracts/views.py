@@ -79,6 +79,48 @@ class Validation(Lenient):
     reused_by_kind: dict[str, int]
 
 
+class Workload(Lenient):
+    """Work that no earlier experiment has done."""
+
+    images_ingested: int = 0
+    images_retrieved_at_most: int = 0
+    """What the queries can find at most; how many they do find is known only afterwards."""
+    images_generated: int = 0
+    denoising_steps: float = 0.0
+    """Images x sampling steps, as if every image had 512 x 512 pixels."""
+    images_embedded: int = 0
+    adaptations: int = 0
+    updates: int = 0
+    """Gradient steps, over all adaptations."""
+    images_trained: int = 0
+    """Forward and backward: size x epochs, over all adaptations."""
+    images_evaluated: int = 0
+
+
+class GpuHours(Lenient):
+    """An estimate for one GPU of a class; see `assumptions`."""
+
+    gpu: str
+    generate: float
+    embed: float
+    adapt: float
+    evaluate: float
+    total: float
+    sources: tuple[str, ...]
+    """Of the throughputs it was computed with."""
+
+
+class Estimation(Lenient):
+    """What an experiment would cost; nothing has been created."""
+
+    steps_by_kind: dict[str, int]
+    reused_by_kind: dict[str, int]
+    """Steps whose results are there already; they are not part of `work`."""
+    work: Workload
+    gpu_hours: tuple[GpuHours, ...]
+    assumptions: tuple[str, ...]
+
+
 class UpstreamView(Lenient):
     """A registered upstream and how far its ingest is."""
 
@@ -177,6 +219,8 @@ class ComparisonResult(Lenient):
     """None: mean over targets."""
     size: int | None
     """None: mean over sizes."""
+    class_id: int | None = None
+    """None: all classes."""
     metric: Metric
     difference: float
     low: float
@@ -184,7 +228,7 @@ class ComparisonResult(Lenient):
     degrees_of_freedom: float
     p_value: float
     adjusted_p_value: float | None = None
-    """Holm over the secondary comparisons."""
+    """Holm over the secondary comparisons, or over the classes."""
     answer: Answer
     seeds: int
     test_images: int
@@ -202,6 +246,49 @@ class BaselineCheck(Lenient):
     """The interval lies below 0: a failed adaptation or a bad training set."""
 
 
+class Cost(Lenient):
+    cpu_seconds: float
+    gpu_seconds: float
+    money: float | None = None
+    """In the currency of the prices asked with; None without prices."""
+
+
+class ArmCost(Lenient):
+    """What one model of an arm cost, and what a point (0.01) of accuracy above the untouched encoder cost with it.
+
+    A model is one run of the whole learning-rate grid on the arm's pool, averaged over targets, sizes and seeds. A
+    step that several pools need, as indexing the upstream, is divided equally among them (target by target, arm by
+    arm). Evaluation is not counted: it measures, whatever the arm."""
+
+    arm: Name
+    metric: Metric
+    sourcing: Cost
+    """Everything that led to the curated pool."""
+    adapting: Cost
+    gain: float | None
+    """Accuracy above the untouched encoder, mean over targets and sizes; None: no untouched encoder to compare with."""
+    per_point: Cost | None
+    """None: nothing was gained."""
+    per_point_at_least: Cost | None
+    """At the upper end of the gain's interval."""
+    per_point_at_most: Cost | None
+    """At the lower end; None: the gain may be nothing, so there is no upper limit."""
+
+
+class LearningRateCheck(Lenient):
+    """Accuracy(a) - accuracy(b) on validation, with the rates the arms chose and with each other's."""
+
+    target: Name | None = None
+    """None, as `size`, `chosen_a` and `chosen_b`: the mean over targets and sizes."""
+    size: int | None = None
+    chosen_a: float | None = None
+    chosen_b: float | None = None
+    own: float
+    swapped: float
+    vanishes: bool
+    """At least `delta` with the own choices; smaller, or the other way round, with the other's."""
+
+
 class ExchangeRate(Lenient):
     """How many images of b reach the accuracy of `images_a` images of a."""
 
@@ -216,6 +303,41 @@ class ExchangeRate(Lenient):
     """Ends of the interval; None: outside the sizes measured for b."""
 
 
+class ScalingPoint(Lenient):
+    size: int
+    accuracy: float
+    low: float | None
+    high: float | None
+    """None: one seed gives no interval."""
+    forecast: bool
+    """Larger than every size measured: what the law says, not what was seen."""
+
+
+class ScalingFit(Lenient):
+    """accuracy = ceiling - gap x (N / smallest size)^-exponent, fitted to the mean accuracies of an arm."""
+
+    target: Name
+    arm: Name
+    metric: Metric
+    ceiling: float
+    """What the law tends to with ever more images: a forecast."""
+    gap: float
+    """From the ceiling to the accuracy at the smallest size."""
+    exponent: float
+    error: float
+    """Root mean square distance of the measured means from the law; 0 with as many sizes as parameters, three."""
+    points: tuple[ScalingPoint, ...]
+
+
+class Scaling(Lenient):
+    """Fits of every arm that has finished and has at least three sizes."""
+
+    experiment: str
+    confidence: float
+    fits: tuple[ScalingFit, ...]
+    results_digest: Digest
+
+
 class Verdict(Lenient):
     experiment: str
     a: Name
@@ -226,8 +348,16 @@ class Verdict(Lenient):
     headline: str
     primary: ComparisonResult
     secondary: tuple[ComparisonResult, ...]
+    classes: tuple[ComparisonResult, ...] = ()
+    """The primary endpoint class by class, at each target."""
     baseline: tuple[BaselineCheck, ...]
+    learning_rates: tuple[LearningRateCheck, ...] = ()
+    """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""
     exchange_rates: tuple[ExchangeRate, ...] = ()
+    scaling: tuple[ScalingFit, ...] = ()
+    """Of both arms, in every metric."""
+    costs: tuple[ArmCost, ...] = ()
+    """Of every arm that has finished everywhere, in the metric of the comparison."""
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()
     results_digest: Digest

@@ -12,8 +12,10 @@ from touchstone_runtime.settings import WorkerSettings
 ToolsT = TypeVar("ToolsT")
 
 
-def run_worker(handlers: Handlers[ToolsT], tools: ToolsT, artifacts: Artifacts, settings: WorkerSettings) -> None:
-    """Serves `handlers` until SIGTERM."""
+def run_worker(
+    handlers: Handlers[ToolsT], tools: ToolsT, artifacts: Artifacts, settings: WorkerSettings, *, device: str
+) -> None:
+    """Serves `handlers` until SIGTERM. `device`: the type of device that the tools compute on, as torch calls it."""
     runner = StepRunner(
         handlers=handlers,
         tools=tools,
@@ -22,5 +24,6 @@ def run_worker(handlers: Handlers[ToolsT], tools: ToolsT, artifacts: Artifacts, 
         metrics=WorkerMetrics(),
         worker=worker_name(settings, handlers.queue),
         heartbeat_seconds=settings.heartbeat_seconds,
+        holds_gpu=device != "cpu",
     )
     serve_forever(celery_app(settings.redis_url), runner, settings)

@@ -125,6 +125,7 @@ class StepRunner(Generic[ToolsT]):
     metrics: WorkerMetrics
     worker: str
     heartbeat_seconds: float
+    holds_gpu: bool = False
 
     def run(self, message: StepMessage) -> None:
         structlog.contextvars.bind_contextvars(step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
@@ -149,14 +150,16 @@ class StepRunner(Generic[ToolsT]):
         wall, cpu = time.perf_counter(), time.process_time()
         with _Heartbeat(progress, self.heartbeat_seconds, contract.time_limit.total_seconds()):
             result = self.handlers.by_kind[message.kind](request, self.tools, progress)
+        seconds = round(time.perf_counter() - wall, 3)
         manifest = StepManifest(
             step_id=message.step_id,
             kind=message.kind,
             version=message.version,
             result=result.model_dump(mode="json"),
             blobs=tuple(blobs_in(result)),
-            seconds=round(time.perf_counter() - wall, 3),
+            seconds=seconds,
             cpu_seconds=round(time.process_time() - cpu, 3),
+            gpu_seconds=seconds if self.holds_gpu else 0.0,
             worker=self.worker,
         )
         self.artifacts.write_manifest(manifest)

@@ -12,7 +12,7 @@ from touchstone_api.store.experiments import Experiment, require_experiment
 from touchstone_api.store.steps import owned_steps, problems_of, tallies
 from touchstone_api.submission import upstream_plan_id
 
-SUBRESOURCES = ("events", "results", "verdict", "cancel", "retry", "clone")
+SUBRESOURCES = ("events", "results", "verdict", "scaling", "cancel", "retry", "clone")
 
 
 def experiment_views(session: Session, experiments: Sequence[Experiment]) -> list[ExperimentView]:

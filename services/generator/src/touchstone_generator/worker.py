@@ -43,7 +43,8 @@ def main() -> None:
     quieten_libraries()
     configure_torch(settings.threads)
     artifacts = Artifacts(connect_objects(settings))
-    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings)
+    device = pick_device(settings.device).type
+    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings, device=device)
 
 
 if __name__ == "__main__":

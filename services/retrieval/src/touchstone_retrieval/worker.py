@@ -1,6 +1,7 @@
 """Queue entry: `python -m touchstone_retrieval.worker`."""
 
 import torch
+from touchstone_encoders.loading import pick_device
 from touchstone_runtime.bootstrap import run_worker
 from touchstone_runtime.logs import configure_logs
 
@@ -17,7 +18,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     tools = build_tools(settings)
     try:
-        run_worker(handlers, tools, tools.artifacts, settings)
+        run_worker(handlers, tools, tools.artifacts, settings, device=pick_device(settings.device).type)
     finally:
         tools.index.close()
 

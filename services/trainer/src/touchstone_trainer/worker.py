@@ -3,6 +3,7 @@
 import os
 
 import torch
+from touchstone_encoders.loading import pick_device
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.bootstrap import run_worker
 from touchstone_runtime.logs import configure_logs
@@ -30,7 +31,8 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format)
     configure_torch(settings.threads)
     artifacts = Artifacts(connect_objects(settings))
-    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings)
+    device = pick_device(settings.device).type
+    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings, device=device)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import Target
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.views import Exhausted, Results, StepView, SummaryRow, Verdict
+from touchstone_contracts.views import ComparisonResult, Exhausted, Results, StepView, SummaryRow, Verdict
 
 KIND_WORDS = {
     "ingest_images": "Ingest images",
@@ -19,6 +20,7 @@ KIND_WORDS = {
     "evaluate_encoder": "Evaluate the encoder",
 }
 MOST_CURRENT = 3
+MOST_CLASSES = 20
 
 
 @dataclass
@@ -142,3 +144,10 @@ def _tick_step(reach: float) -> float:
     """The smallest round step that puts at most four marks on each side of zero."""
     steps: Sequence[float] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     return next((step for step in steps if reach / step <= 4), 1.0)
+
+
+def largest_class_differences(verdict: Verdict, targets: Iterable[Target]) -> list[tuple[ComparisonResult, str]]:
+    """With the classes' display names, the surest differences first."""
+    names = {(target.name, label.id): label.display_name for target in targets for label in target.classes}
+    surest = sorted(verdict.classes, key=lambda entry: (entry.p_value, -abs(entry.difference)))
+    return [(entry, names[entry.target or "", entry.class_id or 0]) for entry in surest[:MOST_CLASSES]]

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from touchstone_contracts.views import Cost
 
 from touchstone_api.verdict.phrases import METRIC_WORDS, points
 
@@ -23,6 +24,7 @@ def environment() -> Environment:
         "p_value": p_value,
         "count": count,
         "images": images,
+        "seconds": seconds,
         "moment": moment,
         "metric": METRIC_WORDS.__getitem__,
     }
@@ -46,6 +48,18 @@ def count(value: int) -> str:
 def images(value: float) -> str:
     """A number of images that was interpolated: no more than three digits mean anything."""
     return count(round(float(f"{value:.3g}")))
+
+
+def seconds(cost: Cost) -> str:
+    """ "1 234 CPU s, 56 GPU s"; without the GPU where none worked."""
+    parts = [f"{amount(cost.cpu_seconds)} CPU s"]
+    if cost.gpu_seconds:
+        parts.append(f"{amount(cost.gpu_seconds)} GPU s")
+    return ", ".join(parts)
+
+
+def amount(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else count(round(value))
 
 
 def moment(at: datetime) -> Markup:

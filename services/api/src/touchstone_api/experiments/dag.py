@@ -58,6 +58,9 @@ class Plan:
     def steps(self) -> tuple[PlannedStep, ...]:
         return tuple(self._steps.values())
 
+    def step(self, step: StepId) -> PlannedStep:
+        return self._steps[step]
+
     def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
         """The same request twice is one step, under its first role. Inputs are the steps the request names."""
         step = contract.step_id(request)

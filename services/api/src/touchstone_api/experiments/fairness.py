@@ -51,10 +51,10 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
 
 def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
     """Upper bound of an arm's curated images; what curation really leaves is known only after it ran."""
-    return len(target.classes) * _most_kept(_most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
+    return len(target.classes) * _most_kept(most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
 
 
-def _most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
+def most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
     if arm.kind == "generation":
         return arm.images_per_class(len(target.classes))
     if arm.kind == "retrieval":

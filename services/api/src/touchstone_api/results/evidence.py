@@ -1,40 +1,22 @@
 """What the judge needs, read from the predictions of finished evaluations."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import Comparison, ExperimentSpec
 from touchstone_contracts.steps import EncoderEvaluated
-from touchstone_contracts.values import Blob, StepId
+from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results
 
-from touchstone_api.experiments.dag import Cell, Plan
-from touchstone_api.results.collect import cells_of, exhausted
+from touchstone_api.results.costs import costs_by_arm
+from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.learning_rates import rate_choices
 from touchstone_api.results.problems import NoComparison, NotFinished
 from touchstone_api.verdict.curves import Curve
 from touchstone_api.verdict.judge import Evidence
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An experiment's finished evaluations."""
-
-    spec: ExperimentSpec
-    plan: Plan
-    evaluations: Mapping[StepId, EncoderEvaluated]
-    steps: FinishedSteps
-
-    def missing(self, target: str, arm: str) -> int:
-        return sum(step not in self.evaluations for step in cells_of(self.plan, target, arm).values())
-
-    def reached(self, target: str, arm: str) -> dict[Cell, EncoderEvaluated]:
-        """The arm's evaluations at sizes it reached, in the plan's order: by size, then by seed."""
-        found = {cell: self.evaluations[step] for cell, step in cells_of(self.plan, target, arm).items()}
-        return {cell: result for cell, result in found.items() if not exhausted(result)}
 
 
 def require_comparison(finished: Finished) -> Comparison:
@@ -55,11 +37,6 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
     unfinished = [
         (target, arm.name) for target in spec.targets for arm in spec.arms if finished.missing(target, arm.name)
     ]
-    curves: dict[tuple[str, str, str], Curve] = {}
-    for target in spec.targets:
-        for arm in spec.arms:
-            if (target, arm.name) not in unfinished:
-                curves |= _curves(finished, target, arm.name)
     return Evidence(
         experiment=results.experiment,
         comparison=comparison,
@@ -68,10 +45,27 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
         sizes=tuple(sorted(spec.sizes)),
         arms=tuple(arm.name for arm in spec.training_arms),
         baseline=next((arm.name for arm in spec.arms if arm.kind == "none"), None),
-        curves=curves,
+        curves=gather_curves(finished),
         results_digest=results.digest,
+        labels={
+            target: _labels(finished, target, comparison.a)
+            for target in spec.targets
+            if all(finished.reached(target, arm) for arm in (comparison.a, comparison.b))
+        },
+        choices=tuple(rate_choices(finished, comparison)),
+        spent=costs_by_arm(finished),
         warnings=tuple(_facts(spec, comparison, results, unfinished)),
     )
+
+
+def gather_curves(finished: Finished) -> dict[tuple[str, str, str], Curve]:
+    """Of every arm that has all its evaluations at a target. Raises MissingObject as `gather_evidence`."""
+    curves: dict[tuple[str, str, str], Curve] = {}
+    for target in finished.spec.targets:
+        for arm in finished.spec.arms:
+            if not finished.missing(target, arm.name):
+                curves |= _curves(finished, target, arm.name)
+    return curves
 
 
 def _curves(finished: Finished, target: str, arm: str) -> dict[tuple[str, str, str], Curve]:
@@ -97,6 +91,12 @@ def _correct(steps: FinishedSteps, results: Sequence[EncoderEvaluated], metric: 
     return correct
 
 
+def _labels(finished: Finished, target: str, arm: str) -> npt.NDArray[np.int32]:
+    """(test images,)"""
+    blob = _the_labels(list(finished.reached(target, arm).values()))
+    return finished.steps.arrays([blob])[0]
+
+
 def _the_labels(results: Sequence[EncoderEvaluated]) -> Blob:
     """Of one target all evaluations must have seen the same test images, else pairing them would be wrong."""
     found = {result.labels.digest: result.labels for result in results if result.labels is not None}
@@ -117,21 +117,8 @@ def _facts(
         empty = len(counts.counts.classes_without_images)
         if counts.arm in arms and empty:
             yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
-    yield from _learning_rates(comparison, results)
     if spec.curation.leak_cosine is None:
         yield "The check for test images among the training images was turned off."
     if unfinished:
         names = ", ".join(f"{arm} at {target}" for target, arm in unfinished)
         yield f"Not finished and therefore left out of the baseline check: {names}."
-
-
-def _learning_rates(comparison: Comparison, results: Results) -> Iterator[str]:
-    """Each arm chooses on validation from the same grid; a difference may come from the choice."""
-    chosen: dict[tuple[str, int], dict[str, float]] = {}
-    for row in results.rows:
-        if row.arm in (comparison.a, comparison.b) and row.learning_rate is not None:
-            chosen.setdefault((row.target, row.size), {})[row.arm] = row.learning_rate
-    for (target, size), rates in sorted(chosen.items()):
-        if len(set(rates.values())) > 1:
-            choices = ", ".join(f"{arm} {rate:g}" for arm, rate in sorted(rates.items()))
-            yield f"{target}, size {size}: the arms chose different learning rates ({choices})."

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
     CURATE_IMAGES,
     EVALUATE_ENCODER,
     INGEST_IMAGES,
+    EncoderAdapted,
     EncoderEvaluated,
     ImagesCurated,
 )
 from touchstone_contracts.values import Blob, StepId
+from touchstone_contracts.views import Cost
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MissingObject
 
@@ -47,10 +50,15 @@ class FinishedSteps:
 
     def __init__(self, artifacts: Artifacts) -> None:
         self.artifacts = artifacts
+        self.adapted = lru_cache(REMEMBERED_STEPS)(self._adapted)
         self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
+        self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
+
+    def _adapted(self, step: StepId) -> EncoderAdapted:
+        return self.artifacts.result(ADAPT_ENCODER, step)
 
     def _evaluated(self, step: StepId) -> EncoderEvaluated:
         return self.artifacts.result(EVALUATE_ENCODER, step)
@@ -77,6 +85,18 @@ class FinishedSteps:
             return self.evaluated(step)
         except MissingObject:
             return None
+
+    def _cost(self, step: StepId) -> Cost:
+        manifest = self.artifacts.manifest(step)
+        if manifest is None:
+            raise MissingObject(f"step {step} has no result")
+        return Cost(cpu_seconds=manifest.cpu_seconds, gpu_seconds=manifest.gpu_seconds)
+
+    def costs(self, steps: Iterable[StepId]) -> dict[StepId, Cost]:
+        """What each of `steps` cost when it was computed, whichever experiment that was for."""
+        wanted = list(dict.fromkeys(steps))
+        with ThreadPoolExecutor(READERS) as readers:
+            return dict(zip(wanted, readers.map(self.cost, wanted), strict=True))
 
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:

@@ -5,15 +5,17 @@ from functools import lru_cache
 from typing import TypeVar
 
 from sqlalchemy import select
+from touchstone_contracts.experiment import CONFIDENCE
 from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import Results, Verdict
+from touchstone_contracts.views import Results, Scaling, Verdict
 from touchstone_runtime.artifacts import Artifacts
 
 from touchstone_api.experiments.dag import Plan
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.results.collect import collect
+from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.store.database import Store
 from touchstone_api.store.experiments import require_experiment
@@ -43,6 +45,7 @@ class ResultsReader:
         self.planned = lru_cache(REMEMBERED_EXPERIMENTS)(self._planned)
         self._complete: dict[str, Results] = {}
         self._verdicts: dict[tuple[str, bool, str], Verdict] = {}
+        self._scalings: dict[tuple[str, str], Scaling] = {}
 
     def _planned(self, experiment: str) -> Planned:
         with self.store.read() as session:
@@ -63,18 +66,37 @@ class ResultsReader:
     def verdict(self, experiment: str) -> Verdict:
         """Raises NotFound, NotFinished, NoComparison, or Unfair when there is nothing to compare."""
         # scipy takes 20 MB: only processes that judge pay for it.
-        from touchstone_api.results.evidence import Finished, gather_evidence
+        from touchstone_api.results.evidence import gather_evidence
         from touchstone_api.verdict.judge import judge
 
-        results, planned = self.results(experiment), self.planned(experiment)
+        results = self.results(experiment)
         key = (experiment, results.complete, results.digest)
         if key not in self._verdicts:
-            succeeded = self._succeeded(experiment)
-            steps = [step for step in planned.plan.evaluations.values() if step in succeeded]
-            evaluations = self.finished.evaluations(steps)
-            finished = Finished(planned.resolved.spec, planned.plan, evaluations, self.finished)
-            _remember(self._verdicts, key, judge(gather_evidence(finished, results)), REMEMBERED_VERDICTS)
+            evidence = gather_evidence(self._evaluations(experiment), results)
+            _remember(self._verdicts, key, judge(evidence), REMEMBERED_VERDICTS)
         return self._verdicts[key]
+
+    def scaling(self, experiment: str) -> Scaling:
+        """Of what has finished so far. Raises NotFound."""
+        from touchstone_api.results.evidence import gather_curves
+        from touchstone_api.verdict.scaling import scaling_fits
+
+        results = self.results(experiment)
+        key = (experiment, results.digest)
+        if key not in self._scalings:
+            finished = self._evaluations(experiment)
+            primary = finished.spec.primary
+            confidence = primary.confidence if primary else CONFIDENCE
+            fits = scaling_fits(gather_curves(finished), confidence, results.digest)
+            found = Scaling(experiment=experiment, confidence=confidence, fits=fits, results_digest=results.digest)
+            _remember(self._scalings, key, found, REMEMBERED_VERDICTS)
+        return self._scalings[key]
+
+    def _evaluations(self, experiment: str) -> Finished:
+        planned, succeeded = self.planned(experiment), self._succeeded(experiment)
+        steps = [step for step in planned.plan.evaluations.values() if step in succeeded]
+        evaluations = self.finished.evaluations(steps)
+        return Finished(planned.resolved.spec, planned.plan, evaluations, self.finished)
 
     def _succeeded(self, experiment: str) -> frozenset[StepId]:
         query = (

@@ -13,7 +13,7 @@ from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.views import Verdict
 
 from touchstone_api.cursors import cut_page, decode_cursor
-from touchstone_api.dashboard.facts import accuracy_tables, draw_interval, progress_by_kind
+from touchstone_api.dashboard.facts import accuracy_tables, draw_interval, largest_class_differences, progress_by_kind
 from touchstone_api.dashboard.rendering import HERE, environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
@@ -68,6 +68,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,
+        "classes": largest_class_differences(verdict, reader.planned(experiment).resolved.targets) if verdict else [],
     }
     return _html(page(_pages(), "experiment.html", **facts))
 

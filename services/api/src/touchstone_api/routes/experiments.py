@@ -9,13 +9,15 @@ from pydantic import ValidationError
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
-from touchstone_contracts.views import ExperimentDetail, ExperimentPage, ExperimentView, Validation
+from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 
 from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
+from touchstone_api.experiments.estimate import gpu_hours, workload
 from touchstone_api.experiments.merge_patch import merge_patch
 from touchstone_api.experiments.plan import plan_experiment
+from touchstone_api.experiments.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_api.problems import documented, invalid_body
 from touchstone_api.store.experiments import experiment_with_identity, list_experiments, require_experiment
 from touchstone_api.store.plans import cancel_plan, retry_plan
@@ -90,6 +92,23 @@ def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
         steps=len(plan.steps),
         steps_by_kind=Counter(step.kind for step in plan.steps),
         reused_by_kind=Counter(step.kind for step in plan.steps if step.id in found.verified),
+    )
+
+
+@router.post("/estimate", responses=documented(400, 409, 413, 422, 503))
+def estimate_experiment(spec: Spec, services: ServicesHere) -> Estimation:
+    """What posting this spec would cost: images, updates, GPU hours by class of GPU. Creates nothing."""
+    with services.store.read() as session:
+        resolved = resolve_checked(session, spec)
+    plan = plan_experiment(resolved)
+    reused = survey(services.store, services.artifacts, plan).verified
+    work = workload(resolved, plan, reused)
+    return Estimation(
+        steps_by_kind=Counter(step.kind for step in plan.steps),
+        reused_by_kind=Counter(step.kind for step in plan.steps if step.id in reused),
+        work=work,
+        gpu_hours=gpu_hours(work, THROUGHPUTS),
+        assumptions=ASSUMPTIONS,
     )
 
 

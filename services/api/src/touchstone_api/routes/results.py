@@ -1,16 +1,18 @@
 """/v1/experiments/{experiment}/results and /verdict."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
-from touchstone_contracts.views import Results, Verdict
+from fastapi import APIRouter, Query, Response
+from touchstone_contracts.views import Results, Scaling, Verdict
 
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.tables import csv_table, parquet_table
+from touchstone_api.verdict.costs import Prices, priced
 
 router = APIRouter(prefix="/v1/experiments", tags=["results"])
 
+Price = Annotated[float, Query(ge=0, le=1_000_000, allow_inf_nan=False)]
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 
 
@@ -36,6 +38,19 @@ def get_results(
 
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))
-def get_verdict(experiment: str, reader: ResultsHere) -> Verdict:
-    """The comparison of two arms. 409 `not_finished` until both have all their evaluations."""
-    return reader.verdict(experiment)
+def get_verdict(
+    experiment: str, reader: ResultsHere, cpu_hour: Price | None = None, gpu_hour: Price | None = None
+) -> Verdict:
+    """The comparison of two arms. 409 `not_finished` until both have all their evaluations.
+
+    With the price of an hour of a CPU core or a GPU, costs are given in money too."""
+    verdict = reader.verdict(experiment)
+    if cpu_hour is None and gpu_hour is None:
+        return verdict
+    return priced(verdict, Prices(cpu_hour or 0.0, gpu_hour or 0.0))
+
+
+@router.get("/{experiment}/scaling", responses=documented(404, 503))
+def get_scaling(experiment: str, reader: ResultsHere) -> Scaling:
+    """Accuracy as a power law of size, for every arm that has finished; points beyond the measured sizes are marked."""
+    return reader.scaling(experiment)

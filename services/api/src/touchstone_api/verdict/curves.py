@@ -51,6 +51,17 @@ def compared(curves: Curves, target: str, metric: str, a: str, b: str, size: int
     return components(curves[target, metric, a].averaged(sizes), curves[target, metric, b].averaged(sizes))
 
 
+def compared_by_class(
+    curves: Curves, target: str, metric: str, a: str, b: str, labels: npt.NDArray[np.int32]
+) -> dict[int, Components]:
+    """a against b over every size both reached, on the test images of one class each; `labels` (images,)."""
+    sizes = shared_sizes(curves, target, metric, a, b)
+    if not sizes:
+        return {}
+    of_a, of_b = curves[target, metric, a].averaged(sizes), curves[target, metric, b].averaged(sizes)
+    return {int(label): components(of_a[:, labels == label], of_b[:, labels == label]) for label in np.unique(labels)}
+
+
 def against_baseline(curves: Curves, target: str, metric: str, arm: str, baseline: str) -> Components | None:
     """An arm, over all its sizes, against the untouched encoder (its only size is 0)."""
     curve, untouched = curves.get((target, metric, arm)), curves.get((target, metric, baseline))

@@ -1,7 +1,7 @@
 """How many images of arm b are worth a given number of images of arm a.
 
 Accuracy is fitted as a non-decreasing, piecewise linear function of log N for both arms; the interval comes from refits
-over resampled seeds and test images. Outside the measured sizes nothing is claimed: the answer is censored instead."""
+over redrawn seeds and test images. Outside the measured sizes nothing is claimed: the answer is censored instead."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from touchstone_api.verdict.curves import Curve
+from touchstone_api.verdict.resampling import draw_images, redrawn
 
 Array = npt.NDArray[np.float64]
-REFITS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ def exchange_rate(a: Curve, b: Curve, images_a: int, confidence: float, rng: np.
     at = a.sizes.index(images_a)
     wanted = monotone(a.correct.mean(axis=(1, 2))[None])[:, at]
     needed = _sizes_reaching(monotone(b.correct.mean(axis=(1, 2))[None]), b.sizes, wanted)[0]
-    images = a.correct.shape[2]
-    weights = rng.multinomial(images, np.full(images, 1 / images), size=REFITS) / images
-    refitted = _sizes_reaching(_refits(b, weights, rng), b.sizes, _refits(a, weights, rng)[:, at])
+    weights = draw_images(a.correct.shape[2], rng)
+    of_b, of_a = monotone(redrawn(b, weights, rng)), monotone(redrawn(a, weights, rng))
+    refitted = _sizes_reaching(of_b, b.sizes, of_a[:, at])
     tail = (1 - confidence) / 2
     # Refits that fall outside the measured sizes are +-infinity: quantiles must not interpolate towards them.
     low = np.quantile(refitted, tail, method="lower")
@@ -46,14 +46,6 @@ def exchange_rate(a: Curve, b: Curve, images_a: int, confidence: float, rng: np.
         more_than=float(b.sizes[-1]) if needed == np.inf else None,
         at_most=float(b.sizes[0]) if needed == -np.inf else None,
     )
-
-
-def _refits(curve: Curve, weights: Array, rng: np.random.Generator) -> Array:
-    """(refits, sizes): the curve over seeds drawn with replacement and test images drawn by `weights`."""
-    by_seed = curve.correct.astype(np.float64) @ weights.T
-    seeds = curve.correct.shape[1]
-    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(weights)) / seeds
-    return monotone(np.einsum("zsk,ks->kz", by_seed, drawn))
 
 
 def monotone(accuracy: Array) -> Array:

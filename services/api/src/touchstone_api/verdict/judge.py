@@ -1,23 +1,34 @@
 """Assembles the verdict: one primary endpoint declared beforehand, everything else secondary and adjusted."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Unfair
 from touchstone_contracts.values import Digest
-from touchstone_contracts.views import BaselineCheck, ComparisonResult, ExchangeRate, Verdict
+from touchstone_contracts.views import (
+    BaselineCheck,
+    ComparisonResult,
+    ExchangeRate,
+    LearningRateCheck,
+    ScalingFit,
+    Verdict,
+)
 
 from touchstone_api.verdict.baseline import check_baseline
-from touchstone_api.verdict.curves import Curves, compared, shared_sizes
+from touchstone_api.verdict.costs import Spent, arm_costs
+from touchstone_api.verdict.curves import Curves, compared, compared_by_class, shared_sizes
 from touchstone_api.verdict.decide import decide, what_would_decide
 from touchstone_api.verdict.exchange_rate import exchange_rate
 from touchstone_api.verdict.holm import holm
 from touchstone_api.verdict.intervals import Components, Estimate
-from touchstone_api.verdict.wording import headline, remedy_words
+from touchstone_api.verdict.learning_rates import Choices, check_learning_rates
+from touchstone_api.verdict.scaling import scaling_fits
+from touchstone_api.verdict.wording import headline, learning_rate_words, remedy_words
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,12 @@ class Evidence:
     """The arm of the untouched encoder."""
     curves: Curves
     results_digest: Digest
+    labels: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    """target -> true class ids of its test images; a target left out is not compared class by class."""
+    choices: tuple[Choices, ...] = ()
+    """Of the two arms compared, wherever both trained."""
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    """By arm."""
     warnings: tuple[str, ...] = ()
 
 
@@ -47,6 +64,7 @@ class Measured:
     metric: Metric
     parts: tuple[Components, ...]
     estimate: Estimate
+    class_id: int | None = None
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -60,6 +78,7 @@ def judge(evidence: Evidence) -> Verdict:
     primary = _result(measured, comparison)
     baseline = _baseline(evidence)
     failed = [check for check in baseline if check.below and check.arm in (comparison.a, comparison.b)]
+    rates = check_learning_rates(evidence.choices, comparison.delta)
     return Verdict(
         experiment=evidence.experiment,
         a=comparison.a,
@@ -69,11 +88,15 @@ def judge(evidence: Evidence) -> Verdict:
         answer=primary.answer,
         headline=headline(comparison, primary, [check for check in failed if check.metric == comparison.metric]),
         primary=primary,
-        secondary=_secondary(evidence),
+        secondary=_adjusted(_secondary(evidence), comparison),
+        classes=_adjusted(_classes(evidence), comparison),
         baseline=baseline,
+        learning_rates=rates,
         exchange_rates=tuple(_exchange_rates(evidence)),
+        scaling=_scaling(evidence),
+        costs=arm_costs(evidence.spent, comparison.metric, baseline),
         would_decide=_would_decide(measured, primary, comparison),
-        warnings=(*_warnings(evidence, measured), *evidence.warnings),
+        warnings=(*_warnings(evidence, measured, rates), *evidence.warnings),
         results_digest=evidence.results_digest,
     )
 
@@ -95,6 +118,7 @@ def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
     return ComparisonResult(
         target=measured.target,
         size=measured.size,
+        class_id=measured.class_id,
         metric=measured.metric,
         difference=estimate.difference,
         low=low,
@@ -107,19 +131,33 @@ def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
     )
 
 
-def _secondary(evidence: Evidence) -> tuple[ComparisonResult, ...]:
-    """Answers follow the adjusted p-values (Holm, over all secondaries); the intervals stay unadjusted."""
-    found = (_measure(evidence, *view) for view in _secondary_views(evidence))
-    measured = [entry for entry in found if entry is not None]
-    delta, alpha = evidence.comparison.delta, 1 - evidence.comparison.confidence
+def _adjusted(measured: Sequence[Measured], comparison: Comparison) -> tuple[ComparisonResult, ...]:
+    """Answers follow the adjusted p-values (Holm, over all of `measured`); the intervals stay unadjusted."""
+    alpha = 1 - comparison.confidence
     differs = holm([entry.estimate.p_value for entry in measured])
-    equals = holm([entry.estimate.equivalence_p_value(delta) for entry in measured])
+    equals = holm([entry.estimate.equivalence_p_value(comparison.delta) for entry in measured])
     return tuple(
-        _result(entry, evidence.comparison).model_copy(
+        _result(entry, comparison).model_copy(
             update={"adjusted_p_value": p, "answer": decide(entry.estimate.difference, p, equal, alpha)}
         )
         for entry, p, equal in zip(measured, differs, equals, strict=True)
     )
+
+
+def _secondary(evidence: Evidence) -> list[Measured]:
+    found = (_measure(evidence, *view) for view in _secondary_views(evidence))
+    return [entry for entry in found if entry is not None]
+
+
+def _classes(evidence: Evidence) -> list[Measured]:
+    comparison = evidence.comparison
+    return [
+        Measured(target, None, comparison.metric, (part,), part.estimate(), class_id)
+        for target, labels in evidence.labels.items()
+        for class_id, part in compared_by_class(
+            evidence.curves, target, comparison.metric, comparison.a, comparison.b, labels
+        ).items()
+    ]
 
 
 def _secondary_views(evidence: Evidence) -> Iterator[tuple[str | None, int | None, Metric]]:
@@ -164,6 +202,12 @@ def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
             )
 
 
+def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
+    arms = (evidence.comparison.a, evidence.comparison.b)
+    curves = {place: curve for place, curve in evidence.curves.items() if place[2] in arms}
+    return scaling_fits(curves, evidence.comparison.confidence, evidence.results_digest)
+
+
 def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:
     if primary.answer != "undecided":
         return None
@@ -172,8 +216,10 @@ def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Com
     return remedy_words(what_would_decide(measured.parts, comparison.delta, comparison.confidence), primary)
 
 
-def _warnings(evidence: Evidence, primary: Measured) -> Iterator[str]:
+def _warnings(evidence: Evidence, primary: Measured, rates: Sequence[LearningRateCheck]) -> Iterator[str]:
     comparison = evidence.comparison
+    # The mean over all places first: it speaks of the primary endpoint.
+    yield from (learning_rate_words(check, comparison) for check in reversed(rates))
     if min(part.seeds for part in primary.parts) < 2:
         yield "One seed per arm: no interval can be computed."
     elif min(part.seeds for part in primary.parts) < 3:

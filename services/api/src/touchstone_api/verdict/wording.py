@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.views import BaselineCheck, ComparisonResult
+from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
 
 from touchstone_api.verdict.decide import Remedy
 from touchstone_api.verdict.phrases import METRIC_WORDS, points
@@ -39,6 +39,17 @@ def interval(result: ComparisonResult, comparison: Comparison) -> str:
     """Of the winner minus the loser where there is a winner, else of a minus b."""
     low, high = (-result.high, -result.low) if result.answer == "b_better" else (result.low, result.high)
     return f"{comparison.confidence * 100:g} % interval {points(low)} to {points(high)}"
+
+
+def learning_rate_words(check: LearningRateCheck, comparison: Comparison) -> str:
+    a, b = comparison.a, comparison.b
+    own, swapped = points(check.own, signed=True), points(check.swapped, signed=True)
+    figures = f"on validation, {a} minus {b} is {own} points with the own choices and {swapped} with each other's"
+    vanishes = " The difference vanishes." if check.vanishes else ""
+    if check.target is None:
+        return f"The arms chose different learning rates; over all targets and sizes, {figures}.{vanishes}"
+    choices = f"{a} {check.chosen_a:g}, {b} {check.chosen_b:g}"
+    return f"{check.target}, size {check.size}: learning rates differ ({choices}); {figures}.{vanishes}"
 
 
 def remedy_words(remedy: Remedy, primary: ComparisonResult) -> str:

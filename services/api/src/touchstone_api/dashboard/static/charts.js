@@ -14,7 +14,7 @@ function colours() {
   };
 }
 
-function armTrace(arm, number, rows, palette) {
+function armTrace(arm, number, rows, fitted, palette) {
   const colour = palette.arms[number % palette.arms.length];
   return {
     name: arm,
@@ -27,11 +27,32 @@ function armTrace(arm, number, rows, palette) {
       thickness: 1.5,
       width: 5,
     },
-    mode: "lines+markers",
+    legendgroup: arm,
+    mode: fitted ? "markers" : "lines+markers",
     line: { color: colour, width: 2.5 },
     marker: { symbol: MARKERS[number % MARKERS.length], size: 9, color: colour },
     hovertemplate: `${arm.replace(/[<>&%{}]/g, "")}: %{y:.1f} % at %{x} images<extra></extra>`,
   };
+}
+
+// The fitted law: drawn through the measured sizes, dotted where it goes beyond them.
+function fitTraces(fit, number, palette) {
+  const colour = palette.arms[number % palette.arms.length];
+  const largest = fit.points.findLastIndex((point) => !point.forecast);
+  const part = (points, name, line) => ({
+    name,
+    legendgroup: fit.arm,
+    showlegend: false,
+    x: points.map((point) => point.size),
+    y: points.map((point) => 100 * point.accuracy),
+    mode: "lines",
+    line: { color: colour, ...line },
+    hovertemplate: `${fit.arm.replace(/[<>&%{}]/g, "")}, ${name}: %{y:.1f} % at %{x} images<extra></extra>`,
+  });
+  return [
+    part(fit.points.slice(0, largest + 1), "fitted", { width: 2.5 }),
+    part(fit.points.slice(largest), "forecast", { width: 1.5, dash: "dot" }),
+  ];
 }
 
 function baselineTrace(row, sizes, palette) {
@@ -61,14 +82,16 @@ function layout(title, sizes, palette) {
   };
 }
 
-function drawOne(place, arms, summary, palette) {
+function drawOne(place, arms, summary, fits, palette) {
   const { target, metric } = place.dataset;
   const here = summary.filter((row) => row.target === target && row.metric === metric);
   const trained = here.filter((row) => row.size > 0);
   const sizes = [...new Set(trained.map((row) => row.size))].sort((a, b) => a - b);
+  const fitOf = (arm) => fits.find((fit) => fit.target === target && fit.metric === metric && fit.arm === arm);
   const traces = arms
-    .map((arm, number) => armTrace(arm, number, trained.filter((row) => row.arm === arm), palette))
+    .map((arm, number) => armTrace(arm, number, trained.filter((row) => row.arm === arm), fitOf(arm), palette))
     .filter((trace) => trace.x.length > 0);
+  arms.forEach((arm, number) => fitOf(arm) && traces.push(...fitTraces(fitOf(arm), number, palette)));
   const untouched = here.find((row) => row.size === 0);
   if (untouched) traces.push(baselineTrace(untouched, sizes, palette));
   const title = `${target}: ${WORDS[metric].toLowerCase()}`;
@@ -79,15 +102,17 @@ function drawOne(place, arms, summary, palette) {
 
 export async function drawCharts(experiment) {
   const charts = document.getElementById("charts");
-  const answer = await fetch(`/v1/experiments/${experiment}/results`);
+  const place = `/v1/experiments/${experiment}`;
+  const [answer, scaling] = await Promise.all([fetch(`${place}/results`), fetch(`${place}/scaling`)]);
   if (!answer.ok) return;
   const { summary } = await answer.json();
+  const { fits } = scaling.ok ? await scaling.json() : { fits: [] };
   const arms = JSON.parse(charts.dataset.arms);
   const palette = colours();
   const measured = new Set(summary.filter((row) => row.size > 0).map((row) => `${row.target} ${row.metric}`));
   const places = [...charts.children].filter((place) => measured.has(`${place.dataset.target} ${place.dataset.metric}`));
   // All places take their room first: a chart measures its width when it is drawn.
   for (const place of places) place.classList.add("measured");
-  for (const place of places) drawOne(place, arms, summary, palette);
+  for (const place of places) drawOne(place, arms, summary, fits, palette);
   dark.onchange = () => drawCharts(experiment);
 }

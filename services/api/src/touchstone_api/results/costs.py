@@ -1,0 +1,56 @@
+"""What each arm cost, from the records of its steps."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from touchstone_contracts.steps import EvaluateEncoder
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import Cost
+
+from touchstone_api.experiments.dag import Cell, Plan
+from touchstone_api.results.evaluations import Finished
+from touchstone_api.verdict.costs import Spent, shared, total
+
+
+def costs_by_arm(finished: Finished) -> dict[str, Spent]:
+    """Of every arm that trains and has finished everywhere. Raises MissingObject when a step's record was lost."""
+    plan, targets = finished.plan, finished.spec.targets
+    arms = [arm.name for arm in finished.spec.training_arms]
+    pools = {pair: _leading_to(plan, curation) for pair, curation in plan.curations.items()}
+    users = Counter(step for steps in pools.values() for step in steps)
+    found: dict[str, Spent] = {}
+    for arm in arms:
+        if all(finished.reached(target, arm) and not finished.missing(target, arm) for target in targets):
+            sourcing = total(_shared_costs(finished, pools[target, arm], users) for target in targets)
+            adapting = total(_one_model(finished, target, arm) for target in targets)
+            found[arm] = Spent(shared(sourcing, len(targets)), shared(adapting, len(targets)))
+    return found
+
+
+def _leading_to(plan: Plan, step: StepId) -> set[StepId]:
+    """The step and all that it needs."""
+    found: set[StepId] = set()
+    waiting = [step]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting += plan.step(current).inputs
+    return found
+
+
+def _shared_costs(finished: Finished, steps: Collection[StepId], users: Mapping[StepId, int]) -> Cost:
+    return total(shared(cost, users[step]) for step, cost in finished.steps.costs(sorted(steps)).items())
+
+
+def _one_model(finished: Finished, target: str, arm: str) -> Cost:
+    """The whole grid of learning rates, averaged over the sizes that the arm reached and over seeds."""
+    cells = list(finished.reached(target, arm))
+    steps = {adaptation for cell in cells for adaptation in _adaptations(finished.plan, cell)}
+    return shared(total(finished.steps.costs(sorted(steps)).values()), len(cells))
+
+
+def _adaptations(plan: Plan, cell: Cell) -> list[StepId]:
+    request = plan.step(plan.evaluations[cell]).request
+    assert isinstance(request, EvaluateEncoder)
+    return [adaptation.step for adaptation in request.adaptations]

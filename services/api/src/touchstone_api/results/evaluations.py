@@ -1,0 +1,30 @@
+"""The finished evaluations of an experiment, by place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.steps import EncoderEvaluated
+from touchstone_contracts.values import StepId
+
+from touchstone_api.experiments.dag import Cell, Plan
+from touchstone_api.results.collect import cells_of, exhausted
+from touchstone_api.results.finished import FinishedSteps
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An experiment's finished evaluations."""
+
+    spec: ExperimentSpec
+    plan: Plan
+    evaluations: Mapping[StepId, EncoderEvaluated]
+    steps: FinishedSteps
+
+    def missing(self, target: str, arm: str) -> int:
+        return sum(step not in self.evaluations for step in cells_of(self.plan, target, arm).values())
+
+    def reached(self, target: str, arm: str) -> dict[Cell, EncoderEvaluated]:
+        """The arm's evaluations at sizes it reached, in the plan's order: by size, then by seed."""
+        found = {cell: self.evaluations[step] for cell, step in cells_of(self.plan, target, arm).items()}
+        return {cell: result for cell, result in found.items() if not exhausted(result)}
