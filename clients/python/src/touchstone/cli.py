@@ -13,7 +13,7 @@ from rich.console import Console
 from touchstone_contracts.catalogue import Catalogue
 
 from touchstone.client import DEFAULT_SERVER, Client
-from touchstone.documents import UnreadableDocument, parse_changes, read_document
+from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
 from touchstone.problems import ExperimentFailed, ProblemError, describe
 from touchstone.progress import showing_progress
 from touchstone.tables import (
@@ -65,13 +65,13 @@ def apply(catalogue: Path, server: Server = DEFAULT_SERVER) -> None:
 
 @app.command()
 def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> None:
-    """Post an experiment. The same file again finds the same experiment."""
+    """Post a study: a file, or a folder with study.yaml and variants.yaml. The same again finds the same experiments."""
     with connected(server) as client:
-        experiment, created = client.post_document(read_document(study))
-        console_for_output().print(
-            f"{experiment.id} {'created' if created else 'was there already'}: {experiment.phase}"
-        )
-        if watch:
+        posted = [client.post_document(document) for document in read_study(study)]
+        for experiment, created in posted:
+            state = f"{'created' if created else 'was there already'}: {experiment.phase}"
+            console_for_output().print(f"{experiment.id} {experiment.spec.name}, {state}")
+        for experiment, _ in posted if watch else ():
             _watch(client, experiment.id)
 
 
@@ -79,7 +79,8 @@ def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> N
 def estimate(study: Path, server: Server = DEFAULT_SERVER) -> None:
     """What a study would cost: images, updates and GPU hours. Posts nothing."""
     with connected(server) as client:
-        print_estimation(console_for_output(), client.estimate(read_document(study)))
+        for document in read_study(study):
+            print_estimation(console_for_output(), client.estimate(document))
 
 
 def _watch(client: Client, experiment: str) -> None:

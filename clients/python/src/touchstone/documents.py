@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from touchstone_contracts.merge_patch import merge_patch
 
 
 class UnreadableDocument(Exception):
@@ -20,6 +21,17 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UnreadableDocument(f"{path} holds a {type(document).__name__}, not a mapping")
     return document
+
+
+def read_study(path: Path) -> list[dict[str, Any]]:
+    """The experiments of a study: one file is one; a folder has `study.yaml` and, of it, the `variants.yaml` if any.
+
+    `variants.yaml` holds a JSON merge patch of the study by name."""
+    if not path.is_dir():
+        return [read_document(path)]
+    study, variants = read_document(path / "study.yaml"), path / "variants.yaml"
+    patches = read_document(variants) if variants.exists() else {}
+    return [study, *(merge_patch(study, patch) for patch in patches.values())]
 
 
 def parse_changes(assignments: list[str]) -> dict[str, Any]:

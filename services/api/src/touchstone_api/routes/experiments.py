@@ -15,7 +15,7 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.experiments.estimate import gpu_hours, workload
-from touchstone_api.experiments.merge_patch import merge_patch
+from touchstone_contracts.merge_patch import merge_patch
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_api.problems import documented, invalid_body

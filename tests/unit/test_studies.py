@@ -1,0 +1,72 @@
+"""Every study on the miniverse, with each of its variants, can be planned, and asks one question at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from touchstone.documents import UnreadableDocument, read_study
+from touchstone_api.experiments.fairness import check_fair
+from touchstone_api.experiments.plan import plan_experiment
+from touchstone_api.experiments.resolve import resolve
+from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.experiment import ExperimentSpec
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(folder.parent for folder in (ROOT / "studies").glob("*/study.yaml"))
+
+
+class Registered:
+    """The entries of a catalogue file."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.entries = catalogue
+
+    def upstream(self, name: str) -> Upstream | None:
+        return next((entry for entry in self.entries.upstreams if entry.name == name), None)
+
+    def encoder(self, name: str) -> Encoder | None:
+        return next((entry for entry in self.entries.encoders if entry.name == name), None)
+
+    def generator(self, name: str) -> Generator | None:
+        return next((entry for entry in self.entries.generators if entry.name == name), None)
+
+    def target(self, name: str) -> Target | None:
+        return next((entry for entry in self.entries.targets if entry.name == name), None)
+
+
+@pytest.fixture(scope="module")
+def miniverse() -> Registered:
+    document = yaml.load((ROOT / "miniverse" / "catalogue.yaml").read_text(), Loader=yaml.CSafeLoader)
+    return Registered(Catalogue.model_validate(document))
+
+
+def test_every_type_of_experiment_has_its_study() -> None:
+    assert len(STUDIES) >= 16
+    assert all((folder / "README.md").exists() for folder in STUDIES)
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_a_study_and_its_variants_can_be_planned(folder: Path, miniverse: Registered) -> None:
+    specs = [ExperimentSpec.model_validate(document) for document in read_study(folder)]
+    assert len({spec.name for spec in specs}) == len(specs)  # told apart in a list
+    identities = set()
+    for spec in specs:
+        resolved = resolve(spec, miniverse)
+        check_fair(resolved)
+        assert len(plan_experiment(resolved).steps) > 20
+        identities.add(resolved.model_copy(update={"spec": spec.model_copy(update={"name": "x"})}).model_dump_json())
+    assert len(identities) == len(specs)  # no variant asks the study's own question again
+
+
+def test_a_variant_is_a_patch_of_its_study(tmp_path: Path) -> None:
+    base: dict[str, Any] = {"name": "base", "curation": {"leak_cosine": 0.9, "ranking": "score"}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(base))
+    (tmp_path / "variants.yaml").write_text("off:\n  name: off\n  curation: {leak_cosine: null}\n")
+    assert read_study(tmp_path) == [base, {"name": "off", "curation": {"ranking": "score"}}]
+    assert read_study(tmp_path / "study.yaml") == [base]
+
+
+def test_a_folder_without_a_study_says_which_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableDocument, match=r"study\.yaml"):
+        read_study(tmp_path)
