@@ -8,6 +8,16 @@ from touchstone_contracts.views import BaselineCheck, ComparisonResult, Learning
 from touchstone_api.verdict.decide import Remedy
 from touchstone_api.verdict.phrases import METRIC_WORDS, points
 
+PARTIAL = "Some seeds are still to come: only the primary comparison, which is valid at any time, is shown."
+
+
+def stop_words(primary: ComparisonResult, planned: int | None) -> str:
+    """`planned`: seeds in the spec, where not all of them are in."""
+    seeds = f"{primary.seeds} seeds" if planned is None else f"{primary.seeds} of {planned} seeds"
+    if primary.answer == "undecided":
+        return f"Not decided after {seeds}: go on."
+    return f"Enough seeds: {seeds} decide, you may stop."
+
 
 def headline(comparison: Comparison, primary: ComparisonResult, failed: Sequence[BaselineCheck]) -> str:
     """One to three sentences; what failed against the untouched encoder comes before who won."""
@@ -38,7 +48,8 @@ def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
 def interval(result: ComparisonResult, comparison: Comparison) -> str:
     """Of the winner minus the loser where there is a winner, else of a minus b."""
     low, high = (-result.high, -result.low) if result.answer == "b_better" else (result.low, result.high)
-    return f"{comparison.confidence * 100:g} % interval {points(low)} to {points(high)}"
+    kind = "interval" if comparison.stopping == "fixed" else "anytime-valid interval"
+    return f"{comparison.confidence * 100:g} % {kind} {points(low)} to {points(high)}"
 
 
 def learning_rate_words(check: LearningRateCheck, comparison: Comparison) -> str:
