@@ -112,7 +112,7 @@ def noise(share: float, runs: int) -> float:
 
 def _table(headings: list[str], rows: list[list[str]]) -> None:
     for row in (headings, ["---"] * len(headings), *rows):
-        print("| " + " | ".join(row) + " |")  # what the command is for
+        print("| " + " | ".join(row) + " |")
     print()
 
 
