@@ -254,8 +254,7 @@ def _warnings(evidence: Evidence, primary: Measured, rates: Sequence[LearningRat
     comparison = evidence.comparison
     if comparison.stopping == "anytime":
         yield "Only the primary comparison may be looked at again and again; the others suppose these are all seeds."
-    # The mean over all places first: it speaks of the primary endpoint.
-    yield from (learning_rate_words(check, comparison) for check in reversed(rates))
+    yield from learning_rate_words(rates, comparison)
     if min(part.seeds for part in primary.parts) < 2:
         yield "One seed per arm: no interval can be computed."
     elif min(part.seeds for part in primary.parts) < 3:

@@ -1,6 +1,6 @@
 """The verdict in plain language. Numbers are in points: hundredths of accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
@@ -52,15 +52,24 @@ def interval(result: ComparisonResult, comparison: Comparison) -> str:
     return f"{comparison.confidence * 100:g} % {kind} {points(low)} to {points(high)}"
 
 
-def learning_rate_words(check: LearningRateCheck, comparison: Comparison) -> str:
-    a, b = comparison.a, comparison.b
+def learning_rate_words(checks: Sequence[LearningRateCheck], comparison: Comparison) -> Iterator[str]:
+    """The mean over all places, then those places alone where the difference vanishes."""
+    if not checks:
+        return
+    *places, overall = checks
+    figures = _swap_words(overall, comparison)
+    yield f"The arms chose different learning rates at {len(places)} of their targets and sizes; over all, {figures}"
+    for check in places:
+        if check.vanishes:
+            choices = f"{comparison.a} {check.chosen_a:g}, {comparison.b} {check.chosen_b:g}"
+            yield f"{check.target}, size {check.size} ({choices}): {_swap_words(check, comparison)}"
+
+
+def _swap_words(check: LearningRateCheck, comparison: Comparison) -> str:
     own, swapped = points(check.own, signed=True), points(check.swapped, signed=True)
-    figures = f"on validation, {a} minus {b} is {own} points with the own choices and {swapped} with each other's"
+    margin = f"{comparison.a} minus {comparison.b} is {own} points"
     vanishes = " The difference vanishes." if check.vanishes else ""
-    if check.target is None:
-        return f"The arms chose different learning rates; over all targets and sizes, {figures}.{vanishes}"
-    choices = f"{a} {check.chosen_a:g}, {b} {check.chosen_b:g}"
-    return f"{check.target}, size {check.size}: learning rates differ ({choices}); {figures}.{vanishes}"
+    return f"on validation, {margin} with the own choices and {swapped} with each other's.{vanishes}"
 
 
 def remedy_words(remedy: Remedy, primary: ComparisonResult) -> str:
