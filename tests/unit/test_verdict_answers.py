@@ -291,7 +291,7 @@ def test_a_difference_that_vanishes_with_each_others_learning_rate_is_reported()
     assert len(verdict.learning_rates) == 2
     assert "real minus made is +10.0 points with the own choices and −10.0 with each other's" in verdict.warnings[0]
     assert verdict.warnings[0].endswith("The difference vanishes.")
-    assert "flags, size 10: learning rates differ (real 0.0001, made 1e-05)" in verdict.warnings[1]
+    assert "flags, size 10 (real 0.0001, made 1e-05)" in verdict.warnings[1]
 
 
 def test_a_difference_that_survives_the_swap_is_reported_as_such() -> None:

@@ -1,6 +1,6 @@
 """The experiment: one document that says everything that decides the answer."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,9 @@ CONFIDENCE = 0.95
 """Of intervals, unless a comparison asks for another."""
 
 
+Stopping = Literal["fixed", "anytime"]
+
+
 class Comparison(Strict):
     """The one primary endpoint: mean over targets and sizes of accuracy(a) - accuracy(b) in `metric`."""
 
@@ -22,6 +25,9 @@ class Comparison(Strict):
     delta: Fraction = 0.01
     """Smallest difference that matters, in accuracy (0.01 = one point)."""
     confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)
+    stopping: Stopping = "fixed"
+    """`fixed`: judged once, when every run is in. `anytime`: may be looked at after every seed, and the experiment
+    stopped or cloned with more seeds because of what was seen; the interval is wider for it."""
 
 
 class ExperimentSpec(Strict):

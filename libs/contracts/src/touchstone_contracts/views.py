@@ -8,7 +8,7 @@ from pydantic import Field
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
 from touchstone_contracts.curation import CurationCounts
-from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.values import Digest, Lenient, Name, StepId
 
@@ -344,6 +344,9 @@ class Verdict(Lenient):
     b: Name
     delta: float
     confidence: float
+    stopping: Stopping = "fixed"
+    may_stop: str | None = None
+    """With `anytime`: whether the seeds so far are enough."""
     answer: Answer
     headline: str
     primary: ComparisonResult

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from touchstone_contracts.steps import EvaluateEncoder
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Cost
+from touchstone_runtime.objects import MissingObject
 
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.evaluations import Finished
@@ -13,18 +14,31 @@ from touchstone_api.verdict.costs import Spent, shared, total
 
 
 def costs_by_arm(finished: Finished) -> dict[str, Spent]:
-    """Of every arm that trains and has finished everywhere. Raises MissingObject when a step's record was lost."""
-    plan, targets = finished.plan, finished.spec.targets
-    arms = [arm.name for arm in finished.spec.training_arms]
+    """Of every arm that trains, has finished everywhere and whose steps' records are all there."""
+    plan = finished.plan
     pools = {pair: _leading_to(plan, curation) for pair, curation in plan.curations.items()}
     users = Counter(step for steps in pools.values() for step in steps)
-    found: dict[str, Spent] = {}
-    for arm in arms:
-        if all(finished.reached(target, arm) and not finished.missing(target, arm) for target in targets):
-            sourcing = total(_shared_costs(finished, pools[target, arm], users) for target in targets)
-            adapting = total(_one_model(finished, target, arm) for target in targets)
-            found[arm] = Spent(shared(sourcing, len(targets)), shared(adapting, len(targets)))
-    return found
+    finished_arms = [arm.name for arm in finished.spec.training_arms if _finished_everywhere(finished, arm.name)]
+    costs = {arm: _cost(finished, arm, pools, users) for arm in finished_arms}
+    return {arm: cost for arm, cost in costs.items() if cost is not None}
+
+
+def _finished_everywhere(finished: Finished, arm: str) -> bool:
+    targets = finished.spec.targets
+    return all(finished.reached(target, arm) and not finished.missing(target, arm) for target in targets)
+
+
+def _cost(
+    finished: Finished, arm: str, pools: Mapping[tuple[str, str], Collection[StepId]], users: Mapping[StepId, int]
+) -> Spent | None:
+    """Mean over targets. None when the record of a step was lost: a verdict does not depend on what it cost."""
+    targets = finished.spec.targets
+    try:
+        sourcing = total(_shared_costs(finished, pools[target, arm], users) for target in targets)
+        adapting = total(_one_model(finished, target, arm) for target in targets)
+    except MissingObject:
+        return None
+    return Spent(shared(sourcing, len(targets)), shared(adapting, len(targets)))
 
 
 def _leading_to(plan: Plan, step: StepId) -> set[StepId]:

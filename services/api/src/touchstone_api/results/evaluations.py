@@ -1,7 +1,8 @@
 """The finished evaluations of an experiment, by place."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.steps import EncoderEvaluated
@@ -20,6 +21,11 @@ class Finished:
     plan: Plan
     evaluations: Mapping[StepId, EncoderEvaluated]
     steps: FinishedSteps
+
+    def of_seeds(self, seeds: Collection[int]) -> Self:
+        """The same experiment as if it had asked for no other seeds."""
+        evaluations = {cell: step for cell, step in self.plan.evaluations.items() if cell.seed in seeds}
+        return replace(self, plan=replace(self.plan, evaluations=evaluations))
 
     def missing(self, target: str, arm: str) -> int:
         return sum(step not in self.evaluations for step in cells_of(self.plan, target, arm).values())

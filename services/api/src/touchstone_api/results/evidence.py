@@ -18,6 +18,8 @@ from touchstone_api.results.problems import NoComparison, NotFinished
 from touchstone_api.verdict.curves import Curve
 from touchstone_api.verdict.judge import Evidence
 
+FEWEST_SEEDS = 2
+
 
 def require_comparison(finished: Finished) -> Comparison:
     """Raises NoComparison, or NotFinished until both arms have all their evaluations at every target."""
@@ -31,8 +33,29 @@ def require_comparison(finished: Finished) -> Comparison:
     return comparison
 
 
+def complete_seeds(finished: Finished, comparison: Comparison) -> Finished:
+    """Only the seeds of which both arms have every evaluation; `finished` itself where that is all of them.
+
+    Raises NotFinished with fewer than two."""
+    arms = (comparison.a, comparison.b)
+    missing = {
+        cell.seed
+        for cell, step in finished.plan.evaluations.items()
+        if cell.arm in arms and step not in finished.evaluations
+    }
+    complete = set(finished.spec.seeds) - missing
+    if not missing:
+        return finished
+    if len(complete) < FEWEST_SEEDS:
+        raise NotFinished(f"{len(complete)} of {len(finished.spec.seeds)} seeds are in; an interval needs two")
+    return finished.of_seeds(complete)
+
+
 def gather_evidence(finished: Finished, results: Results) -> Evidence:
     """Raises as `require_comparison`, and MissingObject when predictions were lost from the object store."""
+    planned = finished
+    if (primary := finished.spec.primary) is not None and primary.stopping == "anytime":
+        finished = complete_seeds(finished, primary)
     comparison, spec = require_comparison(finished), finished.spec
     unfinished = [
         (target, arm.name) for target in spec.targets for arm in spec.arms if finished.missing(target, arm.name)
@@ -53,6 +76,7 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
             if all(finished.reached(target, arm) for arm in (comparison.a, comparison.b))
         },
         choices=tuple(rate_choices(finished, comparison)),
+        seeds_planned=None if finished is planned else len(spec.seeds),
         spent=costs_by_arm(finished),
         warnings=tuple(_facts(spec, comparison, results, unfinished)),
     )

@@ -51,6 +51,14 @@ def compared(curves: Curves, target: str, metric: str, a: str, b: str, size: int
     return components(curves[target, metric, a].averaged(sizes), curves[target, metric, b].averaged(sizes))
 
 
+def paired_by_seed(curves: Curves, target: str, metric: str, a: str, b: str) -> Correctness | None:
+    """(seeds, images): a minus b over every size both reached; None where there is no such size."""
+    sizes = shared_sizes(curves, target, metric, a, b)
+    if not sizes:
+        return None
+    return curves[target, metric, a].averaged(sizes) - curves[target, metric, b].averaged(sizes)
+
+
 def compared_by_class(
     curves: Curves, target: str, metric: str, a: str, b: str, labels: npt.NDArray[np.int32]
 ) -> dict[int, Components]:

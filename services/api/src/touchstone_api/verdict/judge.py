@@ -1,7 +1,8 @@
 """Assembles the verdict: one primary endpoint declared beforehand, everything else secondary and adjusted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +20,17 @@ from touchstone_contracts.views import (
     Verdict,
 )
 
+from touchstone_api.verdict.anytime import SeedSequence, seed_sequence, seeds_to_decide
 from touchstone_api.verdict.baseline import check_baseline
 from touchstone_api.verdict.costs import Spent, arm_costs
-from touchstone_api.verdict.curves import Curves, compared, compared_by_class, shared_sizes
-from touchstone_api.verdict.decide import decide, what_would_decide
+from touchstone_api.verdict.curves import Curves, compared, compared_by_class, paired_by_seed, shared_sizes
+from touchstone_api.verdict.decide import Remedy, decide, what_would_decide
 from touchstone_api.verdict.exchange_rate import exchange_rate
 from touchstone_api.verdict.holm import holm
 from touchstone_api.verdict.intervals import Components, Estimate
 from touchstone_api.verdict.learning_rates import Choices, check_learning_rates
 from touchstone_api.verdict.scaling import scaling_fits
-from touchstone_api.verdict.wording import headline, learning_rate_words, remedy_words
+from touchstone_api.verdict.wording import PARTIAL, headline, learning_rate_words, remedy_words, stop_words
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Evidence:
     """Of the two arms compared, wherever both trained."""
     spent: Mapping[str, Spent] = field(default_factory=dict)
     """By arm."""
+    seeds_planned: int | None = None
+    """Where only some seeds are in yet; then nothing is shown whose interval supposes that all are."""
     warnings: tuple[str, ...] = ()
 
 
@@ -63,42 +67,68 @@ class Measured:
     size: int | None
     metric: Metric
     parts: tuple[Components, ...]
-    estimate: Estimate
+    estimate: Estimate | SeedSequence
     class_id: int | None = None
 
 
 def judge(evidence: Evidence) -> Verdict:
     """Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
     comparison = evidence.comparison
-    measured = _measure(evidence, None, None, comparison.metric)
-    if measured is None:
-        raise Unfair(
-            f"{comparison.a} and {comparison.b} reached no common size at any target", code="nothing_to_compare"
-        )
+    measured = _measure_primary(evidence)
     primary = _result(measured, comparison)
-    baseline = _baseline(evidence)
-    failed = [check for check in baseline if check.below and check.arm in (comparison.a, comparison.b)]
-    rates = check_learning_rates(evidence.choices, comparison.delta)
-    return Verdict(
+    verdict = Verdict(
         experiment=evidence.experiment,
         a=comparison.a,
         b=comparison.b,
         delta=comparison.delta,
         confidence=comparison.confidence,
+        stopping=comparison.stopping,
+        may_stop=stop_words(primary, evidence.seeds_planned) if comparison.stopping == "anytime" else None,
         answer=primary.answer,
-        headline=headline(comparison, primary, [check for check in failed if check.metric == comparison.metric]),
+        headline=headline(comparison, primary, ()),
         primary=primary,
-        secondary=_adjusted(_secondary(evidence), comparison),
-        classes=_adjusted(_classes(evidence), comparison),
-        baseline=baseline,
-        learning_rates=rates,
-        exchange_rates=tuple(_exchange_rates(evidence)),
-        scaling=_scaling(evidence),
-        costs=arm_costs(evidence.spent, comparison.metric, baseline),
+        secondary=(),
+        baseline=(),
         would_decide=_would_decide(measured, primary, comparison),
-        warnings=(*_warnings(evidence, measured, rates), *evidence.warnings),
         results_digest=evidence.results_digest,
     )
+    if evidence.seeds_planned is not None:
+        return verdict.model_copy(update={"warnings": (PARTIAL, *evidence.warnings)})
+    return verdict.model_copy(update=_of_all_runs(evidence, measured, primary))
+
+
+def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResult) -> dict[str, Any]:
+    """The fields of the verdict that suppose that every run is in."""
+    comparison, baseline = evidence.comparison, _baseline(evidence)
+    failed = [check for check in baseline if check.below and check.arm in (comparison.a, comparison.b)]
+    rates = check_learning_rates(evidence.choices, comparison.delta)
+    return {
+        "headline": headline(comparison, primary, [check for check in failed if check.metric == comparison.metric]),
+        "secondary": _adjusted(_secondary(evidence), comparison),
+        "classes": _adjusted(_classes(evidence), comparison),
+        "baseline": baseline,
+        "learning_rates": rates,
+        "exchange_rates": tuple(_exchange_rates(evidence)),
+        "scaling": _scaling(evidence),
+        "costs": arm_costs(evidence.spent, comparison.metric, baseline),
+        "warnings": (*_warnings(evidence, measured, rates), *evidence.warnings),
+    }
+
+
+def _measure_primary(evidence: Evidence) -> Measured:
+    comparison = evidence.comparison
+    measured = _measure(evidence, None, None, comparison.metric)
+    if measured is None:
+        raise Unfair(
+            f"{comparison.a} and {comparison.b} reached no common size at any target", code="nothing_to_compare"
+        )
+    if comparison.stopping == "fixed":
+        return measured
+    pairs = (
+        paired_by_seed(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
+        for target in evidence.targets
+    )
+    return replace(measured, estimate=seed_sequence([pair for pair in pairs if pair is not None]))
 
 
 def _measure(evidence: Evidence, target: str | None, size: int | None, metric: Metric) -> Measured | None:
@@ -213,13 +243,18 @@ def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Com
         return None
     if primary.seeds < 2:
         return "At least 2 seeds per arm: one seed says nothing about how much results vary between seeds."
-    return remedy_words(what_would_decide(measured.parts, comparison.delta, comparison.confidence), primary)
+    if isinstance(measured.estimate, SeedSequence):
+        remedy = Remedy(seeds_to_decide(measured.estimate, comparison.delta, comparison.confidence), None)
+    else:
+        remedy = what_would_decide(measured.parts, comparison.delta, comparison.confidence)
+    return remedy_words(remedy, primary)
 
 
 def _warnings(evidence: Evidence, primary: Measured, rates: Sequence[LearningRateCheck]) -> Iterator[str]:
     comparison = evidence.comparison
-    # The mean over all places first: it speaks of the primary endpoint.
-    yield from (learning_rate_words(check, comparison) for check in reversed(rates))
+    if comparison.stopping == "anytime":
+        yield "Only the primary comparison may be looked at again and again; the others suppose these are all seeds."
+    yield from learning_rate_words(rates, comparison)
     if min(part.seeds for part in primary.parts) < 2:
         yield "One seed per arm: no interval can be computed."
     elif min(part.seeds for part in primary.parts) < 3:

@@ -1,12 +1,22 @@
 """The verdict in plain language. Numbers are in points: hundredths of accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
 
 from touchstone_api.verdict.decide import Remedy
 from touchstone_api.verdict.phrases import METRIC_WORDS, points
+
+PARTIAL = "Some seeds are still to come: only the primary comparison, which is valid at any time, is shown."
+
+
+def stop_words(primary: ComparisonResult, planned: int | None) -> str:
+    """`planned`: seeds in the spec, where not all of them are in."""
+    seeds = f"{primary.seeds} seeds" if planned is None else f"{primary.seeds} of {planned} seeds"
+    if primary.answer == "undecided":
+        return f"Not decided after {seeds}: go on."
+    return f"Enough seeds: {seeds} decide, you may stop."
 
 
 def headline(comparison: Comparison, primary: ComparisonResult, failed: Sequence[BaselineCheck]) -> str:
@@ -38,18 +48,28 @@ def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
 def interval(result: ComparisonResult, comparison: Comparison) -> str:
     """Of the winner minus the loser where there is a winner, else of a minus b."""
     low, high = (-result.high, -result.low) if result.answer == "b_better" else (result.low, result.high)
-    return f"{comparison.confidence * 100:g} % interval {points(low)} to {points(high)}"
+    kind = "interval" if comparison.stopping == "fixed" else "anytime-valid interval"
+    return f"{comparison.confidence * 100:g} % {kind} {points(low)} to {points(high)}"
 
 
-def learning_rate_words(check: LearningRateCheck, comparison: Comparison) -> str:
-    a, b = comparison.a, comparison.b
+def learning_rate_words(checks: Sequence[LearningRateCheck], comparison: Comparison) -> Iterator[str]:
+    """The mean over all places, then those places alone where the difference vanishes."""
+    if not checks:
+        return
+    *places, overall = checks
+    figures = _swap_words(overall, comparison)
+    yield f"The arms chose different learning rates at {len(places)} of their targets and sizes; over all, {figures}"
+    for check in places:
+        if check.vanishes:
+            choices = f"{comparison.a} {check.chosen_a:g}, {comparison.b} {check.chosen_b:g}"
+            yield f"{check.target}, size {check.size} ({choices}): {_swap_words(check, comparison)}"
+
+
+def _swap_words(check: LearningRateCheck, comparison: Comparison) -> str:
     own, swapped = points(check.own, signed=True), points(check.swapped, signed=True)
-    figures = f"on validation, {a} minus {b} is {own} points with the own choices and {swapped} with each other's"
+    margin = f"{comparison.a} minus {comparison.b} is {own} points"
     vanishes = " The difference vanishes." if check.vanishes else ""
-    if check.target is None:
-        return f"The arms chose different learning rates; over all targets and sizes, {figures}.{vanishes}"
-    choices = f"{a} {check.chosen_a:g}, {b} {check.chosen_b:g}"
-    return f"{check.target}, size {check.size}: learning rates differ ({choices}); {figures}.{vanishes}"
+    return f"on validation, {margin} with the own choices and {swapped} with each other's.{vanishes}"
 
 
 def remedy_words(remedy: Remedy, primary: ComparisonResult) -> str:
