@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 from support.tiny_models import tiny_encoder
-from touchstone_contracts.adaptation import CrossEntropy, Evaluation, LinearProbe
+from touchstone_contracts.adaptation import Evaluation, LinearProbe
 from touchstone_contracts.catalogue import ClassLabel, ImageSource
 from touchstone_contracts.curation import Curation, CurationCounts
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.messages import StepManifest, StepMessage, StepReport
 from touchstone_contracts.problems import Cancelled, Invalid
+from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
@@ -41,7 +43,7 @@ from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import Progress
 from touchstone_trainer.memory import ByteCache
 from touchstone_trainer.pixels import decoded_images, evaluation_pixels
-from touchstone_trainer.recipes.cross_entropy import Diverged
+from touchstone_trainer.recipes.loop import Diverged
 from touchstone_trainer.settings import TrainerSettings
 from touchstone_trainer.tasks import adapt_encoder, evaluate_encoder, handlers
 from touchstone_trainer.tools import Tools, build_tools
@@ -152,8 +154,8 @@ class World:
         *,
         size: int = 20,
         seed: int = 0,
-        learning_rate: float = 3e-3,
-        recipe: CrossEntropy = RECIPE,
+        learning_rate: float | None = 3e-3,
+        recipe: Recipe = RECIPE,
         validation: StepId | None = None,
     ) -> AdaptEncoder:
         return AdaptEncoder(

@@ -5,10 +5,10 @@ from collections import Counter
 from support.specs import DictLookup, resolved
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.experiments.plan import plan_experiment, plan_upstream
-from touchstone_contracts.adaptation import CrossEntropy
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import CATALOGUE
 
 

@@ -1,6 +1,6 @@
 """What the judge needs, read from the predictions of finished evaluations."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import Comparison, ExperimentSpec
 from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import Blob, StepId
-from touchstone_contracts.views import Results
+from touchstone_contracts.views import ResultRow, Results
 
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.collect import cells_of, exhausted
@@ -118,6 +118,7 @@ def _facts(
         if counts.arm in arms and empty:
             yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
     yield from _learning_rates(comparison, results)
+    yield from _updates(comparison, results)
     if spec.curation.leak_cosine is None:
         yield "The check for test images among the training images was turned off."
     if unfinished:
@@ -127,11 +128,27 @@ def _facts(
 
 def _learning_rates(comparison: Comparison, results: Results) -> Iterator[str]:
     """Each arm chooses on validation from the same grid; a difference may come from the choice."""
-    chosen: dict[tuple[str, int], dict[str, float]] = {}
+    for place, rates in _differing(comparison, results, lambda row: row.learning_rate):
+        choices = ", ".join(f"{arm} {rate:g}" for arm, rate in sorted(rates.items()))
+        yield f"{place}: the arms chose different learning rates ({choices})."
+
+
+def _updates(comparison: Comparison, results: Results) -> Iterator[str]:
+    """Equal sizes in equal batches give equally many updates; where they do not, more training may be the reason."""
+    for place, updates in _differing(comparison, results, lambda row: row.updates):
+        counts = ", ".join(f"{arm} {count:g}" for arm, count in sorted(updates.items()))
+        yield f"{place}: the arms were trained with different numbers of updates ({counts})."
+
+
+def _differing(
+    comparison: Comparison, results: Results, fact: Callable[[ResultRow], float | None]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """(place, fact by arm) wherever the compared arms differ in a fact that is known of both."""
+    found: dict[tuple[str, int], dict[str, float]] = {}
     for row in results.rows:
-        if row.arm in (comparison.a, comparison.b) and row.learning_rate is not None:
-            chosen.setdefault((row.target, row.size), {})[row.arm] = row.learning_rate
-    for (target, size), rates in sorted(chosen.items()):
-        if len(set(rates.values())) > 1:
-            choices = ", ".join(f"{arm} {rate:g}" for arm, rate in sorted(rates.items()))
-            yield f"{target}, size {size}: the arms chose different learning rates ({choices})."
+        value = fact(row)
+        if row.arm in (comparison.a, comparison.b) and value is not None:
+            found.setdefault((row.target, row.size), {})[row.arm] = value
+    for (target, size), values in sorted(found.items()):
+        if len(set(values.values())) > 1:
+            yield f"{target}, size {size}", values
