@@ -1,12 +1,9 @@
 """One run on several devices: each process embeds its share of every batch, all see the same loss (section 4.2)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -41,13 +38,3 @@ class Processes:
 
 
 ALONE = Processes()
-
-
-@contextmanager
-def launched() -> Iterator[tuple[Processes, torch.device]]:
-    """The processes that `accelerate launch` started, and this one's device."""
-    state = PartialState()
-    try:
-        yield Processes(state.process_index, state.num_processes), state.device
-    finally:
-        state.destroy_process_group()

@@ -72,7 +72,8 @@ def tokens_with_room(encoder: LoadedEncoder, names: list[str], vectors: int) -> 
     nothing, tokens = encoder.tokenize([""])[0], encoder.tokenize(names)
     # What the tokenizer puts before any text (a start token or nothing) is what an empty text begins with, too.
     start = int((tokens != nothing).any(dim=0).int().argmax())
-    if (tokens[:, -vectors:] != nothing[-1]).any() or vectors + start >= tokens.shape[1]:
+    # One piece of padding must be left: where the end token is the padding, it is what ends the name.
+    if (tokens[:, -vectors - 1 :] != nothing[-1]).any() or vectors + start >= tokens.shape[1]:
         raise Invalid(
             f"{vectors} context vectors leave no room for every class name in {tokens.shape[1]} tokens",
             code="context_too_long",
