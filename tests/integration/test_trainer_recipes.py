@@ -157,7 +157,7 @@ def test_merged_low_rank_updates_compute_what_the_unmerged_did(world: World) -> 
     with torch.no_grad():
         for parameter in learner.parameters():
             if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         untouched = subject.classifier(pixels)

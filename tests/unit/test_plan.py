@@ -97,7 +97,10 @@ def test_every_learning_rate_of_a_grid_is_planned(recipe: type[Optimisation]) ->
     plan = plan_experiment(resolved(recipe=recipe(learning_rates=(1e-4, 1e-3))))
     requests = [step.request for step in plan.steps if isinstance(step.request, AdaptEncoder)]
     assert len(requests) == 2 * 16
-    assert all(request.recipe.learning_rates == (request.learning_rate,) for request in requests)
+    assert all(
+        isinstance(request.recipe, Optimisation) and request.recipe.learning_rates == (request.learning_rate,)
+        for request in requests
+    )
 
 
 def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:

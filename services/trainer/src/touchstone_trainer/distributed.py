@@ -1,4 +1,4 @@
-"""One adaptation on several GPUs: `accelerate launch -m touchstone_trainer.distributed REQUEST.json`.
+"""One adaptation on several GPUs: `accelerate launch --multi_gpu -m touchstone_trainer.distributed REQUEST.json`.
 
 REQUEST.json is an AdaptEncoder request; store and library come from the environment as for a worker. The result lies
 where a worker would look for it, so an experiment that needs the run finds it done."""
@@ -12,6 +12,7 @@ from pathlib import Path
 from accelerate import PartialState
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
 from touchstone_contracts.steps import ADAPT_ENCODER, AdaptEncoder
+from touchstone_encoders.loading import pick_device
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs
 from touchstone_runtime.metrics import WorkerMetrics
@@ -39,9 +40,9 @@ class LastReport:
 
 
 @contextmanager
-def launched() -> Iterator[PartialState]:
-    """The processes that `accelerate launch` started; alone without it."""
-    state = PartialState()
+def launched(device: str) -> Iterator[PartialState]:
+    """The processes that `accelerate launch` started; alone without it. Over gloo on CPUs."""
+    state = PartialState(cpu=pick_device(device).type == "cpu")
     try:
         yield state
     finally:
@@ -54,7 +55,7 @@ def main() -> None:
     configure_torch(settings.threads)
     request = AdaptEncoder.model_validate_json(Path(sys.argv[1]).read_text())
     artifacts = Artifacts(connect_objects(settings))
-    with launched() as state:
+    with launched(settings.device) as state:
         tools = replace(
             build_tools(settings.model_copy(update={"device": str(state.device)}), artifacts),
             processes=Processes(state.process_index, state.num_processes),
