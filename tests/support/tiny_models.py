@@ -1,18 +1,25 @@
 """A tiny, randomly initialised CLIP model on disk: loads through the same path as a real one, in a moment."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from touchstone_contracts.catalogue import Encoder
 from touchstone_runtime.digests import folder_digest
+from transformers import PreTrainedTokenizerFast
 
 IMAGE_SIZE = 32
 DIMENSION = 16
 
-MODEL_CONFIG = {
+MODEL_CONFIG: dict[str, Any] = {
     "embed_dim": DIMENSION,
     "vision_cfg": {
         "timm_model_name": "test_resnet",
@@ -33,14 +40,59 @@ PREPROCESSING = {
 }
 
 
-def tiny_encoder(library: Path, name: str = "tiny-clip", *, trained_on: str | None = None, seed: int = 0) -> Encoder:
+WORDS = ("a", "photo", "of", "square", "red", "green", "blue")
+TEXT_CONFIG = MODEL_CONFIG["text_cfg"]
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    # open_clip's own transformer, with torch's attention
+    "vit": {
+        "embed_dim": DIMENSION,
+        "vision_cfg": {"image_size": IMAGE_SIZE, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": TEXT_CONFIG,
+    },
+    "convnext": MODEL_CONFIG | {"vision_cfg": MODEL_CONFIG["vision_cfg"] | {"timm_model_name": "test_convnext"}},
+    # a text tower kept apart, pooled at its last token without a causal mask; a tokenizer without a start token;
+    # a logit bias for the pairwise sigmoid; attention pooling and no projection of images
+    "siglip": {
+        "embed_dim": 64,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {
+            "timm_model_name": "test_vit",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": "none",
+            "image_size": IMAGE_SIZE,
+        },
+        "text_cfg": TEXT_CONFIG
+        | {
+            "vocab_size": 16,
+            "hf_tokenizer_name": "words",
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+        },
+    },
+}
+"""Small relatives of the families that open_clip loads."""
+
+
+def tiny_encoder(
+    library: Path,
+    name: str = "tiny-clip",
+    *,
+    trained_on: str | None = None,
+    seed: int = 0,
+    model_config: Mapping[str, Any] = MODEL_CONFIG,
+) -> Encoder:
     """Writes `library`/models/`name` (open_clip local-dir, about 4 MB) and returns its catalogue entry.
 
     `ModelRef.of(tiny_encoder(tmp_path))` loads with `EncoderCache(Library(tmp_path), torch.device("cpu"))`. The same
     seed always gives the same digest."""
     folder = library / "models" / name
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_cfg": MODEL_CONFIG, "preprocess_cfg": PREPROCESSING}
+    config = {"model_cfg": model_config, "preprocess_cfg": PREPROCESSING}
+    if "hf_tokenizer_name" in model_config["text_cfg"]:
+        word_tokenizer().save_pretrained(folder)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2, sort_keys=True))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -49,3 +101,12 @@ def tiny_encoder(library: Path, name: str = "tiny-clip", *, trained_on: str | No
         {key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
     )
     return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(folder), trained_on=trained_on)
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per known word, an end token after the last; nothing before the first."""
+    vocabulary = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", *WORDS))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from touchstone_contracts.catalogue import ImageSource
-from touchstone_contracts.identity import canonical_json, derive_seed, identity
+from touchstone_contracts.identity import canonical_json, derive_seed, identity, identity_payload
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import INGEST_IMAGES, IngestImages
 from touchstone_runtime.randomness import rng_for
 
@@ -45,6 +46,14 @@ def test_where_bytes_lie_is_not_part_of_what_they_are() -> None:
     assert INGEST_IMAGES.step_id(IngestImages(source=here)) == INGEST_IMAGES.step_id(IngestImages(source=there))
     other = here.model_copy(update={"digest": "1" * 64})
     assert INGEST_IMAGES.step_id(IngestImages(source=here)) != INGEST_IMAGES.step_id(IngestImages(source=other))
+
+
+def test_a_field_added_later_counts_only_once_it_is_set() -> None:
+    plain = CrossEntropy()
+    assert {"interpolation", "micro_batch_size"} & set(identity_payload(plain)) == set()
+    assert identity(CrossEntropy(interpolation=1.0)) == identity(plain)
+    assert identity(CrossEntropy(interpolation=0.5)) != identity(plain)
+    assert identity(CrossEntropy(micro_batch_size=64)) != identity(plain)
 
 
 def test_seeds_follow_their_purpose_and_fit_63_bits() -> None:

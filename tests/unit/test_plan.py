@@ -2,14 +2,20 @@
 
 from collections import Counter
 
+import pytest
 from support.specs import DictLookup, resolved
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.experiments.plan import plan_experiment, plan_upstream
-from touchstone_contracts.adaptation import CrossEntropy
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
-from touchstone_contracts.steps import CATALOGUE
+from touchstone_contracts.recipes.contrastive import Contrastive
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
+from touchstone_contracts.recipes.head_only import HeadOnly
+from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
+from touchstone_contracts.recipes.lora import LoRA
+from touchstone_contracts.recipes.optimisation import Optimisation
+from touchstone_contracts.steps import CATALOGUE, AdaptEncoder
 
 
 def kinds(plan: Plan) -> Counter[str]:
@@ -77,6 +83,24 @@ def test_another_learning_rate_keeps_the_runs_of_the_first() -> None:
     two = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5, 1e-4))))
     fresh = Counter(s.kind for s in two.steps if s.id not in {s.id for s in one.steps})
     assert fresh == {"adapt_encoder": 16, "evaluate_encoder": 16}
+
+
+def test_a_recipe_without_a_learning_rate_is_planned_once_per_seed() -> None:
+    plan = plan_experiment(resolved(recipe=HeadOnly()))
+    requests = [step.request for step in plan.steps if isinstance(step.request, AdaptEncoder)]
+    assert len(requests) == 2 * 2 * 2 * 2
+    assert {request.learning_rate for request in requests} == {None}
+
+
+@pytest.mark.parametrize("recipe", [CrossEntropy, Contrastive, LoRA, LearnedPrompts])
+def test_every_learning_rate_of_a_grid_is_planned(recipe: type[Optimisation]) -> None:
+    plan = plan_experiment(resolved(recipe=recipe(learning_rates=(1e-4, 1e-3))))
+    requests = [step.request for step in plan.steps if isinstance(step.request, AdaptEncoder)]
+    assert len(requests) == 2 * 16
+    assert all(
+        isinstance(request.recipe, Optimisation) and request.recipe.learning_rates == (request.learning_rate,)
+        for request in requests
+    )
 
 
 def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:

@@ -8,8 +8,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
-from support.memory_services import memory_services
+from support.finished_experiments import (
+    Told,
+    finish_experiment,
+    finish_only,
+    made_up_results,
+    post_experiment,
+    write_result,
+)
+from support.memory_services import finish_steps, memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
@@ -165,6 +172,28 @@ def test_a_size_that_ran_out_of_images_is_a_declared_fact(api: TestClient, servi
     verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
     assert sum("left out: 12" in warning for warning in verdict["warnings"]) == 2
     assert all(entry["size"] != 12 for entry in verdict["secondary"])
+
+
+def test_arms_with_different_numbers_of_updates_are_a_declared_fact(
+    api: TestClient, services: Services, told: Told
+) -> None:
+    finish_steps(services, told.id)
+    kinds = {step.id: step.kind for step in told.plan.steps}
+    cells = {step: cell for cell, step in told.plan.evaluations.items()}
+    for step, result in made_up_results(services.artifacts, told).items():
+        if step in cells and cells[step].arm != "none":
+            fewer = (cells[step].arm, cells[step].size) == ("synthetic", 12)
+            result = result.model_copy(update={"updates": 30 if fewer else 40})
+        write_result(services.artifacts, step, kinds[step], result)
+    rows = api.get(f"/v1/experiments/{told.id}/results").json()["rows"]
+    assert {(row["arm"], row["updates"]) for row in rows} == {
+        ("none", None), ("retrieved", 40), ("synthetic", 40), ("synthetic", 30),
+    }  # fmt: skip
+    warnings = [w for w in api.get(f"/v1/experiments/{told.id}/verdict").json()["warnings"] if "updates" in w]
+    assert warnings == [
+        f"{target}, size 12: the arms were trained with different numbers of updates (retrieved 40, synthetic 30)."
+        for target in ("broad", "fine")
+    ]
 
 
 def test_one_training_arm_has_no_verdict(api: TestClient, services: Services) -> None:

@@ -1,36 +1,13 @@
-"""How an encoder is adapted and evaluated (paper section 4). Defaults are the paper's where it states one."""
+"""How an adapted encoder is evaluated (paper section 4). Defaults are the paper's where it states one."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from touchstone_contracts.values import Fraction, Strict
+from touchstone_contracts.recipes.optimisation import LearningRate
+from touchstone_contracts.values import Strict
 
 Metric = Literal["zero_shot", "linear_probe"]
-LearningRate = Annotated[float, Field(gt=0, le=1)]
-
-
-class CrossEntropy(Strict):
-    """Image tower and text-initialised linear head, both trained; plain cross-entropy (section 4.2)."""
-
-    kind: Literal["cross_entropy"] = "cross_entropy"
-    learning_rates: tuple[LearningRate, ...] = Field(default=(1e-5,), min_length=1)
-    """Selected on validation per arm and size, averaged over seeds; the same grid for every arm."""
-    epochs: int = Field(default=30, ge=1, le=1000)
-    batch_size: int = Field(default=512, ge=1, le=65_536)
-    weight_decay: float = Field(default=0.1, ge=0)
-    beta2: float = Field(default=0.95, gt=0, lt=1)
-    gradient_clip: float = Field(default=1.0, gt=0)
-    warmup_updates: int = Field(default=500, ge=0)
-    warmup_fraction: Fraction = 0.1
-    """Warm-up lasts min(warmup_updates, warmup_fraction x all updates); 1.0 gives the paper's fixed 500."""
-    crop_scale: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Lower bound of RandomResizedCrop's area; the upper is 1."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-
-
-Recipe = CrossEntropy
-"""A tagged union as soon as there is a second recipe."""
 
 
 class LinearProbe(Strict):

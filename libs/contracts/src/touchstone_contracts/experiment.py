@@ -4,9 +4,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from touchstone_contracts.adaptation import CrossEntropy, Evaluation, Metric, Recipe
+from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.curation import Curation
+from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.values import Fraction, Name, Strict
 
 CONFIDENCE = 0.95

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from touchstone_contracts.values import Locator
+from touchstone_contracts.values import AddedLater, Locator
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -22,15 +23,21 @@ def sha256(data: bytes) -> str:
 
 
 def identity_payload(value: Any) -> Any:
-    """`value` as plain JSON data without the fields marked `Locator`."""
+    """`value` as plain JSON data without the fields that a marker leaves out (`Locator`, `AddedLater`)."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {n: identity_payload(getattr(value, n)) for n, f in fields.items() if Locator not in f.metadata}
+        return {n: identity_payload(getattr(value, n)) for n, f in fields.items() if _decides(f, getattr(value, n))}
     if isinstance(value, Mapping):
         return {str(key): identity_payload(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [identity_payload(item) for item in value]
     return value
+
+
+def _decides(field: FieldInfo, value: Any) -> bool:
+    if Locator in field.metadata:
+        return False
+    return AddedLater not in field.metadata or value != field.default
 
 
 def identity(value: object) -> str:

@@ -9,13 +9,14 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from touchstone_contracts.adaptation import Evaluation, Recipe
+from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.retrieval import Strategy
 from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, ImageSource, Template
 from touchstone_contracts.curation import Curation, CurationCounts
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.values import Blob, Digest, Lenient, StepId, Strict
 
 RequestT = TypeVar("RequestT", bound=Strict)
@@ -154,7 +155,8 @@ class AdaptEncoder(Strict):
     pool: StepId
     size: int = Field(ge=1)
     seed: int
-    learning_rate: float
+    learning_rate: float | None
+    """None for a recipe without one."""
     recipe: Recipe
     rules: Curation
     """Ranking and balance decide which images of the pool make up `size`."""
@@ -175,11 +177,14 @@ class EncoderAdapted(Lenient):
 
     available: int
     weights: Blob | None
-    """safetensors: the image tower and head of the epoch with the best validation accuracy."""
+    """safetensors: image tower and head, of the epoch with the best validation accuracy; a frozen tower is left out."""
     training_set: Digest | None = None
     """identity of the ordered image ids that were trained on."""
     updates: int = 0
-    peak_lr_fraction: float = 0.0
+    peak_lr_fraction: float | None = 0.0
+    """None without a learning rate."""
+    mixing_weight: float | None = None
+    """Share of the class means in the head, chosen on validation; `head_only` alone has one."""
     best_epoch: int = 0
     epochs: tuple[EpochScore, ...] = ()
 
@@ -187,7 +192,7 @@ class EncoderAdapted(Lenient):
 class Adaptation(Strict):
     """One cell of the (learning rate x seed) grid of an arm at a size."""
 
-    learning_rate: float
+    learning_rate: float | None
     seed: int
     step: StepId
 
@@ -220,6 +225,7 @@ class EncoderEvaluated(Lenient):
     """Images in the pool; set where the arm was exhausted at this size, then `predictions` is empty."""
     learning_rate: float | None = None
     peak_lr_fraction: float | None = None
+    updates: int | None = None
     best_epoch: int | None = None
     validation_accuracy: float | None = None
     training_set: Digest | None = None

@@ -33,6 +33,10 @@ class Locator:
     """Marks a field that says where bytes lie, not what they are: it is left out of identities."""
 
 
+class AddedLater:
+    """Marks a field that a published message did not have: left out of identities while it holds its default."""
+
+
 class Blob(Lenient):
     """A write-once object named by the sha256 of its bytes."""
 

@@ -1,7 +1,7 @@
 """What the HTTP API answers; shared by the api and its clients."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
 from touchstone_contracts.curation import CurationCounts
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.values import Digest, Lenient, Name, StepId
+from touchstone_contracts.values import AddedLater, Digest, Lenient, Name, StepId
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["waiting", "leased", "succeeded", "failed"]
@@ -168,6 +168,7 @@ class ResultRow(Lenient):
     value: float
     learning_rate: float | None = None
     peak_lr_fraction: float | None = None
+    updates: Annotated[int | None, AddedLater] = None
     test_images: int
 
 

@@ -63,14 +63,18 @@ def embed_texts(
     return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
 
 
+def class_texts(classes: Sequence[ClassLabel], templates: Sequence[str]) -> list[str]:
+    """Every template filled with every class, class by class: (classes x templates,)."""
+    return [template.replace("{name}", label.display_name) for label in classes for template in templates]
+
+
 def class_vectors(
     encoder: LoadedEncoder, classes: Sequence[ClassLabel], templates: Sequence[str], *, normalize_each: bool
 ) -> np.ndarray:
     """One L2-normalised text vector per class, (classes, dimension): the mean over templates.
 
     `normalize_each=True` is the zero-shot head (paper section 4.3), False the CLIP filter's class vector (3.1)."""
-    texts = [template.replace("{name}", label.display_name) for label in classes for template in templates]
-    embedded = embed_texts(encoder, texts, normalize=normalize_each)
+    embedded = embed_texts(encoder, class_texts(classes, templates), normalize=normalize_each)
     means = embedded.reshape(len(classes), len(templates), -1).mean(axis=1)
     vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
     return np.asarray(vectors, dtype=np.float32)

@@ -17,7 +17,7 @@ Transform = Callable[[Image.Image], torch.Tensor]
 class LoadedEncoder:
     """A CLIP model in evaluation mode with what goes before it. Treat the model as shared: copy before training."""
 
-    model: open_clip.CLIP
+    model: open_clip.CLIP | open_clip.CustomTextCLIP
     preprocess: Transform
     """Evaluation: PIL RGB -> float tensor (3, size, size)."""
     tokenize: Callable[[list[str]], torch.Tensor]
@@ -63,6 +63,14 @@ def _open_clip_name(ref: ModelRef, library: Library) -> tuple[str, str | None]:
         return f"local-dir:{library.verified_folder(ref.model, ref.digest)}", None
     name, _, tag = ref.model.removeprefix("hub:").partition("@")
     return (name, tag) if tag else (f"hf-hub:{name}", None)
+
+
+def token_embedding(model: open_clip.CLIP | open_clip.CustomTextCLIP) -> torch.nn.Embedding:
+    """What turns tokens into vectors in the text tower: open_clip's own, one kept apart, or a Hugging Face model."""
+    text = getattr(model, "text", model)
+    found: torch.nn.Embedding
+    found = text.token_embedding if hasattr(text, "token_embedding") else text.transformer.get_input_embeddings()
+    return found
 
 
 class EncoderCache:

@@ -36,14 +36,20 @@ class ImageClassifier(nn.Module):
 
         The paper's ViT has none; their scales and shifts are trained like every other weight."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        keep_batch_statistics(self)
         return self
 
 
+def keep_batch_statistics(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def text_head(encoder: LoadedEncoder, class_vectors: np.ndarray) -> nn.Linear:
-    """Weights = L2-normalised text vectors (classes, dimension) x exp(logit_scale), bias 0 (paper section 4.2)."""
+    """Weights = L2-normalised text vectors (classes, dimension) x exp(logit_scale), bias 0 (paper section 4.2).
+
+    A logit bias (SigLIP) adds the same to every class: it changes neither a softmax nor the best class."""
     classes, dimension = class_vectors.shape
     head = nn.Linear(dimension, classes)
     with torch.no_grad():

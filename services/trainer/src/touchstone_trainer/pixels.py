@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from torchvision.transforms.v2.functional import pil_to_tensor
+from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
 from touchstone_encoders.decoding import decode_image
@@ -84,23 +85,22 @@ def _decode_missing(
 
 
 def cropped_batches(
-    images: TrainingImages, order: np.ndarray, boxes: Boxes, *, batch_size: int, image_size: int, threads: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(uint8 pixels (batch, 3, size, size), class ids (batch,)) in `order`; the last batch may be smaller."""
+    images: TrainingImages, batches: Sequence[np.ndarray], boxes: Boxes, *, image_size: int, threads: int
+) -> Iterator[torch.Tensor]:
+    """uint8 pixels (batch, 3, size, size) of the images at each batch's positions, prepared ahead by `threads`."""
 
     def make(batch: np.ndarray) -> torch.Tensor:
         return torch.stack([images.crop(int(index), boxes, image_size) for index in batch])
 
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(max_workers=threads) as pool:
         waiting: list[Future[torch.Tensor]] = [pool.submit(make, batch) for batch in batches[: AHEAD * threads]]
         try:
-            for position, batch in enumerate(batches):
+            for position in range(len(batches)):
                 pixels = waiting.pop(0).result()
                 following = position + AHEAD * threads
                 if following < len(batches):
                     waiting.append(pool.submit(make, batches[following]))
-                yield pixels, torch.from_numpy(images.class_ids[batch].astype(np.int64))
+                yield pixels
         finally:
             for future in waiting:
                 future.cancel()
@@ -129,10 +129,21 @@ def load_evaluation_images(artifacts: Artifacts, image_set: ImageSet, encoder: L
     return EvaluationImages(pixels, manifest["class_id"].to_numpy())
 
 
+def as_evaluated(training: TrainingImages, encoder: LoadedEncoder) -> EvaluationImages:
+    """Training images in one view without augmentation."""
+    images = (decode_image(image) if isinstance(image, bytes) else to_pil_image(image) for image in training.images)
+    return EvaluationImages(torch.stack([_preprocessed(encoder, image) for image in images]), training.class_ids)
+
+
 def evaluation_pixels(encoder: LoadedEncoder, image: bytes) -> torch.Tensor:
+    """uint8 (3, size, size). Raises UndecodableImage."""
+    return _preprocessed(encoder, decode_image(image))
+
+
+def _preprocessed(encoder: LoadedEncoder, image: Image.Image) -> torch.Tensor:
     """The encoder's own preprocessing with its normalisation undone: exact, and a quarter of the memory."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (encoder.mean, encoder.std))
-    return (255 * (encoder.preprocess(decode_image(image)) * std + mean)).round().to(torch.uint8)
+    return (255 * (encoder.preprocess(image) * std + mean)).round().to(torch.uint8)
 
 
 def require_classes(class_ids: np.ndarray, classes: int, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import math
 
-from touchstone_contracts.adaptation import CrossEntropy
+from touchstone_contracts.recipes.optimisation import Optimisation
 
 
 def warmup_cosine(updates: int, warmup: int) -> list[float]:
@@ -17,7 +17,7 @@ def warmup_cosine(updates: int, warmup: int) -> list[float]:
     ]
 
 
-def warmup_length(recipe: CrossEntropy, updates: int) -> int:
+def warmup_length(recipe: Optimisation, updates: int) -> int:
     """A fraction of 1 stands for the paper's fixed warm-up, however short the run (its small-N trap, section 4.2)."""
     if recipe.warmup_fraction == 1.0:
         return recipe.warmup_updates

@@ -25,7 +25,8 @@ from touchstone_trainer.evaluation.linear_probe import fit_linear_probe
 from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
 from touchstone_trainer.pixels import load_training_images, require_classes
-from touchstone_trainer.recipes.cross_entropy import adapt
+from touchstone_trainer.recipes.registry import adapt
+from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.subsets import draw_training_set, kept_pool, training_set_digest
 from touchstone_trainer.tools import Tools
 
@@ -45,14 +46,21 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
     adapted = adapt(
-        tools.classifier(request.encoder, request.classes, request.templates),
-        load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget),
-        tools.split(request.validation, request.encoder, len(request.classes)),
+        Subject(
+            classifier=tools.classifier(request.encoder, request.classes, request.templates),
+            encoder=tools.encoder(request.encoder),
+            classes=request.classes,
+            templates=request.templates,
+        ),
+        Data(
+            training=load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget),
+            validation=tools.split(request.validation, request.encoder, len(request.classes)),
+            loader_threads=tools.loader_threads,
+        ),
         request.recipe,
         learning_rate=request.learning_rate,
         seed=request.seed,
-        image_size=tools.encoder(request.encoder).image_size,
-        loader_threads=tools.loader_threads,
+        processes=tools.processes,
         progress=progress,
     )
     log.info("encoder.adapted", size=request.size, updates=adapted.updates, best_epoch=adapted.best_epoch)
@@ -62,6 +70,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
         training_set=training_set_digest(pool, positions),
         updates=adapted.updates,
         peak_lr_fraction=adapted.peak_lr_fraction,
+        mixing_weight=adapted.mixing_weight,
         best_epoch=adapted.best_epoch,
         epochs=adapted.epochs,
     )
@@ -99,6 +108,7 @@ def _adapted(request: EvaluateEncoder, run: Candidate, tools: Tools, progress: P
         update={
             "learning_rate": run.adaptation.learning_rate,
             "peak_lr_fraction": run.result.peak_lr_fraction,
+            "updates": run.result.updates,
             "best_epoch": run.result.best_epoch,
             "validation_accuracy": run.validation_accuracy,
             "training_set": run.result.training_set,

@@ -20,6 +20,7 @@ from touchstone_trainer.pixels import (
     load_evaluation_images,
     require_classes,
 )
+from touchstone_trainer.processes import ALONE, Processes
 from touchstone_trainer.settings import TrainerSettings
 
 MEGABYTE = 2**20
@@ -38,6 +39,8 @@ class Tools:
     splits: ByteCache[tuple[StepId, ModelRef], EvaluationImages]
     class_vectors: ByteCache[TextKey, np.ndarray]
     loader_threads: int = 1
+    processes: Processes = ALONE
+    """Those that carry out one adaptation together."""
 
     def encoder(self, ref: ModelRef) -> LoadedEncoder:
         return self.encoders.get(ref)

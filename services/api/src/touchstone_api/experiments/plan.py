@@ -85,24 +85,23 @@ class _TargetPlanner:
         return self.plan.add(CURATE_IMAGES, request, f"{role}/curate")
 
     def _adapt(self, arm: str, pool: StepId, size: int) -> tuple[Adaptation, ...]:
-        """One run per learning rate and seed."""
+        """One run per learning rate, where the recipe has one, and seed."""
         runs = []
-        for rate in self.spec.recipe.learning_rates:
+        for rate, recipe in self.spec.recipe.runs():
             for seed in self.spec.seeds:
                 request = AdaptEncoder(
                     pool=pool,
                     size=size,
                     seed=seed,
                     learning_rate=rate,
-                    # Without the rest of the grid: adding a rate later must not repeat this run.
-                    recipe=self.spec.recipe.model_copy(update={"learning_rates": (rate,)}),
+                    recipe=recipe,
                     rules=self.spec.curation,
                     encoder=self.encoder,
                     classes=self.target.classes,
                     templates=self.target.templates.zero_shot,
                     validation=self.context.validation,
                 )
-                role = f"{self.target.name}/{arm}/adapt n={size} seed={seed} lr={rate:g}"
+                role = f"{self.target.name}/{arm}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
         return tuple(runs)
 

@@ -56,6 +56,7 @@ def _rows(
                     value=result.predictions[metric].accuracy,
                     learning_rate=result.learning_rate,
                     peak_lr_fraction=result.peak_lr_fraction,
+                    updates=result.updates,
                     test_images=test_images(plan.tests[cell.target]),
                 )
 

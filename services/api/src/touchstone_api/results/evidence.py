@@ -141,8 +141,21 @@ def _facts(
         empty = len(counts.counts.classes_without_images)
         if counts.arm in arms and empty:
             yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
+    yield from _updates(comparison, results)
     if spec.curation.leak_cosine is None:
         yield "The check for test images among the training images was turned off."
     if unfinished:
         names = ", ".join(f"{arm} at {target}" for target, arm in unfinished)
         yield f"Not finished and therefore left out of the baseline check: {names}."
+
+
+def _updates(comparison: Comparison, results: Results) -> Iterator[str]:
+    """Equal sizes in equal batches give equally many updates; where they do not, more training may be the reason."""
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for row in results.rows:
+        if row.arm in (comparison.a, comparison.b) and row.updates is not None:
+            found.setdefault((row.target, row.size), {})[row.arm] = row.updates
+    for (target, size), updates in sorted(found.items()):
+        if len(set(updates.values())) > 1:
+            counts = ", ".join(f"{arm} {count}" for arm, count in sorted(updates.items()))
+            yield f"{target}, size {size}: the arms were trained with different numbers of updates ({counts})."

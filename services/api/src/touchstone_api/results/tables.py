@@ -24,6 +24,7 @@ def _schema() -> "pa.Schema":
             ("value", pa.float64()),
             ("learning_rate", pa.float64()),
             ("peak_lr_fraction", pa.float64()),
+            ("updates", pa.int64()),
             ("test_images", pa.int64()),
         ]
     )

@@ -22,11 +22,12 @@ class Candidate:
 def select_run(candidates: Sequence[Candidate], seed: int) -> Candidate:
     """The run of `seed` at the learning rate with the best mean validation accuracy over seeds; ties: the smaller.
 
+    A recipe without a learning rate has one run per seed.
     Raises Invalid when that cell of the grid is missing."""
-    by_rate: dict[float, list[float]] = {}
+    by_rate: dict[float | None, list[float]] = {}
     for candidate in candidates:
         by_rate.setdefault(candidate.adaptation.learning_rate, []).append(candidate.validation_accuracy)
-    best = min(by_rate, key=lambda rate: (-float(np.mean(by_rate[rate])), rate))
+    best = min(by_rate, key=lambda rate: (-float(np.mean(by_rate[rate])), rate or 0.0))
     for candidate in candidates:
         if (candidate.adaptation.learning_rate, candidate.adaptation.seed) == (best, seed):
             return candidate

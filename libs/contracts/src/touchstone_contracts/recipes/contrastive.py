@@ -1,0 +1,13 @@
+"""Fine-tuning with the loss of pretraining."""
+
+from typing import Literal
+
+from touchstone_contracts.recipes.optimisation import TowerOptimisation
+
+
+class Contrastive(TowerOptimisation):
+    """Image and text tower trained on (image, prompt of its class); the head comes from the tuned text tower.
+
+    FLYP, arXiv 2212.00638. Each update draws one of the zero-shot templates per image."""
+
+    kind: Literal["contrastive"] = "contrastive"

@@ -1,0 +1,11 @@
+"""Fine-tuning as the paper did it."""
+
+from typing import Literal
+
+from touchstone_contracts.recipes.optimisation import TowerOptimisation
+
+
+class CrossEntropy(TowerOptimisation):
+    """Image tower and text-initialised linear head, both trained; plain cross-entropy (section 4.2)."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"

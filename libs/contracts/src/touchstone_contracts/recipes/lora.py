@@ -1,0 +1,17 @@
+"""Fine-tuning few parameters of the tower."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from touchstone_contracts.recipes.optimisation import LearningRate, TowerOptimisation
+
+
+class LoRA(TowerOptimisation):
+    """Low-rank updates of the image tower's matrices, and the head; cross-entropy (LoRA, arXiv 2106.09685).
+
+    Merged into the tower at the end, so what is stored has the encoder's own form."""
+
+    kind: Literal["lora"] = "lora"
+    learning_rates: tuple[LearningRate, ...] = Field(default=(1e-4,), min_length=1)
+    rank: int = Field(default=8, ge=1, le=1024)

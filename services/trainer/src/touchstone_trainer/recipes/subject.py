@@ -1,0 +1,26 @@
+"""What is adapted."""
+
+from dataclasses import dataclass
+
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_encoders.loading import LoadedEncoder
+
+from touchstone_trainer.classifier import ImageClassifier
+from touchstone_trainer.pixels import EvaluationImages, TrainingImages
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A fresh zero-shot classifier, which adaptation may change, and where it came from, which it may not."""
+
+    classifier: ImageClassifier
+    encoder: LoadedEncoder
+    classes: tuple[ClassLabel, ...]
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    training: TrainingImages
+    validation: EvaluationImages
+    loader_threads: int = 1
