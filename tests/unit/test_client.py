@@ -11,9 +11,10 @@ import pytest
 from support.specs import DictLookup, spec
 from touchstone import Client, ExperimentFailed, ProblemError
 from touchstone.documents import UnreadableDocument, parse_changes, read_document
+from touchstone.tables import console_for_output, print_estimation
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.views import ExperimentDetail, StepCounts
+from touchstone_contracts.views import Estimation, ExperimentDetail, GpuHours, StepCounts, Workload
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -122,6 +123,27 @@ def test_a_catalogue_is_registered_models_first() -> None:
         assert client.apply(catalogue) == {"encoders": 0, "generators": 2, "upstreams": 1, "targets": 2}
     resources = [path.removeprefix("/v1/") for path in calls]
     assert resources == ["encoders", "generators", "generators", "upstreams", "targets", "targets"]
+
+
+def test_an_estimate_is_asked_for_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    hours = GpuHours(gpu="A100", generate=142.6, embed=1, adapt=2, evaluate=0, total=145.6, sources=("a page",))
+    answered = Estimation(
+        steps_by_kind={"generate_images": 12, "adapt_encoder": 3},
+        reused_by_kind={"generate_images": 4},
+        work=Workload(images_generated=500_000, updates=39_240),
+        gpu_hours=(hours,),
+        assumptions=("not a measurement",),
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.url.path, json.loads(request.content)) == ("/v1/experiments/estimate", {"name": "quick"})
+        return httpx.Response(200, json=answered.model_dump(mode="json"))
+
+    with client_of(answer) as client:
+        print_estimation(console_for_output(), client.estimate({"name": "quick"}))
+    printed = capsys.readouterr().out
+    assert "15 steps, 4 of them done already" in printed
+    assert all(text in printed for text in ("500,000", "39,240", "142.6", "not a measurement"))
 
 
 def test_waiting_follows_the_stream_and_survives_its_break() -> None:

@@ -126,6 +126,17 @@ def test_gpu_hours_are_given_per_class_of_gpu_with_their_sources(estimates: dict
     assert any("not a measurement" in text for text in estimates[benchmark]["assumptions"])
 
 
+def test_the_readme_shows_what_the_estimate_answers(estimates: dict[str, Any]) -> None:
+    shown = next(table for table in tables((STUDIES / "README.md").read_text()) if "updates" in table[0])
+    assert [row["benchmark"] for row in shown] == list(BENCHMARKS)
+    for row in shown:
+        work, hours = estimates[row["benchmark"]]["work"], estimates[row["benchmark"]]["gpu_hours"][0]
+        for name in ("images generated", "images retrieved at most", "adaptations", "updates"):
+            assert int(row[name]) == work[name.replace(" ", "_")]
+        for name, part in (("generating", "generate"), ("embedding", "embed"), ("adapting", "adapt")):
+            assert int(row[f"hours {name}"]) == round(hours[part])
+
+
 def test_an_estimate_creates_nothing_and_refuses_what_posting_would(client: TestClient) -> None:
     assert client.get("/v1/experiments").json()["items"] == []
     unknown = client.post("/v1/experiments/estimate", json=study("dtd") | {"targets": ["nowhere"]})

@@ -361,7 +361,7 @@ class Verdict(Lenient):
     scaling: tuple[ScalingFit, ...] = ()
     """Of both arms, in every metric."""
     costs: tuple[ArmCost, ...] = ()
-    """Of every arm that has finished everywhere, in the metric of the comparison."""
+    """Of every arm that has finished everywhere and whose steps left their records, in the metric of the comparison."""
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()
     results_digest: Digest
