@@ -91,7 +91,7 @@ class Fetcher:
                 return _refusal(response) or await self._body(response)
         except TimeoutError:
             return "timeout"
-        except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, ValueError):
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects, ValueError):
             return "bad_url"
         except (aiohttp.ClientError, OSError) as error:
             return "private_address" if _cause(error, PrivateAddress) else "unreachable"

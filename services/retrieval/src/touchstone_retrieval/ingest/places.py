@@ -23,12 +23,16 @@ class Places:
         if not place.startswith(SCHEME):
             yield self.library.path(place)
             return
-        if self.s3 is None:
-            raise Invalid(f"{place} needs an S3 server, and this worker has none", code="place_missing")
         with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
             path = Path(folder) / "object"
-            self.s3.fetch(place, path)
+            self.remote().fetch(place, path)
             yield path
+
+    def remote(self) -> S3Files:
+        """Raises Invalid where there is no S3 server."""
+        if self.s3 is None:
+            raise Invalid("s3:// places need an S3 server, and there is none", code="place_missing")
+        return self.s3
 
     def folder(self, place: str) -> Path:
         path = self.library.path(place)
