@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.tiny_images import SHAPES, draw_shape
-from touchstone_contracts.catalogue import Catalogue, Target, Upstream
+from touchstone_contracts.catalogue import Catalogue, Target, TarShard, Upstream
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.describe.torchvision_target import UnusableDataset, carve, load_published
@@ -81,6 +81,7 @@ def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
     rows = [row for each in upstream.shards for row in ingested(each, places)]
     assert [(row["source_key"], row["caption"]) for row in rows] == [("0", "a red bar"), ("1", "a red bar")]
 
+    assert isinstance(upstream.shards[0], TarShard)
     gone = upstream.shards[0].model_copy(update={"location": "s3://shop/photos/99999.tar"})
     with pytest.raises(Invalid, match="99999") as missing, opened(gone, places):
         pass

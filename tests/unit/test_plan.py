@@ -111,7 +111,7 @@ def links(name: str) -> LinkTable:
 
 def test_links_are_indexed_without_images_and_downloaded_class_by_class() -> None:
     upstream = Upstream(name="world", shards=(links("m0"), links("m1")), index_encoder="clip")
-    plan = plan_experiment(resolved(upstream=upstream))
+    plan = plan_experiment(resolved().model_copy(update={"upstream": upstream}))
     counts = kinds(plan)
     assert counts["take_embeddings"] == 2
     assert counts["retrieve_images"] == 2  # as many as the arm wants, and the deeper list behind it

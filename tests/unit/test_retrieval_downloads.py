@@ -3,7 +3,7 @@
 import asyncio
 import io
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def link(url: str, *, stated: bytes | None = None, similarity: float = 0.5, **ch
 
 
 def downloaded(
-    wanted: Sequence[Link], reserve: Sequence[Link], answers: dict[str, bytes | str]
+    wanted: Sequence[Link], reserve: Sequence[Link], answers: Mapping[str, bytes | str]
 ) -> tuple[ImagesDownloaded, list[dict[str, object]], list[str], list[list[str]]]:
     """Result, link report, URLs of the obtained images, and what was asked for in each turn."""
     artifacts, turns = Artifacts(MemoryObjects()), []
@@ -55,7 +55,7 @@ def downloaded(
 
 def test_the_next_ranked_stand_in_until_none_is_missing() -> None:
     wanted, reserve = [link(url) for url in URLS[:4]], [link(url) for url in URLS[4:]]
-    answers: dict[str, bytes | str] = PICTURES | {URLS[1]: "not_found", URLS[3]: "timeout", URLS[4]: "refused"}
+    answers = {**PICTURES, URLS[1]: "not_found", URLS[3]: "timeout", URLS[4]: "refused"}
     result, report, obtained, turns = downloaded(wanted, reserve, answers)
     assert turns == [URLS[:4], URLS[4:6], URLS[6:7]]
     assert obtained == [URLS[0], URLS[2], URLS[5], URLS[6]]
@@ -102,7 +102,7 @@ def test_what_came_back_is_not_trusted() -> None:
         link(URLS[4]),
         link(URLS[5], drop_reason="nsfw"),
     ]
-    answers: dict[str, bytes | str] = PICTURES | {URLS[2]: picture, URLS[3]: b"<html>gone</html>", URLS[4]: bomb()}
+    answers = PICTURES | {URLS[2]: picture, URLS[3]: b"<html>gone</html>", URLS[4]: bomb()}
     result, report, obtained, turns = downloaded(wanted, [], answers)
     assert obtained == [URLS[0]]
     assert [row["outcome"] for row in report] == [

@@ -244,7 +244,7 @@ def link_table(library: Path, columns: Mapping[str, list[Any]]) -> LinkTable:
 
 
 def test_every_row_of_a_link_table_keeps_its_place(tmp_path: Path) -> None:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "URL": ["http://x/a", None, "http://x/c", "http://x/d"],
         "TEXT": ["a\ncat", None, "c", "d"],
         "NSFW": ["UNLIKELY", "NSFW", "UNSURE", None],
@@ -276,7 +276,7 @@ def test_an_unreadable_link_table_says_what_is_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", [np.float16, np.float32])
 def test_given_embeddings_are_taken_over_at_length_one(tmp_path: Path, precision: type) -> None:
-    given = RNG.normal(size=(5, 8)).astype(precision) * 3
+    given: np.ndarray = RNG.normal(size=(5, 8)).astype(precision) * 3
     np.save(tmp_path / "img.npy", given)
     taken = read_embeddings(tmp_path / "img.npy", "img.npy", 5, 8)
     assert taken.dtype == np.float16

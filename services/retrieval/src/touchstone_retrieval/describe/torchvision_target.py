@@ -45,7 +45,7 @@ def load_published(name: str, root: Path, download: bool) -> Published:
     """Raises UnusableDataset: no such data set, one without a train and a test part, or files that are not there."""
     dataset = getattr(datasets, name, None) if name in datasets.__all__ else None
     accepted = inspect.signature(dataset).parameters if dataset else {}
-    if "download" not in accepted or not {"train", "split"} & set(accepted):
+    if dataset is None or "download" not in accepted or not {"train", "split"} & set(accepted):
         raise UnusableDataset(f"torchvision has no data set {name!r} with a train and a test part")
     try:
         parts = [

@@ -11,9 +11,11 @@ from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import ImageSource
 from touchstone_retrieval.ingest.tar_source import open_tar
 
+SourceWithImages = ParquetFile | TarShard | ImageFolder | ClassFolders
+
 
 @contextmanager
-def opened(source: ParquetFile | TarShard | ImageFolder | ClassFolders, places: Places) -> Iterator[ImageSource]:
+def opened(source: SourceWithImages, places: Places) -> Iterator[ImageSource]:
     """Raises Invalid when the source is not what was registered."""
     match source:
         case ParquetFile():
