@@ -145,7 +145,7 @@ class ArmCounts(Lenient):
 
 
 class LinksOfClass(Lenient):
-    """Images behind one class's retrieved links: `requested`, and `obtained` with `topped_up` of them from the reserve."""
+    """What the retrieved links of one class gave; `topped_up` of the `obtained` came from the reserve."""
 
     class_id: int
     display_name: str
