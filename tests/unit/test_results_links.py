@@ -51,8 +51,9 @@ def test_link_rot_is_told_of_every_class_that_was_downloaded(services: Services,
     lookup = DictLookup()
     lookup.upstreams["world"] = Upstream(name="world", shards=(TABLE,), index_encoder="clip")
     with services.store.write() as session:
-        for entry in (*lookup.encoders.values(), *lookup.upstreams.values(), *lookup.targets.values()):
-            register(session, entry, datetime.now(UTC))
+        register(session, lookup.encoders["clip"], datetime.now(UTC))
+        register(session, lookup.upstreams["world"], datetime.now(UTC))
+        register(session, lookup.targets["fine"], datetime.now(UTC))
     experiment = spec(targets=("fine",), arms=(NoTraining(), Retrieval(name="retrieved")))
     posted = submit_experiment(services, experiment)
     plan = plan_experiment(resolve(experiment, lookup))

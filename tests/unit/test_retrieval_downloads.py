@@ -55,7 +55,7 @@ def downloaded(
 
 def test_the_next_ranked_stand_in_until_none_is_missing() -> None:
     wanted, reserve = [link(url) for url in URLS[:4]], [link(url) for url in URLS[4:]]
-    answers = {**PICTURES, URLS[1]: "not_found", URLS[3]: "timeout", URLS[4]: "refused"}
+    answers: dict[str, bytes | str] = {**PICTURES, URLS[1]: "not_found", URLS[3]: "timeout", URLS[4]: "refused"}
     result, report, obtained, turns = downloaded(wanted, reserve, answers)
     assert turns == [URLS[:4], URLS[4:6], URLS[6:7]]
     assert obtained == [URLS[0], URLS[2], URLS[5], URLS[6]]

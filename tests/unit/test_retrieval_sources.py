@@ -126,6 +126,18 @@ def test_a_damaged_shard_stops_instead_of_giving_fewer_images(
     assert refused.value.code == code
 
 
+def test_a_shard_ingested_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = shard(tmp_path, tar_bytes({"a.png": PICTURES[0], "a.txt": b"x", "b.jpg": b"garbage"}), 2)
+    places = Places(Library(tmp_path), None)
+    seen: list[tuple[int, int | None]] = []
+    written = []
+    for _ in range(2):
+        with opened(source, places) as rows:
+            written.append(write_source(rows, Artifacts(MemoryObjects()), lambda *step: seen.append(step)))
+    assert written[0] == written[1]
+    assert seen == [(2, 2), (2, 2)]
+
+
 def test_a_shard_with_other_bytes_than_registered_is_refused(tmp_path: Path) -> None:
     source = shard(tmp_path, tar_bytes({"a.png": PICTURES[0]}), 1)
     shard(tmp_path, tar_bytes({"a.png": PICTURES[1]}), 1)

@@ -169,7 +169,7 @@ def _image_vectors(shards: Sequence[EmbeddedImages], rows: np.ndarray) -> np.nda
 @handlers.serve(DOWNLOAD_IMAGES)
 def download_images(request: DownloadImages, tools: Tools, progress: Progress) -> ImagesDownloaded:
     wanted, found = (
-        links_of_class(tools.artifacts.get_table(images.manifest).to_pylist(), request.class_id)
+        links_of_class(tools.artifacts.get_table(images.manifest), request.class_id)
         for images, _ in (image_set_of(tools.artifacts, step) for step in (request.wanted, request.reserve))
     )
     downloaded = asyncio.run(_download(wanted, ranked_reserve(found, wanted), request.class_id, tools, progress))

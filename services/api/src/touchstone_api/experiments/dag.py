@@ -81,7 +81,7 @@ def _strings(value: Any) -> Iterator[str]:
 class IndexedUpstream:
     index: StepId
     shards: tuple[EmbeddedShard, ...]
-    has_links: bool = False
+    has_links: bool
     """Its rows have no images until they are downloaded."""
 
 

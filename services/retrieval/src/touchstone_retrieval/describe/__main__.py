@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
 from touchstone_contracts.catalogue import Catalogue, ClassLabel, Splits, Target, TargetSplit, Templates, Upstream
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.library import Library
@@ -105,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         catalogue = options.describe(options, places_of(RetrievalSettings()))
     except Invalid as problem:
         sys.exit(f"{problem.code}: {problem.detail}")
+    except ValidationError as error:
+        sys.exit(f"the catalogue refuses this: {error}")
     print(catalogue.model_dump_json(indent=1, exclude_none=True))
 
 

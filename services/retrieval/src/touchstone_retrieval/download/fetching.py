@@ -91,6 +91,7 @@ class Fetcher:
                 return _refusal(response) or await self._body(response)
         except TimeoutError:
             return "timeout"
+        # ValueError: a host name that no resolver takes.
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects, ValueError):
             return "bad_url"
         except (aiohttp.ClientError, OSError) as error:

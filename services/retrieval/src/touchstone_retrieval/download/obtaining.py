@@ -1,10 +1,11 @@
 """From ranked links of one class to its images, and from which link each came or why not."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from touchstone_contracts.identity import sha256
 from touchstone_encoders.decoding import UndecodableImage, decode_image
 
@@ -76,12 +77,12 @@ def _judge(link: Link, reserve: bool, fetched: bytes | str, seen: set[str]) -> T
         return Tried(link, reserve, error.code)
 
 
-def links_of_class(rows: Iterable[Mapping[str, Any]], class_id: int) -> list[Link]:
+def links_of_class(manifest: pa.Table, class_id: int) -> list[Link]:
     """In the order of the manifest."""
+    rows = manifest.filter(pc.equal(manifest["class_id"], class_id)).to_pylist()
     return [
         Link(row["source_key"], row["id"], row["caption"], row["found_by"], row["similarity"], row["drop_reason"])
         for row in rows
-        if row["class_id"] == class_id
     ]
 
 
