@@ -16,7 +16,7 @@ from support.tiny_images import SHAPES, tiny_target, upstream_rows
 from support.tiny_models import DIMENSION, tiny_encoder
 from support.web import ENDLESS, Page, Web, serving
 from touchstone_api.experiments.dag import Plan, PlannedStep
-from touchstone_api.experiments.plan import plan_experiment
+from touchstone_api.experiments.plan import plan_experiment, plan_upstream
 from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, Strategy, TextMatch, Union
@@ -24,7 +24,7 @@ from touchstone_contracts.catalogue import Catalogue, Encoder, Upstream
 from touchstone_contracts.curation import Curation, KeepAll
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
+from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.steps import CATALOGUE, CURATE_IMAGES, DOWNLOAD_IMAGES, ModelRef
 from touchstone_encoders.embedding import embed_images
@@ -182,6 +182,19 @@ def test_an_upstream_of_links_is_retrieved_from_and_only_then_downloaded(
     assert curated.counts.requested == sum(result.requested for result in downloads)
     assert curated.counts.obtained == sum(result.images.count for result in downloads)
     assert curated.counts.kept == curated.counts.obtained
+
+
+def test_a_part_added_later_is_the_only_one_that_is_read(upstream: Upstream, encoder: Encoder, worker: Worker) -> None:
+    first = upstream.model_copy(update={"shards": upstream.shards[:1]})
+    for step in plan_upstream(first, encoder).steps:
+        assert worker.run(step) is None
+    computed = []
+    for step in plan_upstream(upstream, encoder).steps:
+        assert worker.run(step) is None
+        assert isinstance(worker.reports.last, StepSucceeded)
+        if not worker.reports.last.found:
+            computed.append(step.role)
+    assert computed == ["fake-laion/1/ingest", "fake-laion/1/embed", "fake-laion/index"]
 
 
 def test_rotten_links_are_made_up_for_from_the_deeper_list(

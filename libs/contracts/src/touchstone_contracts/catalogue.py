@@ -13,11 +13,9 @@ from touchstone_contracts.values import Digest, Locator, Name, Strict
 
 # No path segment starts with a dot, so a place cannot lead out of the library folder.
 _PATH = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
-_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s/.]\S*"  # bucket/key
 LibraryPath = Annotated[str, StringConstraints(pattern=rf"^library:{_PATH}$", max_length=400)]
-FilePlace = Annotated[
-    str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_BUCKET}/[^\s/.]\S*)$", max_length=1000)
-]
+FilePlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000)]
 """A file of the library, or an object on the S3 server that the workers' settings name (`s3://bucket/key`)."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
 ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400)]
