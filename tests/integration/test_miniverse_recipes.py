@@ -14,15 +14,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from touchstone_miniverse.evaluation import class_embeddings, load_judge, load_pipeline, predict, read_targets, sample
 from touchstone_miniverse.recipes import encoder, generator
-from touchstone_miniverse.tokens import train_tokenizer
+from touchstone_miniverse.text_tower import build_text_tower, trained_text_tower
+from touchstone_miniverse.tokens import load_tokenizer, tokenize, train_tokenizer
 from touchstone_miniverse.upstream import Pairs, read_split, read_upstream
 
 HOME = Path(__file__).parents[2] / "miniverse"
 ENCODER_RECIPE = encoder.EncoderRecipe(steps=200, batch=16, warmup=20, fraction=0.1)
 GENERATOR_RECIPE = generator.GeneratorRecipe(
-    steps=200, batch=8, warmup=20, flat=0.5, widths=(32, 48), text_width=32, average_decay=0.8
+    steps=200, batch=8, warmup=20, flat=0.5, widths=(32, 48), average_decay=0.8
 )
 PICTURES = 800
+CONTEXT = 16
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,8 +62,17 @@ def test_two_hundred_encoder_steps_lower_the_loss_and_load_in_open_clip(pairs: P
 @pytest.fixture(scope="module")
 def generator_run(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     folder = tmp_path_factory.mktemp("generator")
-    tokenizer = train_tokenizer(pairs.captions, generator.CONTEXT)
-    return folder, generator.train(pairs, tokenizer, GENERATOR_RECIPE, folder)
+    return folder, train_generator(pairs, GENERATOR_RECIPE, folder)
+
+
+def train_generator(
+    pairs: Pairs, recipe: generator.GeneratorRecipe, folder: Path, start_from: Path | None = None
+) -> list[float]:
+    """From an untrained text tower of width 32, drawn with a fixed seed."""
+    tokenizer = train_tokenizer(pairs.captions, CONTEXT)
+    torch.manual_seed(3)
+    tower = build_text_tower(width=32, heads=2, vocabulary=len(tokenizer), context=CONTEXT)
+    return generator.train(pairs, tokenizer, tower, recipe, folder, start_from=start_from)
 
 
 def test_two_hundred_generator_steps_lower_the_loss_and_leave_pictures(
@@ -79,8 +90,7 @@ def test_interrupted_generator_run_ends_with_the_same_weights(
 ) -> None:
     whole, losses = generator_run
     shutil.copy(whole / "before-decay.safetensors", tmp_path / "state.safetensors")
-    tokenizer = train_tokenizer(pairs.captions, generator.CONTEXT)
-    assert generator.train(pairs, tokenizer, GENERATOR_RECIPE, tmp_path) == pytest.approx(losses[100:], abs=1e-4)
+    assert train_generator(pairs, GENERATOR_RECIPE, tmp_path) == pytest.approx(losses[100:], abs=1e-4)
     file = Path("export/unet/diffusion_pytorch_model.safetensors")
     expected, found = load_file(whole / file), load_file(tmp_path / file)
     assert len(expected) > 50
@@ -92,11 +102,21 @@ def test_a_run_from_exported_weights_begins_where_they_stood(
     pairs: Pairs, generator_run: tuple[Path, list[float]], tmp_path: Path
 ) -> None:
     whole, losses = generator_run
-    tokenizer = train_tokenizer(pairs.captions, generator.CONTEXT)
     again = replace(GENERATOR_RECIPE, steps=20, seed=12)
-    resumed = generator.train(pairs, tokenizer, again, tmp_path, start_from=whole / "export")
+    resumed = train_generator(pairs, again, tmp_path, start_from=whole / "export")
     assert np.mean(resumed) < np.mean(losses[:100])
     assert np.mean(resumed) == pytest.approx(np.mean(losses[-50:]), rel=0.1)
+
+
+def test_text_tower_of_an_encoder_embeds_captions_as_open_clip_does() -> None:
+    folder = HOME / "models" / "mini-clip"
+    captions = ["flag of Canada", "owl, flat twemoji style emoji", ""]
+    judge, tower, tokens = load_judge(folder), trained_text_tower(folder), tokenize(load_tokenizer(folder), captions)
+    with torch.no_grad():
+        states = tower.eval()(tokens).last_hidden_state
+        expected = judge.model.encode_text(judge.tokenize(captions))
+    pooled = states[torch.arange(len(captions)), tokens.argmax(-1)]
+    torch.testing.assert_close(pooled @ judge.model.text_projection, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_shipped_encoder_knows_flags_in_a_style_it_never_saw() -> None:

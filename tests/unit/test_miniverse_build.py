@@ -144,7 +144,7 @@ def test_fewer_components_keep_a_smooth_picture() -> None:
 @pytest.mark.parametrize("schedule", [warmup_cosine, flat_then_linear])
 def test_learning_rate_rises_to_its_peak_and_falls(schedule: object) -> None:
     assert callable(schedule)
-    rates = [schedule(step, 10, 100, 1.0) for step in range(100)]
+    rates = [schedule(step, 10, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == 1.0
     assert rates[-1] < 0.06

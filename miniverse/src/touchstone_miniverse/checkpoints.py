@@ -33,7 +33,10 @@ def load_state(path: Path, model: nn.Module, optimiser: Optimizer) -> tuple[int,
     for name, value in _below(tensors, "optimiser.").items():
         number, _, moment = name.partition(".")
         moments.setdefault(int(number), {})[moment] = _laid_out_as(parameters[int(number)], value)
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    groups = optimiser.state_dict()["param_groups"]
+    for group in groups:
+        group["step"] = step  # Muon counts here; optimisers that count per parameter do not look at it
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
     return step, _below(tensors, "average.")
 
 

@@ -43,20 +43,17 @@ def space_to_depth(images: Tensor) -> Tensor:
     return images
 
 
-def fit_components(images: Tensor, components: int, whitening: float = 0.5) -> PatchComponents:
+def fit_components(images: Tensor, components: int) -> PatchComponents:
     """Principal components of the patches of `images` (n, 3, 32, 32) in [0, 1].
 
-    `whitening` divides each component by that power of its deviation: 0 keeps pixel distances, 1 makes all equal.
-    The latents' root mean square over all components is 1.
+    All are scaled alike, so distances stay those of pixels; the latents' root mean square over all components is 1.
     """
     patches = space_to_depth(images).permute(0, 2, 3, 1).reshape(-1, PATCH_VALUES).double().numpy()
     mean = patches.mean(0)
     variances, directions = np.linalg.eigh(np.cov(patches - mean, rowvar=False))
     order = np.argsort(variances)[::-1][:components]
-    deviations, directions = np.sqrt(variances[order]), directions[:, order]
-    scale = deviations**whitening
-    scale *= np.sqrt(np.mean((deviations / scale) ** 2))
-    return PatchComponents(mean, directions / scale, scale[:, None] * directions.T)
+    directions, scale = directions[:, order], np.sqrt(np.mean(variances[order]))
+    return PatchComponents(mean, directions / scale, scale * directions.T)
 
 
 def build_codec(parts: PatchComponents) -> AutoencoderTiny:

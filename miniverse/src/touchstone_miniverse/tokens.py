@@ -1,10 +1,11 @@
 """The miniverse's own byte-pair vocabulary, in the layout of CLIP's tokenizer."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 VOCABULARY = 4096
@@ -33,6 +34,11 @@ def train_tokenizer(captions: Iterable[str], context: int, size: int = VOCABULAR
         vocab=vocabulary, merges=merges, unk_token=END, bos_token=START, eos_token=END, pad_token=END,
         model_max_length=context,
     )  # fmt: skip
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """(n, context) token ids; longer texts lose their end."""
+    return tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:

@@ -25,7 +25,7 @@ from touchstone_miniverse.export import export_encoder
 from touchstone_miniverse.recipes.learner import Learner
 from touchstone_miniverse.schedules import warmup_cosine
 from touchstone_miniverse.sources import Kind
-from touchstone_miniverse.tokens import train_tokenizer
+from touchstone_miniverse.tokens import tokenize, train_tokenizer
 from touchstone_miniverse.upstream import Pairs, fixed_fraction, read_upstream
 
 log = structlog.get_logger()
@@ -87,9 +87,7 @@ def train(pairs: Pairs, recipe: EncoderRecipe, folder: Path, save_every: int = 1
     log.info("encoder.started", pairs=len(part), vocabulary=len(tokenizer), step=learner.done)
     for step in range(learner.done, recipe.steps):
         loss = _loss(model, tokenizer, part, recipe, step)
-        learner.descend(
-            loss, warmup_cosine(step, recipe.warmup, recipe.steps, recipe.learning_rate), recipe.average_decay
-        )
+        learner.descend(loss, warmup_cosine(step, recipe.warmup, recipe.steps), recipe.average_decay)
         with torch.no_grad():
             model.logit_scale.clamp_(0, np.log(100))
         if learner.done % save_every == 0 or learner.done == recipe.steps:
@@ -142,13 +140,6 @@ def _loss(model: open_clip.CLIP, tokenizer: CLIPTokenizer, pairs: Pairs, recipe:
 def normalise(images: Tensor) -> Tensor:
     """(n, 3, h, w) in [0, 1] to the encoder's input."""
     return (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-
-
-def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
-    """(n, context) token ids."""
-    return tokenizer(
-        list(texts), padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
-    ).input_ids
 
 
 def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:

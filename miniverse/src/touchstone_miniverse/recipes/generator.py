@@ -1,10 +1,11 @@
 """mini-diffusion: a small latent diffusion model trained from scratch on the upstream's emoji, flags and clip art.
 
-Latents are principal components of 4x4 patches at 32 px (codec.py, nothing learned); the text encoder is trained
-together with the UNet. v-prediction, zero terminal signal-to-noise ratio (Lin et al. 2024), caption dropout for
-guidance, averaged weights. A picture is placed anew each time it is shown: after a hundred passes over twelve thousand
-drawings the model would otherwise return the drawings themselves. Most of the visible gain comes with the decay of
-the learning rate: judge after it. The model card says how far the shipped weights got.
+Latents are principal components of 4x4 patches at 32 px (codec.py, nothing learned); the text encoder starts from
+mini-clip's text tower and is trained together with the UNet. v-prediction, zero terminal signal-to-noise ratio (Lin et
+al. 2024), caption dropout for guidance, averaged weights. Matrices and kernels are trained by Muon, which learns from
+each sample more than AdamW does, the rest by AdamW. A picture is placed anew each time it is shown, a little: after
+dozens of passes over twelve thousand drawings the model would otherwise return the drawings themselves. Most of the
+visible gain comes with the decay of the learning rate: judge after it. The model card says how far the weights got.
 """
 
 import argparse
@@ -20,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from pytorch_optimizer import Muon
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from touchstone_miniverse.augmentation import place
 from touchstone_miniverse.captions import said_subject
@@ -32,12 +34,12 @@ from touchstone_miniverse.export import export_generator
 from touchstone_miniverse.recipes.learner import Learner
 from touchstone_miniverse.schedules import flat_then_linear
 from touchstone_miniverse.sources import Kind
-from touchstone_miniverse.tokens import train_tokenizer
+from touchstone_miniverse.text_tower import trained_text_tower
+from touchstone_miniverse.tokens import load_tokenizer, tokenize
 from touchstone_miniverse.upstream import Pairs, read_upstream
 
 log = structlog.get_logger()
 
-CONTEXT = 16
 SIDE = GRID * PATCH
 # Emoji and flags are what the targets are made of; clip art adds variety; interface icons would only cost samples.
 SAMPLING_WEIGHTS = {Kind.EMOJI: 1.0, Kind.FLAG: 1.3, Kind.CLIP_ART: 0.15, Kind.INTERFACE: 0.0}
@@ -55,19 +57,18 @@ WATCHED_PROMPTS = (
 class GeneratorRecipe:
     """Everything that decides the weights."""
 
-    steps: int = 40_000
-    batch: int = 64
-    learning_rate: float = 2.0e-3
+    steps: int = 6_000
+    batch: int = 96
+    matrix_learning_rate: float = 1.2e-2
+    learning_rate: float = 1.0e-3
     weight_decay: float = 0.01
     warmup: int = 200
     flat: float = 0.6
     average_decay: float = 0.999
     caption_dropout: float = 0.1
     components: int = 20
-    widths: tuple[int, int] = (96, 136)
-    text_width: int = 128
-    placement: float = 0.6
-    calmest: float = 0.25
+    widths: tuple[int, int] = (96, 120)
+    placement: float = 0.2
     bfloat16: bool = False
     seed: int = 11
 
@@ -75,18 +76,18 @@ class GeneratorRecipe:
 class Denoiser(nn.Module):
     """Text encoder and UNet, trained as one."""
 
-    def __init__(self, recipe: GeneratorRecipe, vocabulary: int) -> None:
+    def __init__(self, recipe: GeneratorRecipe, text_encoder: CLIPTextModel) -> None:
         super().__init__()
-        # Plain attention in both: on CPU the backward pass of the fused one takes a third of a step.
-        self.text_encoder = CLIPTextModel(_text_config(recipe, vocabulary))
+        self.text_encoder = text_encoder
         self.unet = UNet2DConditionModel(
             sample_size=GRID, in_channels=recipe.components, out_channels=recipe.components, layers_per_block=1,
             block_out_channels=recipe.widths, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), mid_block_type="UNetMidBlock2DCrossAttn",
-            cross_attention_dim=recipe.text_width, attention_head_dim=4, norm_num_groups=8,
+            cross_attention_dim=text_encoder.config.hidden_size, attention_head_dim=4, norm_num_groups=8,
             # Text and time set gain and offset of every block: at 8x8 attention over words alone is slow to learn from.
             resnet_time_scale_shift="scale_shift", addition_embed_type="text", addition_embed_type_num_heads=4,
         )  # fmt: skip
+        # Plain attention: on CPU the backward pass of the fused one takes a third of a step.
         self.unet.set_attn_processor(AttnProcessor())
 
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
@@ -105,8 +106,8 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def train(
-    pairs: Pairs, tokenizer: CLIPTokenizer, recipe: GeneratorRecipe, folder: Path, save_every: int = 200,
-    compiled: bool = False, start_from: Path | None = None,
+    pairs: Pairs, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, recipe: GeneratorRecipe, folder: Path,
+    save_every: int = 200, start_from: Path | None = None,
 ) -> list[float]:  # fmt: skip
     """Train (or go on from `folder/state.safetensors`) and return the losses of this call's steps.
 
@@ -119,21 +120,18 @@ def train(
     weights = _weights(pairs)
     emphasised = torch.from_numpy(weights > weights.max() / 2)
     codec = build_codec(fit_components(small_images(pairs)[emphasised], recipe.components))
-    learner = _learner(Denoiser(recipe, len(tokenizer)), recipe, folder, start_from)
-    predict = torch.compile(learner.model) if compiled else learner.model
+    learner = _learner(Denoiser(recipe, text_encoder), recipe, folder, start_from)
     log.info("generator.started", pairs=len(pairs), step=learner.done, parameters=_size(learner.model))
     for step in range(learner.done, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         rows = rng.choice(len(pairs), size=recipe.batch, p=weights / weights.sum())
         captions = [_caption(pairs.captions[row], recipe.caption_dropout, rng) for row in rows]
-        rate = flat_then_linear(step, recipe.warmup, recipe.steps, recipe.learning_rate, recipe.flat)
-        # Placement calms down with the learning rate: the last pictures seen are close to the drawings' own layout.
-        calm = max(rate / recipe.learning_rate, recipe.calmest)
-        images = place(torch.from_numpy(pairs.images[rows]), SIDE, rng, recipe.placement * calm)
+        images = place(torch.from_numpy(pairs.images[rows]), SIDE, rng, recipe.placement)
         with torch.no_grad():
             latents = encode(codec, images)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            loss = diffusion_loss(predict, latents, tokenize(tokenizer, captions), rng)
+            loss = diffusion_loss(learner.model, latents, tokenize(tokenizer, captions), rng)
+        rate = flat_then_linear(step, recipe.warmup, recipe.steps, recipe.flat)
         learner.descend(loss, rate, recipe.average_decay)
         if learner.done == int(recipe.flat * recipe.steps):
             learner.save("before-decay.safetensors")
@@ -147,14 +145,30 @@ def train(
 
 def _learner(model: Denoiser, recipe: GeneratorRecipe, folder: Path, start_from: Path | None) -> Learner:
     model = model.to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-    )
-    learner = Learner(model, optimiser, recipe.batch, folder)
+    learner = Learner(model, _optimiser(model, recipe), recipe.batch, folder)
     if start_from is not None:
         learner.start_from(exported_weights(start_from))
     learner.resume()
     return learner
+
+
+def _optimiser(model: Denoiser, recipe: GeneratorRecipe) -> Muon:
+    """Muon for hidden matrices and kernels; AdamW for vectors, word embeddings and the layers next to the latents."""
+    named = dict(model.named_parameters())
+    outer = ("embedding.weight", "conv_in.weight", "conv_out.weight")
+    hidden = [weight for name, weight in named.items() if weight.ndim >= 2 and not name.endswith(outer)]
+    rest = [weight for name, weight in named.items() if weight.ndim < 2 or name.endswith(outer)]
+    return Muon(
+        [
+            {
+                "params": hidden,
+                "lr": recipe.matrix_learning_rate,
+                "weight_decay": recipe.weight_decay,
+                "use_muon": True,
+            },
+            {"params": rest, "lr": recipe.learning_rate, "betas": (0.9, 0.99), "use_muon": False},
+        ]
+    )
 
 
 def export_average(learner: Learner, codec: AutoencoderTiny, tokenizer: CLIPTokenizer, folder: Path) -> None:
@@ -199,13 +213,6 @@ def diffusion_loss(predict: Callable[..., Tensor], latents: Tensor, tokens: Tens
     return F.mse_loss(predict(noisy, times, tokens).float(), keep * noise - add * latents)
 
 
-def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
-    """(n, context) token ids."""
-    return tokenizer(
-        list(texts), padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
-    ).input_ids
-
-
 def _caption(caption: str, dropout: float, rng: np.random.Generator) -> str:
     """Mostly `<name>, <style>`, sometimes the name alone, with keywords, or nothing at all."""
     if rng.random() < dropout:
@@ -223,15 +230,6 @@ def _weights(pairs: Pairs) -> np.ndarray:
     return np.array([SAMPLING_WEIGHTS[kind] for kind in pairs.kinds])
 
 
-def _text_config(recipe: GeneratorRecipe, vocabulary: int) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=recipe.text_width, intermediate_size=4 * recipe.text_width,
-        projection_dim=recipe.text_width, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=CONTEXT, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1,
-        pad_token_id=vocabulary - 1, attn_implementation="eager",
-    )  # fmt: skip
-
-
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -245,17 +243,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=GeneratorRecipe.steps)
     parser.add_argument("--flat", type=float, default=GeneratorRecipe.flat, help="share of the steps before the decay")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="compile the model (needs a C++ compiler)")
+    parser.add_argument("--text-from", type=Path, default=home / "models" / "mini-clip", help="encoder to start from")
     parser.add_argument("--start-from", type=Path, help="exported folder whose weights a fresh run begins with")
     parser.add_argument("--bfloat16", action="store_true", help="a third faster where the processor has AVX512-BF16")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     recipe = GeneratorRecipe(steps=options.steps, flat=options.flat, bfloat16=options.bfloat16)
     pairs = read_upstream(options.data)
-    tokenizer = train_tokenizer(pairs.captions, CONTEXT)
+    tokenizer, text_encoder = load_tokenizer(options.text_from), trained_text_tower(options.text_from)
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    losses = train(pairs, tokenizer, recipe, options.folder, 200, options.compile, options.start_from)
+    losses = train(pairs, tokenizer, text_encoder, recipe, options.folder, start_from=options.start_from)
     log.info("generator.finished", last_loss=round(float(np.mean(losses[-50:])), 4) if losses else None)
 
 

@@ -26,6 +26,7 @@ class Learner:
     def __init__(self, model: nn.Module, optimiser: Optimizer, batch: int, folder: Path) -> None:
         self.model, self.optimiser, self.batch, self.folder = model, optimiser, batch, folder
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.peaks = [group["lr"] for group in optimiser.param_groups]
         self.done = 0
         self.losses: list[float] = []
         self._clock = time.monotonic()
@@ -37,13 +38,14 @@ class Learner:
         if state.exists():
             self.done, self.average = load_state(state, self.model, self.optimiser)
 
-    def descend(self, loss: Tensor, learning_rate: float, average_decay: float) -> None:
+    def descend(self, loss: Tensor, rate: float, average_decay: float) -> None:
         """One step down the gradient of `loss` (norm clipped to 1), then the average moves after the weights.
 
+        `rate` is the share of each group's own learning rate, the one it was given at the beginning.
         Early averages forget faster: a decay above (steps done) / (steps done + 9) would remember the random start.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -52,7 +54,7 @@ class Learner:
         update_average(self.average, self.model, min(average_decay, self.done / (self.done + 9)))
         self.losses.append(float(loss.detach()))
         if self.done % CURVE_EVERY == 0:
-            self._note(learning_rate)
+            self._note()
 
     def save(self, name: str = "state.safetensors") -> None:
         """Keep the whole state under `name` in the run's folder."""
@@ -63,14 +65,14 @@ class Learner:
         self.model.load_state_dict({name: value.to(torch.float32) for name, value in weights.items()})
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
-    def _note(self, learning_rate: float) -> None:
+    def _note(self) -> None:
         seconds = time.monotonic() - self._clock
         self._clock = time.monotonic()
         facts = {
             "step": self.done,
             "samples": self.done * self.batch,
             "loss": round(float(np.mean(self.losses[-CURVE_EVERY:])), 4),
-            "learning_rate": learning_rate,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
             "samples_per_second": round(min(CURVE_EVERY, len(self.losses)) * self.batch / seconds),
         }
         with (self.folder / "curve.jsonl").open("a") as curve:
