@@ -14,7 +14,7 @@ import torch
 from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
 from support.tiny_models import DIMENSION, tiny_encoder
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
-from touchstone_contracts.catalogue import Encoder, ImageSource, Target, Upstream
+from touchstone_contracts.catalogue import Encoder, Source, Target, Upstream
 from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
 from touchstone_contracts.steps import (
@@ -85,7 +85,7 @@ class World:
         assert not isinstance(last, StepFailed), f"{last.problem.detail}\n{last.log_tail}"
         return step
 
-    def ingest(self, source: ImageSource) -> str:
+    def ingest(self, source: Source) -> str:
         return self.run(INGEST_IMAGES, IngestImages(source=source))
 
     def embed(self, images: str, captions: bool = False) -> EmbeddedShard:

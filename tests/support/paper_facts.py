@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from touchstone_contracts.catalogue import Catalogue, ClassLabel, ImageSource, Splits, Target, Templates, Upstream
+from touchstone_contracts.catalogue import Catalogue, ClassLabel, ParquetFile, Splits, Target, Templates, Upstream
 from touchstone_contracts.identity import sha256
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -82,5 +82,5 @@ def _templates(count: int) -> tuple[str, ...]:
     return tuple(f"photo {number} of a {{name}}" for number in range(count))
 
 
-def _source(name: str, images: int) -> ImageSource:
-    return ImageSource(location=f"library:{name}.parquet", digest=sha256(name.encode()), images=images)
+def _source(name: str, images: int) -> ParquetFile:
+    return ParquetFile(location=f"library:{name}.parquet", digest=sha256(name.encode()), images=images)

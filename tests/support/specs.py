@@ -8,7 +8,7 @@ from touchstone_contracts.catalogue import (
     ClassLabel,
     Encoder,
     Generator,
-    ImageSource,
+    ParquetFile,
     Splits,
     Target,
     Templates,
@@ -20,8 +20,8 @@ from touchstone_contracts.identity import sha256
 TEMPLATE = ("an icon of {name}",)
 
 
-def source(name: str, images: int = 10) -> ImageSource:
-    return ImageSource(location=f"library:{name}.parquet", digest=sha256(name.encode()), images=images)
+def source(name: str, images: int = 10) -> ParquetFile:
+    return ParquetFile(location=f"library:{name}.parquet", digest=sha256(name.encode()), images=images)
 
 
 def target(name: str, classes: int = 3) -> Target:

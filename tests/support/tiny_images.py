@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
-from touchstone_contracts.catalogue import ClassLabel, ImageSource, Splits, Target, Templates, Upstream
+from touchstone_contracts.catalogue import ClassLabel, ParquetFile, Splits, Target, Templates, Upstream
 from touchstone_runtime.digests import file_digest
 
 SIZE = 32
@@ -57,12 +57,12 @@ def draw_shape(
     return buffer.getvalue()
 
 
-def write_source(library: Path, name: str, rows: Sequence[dict[str, Any]]) -> ImageSource:
+def write_source(library: Path, name: str, rows: Sequence[dict[str, Any]]) -> ParquetFile:
     """A parquet file library/data/<name>.parquet with the rows' columns, as a source."""
     path = library / "data" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(list(rows)), path)
-    return ImageSource(location=f"library:data/{name}.parquet", digest=file_digest(path), images=len(rows))
+    return ParquetFile(location=f"library:data/{name}.parquet", digest=file_digest(path), images=len(rows))
 
 
 def upstream_rows(images: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from support.tiny_models import tiny_encoder
 from touchstone_contracts.adaptation import Evaluation, LinearProbe
-from touchstone_contracts.catalogue import ClassLabel, Encoder, ImageSource
+from touchstone_contracts.catalogue import ClassLabel, Encoder, ParquetFile
 from touchstone_contracts.curation import Curation, CurationCounts
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
@@ -87,7 +87,7 @@ class World:
     def ingested(self, name: str, count: int, classes: int = 3) -> StepId:
         first = 1000 + 100 * sorted(SPLITS).index(name)
         images = self.image_set([(row % classes, first + row) for row in range(count)])
-        source = ImageSource(location="library:x", digest=sha256(f"{name}{classes}".encode()), images=max(count, 1))
+        source = ParquetFile(location="library:x", digest=sha256(f"{name}{classes}".encode()), images=max(count, 1))
         step = INGEST_IMAGES.step_id(IngestImages(source=source))
         return self.finish(step, "ingest_images", ImagesIngested(images=images))
 

@@ -9,9 +9,9 @@ from fastapi.testclient import TestClient
 from support.memory_services import memory_services
 from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
-from touchstone_contracts.merge_patch import merge_patch
 from touchstone_api.main import create_app
 from touchstone_api.problems import json_pointer
+from touchstone_contracts.merge_patch import merge_patch
 from touchstone_contracts.problems import Problem, Transient
 
 LOOKUP = DictLookup()

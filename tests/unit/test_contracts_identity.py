@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from touchstone_contracts.catalogue import ImageSource
+from touchstone_contracts.catalogue import ParquetFile
 from touchstone_contracts.identity import canonical_json, derive_seed, identity, identity_payload
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import INGEST_IMAGES, IngestImages
@@ -41,7 +41,7 @@ def test_a_value_that_is_not_json_has_no_identity() -> None:
 
 def test_where_bytes_lie_is_not_part_of_what_they_are() -> None:
     here, there = (
-        ImageSource(location=f"library:{place}/file.parquet", digest="0" * 64, images=1) for place in ("here", "there")
+        ParquetFile(location=f"library:{place}/file.parquet", digest="0" * 64, images=1) for place in ("here", "there")
     )
     assert INGEST_IMAGES.step_id(IngestImages(source=here)) == INGEST_IMAGES.step_id(IngestImages(source=there))
     other = here.model_copy(update={"digest": "1" * 64})

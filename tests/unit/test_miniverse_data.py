@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from touchstone_contracts.catalogue import Catalogue, ImageSource, Target
+from touchstone_contracts.catalogue import Catalogue, Target, TargetSplit
 from touchstone_miniverse.likeness import same_drawing
 from touchstone_miniverse.sources import ALL_SOURCES, ALLOWED_LICENCES, SOURCES_BY_NAME, Role
 from touchstone_runtime.digests import file_digest, folder_digest
@@ -46,7 +46,7 @@ def held_out(catalogue: Catalogue) -> dict[tuple[str, str], Rows]:
     }
 
 
-def splits(target: Target) -> tuple[ImageSource, ...]:
+def splits(target: Target) -> tuple[TargetSplit, ...]:
     assert target.splits.train is not None
     return target.splits.train, target.splits.validation, target.splits.test
 

@@ -3,12 +3,15 @@
 from collections import Counter
 
 import pytest
-from support.specs import DictLookup, resolved
+from support.specs import DictLookup, resolved, source
+from touchstone_api.experiments.candidates.retrieval import deeper
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.experiments.plan import plan_experiment, plan_upstream
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
-from touchstone_contracts.arms.retrieval import Retrieval
+from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, TextMatch, Union
+from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
+from touchstone_contracts.identity import sha256
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
@@ -113,3 +116,52 @@ def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:
 def test_without_a_retrieval_arm_the_upstream_is_not_touched() -> None:
     plan = plan_experiment(resolved(arms=(NoTraining(),), sizes=(6,)))
     assert kinds(plan) == {"ingest_images": 4, "evaluate_encoder": 4}
+
+
+def test_a_shard_added_later_is_ingested_and_embedded_alone() -> None:
+    lookup = DictLookup()
+    before, encoder = lookup.upstreams["world"], lookup.encoders["clip"]
+    after = before.model_copy(update={"shards": (*before.shards, source("s2", 50))})
+    known = {step.id for step in plan_upstream(before, encoder).steps}
+    fresh = Counter(step.kind for step in plan_upstream(after, encoder).steps if step.id not in known)
+    assert fresh == {"ingest_images": 1, "embed_images": 1, "index_upstream": 1}
+
+
+def links(name: str) -> LinkTable:
+    vectors = ArrayFile(location=f"s3://laion/{name}.npy", digest=sha256(f"{name}.npy".encode()))
+    table = f"s3://laion/{name}.parquet"
+    return LinkTable(location=table, digest=sha256(name.encode()), images=50, image_embeddings=vectors)
+
+
+def test_links_are_indexed_without_images_and_downloaded_class_by_class() -> None:
+    upstream = Upstream(name="world", shards=(links("m0"), links("m1")), index_encoder="clip")
+    plan = plan_experiment(resolved().model_copy(update={"upstream": upstream}))
+    counts = kinds(plan)
+    assert counts["take_embeddings"] == 2
+    assert counts["retrieve_images"] == 2  # as many as the arm wants, and the deeper list behind it
+    assert counts["download_images"] == 3
+    assert counts["embed_images"] == 2 + 3 + 3  # test splits, downloaded classes, generated chunks: no upstream image
+    downloads = [step for step in plan.steps if step.kind == "download_images"]
+    assert [step.role for step in downloads] == [f"fine/retrieved/download[{label}]" for label in range(3)]
+    retrieved = {step.id for step in plan.steps if step.kind == "retrieve_images"}
+    assert all(set(step.inputs) == retrieved for step in downloads)
+
+
+def test_a_table_of_links_added_later_takes_over_its_own_embeddings_alone() -> None:
+    encoder = DictLookup().encoders["clip"]
+    one = Upstream(name="world", shards=(links("m0"),), index_encoder="clip")
+    two = Upstream(name="world", shards=(links("m0"), links("m1")), index_encoder="clip")
+    known = {step.id for step in plan_upstream(one, encoder).steps}
+    fresh = Counter(step.kind for step in plan_upstream(two, encoder).steps if step.id not in known)
+    assert fresh == {"ingest_images": 1, "take_embeddings": 1, "index_upstream": 1}
+
+
+def test_the_reserve_is_the_same_strategy_asked_for_more() -> None:
+    assert deeper(TextMatch(results_per_query=3)) == TextMatch(results_per_query=6)
+    assert deeper(RandomDraw(images_per_class=60_000)) == RandomDraw(images_per_class=100_000)
+    union = Union(text_match=TextMatch(mode="all_tokens"), semantic=Semantic(indexes=("image",), results_per_query=7))
+    both = deeper(union)
+    assert both == Union(
+        text_match=TextMatch(mode="all_tokens", results_per_query=1000),
+        semantic=Semantic(indexes=("image",), results_per_query=14),
+    )

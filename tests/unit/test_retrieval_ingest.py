@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from support.tiny_images import draw_shape, write_source
-from touchstone_contracts.catalogue import ImageSource
+from touchstone_contracts.catalogue import ParquetFile
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
@@ -98,7 +98,7 @@ def test_the_same_source_gives_the_same_image_set(tmp_path: Path) -> None:
 
 def test_a_wrong_image_count_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path, "source", [{"key": "a", "image": picture(0), "caption": ""}])
-    wrong = ImageSource(location=source.location, digest=source.digest, images=2)
+    wrong = ParquetFile(location=source.location, digest=source.digest, images=2)
     with pytest.raises(Invalid, match="holds 1 images, registered were 2"):
         open_source(tmp_path / "data/source.parquet", wrong)
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "junk.parquet"
     path.write_bytes(b"PAR1 but not really")
     with pytest.raises(Invalid, match="not a parquet file"):
-        open_source(path, ImageSource(location="library:junk.parquet", digest="0" * 64, images=1))
+        open_source(path, ParquetFile(location="library:junk.parquet", digest="0" * 64, images=1))
 
 
 def test_damaged_pages_are_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _target(target: Target, home: Path) -> dict[str, Any]:
 
 
 def describe_table(path: Path, home: Path) -> dict[str, Any]:
-    """An `ImageSource` of a catalogue: where below the library the file lies, its digest and its length."""
+    """A `ParquetFile` of a catalogue: where below the library the file lies, its digest and its length."""
     return {
         "format": "parquet",
         "location": f"library:{path.relative_to(home).as_posix()}",

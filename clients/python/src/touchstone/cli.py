@@ -65,7 +65,7 @@ def apply(catalogue: Path, server: Server = DEFAULT_SERVER) -> None:
 
 @app.command()
 def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> None:
-    """Post a study: a file, or a folder with study.yaml and variants.yaml. The same again finds the same experiments."""
+    """Post a study: a file, or a folder of study.yaml and variants.yaml. The same again finds the same experiments."""
     with connected(server) as client:
         posted = [client.post_document(document) for document in read_study(study)]
         for experiment, created in posted:

@@ -1,6 +1,7 @@
 """What an experiment refers to by name: upstreams, targets, encoders, generators.
 
-Places are written `library:<path>` (below the worker's read-only library folder) or `hub:<name>` (a model hub;
+Places are written `library:<path>` (below the worker's read-only library folder), `s3://<bucket>/<key>` (data alone, on
+the S3 server of the workers' settings, which also hold the credentials) or `hub:<name>` (a model hub;
 `hub:ViT-B-16@laion2b_s34b_b88k` for open_clip, `hub:<owner>/<repository>@<revision>` for diffusers).
 """
 
@@ -12,21 +13,89 @@ from touchstone_contracts.values import Digest, Locator, Name, Strict
 
 # No path segment starts with a dot, so a place cannot lead out of the library folder.
 _PATH = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
+_OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s/.]\S*"  # bucket/key
 LibraryPath = Annotated[str, StringConstraints(pattern=rf"^library:{_PATH}$", max_length=400)]
+FilePlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000)]
+"""A file of the library, or an object on the S3 server that the workers' settings name (`s3://bucket/key`)."""
+FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
 ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400)]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
 """A sentence with `{name}` where the class name goes."""
 
 
-class ImageSource(Strict):
-    """One file of images, named by its content.
-
-    Parquet columns: `key`, `image` (encoded bytes), and `caption` (upstream) or `class_id` (target split)."""
+class ParquetFile(Strict):
+    """Columns: `key`, `image` (encoded bytes), and `caption` (upstream) or `class_id` (target split)."""
 
     format: Literal["parquet"] = "parquet"
-    location: Annotated[LibraryPath, Locator]
+    location: Annotated[FilePlace, Locator]
     digest: Digest
     images: int = Field(gt=0)
+
+
+class TarShard(Strict):
+    """A WebDataset shard as img2dataset writes it: `<key>.jpg` with `<key>.txt` or `<key>.json` (upstream) or
+    `<key>.cls`, the class id in digits (target split)."""
+
+    format: Literal["webdataset"] = "webdataset"
+    location: Annotated[FilePlace, Locator]
+    digest: Digest
+    images: int = Field(gt=0)
+
+
+class ImageFolder(Strict):
+    """The images that lie directly in one folder of an upstream.
+
+    Captions: `metadata.csv` in it (columns `file_name`, `caption`), else a `.txt` of the image's name beside it."""
+
+    format: Literal["image_folder"] = "image_folder"
+    location: Annotated[LibraryPath, Locator]
+    digest: Digest
+    """listing_digest over the images and their captions (touchstone_runtime.digests)."""
+    images: int = Field(gt=0)
+
+
+class ClassFolders(Strict):
+    """A target split as one folder per class."""
+
+    format: Literal["class_folders"] = "class_folders"
+    location: Annotated[LibraryPath, Locator]
+    digest: Digest
+    """listing_digest over the images."""
+    images: int = Field(gt=0)
+    folders: tuple[FolderName, ...] = Field(min_length=2)
+    """The folder of class 0, 1, 2, ...: said here and never read off the order of names (paper.md D9)."""
+
+
+class ArrayFile(Strict):
+    location: Annotated[FilePlace, Locator]
+    digest: Digest
+
+
+class LinkTable(Strict):
+    """LAION-style metadata without images: a parquet file with the columns `url` and `caption` (or `text`), perhaps
+    `sha256`, `nsfw`, `width` and `height`, in any case of letters, and row-aligned `.npy` embeddings of the upstream's
+    index encoder.
+
+    Images are downloaded once an arm has retrieved them."""
+
+    format: Literal["links"] = "links"
+    location: Annotated[FilePlace, Locator]
+    digest: Digest
+    images: int = Field(gt=0)
+    """Rows."""
+    image_embeddings: ArrayFile
+    """fp16 or fp32 (rows, dimension)."""
+    caption_embeddings: ArrayFile | None = None
+    """None: computed from the captions."""
+
+
+Source = Annotated[
+    ParquetFile | TarShard | ImageFolder | ClassFolders | LinkTable,
+    Field(discriminator="format"),
+]
+"""One file or folder of images, named by its content: one ingest step."""
+UpstreamShard = Annotated[ParquetFile | TarShard | ImageFolder | LinkTable, Field(discriminator="format")]
+TargetSplit = Annotated[ParquetFile | TarShard | ClassFolders, Field(discriminator="format")]
 
 
 class Model(Strict):
@@ -85,9 +154,9 @@ class Templates(Strict):
 
 
 class Splits(Strict):
-    validation: ImageSource
-    test: ImageSource
-    train: ImageSource | None = None
+    validation: TargetSplit
+    test: TargetSplit
+    train: TargetSplit | None = None
 
 
 class Target(Strict):
@@ -105,12 +174,21 @@ class Target(Strict):
             raise ValueError("class ids must be 0, 1, 2, ... in order")
         return self
 
+    @model_validator(mode="after")
+    def _every_class_has_its_folder(self) -> Self:
+        for name, split in self.splits:
+            if isinstance(split, ClassFolders) and len(split.folders) != len(self.classes):
+                raise ValueError(
+                    f"{name} names {len(split.folders)} folders, the target has {len(self.classes)} classes"
+                )
+        return self
+
 
 class Upstream(Strict):
     """The general image-text collection real images are retrieved from."""
 
     name: Name
-    shards: tuple[ImageSource, ...] = Field(min_length=1)
+    shards: tuple[UpstreamShard, ...] = Field(min_length=1)
     index_encoder: Name
     """The encoder whose embeddings are searched."""
     description: str = ""
@@ -118,6 +196,17 @@ class Upstream(Strict):
     @property
     def images(self) -> int:
         return sum(shard.images for shard in self.shards)
+
+    @property
+    def has_links(self) -> bool:
+        """Its images are downloaded after retrieval."""
+        return isinstance(self.shards[0], LinkTable)
+
+    @model_validator(mode="after")
+    def _all_links_or_none(self) -> Self:
+        if len({isinstance(shard, LinkTable) for shard in self.shards}) != 1:
+            raise ValueError("an upstream has images or links, not both: register two upstreams")
+        return self
 
 
 class Catalogue(Strict):

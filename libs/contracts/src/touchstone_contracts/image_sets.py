@@ -6,16 +6,16 @@ read by a range request. Column meanings:"""
 from touchstone_contracts.values import Blob, Lenient
 
 COLUMNS: dict[str, str] = {
-    "id": "sha256 of the encoded image bytes",
+    "id": "sha256 of the encoded image bytes; of a link: as its table says, else of the URL",
     "class_id": "class of the target, -1 where there is none (upstream)",
     "caption": "caption as found, or the prompt",
-    "shard": "digest of the tar that holds the bytes",
+    "shard": "digest of the tar that holds the bytes, empty for a link",
     "offset": "first byte of the image inside the tar",
     "length": "number of bytes",
     "width": "pixels",
     "height": "pixels",
     "source_kind": "upstream | generated | target",
-    "source_key": "key in the source (upstream or target split), prompt id for generated images",
+    "source_key": "key in the source (upstream or target split), URL of a link, prompt id for generated images",
     "found_by": "strategy, index and template that found it, e.g. semantic/image/0; empty if not retrieved",
     "similarity": "cosine at retrieval, NaN where none",
     "seed": "noise seed of a generated image, -1 otherwise",

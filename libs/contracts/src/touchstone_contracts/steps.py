@@ -12,7 +12,7 @@ from pydantic import Field
 from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.retrieval import Strategy
-from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, ImageSource, Template
+from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, LinkTable, Source, Template
 from touchstone_contracts.curation import Curation, CurationCounts
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
@@ -50,7 +50,9 @@ class ModelRef(Strict):
 
 
 class IngestImages(Strict):
-    source: ImageSource
+    """Of a link table the rows alone: an image set without bytes (image_sets.COLUMNS)."""
+
+    source: Source
 
 
 class ImagesIngested(Lenient):
@@ -72,6 +74,15 @@ class ImagesEmbedded(Lenient):
     dimension: int
     image_embeddings: Blob
     caption_embeddings: Blob | None = None
+
+
+class TakeEmbeddings(Strict):
+    """In place of EmbedImages where embeddings came with the upstream."""
+
+    images: StepId
+    table: LinkTable
+    encoder: ModelRef
+    """Whose embeddings they are."""
 
 
 class EmbeddedShard(Strict):
@@ -106,6 +117,27 @@ class ImagesFound(Lenient):
     images: ImageSet
     requested: int
     rejected: dict[str, int] = Field(default_factory=dict)
+
+
+class DownloadImages(Strict):
+    """The images of one class behind retrieved links.
+
+    Rows of `wanted` first; for each that cannot be had the next row of `reserve`, until as many images are obtained as
+    `wanted` has rows or the reserve ends."""
+
+    wanted: StepId
+    reserve: StepId
+    """The same retrieval asked for more."""
+    class_id: int = Field(ge=0)
+
+
+class ImagesDownloaded(ImagesFound):
+    """`requested`: rows wanted; `rejected`: why links gave no image, reserve included."""
+
+    topped_up: int
+    """Images that came from the reserve."""
+    links: Blob
+    """Parquet, a row per link tried, in order: url, reserve, outcome (`obtained` or the reason), sha256, bytes."""
 
 
 class WritePrompts(Strict):
@@ -241,8 +273,10 @@ def minutes(count: float) -> timedelta:
 
 INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIngested, minutes(60))
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded, minutes(60))
+TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded, minutes(60))
 INDEX_UPSTREAM = Contract("index_upstream", 1, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
 RETRIEVE_IMAGES = Contract("retrieve_images", 1, "retrieval", RetrieveImages, ImagesFound, minutes(60))
+DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 1, "retrieval", CurateImages, ImagesCurated, minutes(60))
 WRITE_PROMPTS = Contract("write_prompts", 1, "generator", WritePrompts, PromptsWritten, minutes(60))
 GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound, minutes(60))
@@ -254,8 +288,10 @@ CATALOGUE: dict[str, Contract] = {  # type: ignore[type-arg]  # the catalogue mi
     for contract in (
         INGEST_IMAGES,
         EMBED_IMAGES,
+        TAKE_EMBEDDINGS,
         INDEX_UPSTREAM,
         RETRIEVE_IMAGES,
+        DOWNLOAD_IMAGES,
         CURATE_IMAGES,
         WRITE_PROMPTS,
         GENERATE_IMAGES,

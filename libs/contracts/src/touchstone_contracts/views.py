@@ -187,6 +187,26 @@ class ArmCounts(Lenient):
     counts: CurationCounts
 
 
+class LinksOfClass(Lenient):
+    """What the retrieved links of one class gave; `topped_up` of the `obtained` came from the reserve."""
+
+    class_id: int
+    display_name: str
+    requested: int
+    obtained: int
+    topped_up: int
+    reasons: dict[str, int]
+    """Why links gave no image, those of the reserve included."""
+
+
+class LinkReport(Lenient):
+    """How much of an arm's retrieved links has rotted; classes whose download is under way are missing."""
+
+    target: Name
+    arm: Name
+    classes: tuple[LinksOfClass, ...]
+
+
 class SummaryRow(Lenient):
     """Mean and sample standard deviation over seeds."""
 

@@ -1,6 +1,7 @@
 """Digests of files and model folders."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -10,7 +11,11 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over the sorted lines "<relative posix path> <sha256>" of every file except README.md."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "README.md")
-    lines = "".join(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n" for path in files)
+    """listing_digest of every file except README.md."""
+    return listing_digest(folder, (path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"))
+
+
+def listing_digest(folder: Path, files: Iterable[Path]) -> str:
+    """sha256 over the sorted lines "<posix path relative to folder> <sha256>" of the files."""
+    lines = "".join(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n" for path in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()

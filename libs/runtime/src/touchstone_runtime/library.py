@@ -9,15 +9,15 @@ from touchstone_runtime.digests import file_digest, folder_digest
 
 class Library:
     def __init__(self, root: Path) -> None:
-        self._root = root.resolve()
+        self.root = root.resolve()
 
     def path(self, place: str) -> Path:
         """Raises Invalid when the place leads out of the library or nothing is there."""
-        path = (self._root / place.removeprefix("library:")).resolve()
-        if not path.is_relative_to(self._root):
+        path = (self.root / place.removeprefix("library:")).resolve()
+        if not path.is_relative_to(self.root):
             raise Invalid(f"{place} leads out of the library", code="place_outside_library")
         if not path.exists():
-            raise Invalid(f"{place} is not in this worker's library ({self._root})", code="place_missing")
+            raise Invalid(f"{place} is not in this worker's library ({self.root})", code="place_missing")
         return path
 
     def verified_file(self, place: str, digest: str) -> Path:

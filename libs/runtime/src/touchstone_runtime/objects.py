@@ -70,14 +70,14 @@ class S3Objects:
         self._bucket = bucket
 
     def create_bucket(self) -> None:
-        with _translated(self._bucket):
+        with translated(self._bucket):
             if not self._client.bucket_exists(self._bucket):
                 self._client.make_bucket(self._bucket)
 
     def put(self, key: str, data: bytes) -> None:
         if self.size(key) == len(data):
             return
-        with _translated(key):
+        with translated(key):
             self._client.put_object(self._bucket, key, BytesIO(data), len(data))
 
     def get(self, key: str) -> bytes:
@@ -87,7 +87,7 @@ class S3Objects:
         return self._read(key, offset, length)
 
     def _read(self, key: str, offset: int = 0, length: int = 0) -> bytes:
-        with _translated(key):
+        with translated(key):
             response = self._client.get_object(self._bucket, key, offset=offset, length=length)
             try:
                 return bytes(response.read())
@@ -97,14 +97,15 @@ class S3Objects:
 
     def size(self, key: str) -> int | None:
         try:
-            with _translated(key):
+            with translated(key):
                 return self._client.stat_object(self._bucket, key).size
         except MissingObject:
             return None
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def translated(key: str) -> Iterator[None]:
+    """Raises MissingObject or Transient for what the client raises."""
     try:
         yield
     except S3Error as error:
@@ -116,11 +117,15 @@ def _translated(key: str) -> Iterator[None]:
 
 
 def connect_objects(settings: RuntimeSettings) -> S3Objects:
+    return S3Objects(connect_s3(settings), settings.s3_bucket)
+
+
+def connect_s3(settings: RuntimeSettings) -> Minio:
     # minio's own retries back off for many seconds after a restart; steps are retried by the conductor anyway.
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60), maxsize=16, retries=urllib3.Retry(total=2, backoff_factor=0.2)
     )
-    client = Minio(
+    return Minio(
         settings.s3_endpoint,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key.get_secret_value(),
@@ -128,4 +133,3 @@ def connect_objects(settings: RuntimeSettings) -> S3Objects:
         region="us-east-1",
         http_client=pool,
     )
-    return S3Objects(client, settings.s3_bucket)

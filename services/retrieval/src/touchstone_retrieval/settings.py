@@ -14,3 +14,5 @@ class RetrievalSettings(WorkerSettings):
     """Seconds before a call to the server counts as failed."""
     index_folder: Path = Path(".touchstone/index")
     """Where the embedded engine keeps its collections. One process owns it; it is a cache and may be deleted."""
+    download_private_addresses: bool = False
+    """Whether links of an upstream may lead into private networks. Anyone may write a link, so not by default."""

@@ -1,26 +1,34 @@
 """One adapter per contract: load, call one function, store, report."""
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.steps import (
     CURATE_IMAGES,
+    DOWNLOAD_IMAGES,
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     RETRIEVE_IMAGES,
+    TAKE_EMBEDDINGS,
     CurateImages,
+    DownloadImages,
     EmbedImages,
     ImagesCurated,
+    ImagesDownloaded,
     ImagesEmbedded,
     ImagesFound,
     ImagesIngested,
     IndexUpstream,
     IngestImages,
     RetrieveImages,
+    TakeEmbeddings,
     UpstreamIndexed,
 )
+from touchstone_contracts.values import Blob
 from touchstone_encoders.embedding import class_vectors, embed_texts
 from touchstone_runtime.image_sets import read_images, save_image_set
 from touchstone_runtime.logs import get_logger
@@ -28,11 +36,16 @@ from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_retrieval.curation.pipeline import Candidates, HeldOutImages, count_stages, curate, kept_by_class
+from touchstone_retrieval.download.fetching import Fetcher, open_session
+from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
+from touchstone_retrieval.download.recording import record_images
 from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded, of_width
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
+from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
-from touchstone_retrieval.ingest.parquet_source import open_source
+from touchstone_retrieval.ingest.link_table import read_links
+from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
@@ -44,11 +57,19 @@ handlers = Handlers[Tools]("retrieval")
 
 @handlers.serve(INGEST_IMAGES)
 def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> ImagesIngested:
-    path = tools.library.verified_file(request.source.location, request.source.digest)
-    source = open_source(path, request.source)
-    images, rejected = write_source(source, tools.artifacts, progress)
-    log.info("images.ingested", source_kind=source.kind, count=images.count, rejected=rejected)
+    if isinstance(request.source, LinkTable):
+        return _ingest_links(request.source, tools, progress)
+    with opened(request.source, tools.places) as source:
+        images, rejected = write_source(source, tools.artifacts, progress)
+        log.info("images.ingested", source_kind=source.kind, count=images.count, rejected=rejected)
     return ImagesIngested(images=images, rejected=rejected)
+
+
+def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:
+    with tools.places.verified_file(links.location, links.digest) as path:
+        table = read_links(path, links, progress)
+    log.info("links.ingested", count=table.num_rows)
+    return ImagesIngested(images=save_image_set(tools.artifacts, table, ()))
 
 
 @handlers.serve(EMBED_IMAGES)
@@ -68,6 +89,29 @@ def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> Imag
         count=images.count,
         dimension=vectors.shape[1],
         image_embeddings=tools.artifacts.put_array(vectors),
+        caption_embeddings=captions,
+    )
+
+
+@handlers.serve(TAKE_EMBEDDINGS)
+def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -> ImagesEmbedded:
+    images, _ = image_set_of(tools.artifacts, request.images)
+    encoder = tools.encoders.get(request.encoder)
+    dimension = embed_texts(encoder, ["a"]).shape[1]
+
+    def stored(array: ArrayFile) -> Blob:
+        with tools.places.verified_file(array.location, array.digest) as path:
+            return tools.artifacts.put_array(read_embeddings(path, array.location, images.count, dimension))
+
+    if request.table.caption_embeddings is not None:
+        captions = stored(request.table.caption_embeddings)
+    else:
+        texts = tools.artifacts.get_table(images.manifest)["caption"].to_pylist()
+        captions = tools.artifacts.put_array(embed_distinct_texts(encoder, texts, progress).astype(np.float16))
+    return ImagesEmbedded(
+        count=images.count,
+        dimension=dimension,
+        image_embeddings=stored(request.table.image_embeddings),
         caption_embeddings=captions,
     )
 
@@ -120,6 +164,25 @@ def _image_vectors(shards: Sequence[EmbeddedImages], rows: np.ndarray) -> np.nda
             parts.append(shard.image_vectors()[here])
         first_row += shard.images.count
     return np.concatenate(parts)
+
+
+@handlers.serve(DOWNLOAD_IMAGES)
+def download_images(request: DownloadImages, tools: Tools, progress: Progress) -> ImagesDownloaded:
+    wanted, found = (
+        links_of_class(tools.artifacts.get_table(images.manifest), request.class_id)
+        for images, _ in (image_set_of(tools.artifacts, step) for step in (request.wanted, request.reserve))
+    )
+    downloaded = asyncio.run(_download(wanted, ranked_reserve(found, wanted), request.class_id, tools, progress))
+    log.info("images.downloaded", requested=downloaded.requested, obtained=downloaded.images.count)
+    return downloaded
+
+
+async def _download(
+    wanted: Sequence[Link], reserve: Sequence[Link], class_id: int, tools: Tools, progress: Progress
+) -> ImagesDownloaded:
+    async with open_session(tools.private_addresses) as session:
+        fetch = Fetcher(session).fetch_all
+        return await record_images(wanted, reserve, class_id, fetch, tools.artifacts, progress)
 
 
 @handlers.serve(CURATE_IMAGES)

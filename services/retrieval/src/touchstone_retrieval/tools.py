@@ -6,10 +6,12 @@ from touchstone_encoders.loading import EncoderCache, pick_device
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.s3_files import S3Files, connect_files
 
 from touchstone_retrieval.index.protocol import VectorIndex
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import connect_server
+from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.settings import RetrievalSettings
 
 
@@ -19,6 +21,14 @@ class Tools:
     library: Library
     encoders: EncoderCache
     index: VectorIndex
+    files: S3Files | None = None
+    """Where `s3://` places are; None: nowhere."""
+    private_addresses: bool = False
+    """Whether links may lead into private networks."""
+
+    @property
+    def places(self) -> Places:
+        return Places(self.library, self.files)
 
 
 def build_tools(settings: RetrievalSettings) -> Tools:
@@ -28,6 +38,8 @@ def build_tools(settings: RetrievalSettings) -> Tools:
         library=library,
         encoders=EncoderCache(library, pick_device(settings.device)),
         index=connect_index(settings),
+        files=connect_files(settings),
+        private_addresses=settings.download_private_addresses,
     )
 
 

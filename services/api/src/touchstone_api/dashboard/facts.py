@@ -11,8 +11,10 @@ from touchstone_contracts.views import ComparisonResult, Exhausted, Results, Ste
 KIND_WORDS = {
     "ingest_images": "Ingest images",
     "embed_images": "Embed images",
+    "take_embeddings": "Take embeddings over",
     "index_upstream": "Index the upstream",
     "retrieve_images": "Retrieve images",
+    "download_images": "Download images",
     "write_prompts": "Write prompts",
     "generate_images": "Generate images",
     "curate_images": "Curate images",

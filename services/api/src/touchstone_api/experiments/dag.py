@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from touchstone_contracts.catalogue import Encoder, ImageSource, Target, Upstream
+from touchstone_contracts.catalogue import Encoder, LinkTable, Source, Target, Upstream, UpstreamShard
 from touchstone_contracts.identity import identity_payload
 from touchstone_contracts.steps import (
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
+    TAKE_EMBEDDINGS,
     Contract,
     EmbeddedShard,
     EmbedImages,
@@ -17,6 +18,7 @@ from touchstone_contracts.steps import (
     IngestImages,
     ModelRef,
     RequestT,
+    TakeEmbeddings,
 )
 from touchstone_contracts.values import StepId, Strict
 
@@ -82,19 +84,28 @@ def _strings(value: Any) -> Iterator[str]:
 class IndexedUpstream:
     index: StepId
     shards: tuple[EmbeddedShard, ...]
+    has_links: bool
+    """Its rows have no images until they are downloaded."""
 
 
 def indexed(plan: Plan, upstream: Upstream, encoder: Encoder) -> IndexedUpstream:
     """Ingest, embed and index every shard."""
     shards = tuple(
-        embedded(plan, ingested(plan, source, f"{upstream.name}/{number}"), encoder, f"{upstream.name}/{number}", True)
-        for number, source in enumerate(upstream.shards)
+        _indexable(plan, shard, encoder, f"{upstream.name}/{number}") for number, shard in enumerate(upstream.shards)
     )
     index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
-    return IndexedUpstream(index, shards)
+    return IndexedUpstream(index, shards, upstream.has_links)
 
 
-def ingested(plan: Plan, source: ImageSource, role: str) -> StepId:
+def _indexable(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str) -> EmbeddedShard:
+    images = ingested(plan, shard, role)
+    if not isinstance(shard, LinkTable):
+        return embedded(plan, images, encoder, role, captions=True)
+    request = TakeEmbeddings(images=images, table=shard, encoder=ModelRef.of(encoder))
+    return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
+
+
+def ingested(plan: Plan, source: Source, role: str) -> StepId:
     return plan.add(INGEST_IMAGES, IngestImages(source=source), f"{role}/ingest")
 
 

@@ -4,16 +4,17 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Response
-from touchstone_contracts.problems import FieldError, Invalid
+from touchstone_contracts.problems import FieldError, Invalid, NotFound
 from touchstone_contracts.steps import ImagesCurated
 from touchstone_contracts.values import Name, StepId
-from touchstone_contracts.views import ArmCounts, ImagePage
+from touchstone_contracts.views import ArmCounts, ImagePage, LinkReport
 from touchstone_runtime.objects import MissingObject
 
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.images import Selection, image_views, media_type, read_image
+from touchstone_api.results.links import downloads_of, links_by_class
 from touchstone_api.results.problems import NotFinished
 from touchstone_api.results.reader import ResultsReader
 
@@ -29,6 +30,19 @@ def get_arm(experiment: str, arm: str, reader: ResultsHere, target: TargetName =
     """How many images were requested, obtained, dropped (and why) and kept. 409 while the arm is not curated."""
     target, step = reader.curation_step(experiment, arm, target)
     return ArmCounts(target=target, arm=arm, counts=_curated(reader, step, arm).counts)
+
+
+@router.get("/links", responses=documented(404, 422, 503))
+def get_arm_links(experiment: str, arm: str, reader: ResultsHere, target: TargetName = None) -> LinkReport:
+    """Link rot by class: images requested, obtained, and why not. 404 where the upstream holds its images itself."""
+    target, step = reader.curation_step(experiment, arm, target)
+    planned = reader.planned(experiment)
+    downloads = downloads_of(planned.plan, step)
+    if not downloads:
+        raise NotFound(f"arm {arm!r} downloads nothing: its images do not come from links")
+    classes = next(entry.classes for entry in planned.resolved.targets if entry.name == target)
+    found = tuple(links_by_class(downloads, classes, reader.finished.artifacts))
+    return LinkReport(target=target, arm=arm, classes=found)
 
 
 @router.get("/images", responses=documented(404, 409, 422, 503))

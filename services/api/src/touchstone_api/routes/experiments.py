@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import ValidationError
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
+from touchstone_contracts.merge_patch import merge_patch
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 
@@ -15,7 +16,6 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.experiments.estimate import gpu_hours, workload
-from touchstone_contracts.merge_patch import merge_patch
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_api.problems import documented, invalid_body

@@ -11,7 +11,7 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
-from touchstone_retrieval.ingest.parquet_source import ParquetSource, SourceRow
+from touchstone_retrieval.ingest.source import ImageSource, SourceRow
 
 DECODERS = 4
 """Threads; Pillow decodes outside the interpreter lock."""
@@ -21,7 +21,7 @@ Rejected = dict[str, int]
 
 
 def write_source(
-    source: ParquetSource, artifacts: Artifacts, progress: ProgressFunction = no_progress
+    source: ImageSource, artifacts: Artifacts, progress: ProgressFunction = no_progress
 ) -> tuple[ImageSet, Rejected]:
     """The decodable images in file order, bytes as they are, and how many were refused by reason.
 
@@ -54,7 +54,7 @@ def _size_or_reason(row: SourceRow) -> tuple[int, int] | str:
         return error.code
 
 
-def _record(row: SourceRow, source: ParquetSource, size: tuple[int, int]) -> ImageRecord:
+def _record(row: SourceRow, source: ImageSource, size: tuple[int, int]) -> ImageRecord:
     return ImageRecord(
         width=size[0],
         height=size[1],

@@ -1,33 +1,18 @@
-"""Reading one parquet file of images, as `contracts.catalogue.ImageSource` describes it."""
+"""Reading one parquet file of images, as `contracts.catalogue.ParquetFile` describes it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from touchstone_contracts.catalogue import ImageSource
-from touchstone_contracts.problems import Invalid
+from touchstone_contracts.catalogue import ParquetFile
 
 from touchstone_retrieval.ingest.captions import clean_caption
+from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, require_count
 
 ROWS_AT_A_TIME = 256
-
-SourceKind = Literal["upstream", "target"]
-
-
-class UnreadableSource(Invalid):
-    code = "unreadable_source"
-    title = "Unreadable image source"
-
-
-@dataclass(frozen=True)
-class SourceRow:
-    key: str
-    image: bytes | None
-    caption: str
-    class_id: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +37,7 @@ class ParquetSource:
             raise UnreadableSource(f"parquet data is damaged: {error}") from error
 
 
-def open_source(path: Path, source: ImageSource) -> ParquetSource:
+def open_source(path: Path, source: ParquetFile) -> ParquetSource:
     """Raises UnreadableSource when it is no parquet file, lacks a column, or holds another number of images."""
     try:
         file = pq.ParquetFile(path)
@@ -63,11 +48,7 @@ def open_source(path: Path, source: ImageSource) -> ParquetSource:
     needed = {"key", "image", "class_id" if kind == "target" else "caption"}
     if missing := needed - names:
         raise UnreadableSource(f"{source.location} lacks the columns {sorted(missing)}", code="missing_columns")
-    if file.metadata.num_rows != source.images:
-        raise UnreadableSource(
-            f"{source.location} holds {file.metadata.num_rows} images, registered were {source.images}",
-            code="wrong_image_count",
-        )
+    require_count(source.location, file.metadata.num_rows, source.images)
     return ParquetSource(kind, file, tuple(sorted(needed | ({"caption"} & names))))
 
 

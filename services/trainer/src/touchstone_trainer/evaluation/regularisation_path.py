@@ -51,9 +51,7 @@ class RegularisationPath:
         return np.array([float((classes == labels).double().mean()) for classes in predicted])
 
 
-def fit_path(
-    features: torch.Tensor, labels: torch.Tensor, classes: int, values: Sequence[float]
-) -> RegularisationPath:
+def fit_path(features: torch.Tensor, labels: torch.Tensor, classes: int, values: Sequence[float]) -> RegularisationPath:
     """Features L2-normalised (images, dimension), int64 class ids (images,), increasing values of C.
 
     Every objective is within 1e-4 of its minimum, relative. Raises ValueError when the values do not increase."""

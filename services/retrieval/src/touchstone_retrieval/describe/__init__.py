@@ -1,0 +1,1 @@
+"""Writing down what people have, so that it can be registered: places, digests and counts."""

@@ -1,0 +1,115 @@
+"""Command line: describe an upstream or a target; the catalogue on standard output is what `touchstone apply` takes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from touchstone_contracts.catalogue import Catalogue, ClassLabel, Splits, Target, TargetSplit, Templates, Upstream
+from touchstone_contracts.problems import Invalid
+from touchstone_runtime.library import Library
+from touchstone_runtime.s3_files import connect_files
+
+from touchstone_retrieval.describe.shards import (
+    DESCRIBE,
+    describe_class_folders,
+    describe_parquet,
+    describe_shards,
+    describe_tar,
+)
+from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
+from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.settings import RetrievalSettings
+
+SPLITS = ("validation", "test", "train")
+
+
+def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
+    shards = tuple(shard for place in options.places for shard in describe_shards(options.form, place, places))
+    if not shards:
+        raise Invalid(f"no {options.form} below {', '.join(options.places)}", code="place_missing")
+    return Catalogue(upstreams=(Upstream(name=options.name, shards=shards, index_encoder=options.index_encoder),))
+
+
+def target(options: argparse.Namespace, places: Places) -> Catalogue:
+    """Classes in the order of their file; a line is the class's folder and, after a tab, its display name."""
+    lines = [line.partition("\t") for line in options.classes.read_text().splitlines() if line.strip()]
+    folders = [folder for folder, _, _ in lines]
+
+    def described(place: str) -> TargetSplit:
+        match options.form:
+            case "class_folders":
+                return describe_class_folders(place, folders, places)
+            case "webdataset":
+                return describe_tar(place, places)
+            case _:
+                return describe_parquet(place, places)
+
+    given = {split: described(getattr(options, split)) for split in SPLITS if getattr(options, split)}
+    names = [display or folder.replace("_", " ") for folder, _, display in lines]
+    return _target(options, names, Splits.model_validate(given))
+
+
+def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
+    published = load_published(options.dataset, options.root, options.download)
+    splits = write_splits(published, options.name, places.library.root, options.validation_per_class)
+    return _target(options, published.class_names, splits)
+
+
+def _target(options: argparse.Namespace, names: Sequence[str], splits: Splits) -> Catalogue:
+    used = tuple(options.template)
+    described = Target(
+        name=options.name,
+        classes=tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(names)),
+        templates=Templates(retrieval=used, filter=used, zero_shot=used, synthesis=used),
+        splits=splits,
+    )
+    return Catalogue(targets=(described,))
+
+
+def places_of(settings: RetrievalSettings) -> Places:
+    has_key = settings.s3_secret_key.get_secret_value() != ""
+    return Places(Library(settings.library), connect_files(settings) if has_key else None)
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(prog="python -m touchstone_retrieval.describe", description=__doc__)
+    kinds = command.add_subparsers(required=True)
+    an_upstream = kinds.add_parser("upstream", help="an upstream: every shard at or below the places")
+    an_upstream.set_defaults(describe=upstream)
+    an_upstream.add_argument("name")
+    an_upstream.add_argument("places", nargs="+", help="library:<path> or s3://<bucket>/<prefix>")
+    an_upstream.add_argument("--form", required=True, choices=[*DESCRIBE, "image_folder"])
+    an_upstream.add_argument("--index-encoder", required=True, help="a registered encoder")
+    a_target = kinds.add_parser("target", help="a target: one place per split")
+    a_target.set_defaults(describe=target)
+    a_target.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
+    a_target.add_argument("--classes", required=True, type=Path, help="file: a line per class, in the order of ids")
+    for split in SPLITS:
+        a_target.add_argument(f"--{split}", required=split != "train", help="library:<path> or s3://<bucket>/<key>")
+    a_dataset = kinds.add_parser("torchvision", help="a target from a data set of torchvision")
+    a_dataset.set_defaults(describe=torchvision)
+    a_dataset.add_argument("--dataset", required=True, help="its name in torchvision.datasets, e.g. FashionMNIST")
+    a_dataset.add_argument("--root", required=True, type=Path, help="where torchvision keeps its files")
+    a_dataset.add_argument("--download", action="store_true", help="let torchvision fetch what is not there")
+    a_dataset.add_argument("--validation-per-class", type=int, default=10, help="carved from the training part")
+    for one in (a_target, a_dataset):
+        one.add_argument("name")
+        one.add_argument("--template", action="append", required=True, help="a sentence with {name}; may repeat")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
+    try:
+        catalogue = options.describe(options, places_of(RetrievalSettings()))
+    except Invalid as problem:
+        sys.exit(f"{problem.code}: {problem.detail}")
+    except ValidationError as error:
+        sys.exit(f"the catalogue refuses this: {error}")
+    print(catalogue.model_dump_json(indent=1, exclude_none=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""From a file or folder to its catalogue entry: read once, so that later nobody has to trust it."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from touchstone_contracts.catalogue import (
+    ArrayFile,
+    ClassFolders,
+    ImageFolder,
+    LinkTable,
+    ParquetFile,
+    TarShard,
+    UpstreamShard,
+)
+from touchstone_contracts.problems import Invalid
+from touchstone_runtime.digests import file_digest, listing_digest
+from touchstone_runtime.s3_files import SCHEME
+
+from touchstone_retrieval.ingest.folder_source import images_in, labelled_images, require_class_folders, with_captions
+from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.source import UnreadableSource
+from touchstone_retrieval.ingest.tar_source import index_samples
+
+_METADATA = re.compile(r"metadata_(\d+)\.parquet$")
+
+
+def describe_tar(place: str, places: Places) -> TarShard:
+    """Raises UnreadableSource when the tar is cut off."""
+    with places.file(place) as path:
+        return TarShard(location=place, digest=file_digest(path), images=len(index_samples(path, place)))
+
+
+def describe_parquet(place: str, places: Places) -> ParquetFile:
+    with places.file(place) as path:
+        try:
+            rows = pq.ParquetFile(path).metadata.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableSource(f"{place} is not a parquet file: {error}") from error
+        return ParquetFile(location=place, digest=file_digest(path), images=rows)
+
+
+def describe_folder(place: str, places: Places) -> ImageFolder:
+    folder = places.folder(place)
+    images = images_in(folder)
+    return ImageFolder(location=place, digest=listing_digest(folder, with_captions(folder, images)), images=len(images))
+
+
+def describe_class_folders(place: str, folders: Sequence[str], places: Places) -> ClassFolders:
+    """Raises Invalid, naming it, when a folder is missing or belongs to no class."""
+    root = places.folder(place)
+    require_class_folders(root, folders)
+    images = labelled_images(root, folders)
+    return ClassFolders(location=place, digest=listing_digest(root, images), images=len(images), folders=tuple(folders))
+
+
+def describe_links(place: str, places: Places) -> LinkTable:
+    """`metadata_<n>.parquet` with `img_emb_<n>.npy` and, if it is there, `text_emb_<n>.npy`: beside it, or in folders
+    `img_emb` and `text_emb` beside the folder `metadata`, as clip-retrieval lays them out."""
+    table = describe_parquet(place, places)
+    image = _array(place, "img_emb", places)
+    if image is None:
+        raise Invalid(f"{place} has no img_emb of its number", code="place_missing")
+    return LinkTable(
+        location=place,
+        digest=table.digest,
+        images=table.images,
+        image_embeddings=image,
+        caption_embeddings=_array(place, "text_emb", places),
+    )
+
+
+def _array(metadata: str, kind: str, places: Places) -> ArrayFile | None:
+    name = _METADATA.search(metadata)
+    if name is None:
+        raise Invalid(f"{metadata} is not named metadata_<number>.parquet", code="place_missing")
+    folder = metadata[: name.start()].removesuffix("metadata/")
+    file = f"{kind}_{name[1]}.npy"
+    for place in (f"{folder}{file}", f"{folder}{kind}/{file}"):
+        if place in below(place, places):
+            with places.file(place) as path:
+                return ArrayFile(location=place, digest=file_digest(path))
+    return None
+
+
+DESCRIBE: dict[str, tuple[str, Callable[[str, Places], UpstreamShard]]] = {
+    "webdataset": (".tar", describe_tar),
+    "parquet": (".parquet", describe_parquet),
+    "links": (".parquet", describe_links),
+}
+"""Form -> ending of its files, and how one is described."""
+
+
+def describe_shards(form: str, place: str, places: Places) -> Iterator[UpstreamShard]:
+    """Every shard of that form at or below the place, by name."""
+    if form == "image_folder":
+        yield from (shard for folder in folders_below(place, places) if (shard := _filled(folder, places)))
+        return
+    ending, describe = DESCRIBE[form]
+    yield from (describe(file, places) for file in below(place, places) if file.endswith(ending))
+
+
+def _filled(folder: str, places: Places) -> ImageFolder | None:
+    return describe_folder(folder, places) if images_in(places.folder(folder)) else None
+
+
+def below(place: str, places: Places) -> list[str]:
+    """The place itself if it is a file, else the files below it, sorted."""
+    if place.startswith(SCHEME):
+        return places.remote().below(place)
+    root = places.library.root
+    path = root / place.removeprefix("library:")
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [f"library:{file.relative_to(root).as_posix()}" for file in files]
+
+
+def folders_below(place: str, places: Places) -> list[str]:
+    root, folder = places.library.root, places.folder(place)
+    found = sorted(path for path in (folder, *folder.rglob("*")) if path.is_dir())
+    return [f"library:{path.relative_to(root).as_posix()}" for path in found]

@@ -1,0 +1,51 @@
+"""From the place a source names to a file on this machine whose bytes are those that were registered."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchstone_contracts.problems import Invalid
+from touchstone_runtime.digests import file_digest
+from touchstone_runtime.library import Library
+from touchstone_runtime.s3_files import SCHEME, S3Files
+
+
+@dataclass(frozen=True)
+class Places:
+    library: Library
+    s3: S3Files | None
+
+    @contextmanager
+    def file(self, place: str) -> Iterator[Path]:
+        """An S3 object is there for as long as the context is open."""
+        if not place.startswith(SCHEME):
+            yield self.library.path(place)
+            return
+        with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
+            path = Path(folder) / "object"
+            self.remote().fetch(place, path)
+            yield path
+
+    def remote(self) -> S3Files:
+        """Raises Invalid where there is no S3 server."""
+        if self.s3 is None:
+            raise Invalid("s3:// places need an S3 server, and there is none", code="place_missing")
+        return self.s3
+
+    def folder(self, place: str) -> Path:
+        path = self.library.path(place)
+        if not path.is_dir():
+            raise Invalid(f"{place} is not a folder", code="place_missing")
+        return path
+
+    @contextmanager
+    def verified_file(self, place: str, digest: str) -> Iterator[Path]:
+        """Raises Invalid when it is not there or has other bytes, Transient when the S3 server cannot be reached."""
+        with self.file(place) as path:
+            if not path.is_file():
+                raise Invalid(f"{place} is not a file", code="place_missing")
+            if (found := file_digest(path)) != digest:
+                raise Invalid(f"{place} has digest {found}, registered was {digest}", code="digest_mismatch")
+            yield path

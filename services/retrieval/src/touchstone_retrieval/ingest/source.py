@@ -1,0 +1,45 @@
+"""What every form of image source becomes: rows in a fixed order, each with its own key, caption or class."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from touchstone_contracts.problems import Invalid
+
+SourceKind = Literal["upstream", "target"]
+
+
+class UnreadableSource(Invalid):
+    code = "unreadable_source"
+    title = "Unreadable image source"
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    key: str
+    image: bytes | None
+    caption: str = ""
+    class_id: int = -1
+
+
+class ImageSource(Protocol):
+    """A checked source: what it needs is there and it holds as many images as were registered."""
+
+    @property
+    def kind(self) -> SourceKind: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def rows(self) -> Iterator[SourceRow]:
+        """In the source's order. Raises UnreadableSource at a row whose class cannot be read: guessing would shift
+        labels."""
+
+
+def require_count(place: str, found: int, registered: int) -> None:
+    """Raises UnreadableSource: a cut-off file must not pass for a smaller one."""
+    if found != registered:
+        raise UnreadableSource(
+            f"{place} holds {found} images, registered were {registered}; describe it again if it has changed",
+            code="wrong_image_count",
+        )

@@ -1,0 +1,197 @@
+"""What the describe command writes down is what ingest accepts: from disk, from S3 and from torchvision."""
+
+import json
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.tiny_images import SHAPES, draw_shape
+from touchstone_contracts.catalogue import Catalogue, Target, TarShard, Upstream
+from touchstone_contracts.problems import Invalid
+from touchstone_retrieval.describe.__main__ import main as describe
+from touchstone_retrieval.describe.torchvision_target import UnusableDataset, carve, load_published
+from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.ingest.places import Places
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.library import Library
+from touchstone_runtime.objects import MemoryObjects, S3Objects, connect_s3
+from touchstone_runtime.s3_files import S3Files
+from touchstone_runtime.settings import RuntimeSettings
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TOUCHSTONE_LIBRARY", str(tmp_path / "library"))
+    (tmp_path / "library").mkdir()
+    return tmp_path / "library"
+
+
+def catalogue(capsys: pytest.CaptureFixture[str], *arguments: str) -> Catalogue:
+    describe(arguments)
+    return Catalogue.model_validate(json.loads(capsys.readouterr().out))
+
+
+def ingested(source: Any, places: Places) -> list[dict[str, Any]]:
+    artifacts = Artifacts(MemoryObjects())
+    with opened(source, places) as rows:
+        images, rejected = write_source(rows, artifacts)
+    assert rejected == {}
+    return artifacts.get_table(images.manifest).to_pylist()
+
+
+def shard(number: int) -> bytes:
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in ((f"{number}.png", draw_shape("bar", "red", RNG)), (f"{number}.txt", b"a red bar")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
+    s3_objects: S3Objects,
+    s3_settings: RuntimeSettings,
+    library: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = connect_s3(s3_settings)
+    if not client.bucket_exists("shop"):
+        client.make_bucket("shop")
+    for number in range(2):
+        data = shard(number)
+        client.put_object("shop", f"photos/0000{number}.tar", BytesIO(data), len(data))
+    client.put_object("shop", "photos/00000_stats.json", BytesIO(b"{}"), 2)
+    monkeypatch.setenv("TOUCHSTONE_S3_ENDPOINT", s3_settings.s3_endpoint)
+    monkeypatch.setenv("TOUCHSTONE_S3_ACCESS_KEY", s3_settings.s3_access_key)
+    monkeypatch.setenv("TOUCHSTONE_S3_SECRET_KEY", s3_settings.s3_secret_key.get_secret_value())
+
+    arguments = ("upstream", "shop", "s3://shop/photos/", "--form", "webdataset", "--index-encoder", "clip")
+    upstream: Upstream = catalogue(capsys, *arguments).upstreams[0]
+    assert [each.location for each in upstream.shards] == ["s3://shop/photos/00000.tar", "s3://shop/photos/00001.tar"]
+    places = Places(Library(library), S3Files(client))
+    rows = [row for each in upstream.shards for row in ingested(each, places)]
+    assert [(row["source_key"], row["caption"]) for row in rows] == [("0", "a red bar"), ("1", "a red bar")]
+
+    assert isinstance(upstream.shards[0], TarShard)
+    gone = upstream.shards[0].model_copy(update={"location": "s3://shop/photos/99999.tar"})
+    with pytest.raises(Invalid, match="99999") as missing, opened(gone, places):
+        pass
+    assert missing.value.code == "place_missing"
+
+
+def test_every_folder_of_images_is_a_shard_and_a_new_one_changes_no_other(
+    library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("upstream", "photos", "library:photos", "--form", "image_folder", "--index-encoder", "clip")
+
+    def fill(name: str) -> None:
+        (library / "photos" / name).mkdir(parents=True)
+        (library / "photos" / name / "x.png").write_bytes(draw_shape("bar", "red", RNG))
+
+    fill("spring")
+    before = catalogue(capsys, *arguments).upstreams[0].shards
+    fill("autumn")
+    after = catalogue(capsys, *arguments).upstreams[0].shards
+    assert [each.location for each in after] == ["library:photos/autumn", "library:photos/spring"]
+    assert before == after[1:]
+    assert all(len(ingested(each, Places(Library(library), None))) == 1 for each in after)
+
+
+def test_class_folders_become_a_target_in_the_order_of_the_class_file(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("validation", "test"):
+        for shape in SHAPES:
+            (library / "shapes" / split / shape).mkdir(parents=True)
+            (library / "shapes" / split / shape / "0.png").write_bytes(draw_shape(shape, "red", RNG))
+    classes = tmp_path / "classes.txt"
+    classes.write_text("triangle\nbar\ta thin bar\ncircle\nsquare\n")
+    target: Target = catalogue(
+        capsys, "target", "shapes", "--form", "class_folders", "--classes", str(classes),
+        "--validation", "library:shapes/validation", "--test", "library:shapes/test", "--template", "a {name}",
+    ).targets[0]  # fmt: skip
+    assert [label.display_name for label in target.classes] == ["triangle", "a thin bar", "circle", "square"]
+    rows = ingested(target.splits.test, Places(Library(library), None))
+    assert [(row["source_key"], row["class_id"]) for row in rows] == [
+        ("triangle/0.png", 0), ("bar/0.png", 1), ("circle/0.png", 2), ("square/0.png", 3),
+    ]  # fmt: skip
+
+
+def test_a_missing_class_folder_ends_the_command_with_its_name(library: Path, tmp_path: Path) -> None:
+    (library / "shapes/bar").mkdir(parents=True)
+    (tmp_path / "classes.txt").write_text("bar\nsquare\n")
+    place = ("--validation", "library:shapes", "--test", "library:shapes")
+    with pytest.raises(SystemExit, match="class 1 has no folder 'square'"):
+        describe(
+            ["target", "x", "--form", "class_folders", "--classes", str(tmp_path / "classes.txt"), *place,
+             "--template", "a {name}"]
+        )  # fmt: skip
+
+
+def fashion_mnist(root: Path, train: int, test: int) -> dict[str, np.ndarray]:
+    """The four files as torchvision expects them, filled with noise; the labels by part."""
+    raw = root / "FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    labels = {}
+    for part, name, count in (("train", "train", train), ("test", "t10k", test)):
+        pixels = RNG.integers(0, 256, size=(count, 28, 28), dtype=np.uint8)
+        labels[part] = (np.arange(count) % 10).astype(np.uint8)
+        head = b"".join(number.to_bytes(4, "big") for number in (0x803, count, 28, 28))
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
+        head = b"".join(number.to_bytes(4, "big") for number in (0x801, count))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(head + labels[part].tobytes())
+    return labels
+
+
+def test_a_data_set_of_torchvision_becomes_a_target_without_download(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = fashion_mnist(tmp_path / "root", train=50, test=20)
+    arguments = (
+        "torchvision", "fashion", "--dataset", "FashionMNIST", "--root", str(tmp_path / "root"),
+        "--validation-per-class", "2", "--template", "a photo of a {name}",
+    )  # fmt: skip
+    target = catalogue(capsys, *arguments).targets[0]
+    assert [label.display_name for label in target.classes][:2] == ["T-shirt/top", "Trouser"]
+    places, splits = Places(Library(library), None), target.splits
+    assert splits.train is not None
+    rows = {name: ingested(split, places) for name, split in splits}
+    assert {name: len(found) for name, found in rows.items()} == {"train": 30, "validation": 20, "test": 20}
+    assert [row["class_id"] for row in rows["test"]] == labels["test"].tolist()
+    assert not {row["source_key"] for row in rows["train"]} & {row["source_key"] for row in rows["validation"]}
+    assert all(labels["train"][int(row["source_key"])] == row["class_id"] for row in rows["train"])
+    assert catalogue(capsys, *arguments).targets[0] == target
+
+
+def test_pixels_stay_as_published(library: Path, tmp_path: Path) -> None:
+    fashion_mnist(tmp_path / "root", train=20, test=10)
+    published = load_published("FashionMNIST", tmp_path / "root", download=False)
+    image, _ = published.test[3]
+    assert isinstance(image, Image.Image)
+    assert (np.asarray(image) == published.test.data[3].numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["NoSuchData", "ImageFolder", "VisionDataset", "os"])
+def test_only_data_sets_with_a_train_and_a_test_part_are_taken(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnusableDataset, match=name):
+        load_published(name, tmp_path, download=False)
+
+
+def test_a_data_set_that_is_not_there_is_not_fetched_unasked(tmp_path: Path) -> None:
+    with pytest.raises(UnusableDataset, match="allow the download"):
+        load_published("CIFAR10", tmp_path, download=False)
+
+
+def test_a_class_with_too_few_training_pictures_is_named() -> None:
+    assert carve([0, 0, 1, 1], 1, "x") == carve([0, 0, 1, 1], 1, "x")
+    with pytest.raises(UnusableDataset, match="class 1 has no more than 2"):
+        carve([0, 0, 0, 1, 1], 2, "x")

@@ -1,0 +1,171 @@
+"""From ranked links to images: what stands in for a rotten link is a rule, and every link has an outcome."""
+
+import asyncio
+import io
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.tiny_images import draw_shape
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.steps import ImagesDownloaded
+from touchstone_retrieval.download.addresses import is_public
+from touchstone_retrieval.download.obtaining import Link, ranked_reserve
+from touchstone_retrieval.download.opt_out import opted_out
+from touchstone_retrieval.download.recording import record_images
+from touchstone_retrieval.ingest.link_table import link_id
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.objects import MemoryObjects
+
+RNG = np.random.default_rng(0)
+PICTURES = {f"http://x/{number}": draw_shape("bar", "blue", RNG) for number in range(10)}
+URLS = list(PICTURES)
+
+
+def link(url: str, *, stated: bytes | None = None, similarity: float = 0.5, **changes: str) -> Link:
+    named = link_id(url, sha256(stated) if stated else None)
+    return Link(
+        url,
+        named,
+        changes.get("caption", ""),
+        changes.get("found_by", "semantic/image/0"),
+        similarity,
+        changes.get("drop_reason", ""),
+    )
+
+
+def downloaded(
+    wanted: Sequence[Link], reserve: Sequence[Link], answers: Mapping[str, bytes | str]
+) -> tuple[ImagesDownloaded, list[dict[str, object]], list[str], list[list[str]]]:
+    """Result, link report, URLs of the obtained images, and what was asked for in each turn."""
+    artifacts, turns = Artifacts(MemoryObjects()), []
+
+    async def fetch(urls: Sequence[str]) -> AsyncIterator[bytes | str]:
+        turns.append(list(urls))
+        for url in urls:
+            yield answers[url]
+
+    result = asyncio.run(record_images(wanted, reserve, 3, fetch, artifacts))
+    table = artifacts.get_table(result.images.manifest)
+    assert set(table["class_id"].to_pylist()) <= {3}
+    return result, artifacts.get_table(result.links).to_pylist(), table["source_key"].to_pylist(), turns
+
+
+def test_the_next_ranked_stand_in_until_none_is_missing() -> None:
+    wanted, reserve = [link(url) for url in URLS[:4]], [link(url) for url in URLS[4:]]
+    answers: dict[str, bytes | str] = {**PICTURES, URLS[1]: "not_found", URLS[3]: "timeout", URLS[4]: "refused"}
+    result, report, obtained, turns = downloaded(wanted, reserve, answers)
+    assert turns == [URLS[:4], URLS[4:6], URLS[6:7]]
+    assert obtained == [URLS[0], URLS[2], URLS[5], URLS[6]]
+    assert (result.requested, result.images.count, result.topped_up) == (4, 4, 2)
+    assert result.rejected == {"not_found": 1, "refused": 1, "timeout": 1}
+    assert [(row["url"], row["reserve"], row["outcome"]) for row in report] == [
+        (URLS[0], False, "obtained"),
+        (URLS[1], False, "not_found"),
+        (URLS[2], False, "obtained"),
+        (URLS[3], False, "timeout"),
+        (URLS[4], True, "refused"),
+        (URLS[5], True, "obtained"),
+        (URLS[6], True, "obtained"),
+    ]
+    assert report[0]["sha256"] == sha256(PICTURES[URLS[0]])
+
+
+def test_where_the_list_ends_the_shortfall_is_declared() -> None:
+    answers: dict[str, bytes | str] = dict.fromkeys(URLS, "not_found") | {URLS[5]: PICTURES[URLS[5]]}
+    result, report, obtained, _ = downloaded([link(u) for u in URLS[:3]], [link(u) for u in URLS[3:6]], answers)
+    assert (result.requested, result.images.count, result.topped_up, obtained) == (3, 1, 1, [URLS[5]])
+    assert result.rejected == {"not_found": 5}
+    assert len(report) == 6
+
+
+def test_a_class_without_links_is_an_empty_set() -> None:
+    result, report, _, turns = downloaded([], [link(URLS[0])], {})
+    assert (result.requested, result.images.count, report, turns) == (0, 0, [], [])
+
+
+def bomb() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_what_came_back_is_not_trusted() -> None:
+    picture = PICTURES[URLS[0]]
+    wanted = [
+        link(URLS[0], stated=picture),
+        link(URLS[1], stated=b"what was there when the table was made"),
+        link(URLS[2]),
+        link(URLS[3]),
+        link(URLS[4]),
+        link(URLS[5], drop_reason="nsfw"),
+    ]
+    answers = PICTURES | {URLS[2]: picture, URLS[3]: b"<html>gone</html>", URLS[4]: bomb()}
+    result, report, obtained, turns = downloaded(wanted, [], answers)
+    assert obtained == [URLS[0]]
+    assert [row["outcome"] for row in report] == [
+        "obtained", "changed", "duplicate", "undecodable_image", "too_large", "nsfw",
+    ]  # fmt: skip
+    assert turns == [URLS[:5]]
+    assert sum(result.rejected.values()) == 5
+
+
+def test_the_reserve_is_ranked_by_similarity_and_holds_nothing_twice() -> None:
+    wanted = [link("w", similarity=0.9)]
+    found = [
+        link("low", similarity=0.1),
+        link("w", similarity=0.9),
+        link("text 1", similarity=math.nan, found_by="text_match/phrase/0"),
+        link("high", similarity=0.8),
+        link("text 2", similarity=math.nan, found_by="text_match/phrase/0"),
+    ]
+    assert [each.url for each in ranked_reserve(found, wanted)] == ["text 1", "text 2", "high", "low"]
+
+
+def test_similarity_does_not_choose_among_random_draws() -> None:
+    drawn = [link(url, similarity=number / 10, found_by="random") for number, url in enumerate(URLS)]
+    assert [each.id for each in ranked_reserve(drawn, [])] == sorted(each.id for each in drawn)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    ("headers", "refuses"),
+    [
+        (["noai"], True),
+        (["nofollow, NoImageAI"], True),
+        (["touchstone: noai"], True),
+        (["nofollow", "noindex"], True),
+        (["otherbot: noai"], False),
+        (["nofollow"], False),
+        (["unavailable_after: 25 Jun 2030 15:00:00 PST"], False),
+        ([], False),
+    ],
+)
+def test_an_owners_opt_out_is_respected(headers: list[str], refuses: bool) -> None:
+    assert opted_out(headers) is refuses
