@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from qdrant_client import QdrantClient
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
@@ -48,7 +49,7 @@ def upstream() -> Iterator[SearchableUpstream]:
     rows = IndexRows(0, images, vectors, CAPTIONS, [str(i) for i in range(6)])
     index.ensure("words", CollectionShape(6, 5), lambda: iter([rows]))
     ids = ["id0", "id1", "id2", "id3", "id0", "id5"]  # rows 0 and 4 hold the same bytes
-    yield SearchableUpstream(index, "words", ids, embed_words, lambda rows: images[rows])
+    yield SearchableUpstream(index, "words", ids, embed_words, pa.chunked_array([CAPTIONS]), lambda rows: images[rows])
     index.close()
 
 

@@ -83,12 +83,18 @@ class IndexedUpstream:
 
 def indexed(plan: Plan, upstream: Upstream, encoder: Encoder) -> IndexedUpstream:
     """Ingest, embed and index every shard."""
-    shards = tuple(
-        embedded(plan, ingested(plan, source, f"{upstream.name}/{number}"), encoder, f"{upstream.name}/{number}", True)
-        for number, source in enumerate(upstream.shards)
-    )
+    shards = embedded_upstream(plan, upstream, encoder, captions=True)
     index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
     return IndexedUpstream(index, shards)
+
+
+def embedded_upstream(plan: Plan, upstream: Upstream, encoder: Encoder, *, captions: bool) -> tuple[EmbeddedShard, ...]:
+    return tuple(
+        embedded(
+            plan, ingested(plan, source, f"{upstream.name}/{number}"), encoder, f"{upstream.name}/{number}", captions
+        )
+        for number, source in enumerate(upstream.shards)
+    )
 
 
 def ingested(plan: Plan, source: ImageSource, role: str) -> StepId:
