@@ -391,8 +391,9 @@ def test_another_encoder_may_look_for_copies(world: World) -> None:
 
 def test_a_mixed_pool_shows_each_part_and_moves_no_label(world: World) -> None:
     train = world.target.splits.validation
+    half = EVERYTHING.model_copy(update={"filter": KeepTopFraction(fraction=0.5)})
     own = world.curation(world.ingest(train), rules=EVERYTHING)
-    found = world.curation(world.retrieve(TextMatch()), rules=Curation(filter=KeepTopFraction(fraction=0.5)))
+    found = world.curation(world.retrieve(TextMatch()), rules=half)
     mixed = world.artifacts.result(MIX_POOLS, world.run(MIX_POOLS, MixPools(pools=(own, found))))
     parts = [world.artifacts.result(CURATE_IMAGES, step) for step in (own, found)]
     assert mixed.counts.kept == sum(part.counts.kept for part in parts)

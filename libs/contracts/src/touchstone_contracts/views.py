@@ -7,7 +7,7 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
-from touchstone_contracts.curation import CurationCounts
+from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.values import Digest, Lenient, Name, StepId
@@ -142,6 +142,11 @@ class ArmCounts(Lenient):
     target: Name
     arm: Name
     counts: CurationCounts
+
+
+class ArmCuration(ArmCounts):
+    report: CurationReport | None = None
+    """By class, with scores and memorisation; None for pools curated before there was one."""
 
 
 class SummaryRow(Lenient):
