@@ -432,7 +432,8 @@ def test_manifests_from_before_a_column_existed_are_read(world: World) -> None:
     assert manifest is not None
     images = result.images.model_copy(update={"manifest": world.artifacts.put_table(old)})
     stored = result.model_copy(update={"images": images}).model_dump(mode="json")
-    world.artifacts.write_manifest(manifest.model_copy(update={"result": stored}))
-    table = world.table(world.curate(found, rules=EVERYTHING))
+    earlier = "0" * 64
+    world.artifacts.write_manifest(manifest.model_copy(update={"step_id": earlier, "result": stored}))
+    table = world.table(world.curate(earlier, rules=EVERYTHING))
     assert set(table["query"].to_pylist()) == {""}
     assert set(table["part"].to_pylist()) == {-1}

@@ -159,7 +159,7 @@ def test_neither_the_order_of_candidates_nor_a_tie_decides_what_stays(seed: int)
         part = Candidates(unit(*angles[shuffled]), class_ids[shuffled], [ids[row] for row in shuffled])
         result = curate(part, unit(*CLASSES), references, strict)
         assert set(result.reasons) > {"leaked", "familiar", "near_duplicate", ""}
-        kept.add(frozenset(part.image_ids[row] for row in np.flatnonzero(result.kept)))
+        kept.add(frozenset(part.image_ids[row] for row in np.flatnonzero(result.kept).tolist()))
     assert len(kept) == 1
 
 

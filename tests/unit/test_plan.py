@@ -135,7 +135,8 @@ def test_a_mixture_adds_one_step_and_its_runs() -> None:
 def test_another_ratio_shares_the_mixed_pool() -> None:
     def mixture(name: str, share: float) -> Mixture:
         amounts = Share(share=share), Share(share=1 - share)
-        parts = tuple(Part(arm=arm.name, amount=amount) for arm, amount in zip(ARMS, amounts, strict=True))
+        names = ("retrieved", "synthetic")
+        parts = tuple(Part(arm=arm, amount=amount) for arm, amount in zip(names, amounts, strict=True))
         return Mixture(name=name, parts=parts)
 
     plan = plan_experiment(resolved(targets=("fine",), arms=(*ARMS, mixture("half", 0.5), mixture("most", 0.75))))
