@@ -253,9 +253,8 @@ def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit
         assert too_small.search("rows", "image", QUERIES, k) == expected
         answers = fits.search("rows", "image", QUERIES, k)
         assert [len(hits) for hits in answers] == [min(k, COUNT)] * len(QUERIES)
-        same = sum(
-            a == b for mine, theirs in zip(answers, expected, strict=True) for a, b in zip(mine, theirs, strict=True)
-        )
-        # Engines differ in the last bit of a score, which now and then rounds to another sixth decimal.
-        assert same >= 0.98 * len(QUERIES) * min(k, COUNT)
+        # Engines differ in the last bit of a score, so that near-ties may change places or fall off the cut.
+        for mine, theirs in zip(answers, expected, strict=True):
+            np.testing.assert_allclose([hit.score for hit in mine], [hit.score for hit in theirs], atol=2e-6)
+            assert len({hit.row for hit in mine} & {hit.row for hit in theirs}) >= len(theirs) - 1
     engine.close()

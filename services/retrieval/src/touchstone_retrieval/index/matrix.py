@@ -37,7 +37,8 @@ class MatrixIndex:
     ) -> bool:
         filled = self._inner.ensure(collection, shape, load, progress)
         if 2 * 4 * shape.count * shape.dimension <= self._memory_bytes:  # two vectors a row, fp32
-            self._fitting[collection] = shape, load
+            # Collections are named by content, so the first loader is as good as any later one.
+            self._fitting.setdefault(collection, (shape, load))
         return filled
 
     def count(self, collection: str) -> int:
