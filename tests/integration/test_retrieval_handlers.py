@@ -22,6 +22,7 @@ from touchstone_contracts.steps import (
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
+    MIX_POOLS,
     RETRIEVE_IMAGES,
     Contract,
     CurateImages,
@@ -30,6 +31,7 @@ from touchstone_contracts.steps import (
     ImagesCurated,
     IndexUpstream,
     IngestImages,
+    MixPools,
     ModelRef,
     RetrieveImages,
 )
@@ -43,6 +45,7 @@ from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import StepRunner, no_progress
+from touchstone_trainer.subsets import draw_training_set, kept_pool, training_set_digest
 
 
 @dataclass
@@ -109,7 +112,10 @@ class World:
         )
         return self.run(RETRIEVE_IMAGES, request)
 
-    def curate(self, *candidates: str, rules: Curation) -> ImagesCurated:
+    def curate(self, *candidates: str, rules: Curation, **changes: Any) -> ImagesCurated:
+        return self.artifacts.result(CURATE_IMAGES, self.curation(*candidates, rules=rules, **changes))
+
+    def curation(self, *candidates: str, rules: Curation, **changes: Any) -> str:
         request = CurateImages(
             candidates=tuple(self.embed(step) for step in candidates),
             encoder=self.model,
@@ -118,7 +124,7 @@ class World:
             test=self.embed(self.ingest(self.target.splits.test)),
             rules=rules,
         )
-        return self.artifacts.result(CURATE_IMAGES, self.run(CURATE_IMAGES, request))
+        return self.run(CURATE_IMAGES, request.model_copy(update=changes))
 
     def table(self, result: Any) -> pa.Table:
         return self.artifacts.get_table(result.images.manifest)
@@ -339,3 +345,95 @@ def test_candidates_without_a_class_are_refused(world: World) -> None:
     upstream = world.ingest(world.upstream.shards[0])
     with pytest.raises(AssertionError, match=r"class ids outside 0\.\.3"):
         world.curate(upstream, rules=Curation())
+
+
+EVERYTHING = Curation(filter=KeepAll(), near_duplicate_cosine=None, leak_cosine=None)
+
+
+def test_images_of_validation_and_of_the_upstream_are_found_among_the_candidates(world: World, library: Path) -> None:
+    validation = world.embed(world.ingest(world.target.splits.validation))
+    held_out = world.images(world.artifacts.result(INGEST_IMAGES, validation.images))[3]
+    shards = world.shards()
+    known = world.images(world.artifacts.result(INGEST_IMAGES, shards[1].images))[7]
+    fresh = draw_shape("square", "green", np.random.default_rng(99), ground=(90, 10, 10))
+    images = {"validation": held_out, "upstream": known, "fresh": fresh}
+    rows = [{"key": key, "image": image, "class_id": 1} for key, image in images.items()]
+    candidates = world.ingest(write_source(library, "suspects", rows))
+    rules = Curation(
+        filter=KeepAll(),
+        near_duplicate_cosine=None,
+        leak_cosine=1,
+        leak_splits=("test", "validation"),
+        novelty_cosine=1,
+        memorisation_cosine=1,
+    )
+    curated = world.curate(candidates, rules=rules, validation=validation, upstream=shards)
+    table = world.table(curated)
+    assert table["drop_reason"].to_pylist() == ["leaked_validation", "familiar", ""]
+    upstream = world.table(world.artifacts.result(INGEST_IMAGES, shards[1].images))
+    assert table["nearest_upstream_id"].to_pylist()[1] == upstream["id"].to_pylist()[7]
+    assert (curated.counts.leaked_validation, curated.counts.familiar, curated.counts.kept) == (1, 1, 1)
+    assert curated.report is not None
+    assert curated.report.memorisation is not None
+    assert curated.report.memorisation.share == pytest.approx(1 / 3)
+    assert curated.report.class_coverage == 1 / len(SHAPES)
+
+
+def test_another_encoder_may_look_for_copies(world: World) -> None:
+    found = world.retrieve(TextMatch())
+    embedded = world.embed(found)
+    rules = Curation(filter=KeepAll(), near_duplicate_cosine=1, leak_cosine=1)
+    plain = world.curate(found, rules=rules)
+    # The same encoder under the other name gives the same answer: the arrays go where they should.
+    other = world.curate(found, rules=rules, copy_embeddings=(embedded.embeddings,))
+    assert other == plain
+
+
+def test_a_mixed_pool_shows_each_part_and_moves_no_label(world: World) -> None:
+    train = world.target.splits.validation
+    half = EVERYTHING.model_copy(update={"filter": KeepTopFraction(fraction=0.5)})
+    own = world.curation(world.ingest(train), rules=EVERYTHING)
+    found = world.curation(world.retrieve(TextMatch()), rules=half)
+    mixed = world.artifacts.result(MIX_POOLS, world.run(MIX_POOLS, MixPools(pools=(own, found))))
+    parts = [world.artifacts.result(CURATE_IMAGES, step) for step in (own, found)]
+    assert mixed.counts.kept == sum(part.counts.kept for part in parts)
+    assert mixed.counts.filtered == parts[1].counts.filtered > 0
+    assert mixed.kept_by_class == tuple(map(sum, zip(*(part.kept_by_class for part in parts), strict=True)))
+    labels = {
+        (part, row["id"], row["class_id"]) for part, each in enumerate(parts) for row in world.table(each).to_pylist()
+    }
+    rows = world.table(mixed).to_pylist()
+    assert {(row["part"], row["id"], row["class_id"]) for row in rows} == labels
+    assert len(world.images(mixed)) == len(rows) == mixed.counts.obtained
+
+
+def test_training_sets_do_not_depend_on_how_candidates_were_cut_or_ordered(world: World, library: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = [{"key": str(i), "image": draw_shape(SHAPES[i % 4], "blue", rng), "class_id": i % 4} for i in range(24)]
+    rows += [rows[0] | {"key": "copy"}, rows[5] | {"key": "twin"}]
+    shuffled = [rows[i] for i in rng.permutation(len(rows))]
+    whole = world.ingest(write_source(library, "all", rows))
+    chunks = [world.ingest(write_source(library, f"cut{i}", shuffled[9 * i : 9 * i + 9])) for i in range(3)]
+    rules = Curation(filter=KeepTopFraction(fraction=0.7), near_duplicate_cosine=1, leak_cosine=None, per_class_cap=4)
+    digests = set()
+    for candidates in ((whole,), tuple(chunks), tuple(reversed(chunks))):
+        pool = kept_pool(world.table(world.curate(*candidates, rules=rules)))
+        assert len(pool) == 16
+        for seed in (0, 1):
+            digests.add((seed, training_set_digest(pool, draw_training_set(pool, 10, seed, rules))))
+    assert len(digests) == 2
+
+
+def test_manifests_from_before_a_column_existed_are_read(world: World) -> None:
+    found = world.retrieve(TextMatch())
+    result = world.artifacts.result(RETRIEVE_IMAGES, found)
+    old = world.table(result).drop_columns(["query", "part", "nearest_upstream_id"])
+    manifest = world.artifacts.manifest(found)
+    assert manifest is not None
+    images = result.images.model_copy(update={"manifest": world.artifacts.put_table(old)})
+    stored = result.model_copy(update={"images": images}).model_dump(mode="json")
+    earlier = "0" * 64
+    world.artifacts.write_manifest(manifest.model_copy(update={"step_id": earlier, "result": stored}))
+    table = world.table(world.curate(earlier, rules=EVERYTHING))
+    assert set(table["query"].to_pylist()) == {""}
+    assert set(table["part"].to_pylist()) == {-1}

@@ -1,4 +1,4 @@
-"""One suite for every VectorIndex: the embedded engine, qdrant-client's memory, and a real server if one is named.
+"""One suite for every VectorIndex: the embedded engine, qdrant-client's memory, matrices, a server if one is named.
 
 `TOUCHSTONE_TEST_QDRANT_URL` names a Qdrant server. No package ships its binary, so without an address the server's
 cases are skipped; its adapter still runs here over the client's own in-memory engine."""
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 from touchstone_contracts.problems import Transient
+from touchstone_retrieval.index.matrix import MatrixIndex
 from touchstone_retrieval.index.protocol import CaptionMatch, CollectionShape, IndexRows, VectorIndex
 from touchstone_retrieval.index.qdrant_edge import COMPLETE, QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex, connect_server
@@ -51,13 +52,15 @@ def shards() -> Iterator[IndexRows]:
     yield rows(1234, COUNT)
 
 
-@pytest.fixture(scope="module", params=["edge", "memory", "server"])
+@pytest.fixture(scope="module", params=["edge", "memory", "matrix", "server"])
 def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorIndex]:
     adapter: VectorIndex
     if request.param == "edge":
         adapter = QdrantEdgeIndex(tmp_path_factory.mktemp("index"))
     elif request.param == "memory":
         adapter = QdrantServerIndex(QdrantClient(":memory:"))
+    elif request.param == "matrix":
+        adapter = MatrixIndex(QdrantServerIndex(QdrantClient(":memory:")), memory_bytes=2**30)
     else:
         url = os.environ.get("TOUCHSTONE_TEST_QDRANT_URL")
         if not url:
@@ -235,3 +238,23 @@ def test_an_unreachable_server_is_transient() -> None:
     index = connect_server("http://127.0.0.1:9", "", 2)
     with pytest.raises(Transient, match="unreachable"):
         index.ensure("any", SHAPE, shards)
+
+
+def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit(tmp_path: Path) -> None:
+    engine = QdrantEdgeIndex(tmp_path)
+    fits, too_small = (
+        MatrixIndex(engine, memory_bytes=2**20),
+        MatrixIndex(engine, memory_bytes=2 * 4 * COUNT * DIMENSION - 1),
+    )
+    for index in (fits, too_small):
+        index.ensure("rows", SHAPE, shards)
+    for k in (1, 7, 500, COUNT + 1):
+        expected = engine.search("rows", "image", QUERIES, k)
+        assert too_small.search("rows", "image", QUERIES, k) == expected
+        answers = fits.search("rows", "image", QUERIES, k)
+        assert [len(hits) for hits in answers] == [min(k, COUNT)] * len(QUERIES)
+        # Engines differ in the last bit of a score, so that near-ties may change places or fall off the cut.
+        for mine, theirs in zip(answers, expected, strict=True):
+            np.testing.assert_allclose([hit.score for hit in mine], [hit.score for hit in theirs], atol=2e-6)
+            assert len({hit.row for hit in mine} & {hit.row for hit in theirs}) >= len(theirs) - 1
+    engine.close()

@@ -5,9 +5,10 @@ import pytest
 from touchstone_contracts.curation import KeepAboveScore, KeepAll, KeepTopFraction
 from touchstone_retrieval.curation.cap import within_cap
 from touchstone_retrieval.curation.clip_score import own_class_scores
-from touchstone_retrieval.curation.decontamination import leaked, nearest_test_images
+from touchstone_retrieval.curation.decontamination import leaked
 from touchstone_retrieval.curation.filters import apply_filter, keep_top_fraction
 from touchstone_retrieval.curation.near_duplicates import BLOCK, without_near_duplicates
+from touchstone_retrieval.curation.nearest import nearest_images
 
 ONE_CLASS = np.zeros(5, dtype=np.int64)
 SCORES = np.array([0.1, 0.5, 0.3, 0.2, 0.4], dtype=np.float32)
@@ -108,19 +109,19 @@ def test_near_duplicates_across_blocks_are_those_of_the_plain_loop() -> None:
 
 
 def test_every_image_gets_its_nearest_test_image() -> None:
-    nearest = nearest_test_images(unit(1, 50, 88), unit(0, 90))
+    nearest = nearest_images(unit(1, 50, 88), unit(0, 90))
     assert nearest.position.tolist() == [0, 1, 1]
     np.testing.assert_allclose(nearest.cosine, np.cos(np.deg2rad([1, 40, 2])), atol=1e-6)
 
 
 @pytest.mark.parametrize(("leak_cosine", "expected"), [(0.999, [True, False, True]), (None, [False] * 3)])
 def test_images_too_close_to_a_test_image_leak(leak_cosine: float | None, expected: list[bool]) -> None:
-    nearest = nearest_test_images(unit(1, 50, 88), unit(0, 90))
+    nearest = nearest_images(unit(1, 50, 88), unit(0, 90))
     assert leaked(nearest, ["a", "b", "c"], ["t", "u"], leak_cosine).tolist() == expected
 
 
 def test_the_bytes_of_a_test_image_leak_whatever_their_embedding_says() -> None:
-    nearest = nearest_test_images(unit(1, 50), unit(0))
+    nearest = nearest_images(unit(1, 50), unit(0))
     assert leaked(nearest, ["a", "t"], ["t"], 0.9999).tolist() == [False, True]
     assert leaked(nearest, ["a", "t"], ["t"], None).tolist() == [False, False]
 
@@ -129,6 +130,6 @@ def test_a_copy_of_a_test_image_leaks_at_cosine_one() -> None:
     rng = np.random.default_rng(1)
     images = rng.normal(size=(50, 512)).astype(np.float32)
     images /= np.linalg.norm(images, axis=1, keepdims=True)
-    nearest = nearest_test_images(images, images[::-1].copy())
+    nearest = nearest_images(images, images[::-1].copy())
     assert leaked(nearest, [str(i) for i in range(50)], ["t"] * 50, 1.0).sum() == 50
     assert nearest.cosine.max() <= 1

@@ -1,13 +1,15 @@
 """Unfair or impossible comparisons are refused with the field and the reason."""
 
 import pytest
-from support.specs import DictLookup, resolved, spec
+from support.specs import DictLookup, resolved, source, spec
 from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.resolve import resolve
+from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
 from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.mixture import Amount, Count, Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
-from touchstone_contracts.arms.retrieval import Retrieval, Semantic
-from touchstone_contracts.curation import Curation, KeepTopFraction
+from touchstone_contracts.arms.retrieval import Retrieval, Semantic, TextMatch, Union
+from touchstone_contracts.arms.target_train import TargetTrain
+from touchstone_contracts.curation import Curation, KeepAboveClassScore, KeepTopFraction
 from touchstone_contracts.problems import Invalid, Unfair
 
 
@@ -55,3 +57,86 @@ def test_the_cap_bounds_every_arm() -> None:
     with pytest.raises(Invalid):
         check_fair(resolved(sizes=(10,), curation=Curation(per_class_cap=3)))
     check_fair(resolved(sizes=(9,), curation=Curation(per_class_cap=3)))
+
+
+def with_train(*names: str) -> ResolvedExperiment:
+    """As `resolved`, with a training split of 9 images for the targets named."""
+    lookup = DictLookup()
+    for name in names:
+        target = lookup.targets[name]
+        splits = target.splits.model_copy(update={"train": source(f"{name}-train", 9)})
+        lookup.targets[name] = target.model_copy(update={"splits": splits})
+    arms = (NoTraining(), TargetTrain(), Retrieval(name="retrieved"))
+    return resolve(spec(arms=arms, curation=Curation(filter={"kind": "keep_all"})), lookup)
+
+
+def test_a_target_without_a_training_split_is_pointed_at() -> None:
+    with pytest.raises(Invalid, match="refers") as caught:
+        check_fair(with_train("fine"))
+    assert [error.pointer for error in caught.value.errors] == ["/arms/1"]
+    assert "'broad'" in caught.value.errors[0].detail
+
+
+def test_the_training_split_bounds_its_arm() -> None:
+    with pytest.raises(Invalid, match="larger") as caught:
+        check_fair(with_train("fine", "broad"))
+    assert {error.pointer for error in caught.value.errors} == {"/sizes/1"}  # 12 of 9; 6 is reached
+    assert "at most 9" in caught.value.errors[0].detail
+
+
+def mixture(first: Amount, second: Amount, **changes: object) -> Mixture:
+    parts = (Part(arm="retrieved", amount=first), Part(arm="synthetic", amount=second))
+    return Mixture(name="mixed", parts=parts).model_copy(update=changes)
+
+
+ARMS = (Retrieval(name="retrieved"), Generation(name="synthetic", generator="diffusion", images=30))
+EVERYTHING = Curation(filter={"kind": "keep_all"})
+
+
+def test_a_mixture_names_other_arms_that_make_images() -> None:
+    wrong = Mixture(
+        name="mixed",
+        parts=(Part(arm="none", amount=Share(share=0.5)), Part(arm="absent", amount=Share(share=0.5))),
+    )
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(arms=(NoTraining(), *ARMS, wrong)))
+    assert [error.pointer for error in caught.value.errors] == ["/arms/3/parts/0/arm", "/arms/3/parts/1/arm"]
+
+
+def test_a_mixture_is_bounded_by_its_scarcest_part() -> None:
+    half = mixture(Share(share=0.5), Share(share=0.5))
+    check_fair(resolved(arms=(*ARMS, half), sizes=(30,), curation=EVERYTHING))
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(arms=(*ARMS, half), sizes=(30, 62), curation=EVERYTHING))
+    assert "'synthetic'" in caught.value.errors[0].detail
+    added = mixture(Share(share=1.0), Count(images=31), mode="additive")
+    with pytest.raises(Invalid, match="larger") as caught:
+        check_fair(resolved(arms=(*ARMS, added), sizes=(6,), curation=EVERYTHING))
+    assert "'mixed' can leave at most 0" in caught.value.errors[0].detail
+
+
+def test_counts_that_leave_nothing_for_the_shares_are_refused() -> None:
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(arms=(*ARMS, mixture(Share(share=1.0), Count(images=6))), curation=EVERYTHING))
+    assert [error.pointer for error in caught.value.errors] == ["/sizes/0"]
+    assert "at least 7" in caught.value.errors[0].detail
+
+
+def test_queries_and_thresholds_name_classes_that_exist() -> None:
+    strategy = Union(text_match=TextMatch(mode="regex", queries={"thing 1": ("a|b",), "thing/9": ("x",), "2": ("(",)}))
+    rules = Curation(filter=KeepAboveClassScore(minimums={"thing 0": 0.1, "7": 0.2}))
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(arms=(Retrieval(name="r", strategy=strategy),), curation=rules))
+    queries = "/arms/0/strategy/text_match/queries"
+    assert [error.pointer for error in caught.value.errors] == [
+        f"{queries}/thing~19",
+        f"{queries}/2/0",
+        "/curation/filter/minimums/7",
+    ]
+    assert "parenthesis" in caught.value.errors[1].detail or "missing )" in caught.value.errors[1].detail
+
+
+def test_encoders_of_curation_must_be_registered() -> None:
+    with pytest.raises(Invalid) as caught:
+        resolved(curation=Curation(score_encoder="absent", copy_encoder="clip"))
+    assert [error.pointer for error in caught.value.errors] == ["/curation/score_encoder"]

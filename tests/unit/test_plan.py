@@ -3,22 +3,26 @@
 from collections import Counter
 
 import pytest
-from support.specs import DictLookup, resolved, source
+from support.specs import DictLookup, resolved, source, spec
 from touchstone_api.experiments.candidates.retrieval import deeper
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.experiments.plan import plan_experiment, plan_upstream
+from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.mixture import Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, TextMatch, Union
+from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
-from touchstone_contracts.identity import sha256
+from touchstone_contracts.curation import Curation
+from touchstone_contracts.identity import identity_payload, sha256
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
-from touchstone_contracts.steps import CATALOGUE, AdaptEncoder
+from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
 
 
 def kinds(plan: Plan) -> Counter[str]:
@@ -165,3 +169,103 @@ def test_the_reserve_is_the_same_strategy_asked_for_more() -> None:
         text_match=TextMatch(mode="all_tokens", results_per_query=1000),
         semantic=Semantic(indexes=("image",), results_per_query=14),
     )
+
+
+def with_train() -> DictLookup:
+    lookup = DictLookup()
+    for name, each in lookup.targets.items():
+        splits = each.splits.model_copy(update={"train": source(f"{name}-train", 30)})
+        lookup.targets[name] = each.model_copy(update={"splits": splits})
+    return lookup
+
+
+ARMS = (Retrieval(name="retrieved"), Generation(name="synthetic", generator="diffusion", images=300))
+
+
+def test_the_targets_own_training_images_are_curated_like_any_arm() -> None:
+    plan = plan_experiment(resolve(spec(targets=("fine",), arms=(TargetTrain(),), sizes=(6,)), with_train()))
+    assert kinds(plan)["ingest_images"] == 3
+    assert kinds(plan)["curate_images"] == 1
+    (train,) = [step.id for step in plan.steps if step.role == "fine/train/ingest"]
+    (curate,) = [step.request for step in plan.steps if step.kind == "curate_images"]
+    assert isinstance(curate, CurateImages)
+    assert [shard.images for shard in curate.candidates] == [train]
+
+
+def test_a_mixture_adds_one_step_and_its_runs() -> None:
+    half = Mixture(
+        name="mixed",
+        parts=(Part(arm="synthetic", amount=Share(share=0.5)), Part(arm="retrieved", amount=Share(share=0.5))),
+    )
+    alone, mixed = plan_experiment(resolved(arms=ARMS)), plan_experiment(resolved(arms=(half, *ARMS)))
+    fresh = Counter(step.kind for step in mixed.steps if step.id not in {s.id for s in alone.steps})
+    assert fresh == {"mix_pools": 2, "adapt_encoder": 8, "evaluate_encoder": 8}
+    pools = {step.id: step.request for step in mixed.steps if step.kind == "mix_pools"}
+    for name in ("fine", "broad"):
+        request = pools[mixed.curations[name, "mixed"]]
+        assert isinstance(request, MixPools)
+        assert request.pools == (mixed.curations[name, "synthetic"], mixed.curations[name, "retrieved"])
+
+
+def test_another_ratio_shares_the_mixed_pool() -> None:
+    def mixture(name: str, share: float) -> Mixture:
+        amounts = Share(share=share), Share(share=1 - share)
+        names = ("retrieved", "synthetic")
+        parts = tuple(Part(arm=arm, amount=amount) for arm, amount in zip(names, amounts, strict=True))
+        return Mixture(name=name, parts=parts)
+
+    plan = plan_experiment(resolved(targets=("fine",), arms=(*ARMS, mixture("half", 0.5), mixture("most", 0.75))))
+    assert kinds(plan)["mix_pools"] == 1
+    assert kinds(plan)["adapt_encoder"] == 4 * 2 * 2
+
+
+def test_rules_left_at_their_defaults_do_not_move_an_identity() -> None:
+    # The steps of the experiment as it was planned before these fields existed.
+    stated = resolved(curation=Curation(leak_splits=("test",), novelty_cosine=None, score_encoder=None))
+    assert new_kinds(plan_experiment(resolved()), plan_experiment(stated)) == set()
+    stored = {"rules": Curation().model_dump(), "later": Curation(novelty_cosine=0.5)}
+    assert "novelty_cosine" not in identity_payload(Curation.model_validate(stored["rules"]))
+    assert identity_payload(stored["later"])["novelty_cosine"] == 0.5
+
+
+def test_decontamination_against_validation_embeds_that_split() -> None:
+    plan = plan_experiment(resolved(curation=Curation(leak_splits=("test", "validation"))))
+    requests = [step.request for step in plan.steps if step.kind == "curate_images"]
+    assert len(requests) == 4
+    assert all(isinstance(request, CurateImages) and request.validation for request in requests)
+
+
+def test_only_synthetic_arms_are_compared_with_the_upstream() -> None:
+    plan = plan_experiment(resolved(targets=("fine",), arms=ARMS, curation=Curation(novelty_cosine=0.8)))
+    compared = {step.role: step.request for step in plan.steps if step.kind == "curate_images"}
+    assert {role: len(getattr(request, "upstream")) for role, request in compared.items()} == {  # noqa: B009
+        "fine/retrieved/curate": 0,
+        "fine/synthetic/curate": 2,
+    }
+    # The embeddings that retrieval searches are the ones compared: nothing is embedded twice.
+    assert kinds(plan)["embed_images"] == kinds(plan_experiment(resolved(targets=("fine",), arms=ARMS)))["embed_images"]
+
+
+def test_novelty_without_a_retrieval_arm_embeds_the_upstream_and_builds_no_index() -> None:
+    plan = plan_experiment(resolved(targets=("fine",), arms=ARMS[1:], curation=Curation(memorisation_cosine=0.95)))
+    assert kinds(plan)["index_upstream"] == 0
+    assert {step.role for step in plan.steps if step.role.startswith("world/")} == {
+        f"world/{shard}/{work}" for shard in (0, 1) for work in ("ingest", "embed")
+    }
+
+
+def test_encoders_of_curation_are_named_by_digest_only() -> None:
+    lookup = DictLookup()
+    other = lookup.encoders["clip"].model_copy(update={"digest": sha256(b"other")})
+    lookup.encoders |= {"copies": other, "same": other}
+    plans = [
+        plan_experiment(resolve(spec(targets=("fine",), arms=ARMS, curation=Curation(copy_encoder=name)), lookup))
+        for name in ("copies", "same")
+    ]
+    assert new_kinds(plans[0], plans[1]) == set()
+    curations = [step.request for step in plans[0].steps if step.kind == "curate_images"]
+    assert len(curations) == 2
+    for request in curations:
+        assert isinstance(request, CurateImages)
+        assert request.encoder.digest == lookup.encoders["clip"].digest
+        assert len(request.copy_embeddings) == len(request.candidates)

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from qdrant_client import QdrantClient
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.strategies.findings import Findings
@@ -48,7 +50,7 @@ def upstream() -> Iterator[SearchableUpstream]:
     rows = IndexRows(0, images, vectors, CAPTIONS, [str(i) for i in range(6)])
     index.ensure("words", CollectionShape(6, 5), lambda: iter([rows]))
     ids = ["id0", "id1", "id2", "id3", "id0", "id5"]  # rows 0 and 4 hold the same bytes
-    yield SearchableUpstream(index, "words", ids, embed_words, lambda rows: images[rows])
+    yield SearchableUpstream(index, "words", ids, embed_words, pa.chunked_array([CAPTIONS]), lambda rows: images[rows])
     index.close()
 
 
@@ -155,3 +157,82 @@ def test_random_draw_labels_by_the_nearest_class_and_repeats_for_a_seed(upstream
 def test_random_draws_of_other_seeds_differ(upstream: SearchableUpstream) -> None:
     drawn = {tuple(rows_of(find(RandomDraw(images_per_class=2), upstream, TIGER_LILY, seed=s))) for s in range(10)}
     assert len(drawn) > 3
+
+
+def test_a_regex_finds_its_pattern_in_any_case(upstream: SearchableUpstream) -> None:
+    strategy = TextMatch(mode="regex", queries={"tiger lily": (r"tigers? (and|beside)", "A3[0-9]0")})
+    found, report = find(strategy, upstream, TIGER_LILY)
+    assert [(f.row, f.found_by, f.query) for f in found] == [
+        (1, "text_match/regex/0", r"tigers? (and|beside)"),
+        (2, "text_match/regex/0", r"tigers? (and|beside)"),
+        (3, "text_match/regex/1", "A3[0-9]0"),
+    ]
+    assert report.requested == 1000
+    cut = strategy.model_copy(update={"results_per_query": 1})
+    assert rows_of(find(cut, upstream, TIGER_LILY)) == [1, 3]
+
+
+def test_a_class_without_patterns_is_looked_for_by_its_names_as_whole_words(upstream: SearchableUpstream) -> None:
+    strategy = TextMatch(mode="regex", queries={"0": ("no such thing",)})
+    # `A320` and `airplane` are both in row 3; `tiger` is no whole word of "tigers".
+    assert rows_of(find(strategy, upstream, TIGER_LILY, AIRBUS)) == [3]
+    assert rows_of(find(TextMatch(mode="regex"), upstream, ClassLabel(id=0, display_name="tiger"))) == [0, 1]
+    assert rows_of(find(TextMatch(mode="regex"), upstream, ClassLabel(id=0, display_name="A320-200"))) == [3]
+
+
+@pytest.mark.parametrize("name", ["(", "C++ [old]", "\u00c5land", "?!"])
+def test_a_name_full_of_signs_is_no_pattern(upstream: SearchableUpstream, name: str) -> None:
+    captions = pa.chunked_array([["nothing", f"an icon of {name}.", f"x{name}y"]])
+    special = replace(upstream, captions=captions)
+    assert rows_of(find(TextMatch(mode="regex"), special, ClassLabel(id=0, display_name=name))) == [1]
+
+
+def test_a_pattern_that_makes_backtracking_engines_hang_is_answered(upstream: SearchableUpstream) -> None:
+    endless = replace(upstream, captions=pa.chunked_array([["a" * 2000 + "!"]]))
+    assert find(TextMatch(mode="regex", queries={"0": ("(a|aa)+$",)}), endless, TIGER_LILY)[0] == []
+
+
+def test_a_broken_pattern_is_refused(upstream: SearchableUpstream) -> None:
+    with pytest.raises(Invalid, match="pattern") as caught:
+        find(TextMatch(mode="regex", queries={"0": ("(",)}), upstream, TIGER_LILY)
+    assert caught.value.code == "bad_pattern"
+
+
+def test_queries_of_a_class_replace_its_names(upstream: SearchableUpstream) -> None:
+    strategy = TextMatch(queries={"A320": ("lily pond", "tigers")})
+    found, report = find(strategy, upstream, TIGER_LILY, AIRBUS)
+    assert [(f.class_id, f.row, f.query) for f in found] == [
+        (0, 0, "tiger lily"),
+        (1, 1, "lily pond"),
+        (1, 2, "tigers"),
+    ]
+    assert report.requested == 500 + 2 * 500
+
+
+def test_classes_with_one_name_are_asked_for_each(upstream: SearchableUpstream) -> None:
+    twin = ClassLabel(id=1, display_name="tiger lily")
+    found, _ = find(TextMatch(queries={"tiger lily": ("pond",)}), upstream, TIGER_LILY, twin)
+    assert [(f.class_id, f.row) for f in found] == [(0, 1), (1, 1)]
+    found, _ = find(TextMatch(queries={"1": ("pond",)}), upstream, TIGER_LILY, twin)
+    assert [(f.class_id, f.row) for f in found] == [(0, 0), (1, 1)]
+
+
+def test_a_class_that_nothing_is_found_for_shifts_no_label(upstream: SearchableUpstream) -> None:
+    classes = [ClassLabel(id=0, display_name="zebra"), ClassLabel(id=1, display_name="tiger lily")]
+    assert [(f.class_id, f.row) for f in find(TextMatch(), upstream, *classes)[0]] == [(1, 0)]
+
+
+def test_templates_of_the_strategy_replace_the_targets(upstream: SearchableUpstream) -> None:
+    strategy = Semantic(indexes=("text",), results_per_query=1, templates=("{name} and an airplane",))
+    found, report = find(strategy, upstream, TIGER_LILY)
+    assert [f.query for f in found] == ["tiger lily and an airplane"]
+    assert report.requested == 1
+
+
+def test_searching_classes_in_batches_finds_what_one_by_one_does(
+    upstream: SearchableUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = find(Union(), upstream, TIGER_LILY, AIRBUS)
+    monkeypatch.setattr("touchstone_retrieval.strategies.semantic.HITS_AT_A_TIME", 1)
+    # By their text: a text match has no similarity, and NaN does not equal itself.
+    assert repr(find(Union(), upstream, TIGER_LILY, AIRBUS)) == repr(whole)

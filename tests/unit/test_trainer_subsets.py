@@ -23,7 +23,9 @@ seeds = st.integers(0, 2**31)
 def pool_of(class_ids: list[int]) -> Pool:
     ids = [sha256(str(position).encode()) for position in range(len(class_ids))]
     scores = np.random.default_rng(0).uniform(size=len(class_ids)).astype(np.float32)
-    return Pool(np.arange(len(class_ids)), ids, np.array(class_ids, dtype=np.int32), scores)
+    return Pool(
+        np.arange(len(class_ids)), ids, np.array(class_ids, dtype=np.int32), scores, np.full(len(class_ids), -1)
+    )
 
 
 pools = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(lambda ids: pool_of(sorted(ids)))

@@ -10,7 +10,17 @@ from touchstone.client import FINISHED
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal and has no width of its own."""
 METRIC_NAMES = {"zero_shot": "ZS", "linear_probe": "LP"}
-STAGES = ("requested", "obtained", "leaked", "near_duplicate", "filtered", "over_cap", "kept")
+STAGES = (
+    "requested",
+    "obtained",
+    "leaked",
+    "leaked_validation",
+    "familiar",
+    "near_duplicate",
+    "filtered",
+    "over_cap",
+    "kept",
+)
 
 
 def console_for_output() -> Console:

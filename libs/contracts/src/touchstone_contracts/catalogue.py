@@ -5,6 +5,7 @@ the S3 server of the workers' settings, which also hold the credentials) or `hub
 `hub:ViT-B-16@laion2b_s34b_b88k` for open_clip, `hub:<owner>/<repository>@<revision>` for diffusers).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -142,6 +143,12 @@ class ClassLabel(Strict):
     @property
     def prompt_name(self) -> str:
         return self.synthesis_name or self.display_name
+
+
+def classes_called(key: str, classes: Sequence[ClassLabel]) -> list[int]:
+    """Ids of the classes with `key` as display name, several if it repeats; else of the one with `key` as its id."""
+    named = [label.id for label in classes if label.display_name == key]
+    return named or [label.id for label in classes if str(label.id) == key]
 
 
 class Templates(Strict):

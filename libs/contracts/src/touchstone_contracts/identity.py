@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from touchstone_contracts.values import AddedLater, Locator
+from touchstone_contracts.values import Locator, WhenSet
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -23,10 +23,10 @@ def sha256(data: bytes) -> str:
 
 
 def identity_payload(value: Any) -> Any:
-    """`value` as plain JSON data without the fields that a marker leaves out (`Locator`, `AddedLater`)."""
+    """`value` as plain JSON data without the fields marked `Locator` and those `WhenSet` that are not set."""
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {n: identity_payload(getattr(value, n)) for n, f in fields.items() if _decides(f, getattr(value, n))}
+        fields = [(name, field, getattr(value, name)) for name, field in type(value).model_fields.items()]
+        return {name: identity_payload(item) for name, field, item in fields if _decides(field, item)}
     if isinstance(value, Mapping):
         return {str(key): identity_payload(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -34,10 +34,8 @@ def identity_payload(value: Any) -> Any:
     return value
 
 
-def _decides(field: FieldInfo, value: Any) -> bool:
-    if Locator in field.metadata:
-        return False
-    return AddedLater not in field.metadata or value != field.default
+def _decides(field: FieldInfo, value: object) -> bool:
+    return Locator not in field.metadata and not (WhenSet in field.metadata and value == field.default)
 
 
 def identity(value: object) -> str:

@@ -17,6 +17,7 @@ COLUMNS: dict[str, str] = {
     "source_kind": "upstream | generated | target",
     "source_key": "key in the source (upstream or target split), URL of a link, prompt id for generated images",
     "found_by": "strategy, index and template that found it, e.g. semantic/image/0; empty if not retrieved",
+    "query": "the text or pattern asked for when it was found; empty if not retrieved",
     "similarity": "cosine at retrieval, NaN where none",
     "seed": "noise seed of a generated image, -1 otherwise",
     "model_digest": "generator's digest, empty otherwise",
@@ -25,6 +26,11 @@ COLUMNS: dict[str, str] = {
     "drop_reason": "see curation.DropReason; empty if kept",
     "nearest_test_id": "id of the most similar test image, empty before curation",
     "nearest_test_cosine": "cosine to it, NaN before curation",
+    "nearest_validation_id": "id of the most similar validation image, empty where not compared",
+    "nearest_validation_cosine": "cosine to it, NaN where not compared",
+    "nearest_upstream_id": "id of the upstream image most similar to a synthetic one, empty where not compared",
+    "nearest_upstream_cosine": "cosine to it, NaN where not compared",
+    "part": "place of its pool in a mixture, -1 outside one",
 }
 
 

@@ -5,19 +5,20 @@ depends on who asks, so experiments share steps."""
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.retrieval import Strategy
 from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, LinkTable, Source, Template
-from touchstone_contracts.curation import Curation, CurationCounts
+from touchstone_contracts.curation import Curation, CurationCounts, CurationReport
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.recipes import Recipe
-from touchstone_contracts.values import Blob, Digest, Lenient, StepId, Strict
+from touchstone_contracts.values import Blob, Digest, Lenient, StepId, Strict, WhenSet
 
 RequestT = TypeVar("RequestT", bound=Strict)
 ResultT = TypeVar("ResultT", bound=Lenient)
@@ -172,6 +173,11 @@ class CurateImages(Strict):
     templates: tuple[Template, ...]
     test: EmbeddedShard
     rules: Curation
+    copy_embeddings: Annotated[tuple[StepId, ...], WhenSet] = ()
+    """Embeddings of each candidate set that compare images with images; left out: those of `candidates`."""
+    validation: Annotated[EmbeddedShard | None, WhenSet] = None
+    upstream: Annotated[tuple[EmbeddedShard, ...], WhenSet] = ()
+    """Where the rules compare synthetic images with it. `test`, `validation` and `upstream` are embedded alike."""
 
 
 class ImagesCurated(Lenient):
@@ -181,6 +187,16 @@ class ImagesCurated(Lenient):
     counts: CurationCounts
     kept_by_class: tuple[int, ...]
     """Kept images per class id."""
+    report: CurationReport | None = None
+
+
+class MixPools(Strict):
+    """Curated pools of one target side by side, in the order of a mixture's parts; a run says how much of each.
+
+    The result is a curated pool: column `part` holds the pool's place, and an image that an earlier pool keeps for the
+    same class is dropped from later ones as a near-duplicate."""
+
+    pools: tuple[StepId, ...] = Field(min_length=2)
 
 
 class AdaptEncoder(Strict):
@@ -196,6 +212,8 @@ class AdaptEncoder(Strict):
     classes: tuple[ClassLabel, ...]
     templates: tuple[Template, ...]
     validation: StepId
+    mixing: Annotated[Mixing | None, WhenSet] = None
+    """How much of each part of a mixed pool; None takes the pool as one."""
 
 
 class EpochScore(Lenient):
@@ -208,10 +226,13 @@ class EncoderAdapted(Lenient):
     """`weights` is None where the pool holds fewer than `size` images: the arm is exhausted there."""
 
     available: int
+    """Images in the pool; of a mixture the largest size no part is too small for."""
     weights: Blob | None
     """safetensors: image tower and head, of the epoch with the best validation accuracy; a frozen tower is left out."""
     training_set: Digest | None = None
     """identity of the ordered image ids that were trained on."""
+    images: int | None = None
+    """Images trained on, where a mixture adds to the size."""
     updates: int = 0
     peak_lr_fraction: float | None = 0.0
     """None without a learning rate."""
@@ -278,6 +299,7 @@ INDEX_UPSTREAM = Contract("index_upstream", 1, "retrieval", IndexUpstream, Upstr
 RETRIEVE_IMAGES = Contract("retrieve_images", 1, "retrieval", RetrieveImages, ImagesFound, minutes(60))
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 1, "retrieval", CurateImages, ImagesCurated, minutes(60))
+MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
 WRITE_PROMPTS = Contract("write_prompts", 1, "generator", WritePrompts, PromptsWritten, minutes(60))
 GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound, minutes(60))
 ADAPT_ENCODER = Contract("adapt_encoder", 1, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
@@ -293,6 +315,7 @@ CATALOGUE: dict[str, Contract] = {  # type: ignore[type-arg]  # the catalogue mi
         RETRIEVE_IMAGES,
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,
+        MIX_POOLS,
         WRITE_PROMPTS,
         GENERATE_IMAGES,
         ADAPT_ENCODER,

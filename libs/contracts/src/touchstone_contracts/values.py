@@ -33,8 +33,9 @@ class Locator:
     """Marks a field that says where bytes lie, not what they are: it is left out of identities."""
 
 
-class AddedLater:
-    """Marks a field that a published message did not have: left out of identities while it holds its default."""
+class WhenSet:
+    """Marks a field that came later and whose default says what was always done: it is left out of identities while
+    it holds its default, so that earlier results are still found."""
 
 
 class Blob(Lenient):

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
-from touchstone_contracts.curation import CurationCounts
+from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.values import AddedLater, Digest, Lenient, Name, StepId
+from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["waiting", "leased", "succeeded", "failed"]
@@ -168,7 +168,7 @@ class ResultRow(Lenient):
     value: float
     learning_rate: float | None = None
     peak_lr_fraction: float | None = None
-    updates: Annotated[int | None, AddedLater] = None
+    updates: Annotated[int | None, WhenSet] = None
     test_images: int
 
 
@@ -185,6 +185,11 @@ class ArmCounts(Lenient):
     target: Name
     arm: Name
     counts: CurationCounts
+
+
+class ArmCuration(ArmCounts):
+    report: CurationReport | None = None
+    """By class, with scores and memorisation; None for pools curated before there was one."""
 
 
 class LinksOfClass(Lenient):

@@ -4,7 +4,7 @@ import io
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 
 import pyarrow as pa
 from touchstone_contracts.identity import sha256
@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("source_kind", pa.string()),
         ("source_key", pa.string()),
         ("found_by", pa.string()),
+        ("query", pa.string()),
         ("similarity", pa.float32()),
         ("seed", pa.int64()),
         ("model_digest", pa.string()),
@@ -37,6 +38,11 @@ SCHEMA = pa.schema(
         ("drop_reason", pa.string()),
         ("nearest_test_id", pa.string()),
         ("nearest_test_cosine", pa.float32()),
+        ("nearest_validation_id", pa.string()),
+        ("nearest_validation_cosine", pa.float32()),
+        ("nearest_upstream_id", pa.string()),
+        ("nearest_upstream_cosine", pa.float32()),
+        ("part", pa.int32()),
     ]
 )
 assert set(SCHEMA.names) == set(COLUMNS)
@@ -53,6 +59,7 @@ class ImageRecord:
     class_id: int = -1
     caption: str = ""
     found_by: str = ""
+    query: str = ""
     similarity: float = math.nan
     seed: int = -1
     model_digest: str = ""
@@ -61,6 +68,14 @@ class ImageRecord:
     drop_reason: str = ""
     nearest_test_id: str = ""
     nearest_test_cosine: float = math.nan
+    nearest_validation_id: str = ""
+    nearest_validation_cosine: float = math.nan
+    nearest_upstream_id: str = ""
+    nearest_upstream_cosine: float = math.nan
+    part: int = -1
+
+
+_DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}
 
 
 @dataclass
@@ -113,8 +128,16 @@ def save_image_set(artifacts: Artifacts, table: pa.Table, shards: Iterable[Blob]
     """Writes the manifest of rows whose bytes lie in existing `shards`; shards no row needs are left out."""
     needed = set(table["shard"].to_pylist())
     used = tuple({blob.digest: blob for blob in shards if blob.digest in needed}.values())
-    manifest = artifacts.put_table(table.select(SCHEMA.names).cast(SCHEMA))
+    manifest = artifacts.put_table(with_all_columns(table))
     return ImageSet(manifest=manifest, shards=used, count=table.num_rows)
+
+
+def with_all_columns(table: pa.Table) -> pa.Table:
+    """In the order and types of SCHEMA. Manifests written before a column existed get its default."""
+    for missing in set(SCHEMA.names) - set(table.column_names):
+        column = pa.repeat(pa.scalar(_DEFAULTS[missing], SCHEMA.field(missing).type), table.num_rows)
+        table = table.append_column(missing, column)
+    return table.select(SCHEMA.names).cast(SCHEMA)
 
 
 def image_extension(image: bytes) -> str:

@@ -1,12 +1,14 @@
 """Manifests of candidates and of curated sets: rows of earlier manifests with columns filled in, no bytes copied."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from touchstone_contracts.problems import Invalid
 
+from touchstone_retrieval.curation.nearest import Nearest
 from touchstone_retrieval.curation.pipeline import Curated
 from touchstone_retrieval.strategies.findings import Finding
 
@@ -19,23 +21,43 @@ def candidate_table(upstream: pa.Table, findings: Sequence[Finding]) -> pa.Table
         {
             "class_id": [finding.class_id for finding in findings],
             "found_by": [finding.found_by for finding in findings],
+            "query": [finding.query for finding in findings],
             "similarity": [finding.similarity for finding in findings],
         },
     )
 
 
-def curated_table(candidates: pa.Table, curated: Curated, test_ids: Sequence[str]) -> pa.Table:
-    """Every candidate, dropped or not, with its score, fate and nearest test image."""
+@dataclass(frozen=True)
+class ReferenceIds:
+    """Ids of the images that candidates were compared with, by position."""
+
+    test: Sequence[str]
+    validation: Sequence[str]
+    upstream: Sequence[str]
+
+
+def curated_table(candidates: pa.Table, curated: Curated, references: ReferenceIds) -> pa.Table:
+    """Every candidate, dropped or not, with its score, fate and nearest reference images."""
     return _with_columns(
         candidates,
         {
             "score": curated.scores,
             "kept": curated.kept,
             "drop_reason": curated.reasons.tolist(),
-            "nearest_test_id": [test_ids[position] for position in curated.nearest.position],
-            "nearest_test_cosine": curated.nearest.cosine,
+            **_nearest_columns("test", curated.nearest, references.test),
+            **_nearest_columns("validation", curated.nearest_validation, references.validation),
+            **_nearest_columns("upstream", curated.nearest_upstream, references.upstream),
         },
     )
+
+
+def _nearest_columns(name: str, nearest: Nearest | None, ids: Sequence[str]) -> dict[str, Any]:
+    if nearest is None:
+        return {}
+    return {
+        f"nearest_{name}_id": [ids[position] for position in nearest.position],
+        f"nearest_{name}_cosine": nearest.cosine,
+    }
 
 
 def labels(candidates: pa.Table, classes: int) -> np.ndarray:

@@ -12,6 +12,8 @@ class RetrievalSettings(WorkerSettings):
     qdrant_api_key: SecretStr = SecretStr("")
     qdrant_timeout: int = Field(default=60, gt=0)
     """Seconds before a call to the server counts as failed."""
+    index_memory_bytes: int = Field(default=2 * 1024**3, ge=0)
+    """Batches of queries are answered from memory while an upstream's vectors fit into this; beyond it by Qdrant."""
     index_folder: Path = Path(".touchstone/index")
     """Where the embedded engine keeps its collections. One process owns it; it is a cache and may be deleted."""
     download_private_addresses: bool = False

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
+from touchstone_contracts.curation import MemorisationReport
 from touchstone_contracts.steps import (
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
+    MIX_POOLS,
     RETRIEVE_IMAGES,
     TAKE_EMBEDDINGS,
     CurateImages,
@@ -24,22 +26,26 @@ from touchstone_contracts.steps import (
     ImagesIngested,
     IndexUpstream,
     IngestImages,
+    MixPools,
     RetrieveImages,
     TakeEmbeddings,
     UpstreamIndexed,
 )
 from touchstone_contracts.values import Blob
 from touchstone_encoders.embedding import class_vectors, embed_texts
-from touchstone_runtime.image_sets import read_images, save_image_set
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.image_sets import read_images, save_image_set, with_all_columns
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
-from touchstone_retrieval.curation.pipeline import Candidates, HeldOutImages, count_stages, curate, kept_by_class
+from touchstone_retrieval.curation.mixing import mixed_table
+from touchstone_retrieval.curation.pipeline import Candidates, count_stages, curate
+from touchstone_retrieval.curation.report import curation_report, memorisation_report
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
 from touchstone_retrieval.download.recording import record_images
-from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded, of_width
+from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
@@ -47,6 +53,7 @@ from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels
+from touchstone_retrieval.references import load_descriptors, load_references
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 from touchstone_retrieval.tools import Tools
@@ -141,6 +148,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
         collection=indexed.collection,
         image_ids=table["id"].to_pylist(),
         embed_texts=lambda texts: embed_texts(encoder, texts),
+        captions=table["caption"],
         image_vectors=lambda rows: _image_vectors(shards, rows),
     )
     rng = rng_for(request.seed, "retrieve", request.strategy.kind)
@@ -188,26 +196,60 @@ async def _download(
 @handlers.serve(CURATE_IMAGES)
 def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> ImagesCurated:
     parts = [load_embedded(tools.artifacts, part) for part in request.candidates]
-    test = load_embedded(tools.artifacts, request.test)
     vectors = class_vectors(
         tools.encoders.get(request.encoder), request.classes, request.templates, normalize_each=False
     )
+    references = load_references(tools.artifacts, request)
     table = pa.concat_tables([part.table() for part in parts])
     candidates = Candidates(
         images=joined_vectors(parts, vectors.shape[1]),
         class_ids=labels(table, len(request.classes)),
         image_ids=table["id"].to_pylist(),
+        descriptors=load_descriptors(tools.artifacts, request, references.dimension),
     )
-    test_split = HeldOutImages(of_width(test.image_vectors(), vectors.shape[1]), test.table()["id"].to_pylist())
-    curated = curate(candidates, vectors, test_split, request.rules, progress)
-    counts = count_stages(curated, candidates.class_ids, len(request.classes), sum(part.requested for part in parts))
+    curated = curate(candidates, vectors, references.for_curation(), request.rules, request.classes, progress)
+    memorisation = None
+    if curated.nearest_upstream is not None:
+        memorisation = memorisation_report(curated.nearest_upstream.cosine, request.rules.memorisation_cosine)
+    return _curated_pool(
+        tools.artifacts,
+        curated_table(table, curated, references.ids()),
+        [blob for part in parts for blob in part.images.shards],
+        classes=len(request.classes),
+        requested=sum(part.requested for part in parts),
+        memorisation=memorisation,
+    )
+
+
+@handlers.serve(MIX_POOLS)
+def mix_pools(request: MixPools, tools: Tools, progress: Progress) -> ImagesCurated:
+    pools = [tools.artifacts.result(CURATE_IMAGES, pool) for pool in request.pools]
+    return _curated_pool(
+        tools.artifacts,
+        mixed_table([with_all_columns(tools.artifacts.get_table(pool.images.manifest)) for pool in pools]),
+        [blob for pool in pools for blob in pool.images.shards],
+        classes=len(pools[0].kept_by_class),
+        requested=sum(pool.counts.requested for pool in pools),
+    )
+
+
+def _curated_pool(
+    artifacts: Artifacts,
+    table: pa.Table,
+    shards: Sequence[Blob],
+    *,
+    classes: int,
+    requested: int,
+    memorisation: MemorisationReport | None = None,
+) -> ImagesCurated:
+    """Stores the manifest and counts what it says."""
+    class_ids, reasons = labels(table, classes), np.array(table["drop_reason"].to_pylist(), dtype=object)
+    counts = count_stages(reasons, class_ids, classes, requested)
+    report = curation_report(table["score"].to_numpy(), reasons, class_ids, classes, memorisation)
     log.info("images.curated", **counts.model_dump(exclude={"classes_without_images"}))
     return ImagesCurated(
-        images=save_image_set(
-            tools.artifacts,
-            curated_table(table, curated, test_split.image_ids),
-            [blob for part in parts for blob in part.images.shards],
-        ),
+        images=save_image_set(artifacts, table, shards),
         counts=counts,
-        kept_by_class=tuple(kept_by_class(curated, candidates.class_ids, len(request.classes)).tolist()),
+        kept_by_class=report.kept_by_class,
+        report=report,
     )

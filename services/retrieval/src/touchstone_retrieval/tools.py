@@ -8,6 +8,7 @@ from touchstone_runtime.library import Library
 from touchstone_runtime.objects import connect_objects
 from touchstone_runtime.s3_files import S3Files, connect_files
 
+from touchstone_retrieval.index.matrix import MatrixIndex
 from touchstone_retrieval.index.protocol import VectorIndex
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import connect_server
@@ -45,6 +46,10 @@ def build_tools(settings: RetrievalSettings) -> Tools:
 
 def connect_index(settings: RetrievalSettings) -> VectorIndex:
     """Neither connects nor locks yet."""
+    return MatrixIndex(_connect_qdrant(settings), settings.index_memory_bytes)
+
+
+def _connect_qdrant(settings: RetrievalSettings) -> VectorIndex:
     if settings.qdrant_url:
         return connect_server(settings.qdrant_url, settings.qdrant_api_key.get_secret_value(), settings.qdrant_timeout)
     return QdrantEdgeIndex(settings.index_folder)

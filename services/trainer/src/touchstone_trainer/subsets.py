@@ -6,10 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.randomness import rng_for
+
+LARGEST_SIZE = 1_000_000_000
+"""Where the search for the largest size of a mixture ends; counts alone would go on for ever."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,15 @@ class Pool:
     class_ids: np.ndarray
     scores: np.ndarray
     """CLIP scores, NaN where unknown."""
+    parts: np.ndarray
+    """Which pool of a mixture each image is from, -1 outside one."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, positions: np.ndarray) -> "Pool":
+        ids = [self.ids[position] for position in positions.tolist()]
+        return Pool(self.rows[positions], ids, self.class_ids[positions], self.scores[positions], self.parts[positions])
 
 
 def kept_pool(manifest: pa.Table) -> Pool:
@@ -37,14 +47,30 @@ def kept_pool(manifest: pa.Table) -> Pool:
         ids=rows["id"].to_pylist(),
         class_ids=rows["class_id"].to_numpy(),
         scores=rows["score"].to_numpy(),
+        parts=rows["part"].to_numpy() if "part" in rows.column_names else np.full(len(kept), -1),
     )
 
 
-def draw_training_set(pool: Pool, size: int, seed: int, rules: Curation) -> np.ndarray:
-    """Positions in `pool` of the `size` images to train on, in order. Raises Invalid beyond the pool."""
-    if size > len(pool):
-        raise Invalid(f"the pool holds {len(pool)} images, asked were {size}", code="pool_exhausted")
-    return training_order(pool, seed, rules)[:size]
+def largest_size(pool: Pool, mixing: Mixing | None) -> int:
+    """The pool's images; of a mixture the largest size at which no part is too small."""
+    if mixing is None:
+        return len(pool)
+    available = [int((pool.parts == part).sum()) for part in range(len(mixing.amounts))]
+    return mixing.largest_size(available, limit=LARGEST_SIZE)
+
+
+def draw_training_set(pool: Pool, size: int, seed: int, rules: Curation, mixing: Mixing | None = None) -> np.ndarray:
+    """Positions in `pool` of the images to train on at `size`, in order. Raises Invalid beyond the pool.
+
+    Of a mixture each part gives the first images of its own order, which is the order of that arm alone: so mixture
+    and arm share as many images as they can, and their difference is less the luck of the draw."""
+    if size > (largest := largest_size(pool, mixing)):
+        raise Invalid(f"the pool is enough for size {largest}, asked was {size}", code="pool_exhausted")
+    if mixing is None:
+        return training_order(pool, seed, rules)[:size]
+    parts = [np.flatnonzero(pool.parts == part) for part in range(len(mixing.amounts))]
+    orders = [positions[training_order(pool.take(positions), seed, rules)] for positions in parts]
+    return np.concatenate([order[:quota] for order, quota in zip(orders, mixing.quotas(size), strict=True)])
 
 
 def training_order(pool: Pool, seed: int, rules: Curation) -> np.ndarray:

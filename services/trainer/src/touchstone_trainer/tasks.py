@@ -27,7 +27,7 @@ from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predi
 from touchstone_trainer.pixels import load_training_images, require_classes
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
-from touchstone_trainer.subsets import draw_training_set, kept_pool, training_set_digest
+from touchstone_trainer.subsets import draw_training_set, kept_pool, largest_size, training_set_digest
 from touchstone_trainer.tools import Tools
 
 log = get_logger(__name__)
@@ -40,9 +40,10 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     image_set = tools.artifacts.result(CURATE_IMAGES, request.pool).images
     manifest = tools.artifacts.get_table(image_set.manifest)
     pool = kept_pool(manifest)
-    if len(pool) < request.size:
-        return EncoderAdapted(available=len(pool), weights=None)
-    positions = draw_training_set(pool, request.size, request.seed, request.rules)
+    available = largest_size(pool, request.mixing)
+    if available < request.size:
+        return EncoderAdapted(available=available, weights=None)
+    positions = draw_training_set(pool, request.size, request.seed, request.rules, request.mixing)
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
     adapted = adapt(
@@ -65,7 +66,8 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     )
     log.info("encoder.adapted", size=request.size, updates=adapted.updates, best_epoch=adapted.best_epoch)
     return EncoderAdapted(
-        available=len(pool),
+        available=available,
+        images=len(positions),
         weights=tools.artifacts.put_blob(dump_weights(adapted.weights)),
         training_set=training_set_digest(pool, positions),
         updates=adapted.updates,

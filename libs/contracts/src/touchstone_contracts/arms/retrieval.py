@@ -2,20 +2,27 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.catalogue import Template
+from touchstone_contracts.values import Name, Strict, WhenSet
+
+Query = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 class TextMatch(Strict):
-    """Captions that contain the class's query.
+    """Captions that contain the class's query or one of its aliases.
 
     `phrase`: the query's words in order, adjacent. `all_tokens`: every word, any order and position (what the
-    paper's full-text queries do, section 1.2). Both are case-insensitive and match whole words only."""
+    paper's full-text queries do, section 1.2). Both match whole words only. `regex`: RE2 patterns anywhere in the
+    caption, matched in linear time; a class without patterns of its own is looked for by its names as whole words.
+    All are case-insensitive."""
 
     kind: Literal["text_match"] = "text_match"
-    mode: Literal["phrase", "all_tokens"] = "phrase"
+    mode: Literal["phrase", "all_tokens", "regex"] = "phrase"
     results_per_query: int = Field(default=500, ge=1, le=100_000)
+    queries: Annotated[dict[str, tuple[Query, ...]], WhenSet] = Field(default={}, max_length=10_000)
+    """By display name (every class so named) or class id: what is asked instead of the class's query and aliases."""
 
 
 class Semantic(Strict):
@@ -26,6 +33,8 @@ class Semantic(Strict):
     kind: Literal["semantic"] = "semantic"
     indexes: tuple[Literal["image", "text"], ...] = Field(default=("image", "text"), min_length=1)
     results_per_query: int = Field(default=500, ge=1, le=100_000)
+    templates: Annotated[tuple[Template, ...], WhenSet] = ()
+    """Used instead of the target's retrieval templates."""
 
 
 class Union(Strict):

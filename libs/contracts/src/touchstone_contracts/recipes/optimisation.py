@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from touchstone_contracts.values import AddedLater, Fraction, Strict
+from touchstone_contracts.values import Fraction, Strict, WhenSet
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -28,7 +28,7 @@ class Optimisation(Strict):
     """Lower bound of RandomResizedCrop's area; the upper is 1."""
     precision: Precision = "fp32"
     """Of the forward pass (autocast); weights, loss and updates stay fp32. fp16 scales its loss."""
-    micro_batch_size: Annotated[int | None, Field(ge=1), AddedLater] = None
+    micro_batch_size: Annotated[int | None, Field(ge=1), WhenSet] = None
     """Images in memory at once; None: the whole batch. Changes memory and time, the result only by rounding."""
 
     def runs(self) -> Iterator[tuple[float | None, Self]]:
@@ -40,5 +40,5 @@ class Optimisation(Strict):
 class TowerOptimisation(Optimisation):
     """Recipes that change the image tower."""
 
-    interpolation: Annotated[float, Field(ge=0, le=1), AddedLater] = 1.0
+    interpolation: Annotated[float, Field(ge=0, le=1), WhenSet] = 1.0
     """WiSE-FT's alpha: weights = (1 - alpha) x untouched + alpha x tuned, validated as such. 1: no interpolation."""

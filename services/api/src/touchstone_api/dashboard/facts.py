@@ -18,6 +18,7 @@ KIND_WORDS = {
     "write_prompts": "Write prompts",
     "generate_images": "Generate images",
     "curate_images": "Curate images",
+    "mix_pools": "Mix curated pools",
     "adapt_encoder": "Adapt the encoder",
     "evaluate_encoder": "Evaluate the encoder",
 }

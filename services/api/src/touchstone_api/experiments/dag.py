@@ -90,17 +90,22 @@ class IndexedUpstream:
 
 def indexed(plan: Plan, upstream: Upstream, encoder: Encoder) -> IndexedUpstream:
     """Ingest, embed and index every shard."""
-    shards = tuple(
-        _indexable(plan, shard, encoder, f"{upstream.name}/{number}") for number, shard in enumerate(upstream.shards)
-    )
+    shards = embedded_upstream(plan, upstream, encoder, captions=True)
     index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
     return IndexedUpstream(index, shards, upstream.has_links)
 
 
-def _indexable(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str) -> EmbeddedShard:
+def embedded_upstream(plan: Plan, upstream: Upstream, encoder: Encoder, *, captions: bool) -> tuple[EmbeddedShard, ...]:
+    return tuple(
+        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}", captions)
+        for number, shard in enumerate(upstream.shards)
+    )
+
+
+def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str, captions: bool) -> EmbeddedShard:
     images = ingested(plan, shard, role)
     if not isinstance(shard, LinkTable):
-        return embedded(plan, images, encoder, role, captions=True)
+        return embedded(plan, images, encoder, role, captions)
     request = TakeEmbeddings(images=images, table=shard, encoder=ModelRef.of(encoder))
     return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
 

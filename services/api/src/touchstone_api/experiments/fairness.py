@@ -9,11 +9,14 @@ from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
 
+from touchstone_api.experiments.arm_checks import impossible_arms
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a size no curation could leave)."""
+    if impossible := list(impossible_arms(resolved)):
+        raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(
             "a generator must have been trained on the experiment's upstream, or retrieval and generation would "
@@ -50,8 +53,17 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
 
 
 def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
-    """Upper bound of an arm's curated images; what curation really leaves is known only after it ran."""
-    return len(target.classes) * _most_kept(most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
+    """Upper bound of an arm's curated images; what curation really leaves is known only after it ran.
+
+    Of a mixture: the largest size asked for at which every part may have enough."""
+    if arm.kind == "mixture":
+        arms = {other.name: other for other in resolved.spec.arms}
+        available = [most_images(resolved, target, arms[part.arm]) for part in arm.parts]
+        return arm.mixing.largest_size(available, max(resolved.spec.sizes))
+    most = len(target.classes) * _most_kept(most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
+    if arm.kind == "target_train" and target.splits.train is not None:
+        return min(most, target.splits.train.images)
+    return most
 
 
 def most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
@@ -60,15 +72,18 @@ def most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm:
     if arm.kind == "retrieval":
         # An image may be found for several classes, so upstream bounds each class rather than the sum.
         return min(_most_found_per_class(arm.strategy, target), resolved.upstream.images)
+    if arm.kind == "target_train" and target.splits.train is not None:
+        return target.splits.train.images
     return 0
 
 
 def _most_found_per_class(strategy: Strategy, target: Target) -> int:
     if isinstance(strategy, TextMatch):
-        queries = max(1 + len(label.aliases) for label in target.classes)
-        return queries * strategy.results_per_query
+        asked = [1 + len(label.aliases) for label in target.classes] + [len(own) for own in strategy.queries.values()]
+        return max(asked) * strategy.results_per_query
     if isinstance(strategy, Semantic):
-        return len(target.templates.retrieval) * len(strategy.indexes) * strategy.results_per_query
+        templates = strategy.templates or target.templates.retrieval
+        return len(templates) * len(strategy.indexes) * strategy.results_per_query
     if isinstance(strategy, RandomDraw):
         # Draws are labelled after the fact, so one class may get the draws of all.
         return strategy.images_per_class * len(target.classes)

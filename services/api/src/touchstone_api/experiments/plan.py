@@ -4,18 +4,16 @@ from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
-    CURATE_IMAGES,
     EVALUATE_ENCODER,
     Adaptation,
     AdaptEncoder,
-    CurateImages,
     EvaluateEncoder,
     ModelRef,
 )
 from touchstone_contracts.values import StepId
 
-from touchstone_api.experiments.candidates import plan_candidates
-from touchstone_api.experiments.dag import Cell, IndexedUpstream, Plan, TargetContext, embedded, indexed, ingested
+from touchstone_api.experiments.dag import Cell, IndexedUpstream, Plan, TargetContext, indexed, ingested
+from touchstone_api.experiments.pools import plan_pool
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
 
@@ -63,28 +61,12 @@ class _TargetPlanner:
             if arm.kind == "none":
                 self._evaluate(arm.name, 0, ())
             else:
-                pool = self._curate(arm)
+                pool = plan_pool(arm, self.context)
                 self.plan.curations[self.target.name, arm.name] = pool
                 for size in self.spec.sizes:
-                    self._evaluate(arm.name, size, self._adapt(arm.name, pool, size))
+                    self._evaluate(arm.name, size, self._adapt(arm, pool, size))
 
-    def _curate(self, arm: Arm) -> StepId:
-        role = f"{self.target.name}/{arm.name}"
-        encoder = self.context.resolved.encoder
-        request = CurateImages(
-            candidates=tuple(
-                embedded(self.plan, images.step, encoder, images.role)
-                for images in plan_candidates(arm, self.context, role)
-            ),
-            encoder=self.encoder,
-            classes=self.target.classes,
-            templates=self.target.templates.filter,
-            test=embedded(self.plan, self.context.test, encoder, f"{self.target.name}/test"),
-            rules=self.spec.curation,
-        )
-        return self.plan.add(CURATE_IMAGES, request, f"{role}/curate")
-
-    def _adapt(self, arm: str, pool: StepId, size: int) -> tuple[Adaptation, ...]:
+    def _adapt(self, arm: Arm, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate, where the recipe has one, and seed."""
         runs = []
         for rate, recipe in self.spec.recipe.runs():
@@ -95,13 +77,14 @@ class _TargetPlanner:
                     seed=seed,
                     learning_rate=rate,
                     recipe=recipe,
-                    rules=self.spec.curation,
+                    rules=self.spec.curation.without_names(),
                     encoder=self.encoder,
                     classes=self.target.classes,
                     templates=self.target.templates.zero_shot,
                     validation=self.context.validation,
+                    mixing=arm.mixing if arm.kind == "mixture" else None,
                 )
-                role = f"{self.target.name}/{arm}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
+                role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
         return tuple(runs)
 

@@ -1,12 +1,12 @@
 """From names to facts: every name of a spec is looked up, and the result says everything that decides the answer."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
-from touchstone_contracts.values import Strict
+from touchstone_contracts.values import Strict, WhenSet
 
 EntryT = TypeVar("EntryT")
 
@@ -32,6 +32,16 @@ class ResolvedExperiment(Strict):
     encoder: Encoder
     targets: tuple[Target, ...]
     generators: tuple[Generator, ...]
+    score_encoder: Annotated[Encoder | None, WhenSet] = None
+    copy_encoder: Annotated[Encoder | None, WhenSet] = None
+
+    @property
+    def encoder_for_scores(self) -> Encoder:
+        return self.score_encoder or self.encoder
+
+    @property
+    def encoder_for_copies(self) -> Encoder:
+        return self.copy_encoder or self.encoder
 
     def generator(self, name: str) -> Generator:
         return next(generator for generator in self.generators if generator.name == name)
@@ -49,6 +59,9 @@ class _Resolver:
             self.errors.append(FieldError(pointer=pointer, detail=f"no {kind} named {name!r} is registered"))
         return entry
 
+    def find_if(self, find: Callable[[str], EntryT | None], kind: str, name: str | None, pointer: str) -> EntryT | None:
+        return None if name is None else self.find(find, kind, name, pointer)
+
 
 def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     """Raises Invalid with a JSON pointer per unknown name."""
@@ -65,6 +78,9 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         for position, arm in enumerate(spec.arms)
         if arm.kind == "generation"
     }
+    rules = spec.curation
+    score_encoder = resolver.find_if(lookup.encoder, "encoder", rules.score_encoder, "/curation/score_encoder")
+    copy_encoder = resolver.find_if(lookup.encoder, "encoder", rules.copy_encoder, "/curation/copy_encoder")
     if resolver.errors or upstream is None or encoder is None or index_encoder is None:
         raise Invalid(
             "the spec names things that are not registered", code="unknown_name", errors=tuple(resolver.errors)
@@ -76,4 +92,6 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         encoder=encoder,
         targets=tuple(target for target in targets if target is not None),
         generators=tuple(generators[name] for name in sorted(generators) if generators[name] is not None),
+        score_encoder=score_encoder,
+        copy_encoder=copy_encoder,
     )

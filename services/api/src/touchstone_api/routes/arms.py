@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from touchstone_contracts.problems import FieldError, Invalid, NotFound
 from touchstone_contracts.steps import ImagesCurated
 from touchstone_contracts.values import Name, StepId
-from touchstone_contracts.views import ArmCounts, ImagePage, LinkReport
+from touchstone_contracts.views import ArmCuration, ImagePage, LinkReport
 from touchstone_runtime.objects import MissingObject
 
 from touchstone_api.cursors import cut_page, decode_cursor
@@ -26,10 +26,12 @@ IMAGE_POLICY = "default-src 'none'; sandbox"
 
 
 @router.get("", responses=documented(404, 409, 422, 503))
-def get_arm(experiment: str, arm: str, reader: ResultsHere, target: TargetName = None) -> ArmCounts:
-    """How many images were requested, obtained, dropped (and why) and kept. 409 while the arm is not curated."""
+def get_arm(experiment: str, arm: str, reader: ResultsHere, target: TargetName = None) -> ArmCuration:
+    """How many images were requested, obtained, dropped (and why) and kept, in total and by class, with the scores
+    before and after. 409 while the arm is not curated."""
     target, step = reader.curation_step(experiment, arm, target)
-    return ArmCounts(target=target, arm=arm, counts=_curated(reader, step, arm).counts)
+    curated = _curated(reader, step, arm)
+    return ArmCuration(target=target, arm=arm, counts=curated.counts, report=curated.report)
 
 
 @router.get("/links", responses=documented(404, 422, 503))

@@ -1,7 +1,10 @@
 """Filters by CLIP score. Each returns which of the scored images stay: scores (n,), class_ids (n,) -> bool (n,)."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from touchstone_contracts.curation import Filter, KeepAboveScore, KeepAll, KeepTopFraction
+from touchstone_contracts.catalogue import ClassLabel, classes_called
+from touchstone_contracts.curation import Filter, KeepAboveClassScore, KeepAboveScore, KeepAll, KeepTopFraction
 
 
 def keep_all(scores: np.ndarray) -> np.ndarray:
@@ -24,7 +27,24 @@ def keep_above_score(scores: np.ndarray, minimum: float) -> np.ndarray:
     return scores >= minimum
 
 
-def apply_filter(rule: Filter, scores: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+def keep_above_class_score(scores: np.ndarray, class_ids: np.ndarray, minimums: np.ndarray) -> np.ndarray:
+    """minimums (classes,): each image needs that of its own class."""
+    keep: np.ndarray = scores >= minimums[class_ids]
+    return keep
+
+
+def class_minimums(rule: KeepAboveClassScore, classes: Sequence[ClassLabel]) -> np.ndarray:
+    """(classes,) by class id. Keys that name no class of this target belong to another target."""
+    minimums = np.full(len(classes), rule.minimum)
+    for key, minimum in rule.minimums.items():
+        minimums[classes_called(key, classes)] = minimum
+    return minimums
+
+
+def apply_filter(
+    rule: Filter, scores: np.ndarray, class_ids: np.ndarray, classes: Sequence[ClassLabel] = ()
+) -> np.ndarray:
+    """`classes` are needed by a rule that names some."""
     match rule:
         case KeepAll():
             return keep_all(scores)
@@ -32,3 +52,5 @@ def apply_filter(rule: Filter, scores: np.ndarray, class_ids: np.ndarray) -> np.
             return keep_top_fraction(scores, class_ids, fraction)
         case KeepAboveScore(minimum=minimum):
             return keep_above_score(scores, minimum)
+        case KeepAboveClassScore():
+            return keep_above_class_score(scores, class_ids, class_minimums(rule, classes))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from touchstone_contracts.problems import Transient
@@ -51,8 +51,7 @@ class CaptionMatch:
     query: str
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     row: int
     score: float
     """Cosine, rounded to ties.DECIMALS."""

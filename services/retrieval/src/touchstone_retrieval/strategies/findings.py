@@ -13,6 +13,8 @@ class Finding(NamedTuple):
     """Strategy, index or mode, and number of the query or template: `semantic/image/0`, `text_match/phrase/1`."""
     similarity: float
     """Cosine at retrieval, NaN for text matches."""
+    query: str = ""
+    """The text or pattern that was asked; none for a random draw."""
 
 
 @dataclass(frozen=True)

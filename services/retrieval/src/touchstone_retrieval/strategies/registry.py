@@ -1,6 +1,6 @@
 """From a strategy of the contract to the function that carries it out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
@@ -26,24 +26,25 @@ def find_images(
     """Findings of all classes, class by class. Only random draws use `rng`."""
     if isinstance(strategy, RandomDraw):
         return draw_at_random(strategy, upstream, classes, templates, rng)
-    find = _finder(strategy, upstream, templates)
     found: list[Finding] = []
     report = FindingReport()
-    for done, label in enumerate(classes, start=1):
-        of_class, report_of_class = find(label)
+    for done, (of_class, report_of_class) in enumerate(_class_by_class(strategy, upstream, classes, templates), 1):
         found += of_class
         report += report_of_class
         progress(done, len(classes))
     return found, report
 
 
-def _finder(
-    strategy: TextMatch | Semantic | Union, upstream: SearchableUpstream, templates: Sequence[str]
-) -> Callable[[ClassLabel], Findings]:
+def _class_by_class(
+    strategy: TextMatch | Semantic | Union,
+    upstream: SearchableUpstream,
+    classes: Sequence[ClassLabel],
+    templates: Sequence[str],
+) -> Iterator[Findings]:
     match strategy:
         case TextMatch():
-            return lambda label: find_by_text(strategy, upstream, label)
+            return find_by_text(strategy, upstream, classes)
         case Semantic():
-            return lambda label: find_by_meaning(strategy, upstream, label, templates)
+            return find_by_meaning(strategy, upstream, classes, templates)
         case Union():
-            return lambda label: find_by_both(strategy, upstream, label, templates)
+            return find_by_both(strategy, upstream, classes, templates)

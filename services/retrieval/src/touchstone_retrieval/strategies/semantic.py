@@ -2,26 +2,46 @@
 
 No similarity threshold, as in the paper: filtering is curation's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.arms.retrieval import Semantic
 from touchstone_contracts.catalogue import ClassLabel
 
+from touchstone_retrieval.index.protocol import Hit
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
+HITS_AT_A_TIME = 1_000_000
+"""Bounds the memory of one batch of queries to about 100 MB."""
+
 
 def find_by_meaning(
-    strategy: Semantic, upstream: SearchableUpstream, label: ClassLabel, templates: Sequence[str]
-) -> Findings:
-    """`results_per_query` neighbours for each (index, template), in that order."""
-    texts = [template.replace("{name}", label.query) for template in templates]
-    found = [
-        Finding(label.id, hit.row, f"semantic/{name}/{number}", hit.score)
-        for name in dict.fromkeys(strategy.indexes)
-        for number, hits in enumerate(upstream.search(name, texts, strategy.results_per_query))
-        for hit in hits
-    ]
-    first, again = first_of_each_image(found, upstream.image_ids)
-    requested = len(set(strategy.indexes)) * len(texts) * strategy.results_per_query
-    return first, FindingReport(requested, again, len(first))
+    strategy: Semantic, upstream: SearchableUpstream, classes: Sequence[ClassLabel], templates: Sequence[str]
+) -> Iterator[Findings]:
+    """Class by class, `results_per_query` neighbours for each (index, template), in that order.
+
+    Classes are searched in batches: a batch is one matrix product where queries one by one are many small ones."""
+    templates = strategy.templates or templates
+    names = tuple(dict.fromkeys(strategy.indexes))
+    hits_per_class = len(names) * len(templates) * strategy.results_per_query
+    step = max(1, HITS_AT_A_TIME // hits_per_class)
+    for batch in (classes[start : start + step] for start in range(0, len(classes), step)):
+        texts = [template.replace("{name}", label.query) for label in batch for template in templates]
+        vectors = upstream.embed_texts(texts)
+        hits = {name: upstream.search(name, vectors, strategy.results_per_query) for name in names}
+        for number, label in enumerate(batch):
+            own = slice(number * len(templates), (number + 1) * len(templates))
+            found = [
+                finding
+                for name in names
+                for finding in _findings(label.id, f"semantic/{name}", texts[own], hits[name][own])
+            ]
+            first, again = first_of_each_image(found, upstream.image_ids)
+            yield first, FindingReport(hits_per_class, again, len(first))
+
+
+def _findings(class_id: int, found_by: str, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> Iterator[Finding]:
+    for number, (text, nearest) in enumerate(zip(texts, hits, strict=True)):
+        by = f"{found_by}/{number}"
+        for row, similarity in nearest:
+            yield Finding(class_id, row, by, similarity, text)

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from touchstone_contracts.problems import Invalid
 
 from touchstone_retrieval.index.protocol import CaptionMatch, Hit, VectorIndex, VectorName
 
@@ -18,6 +21,8 @@ class SearchableUpstream:
     """By row: sha256 of the encoded image."""
     embed_texts: Callable[[Sequence[str]], np.ndarray]
     """Texts -> L2-normalised (texts, dimension)."""
+    captions: pa.ChunkedArray
+    """By row."""
     image_vectors: Callable[[np.ndarray], np.ndarray]
     """Rows -> their L2-normalised image embeddings (rows, dimension)."""
 
@@ -25,8 +30,19 @@ class SearchableUpstream:
     def count(self) -> int:
         return len(self.image_ids)
 
-    def search(self, vector: VectorName, texts: Sequence[str], k: int) -> list[list[Hit]]:
-        return self.index.search(self.collection, vector, self.embed_texts(texts), k)
+    def search(self, vector: VectorName, queries: np.ndarray, k: int) -> Sequence[Sequence[Hit]]:
+        return self.index.search(self.collection, vector, queries, k)
 
     def match_text(self, match: CaptionMatch, limit: int) -> list[int]:
         return self.index.match_text(self.collection, match, limit)
+
+    def match_pattern(self, pattern: str, limit: int) -> list[int]:
+        """The first `limit` rows whose caption holds the RE2 pattern; time is linear in the captions, whatever it is.
+
+        Raises Invalid when the engine refuses the pattern."""
+        try:
+            matches = pc.match_substring_regex(self.captions, pattern, ignore_case=True)
+        except pa.ArrowInvalid as error:
+            raise Invalid(f"pattern {pattern!r}: {error}", code="bad_pattern") from error
+        rows: list[int] = np.flatnonzero(matches.to_numpy())[:limit].tolist()
+        return rows

@@ -5,6 +5,7 @@ from touchstone_contracts.arms import Arm
 from touchstone_api.experiments.candidates.generation import plan_generation
 from touchstone_api.experiments.candidates.image_set import PlannedImages
 from touchstone_api.experiments.candidates.retrieval import plan_retrieval
+from touchstone_api.experiments.candidates.target_train import plan_target_train
 from touchstone_api.experiments.dag import TargetContext
 
 
@@ -14,4 +15,6 @@ def plan_candidates(arm: Arm, context: TargetContext, role: str) -> list[Planned
         return plan_retrieval(arm, context, role)
     if arm.kind == "generation":
         return plan_generation(arm, context, role)
+    if arm.kind == "target_train":
+        return plan_target_train(context)
     return []
