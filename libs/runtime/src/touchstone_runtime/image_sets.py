@@ -4,7 +4,7 @@ import io
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 
 import pyarrow as pa
 from touchstone_contracts.identity import sha256
@@ -28,10 +28,16 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("source_kind", pa.string()),
         ("source_key", pa.string()),
+        ("parent", pa.string()),
         ("found_by", pa.string()),
         ("similarity", pa.float32()),
         ("seed", pa.int64()),
         ("model_digest", pa.string()),
+        ("tuning_digest", pa.string()),
+        ("scheduler", pa.string()),
+        ("steps", pa.int32()),
+        ("guidance_scale", pa.float32()),
+        ("gamma", pa.float32()),
         ("score", pa.float32()),
         ("kept", pa.bool_()),
         ("drop_reason", pa.string()),
@@ -52,15 +58,24 @@ class ImageRecord:
     source_key: str
     class_id: int = -1
     caption: str = ""
+    parent: str = ""
     found_by: str = ""
     similarity: float = math.nan
     seed: int = -1
     model_digest: str = ""
+    tuning_digest: str = ""
+    scheduler: str = ""
+    steps: int = -1
+    guidance_scale: float = math.nan
+    gamma: float = math.nan
     score: float = math.nan
     kept: bool = True
     drop_reason: str = ""
     nearest_test_id: str = ""
     nearest_test_cosine: float = math.nan
+
+
+_DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}
 
 
 @dataclass
@@ -113,8 +128,16 @@ def save_image_set(artifacts: Artifacts, table: pa.Table, shards: Iterable[Blob]
     """Writes the manifest of rows whose bytes lie in existing `shards`; shards no row needs are left out."""
     needed = set(table["shard"].to_pylist())
     used = tuple({blob.digest: blob for blob in shards if blob.digest in needed}.values())
-    manifest = artifacts.put_table(table.select(SCHEMA.names).cast(SCHEMA))
+    manifest = artifacts.put_table(with_all_columns(table))
     return ImageSet(manifest=manifest, shards=used, count=table.num_rows)
+
+
+def with_all_columns(table: pa.Table) -> pa.Table:
+    """In the order and types of SCHEMA. Manifests written before a column existed get its default."""
+    for missing in set(SCHEMA.names) - set(table.column_names):
+        column = pa.repeat(pa.scalar(_DEFAULTS[missing], SCHEMA.field(missing).type), table.num_rows)
+        table = table.append_column(missing, column)
+    return table.select(SCHEMA.names).cast(SCHEMA)
 
 
 def image_extension(image: bytes) -> str:

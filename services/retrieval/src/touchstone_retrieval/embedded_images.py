@@ -10,6 +10,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import EMBED_IMAGES, EmbeddedShard, ImagesEmbedded
 from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.image_sets import with_all_columns
 from touchstone_runtime.objects import MissingObject
 
 
@@ -24,7 +25,7 @@ class EmbeddedImages:
     """Images the step that made the set was asked for."""
 
     def table(self) -> pa.Table:
-        return self.artifacts.get_table(self.images.manifest)
+        return with_all_columns(self.artifacts.get_table(self.images.manifest))
 
     def image_vectors(self) -> np.ndarray:
         """float32 (count, dimension), L2-normalised."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.perturbation import Perturbation
 from touchstone_contracts.arms.retrieval import Retrieval
 
-Arm = Annotated[NoTraining | Retrieval | Generation, Field(discriminator="kind")]
+Arm = Annotated[NoTraining | Retrieval | Generation | Perturbation, Field(discriminator="kind")]

@@ -9,11 +9,15 @@ from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
 
+from touchstone_api.experiments.lineage import broken_lineage
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm made from what is not there, a size no curation could
+    leave)."""
+    if broken := list(broken_lineage(resolved)):
+        raise Invalid("an arm cannot be made from what it names", code="broken_lineage", errors=tuple(broken))
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(
             "a generator must have been trained on the experiment's upstream, or retrieval and generation would "
@@ -27,7 +31,7 @@ def check_fair(resolved: ResolvedExperiment) -> None:
 
 def _foreign_generators(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for position, arm in enumerate(resolved.spec.arms):
-        if arm.kind != "generation":
+        if arm.kind not in ("generation", "perturbation"):
             continue
         generator = resolved.generator(arm.generator)
         if generator.trained_on != resolved.upstream.name:
@@ -51,6 +55,9 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
 
 def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
     """Upper bound of an arm's curated images; what curation really leaves is known only after it ran."""
+    if arm.kind == "perturbation":
+        parent = next(other for other in resolved.spec.arms if other.name == arm.parent)
+        return most_images(resolved, target, parent)
     return len(target.classes) * _most_kept(_most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
 
 

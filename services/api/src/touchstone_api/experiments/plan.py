@@ -12,9 +12,9 @@ from touchstone_contracts.steps import (
     EvaluateEncoder,
     ModelRef,
 )
-from touchstone_contracts.values import StepId
+from touchstone_contracts.values import Name, StepId
 
-from touchstone_api.experiments.candidates import plan_candidates
+from touchstone_api.experiments.candidates import curation_rules, plan_candidates
 from touchstone_api.experiments.dag import Cell, IndexedUpstream, Plan, TargetContext, embedded, indexed, ingested
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
@@ -74,15 +74,18 @@ class _TargetPlanner:
         request = CurateImages(
             candidates=tuple(
                 embedded(self.plan, images.step, encoder, images.role)
-                for images in plan_candidates(arm, self.context, role)
+                for images in plan_candidates(arm, self.context, role, self._pool_of)
             ),
             encoder=self.encoder,
             classes=self.target.classes,
             templates=self.target.templates.filter,
             test=embedded(self.plan, self.context.test, encoder, f"{self.target.name}/test"),
-            rules=self.spec.curation,
+            rules=curation_rules(arm, self.spec.curation),
         )
         return self.plan.add(CURATE_IMAGES, request, f"{role}/curate")
+
+    def _pool_of(self, name: Name) -> StepId:
+        return self._curate(next(arm for arm in self.spec.arms if arm.name == name))
 
     def _adapt(self, arm: str, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate and seed."""

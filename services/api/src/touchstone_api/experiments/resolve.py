@@ -63,7 +63,7 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     generators = {
         arm.generator: resolver.find(lookup.generator, "generator", arm.generator, f"/arms/{position}/generator")
         for position, arm in enumerate(spec.arms)
-        if arm.kind == "generation"
+        if arm.kind in ("generation", "perturbation")
     }
     if resolver.errors or upstream is None or encoder is None or index_encoder is None:
         raise Invalid(
