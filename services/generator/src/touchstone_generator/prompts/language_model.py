@@ -77,7 +77,7 @@ class CausalWriter:
 
 
 class SeededGumbel(LogitsProcessor):
-    """Adds Gumbel noise to the logits of each row: the largest is then a draw from their softmax (the Gumbel-max trick).
+    """Adds Gumbel noise to the logits of each row: the largest is then a draw from their softmax (Gumbel-max trick).
     transformers' own sampling has one random state for the whole batch."""
 
     def __init__(self, seeds: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """Schedulers by the name a spec gives them."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from diffusers import (
@@ -32,10 +33,10 @@ def build_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     spacing, zero terminal SNR. Raises Invalid for an unknown name, and for one that cannot follow that noise."""
     if name not in SCHEDULERS:
         raise Invalid(f"unknown scheduler {name!r}; there are {sorted(SCHEDULERS)}", code="unknown_scheduler")
-    scheduler = SCHEDULERS[name].from_config({**PREFERRED, **config})
-    if config.get("rescale_betas_zero_snr") and not scheduler.config.get("rescale_betas_zero_snr"):
+    scheduler = SCHEDULERS[name]
+    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in signature(scheduler).parameters:
         raise Invalid(
             f"scheduler {name!r} has no zero terminal SNR, which this generator was trained with; use ddim",
             code="scheduler_unsuitable",
         )
-    return scheduler
+    return scheduler.from_config({**PREFERRED, **config})
