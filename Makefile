@@ -21,7 +21,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup demo miniverse-report up down test lint types imports tests browser lock clean
+.PHONY: help setup demo miniverse-report up down test lint types imports tests bench browser lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ imports: .venv/ready ## Who may import whom
 
 tests: .venv/ready browser
 	$(BIN)/pytest $(TESTS:%=tests/%)
+
+# One thread each, on both sides: CPU seconds are then comparable on a busy machine too.
+bench: .venv/ready ## Measure ours against the peers' own code; ONLY="probe_path ..." for some; takes minutes
+	@cd tests && HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+		../$(BIN)/python -m benchmarks $(ONLY)
 
 # The dashboard is tested in a real browser. As root on Debian it is installed; elsewhere its tests are skipped
 # (and fail where CI is set).

@@ -1,0 +1,62 @@
+"""`make bench`: every benchmark of this folder, or those named, into .touchstone/bench.json."""
+
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from support.duels import Entry, repeat, summarise
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parents[1] / ".touchstone" / "bench.json"
+
+
+def main(names: list[str]) -> None:
+    # The Makefile gives every numerical library one thread before it loads; torch is told here as well.
+    torch.set_num_threads(1)
+    entries = [_run(module) for module in find_benchmarks() if not names or module.NAME in names]
+    _write(entries)
+    print(f"{len(entries)} benchmarks written to {RESULTS}")
+
+
+def find_benchmarks() -> list[ModuleType]:
+    """The modules of this folder: each has NAME, FLOOR and prepare()."""
+    names = sorted(module.name for module in pkgutil.iter_modules([str(FOLDER)]) if module.name != "__main__")
+    return [importlib.import_module(f"benchmarks.{name}") for name in names]
+
+
+def _run(benchmark: ModuleType) -> Entry:
+    name, floor = benchmark.NAME, benchmark.FLOOR
+    print(f"{name}: preparing", flush=True)
+    duel = benchmark.prepare()
+    repetitions = []
+    for number, repetition in enumerate(repeat(duel), start=1):
+        repetitions.append(repetition)
+        print(
+            f"{name}: {number}/{duel.repetitions}: ours {repetition.ours_cpu_s:.3f} s, peer "
+            f"{repetition.peer_cpu_s:.3f} s, {repetition.ratio:.1f}x, quality {_word(repetition.quality_ok)}",
+            flush=True,
+        )
+    entry = summarise(name, repetitions)
+    low, high = entry["spread"]
+    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x, {_word(entry['quality_ok'])}\n")
+    return entry
+
+
+def _word(quality_ok: bool) -> str:
+    return "ok" if quality_ok else "NOT MET"
+
+
+def _write(entries: list[Entry]) -> None:
+    """Keeps the entries of benchmarks that did not run this time."""
+    known = json.loads(RESULTS.read_text())["benchmarks"] if RESULTS.exists() else []
+    by_name = {entry["name"]: entry for entry in [*known, *entries]}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"benchmarks": [by_name[name] for name in sorted(by_name)]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

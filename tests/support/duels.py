@@ -1,0 +1,73 @@
+"""A duel: our code against a peer's public code on the same work in the same run, in CPU seconds."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar
+
+OursT = TypeVar("OursT")
+PeerT = TypeVar("PeerT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Duel(Generic[OursT, PeerT]):
+    """Both sides take no arguments: what they need was loaded before, so that only the work itself is timed."""
+
+    ours: Callable[[], OursT]
+    peer: Callable[[], PeerT]
+    quality: Callable[[OursT, PeerT], bool]
+    """The quality clause: whether our result is as good as the peer's. Asked after every repetition, not timed."""
+    repetitions: int = 5
+
+
+@dataclass(frozen=True)
+class Repetition:
+    ours_cpu_s: float
+    peer_cpu_s: float
+    quality_ok: bool
+
+    @property
+    def ratio(self) -> float:
+        """How many times less CPU time ours took."""
+        return self.peer_cpu_s / self.ours_cpu_s
+
+
+class Entry(TypedDict):
+    """One benchmark in bench.json."""
+
+    name: str
+    ratio: float
+    spread: tuple[float, float]
+    quality_ok: bool
+    ours_cpu_s: float
+    peer_cpu_s: float
+
+
+def repeat(duel: Duel[OursT, PeerT]) -> Iterator[Repetition]:
+    """Interleaved: ours, peer, ours, peer ... so that a busy machine disturbs both alike."""
+    for _ in range(duel.repetitions):
+        ours, ours_cpu_s = _timed(duel.ours)
+        peer, peer_cpu_s = _timed(duel.peer)
+        yield Repetition(ours_cpu_s, peer_cpu_s, duel.quality(ours, peer))
+
+
+def _timed(work: Callable[[], ResultT]) -> tuple[ResultT, float]:
+    """CPU seconds of the whole process, all threads together."""
+    start = time.process_time()
+    result = work()
+    return result, time.process_time() - start
+
+
+def summarise(name: str, repetitions: list[Repetition]) -> Entry:
+    """Medians over repetitions; the spread is the smallest and the largest ratio."""
+    ratios = [repetition.ratio for repetition in repetitions]
+    return Entry(
+        name=name,
+        ratio=statistics.median(ratios),
+        spread=(min(ratios), max(ratios)),
+        quality_ok=all(repetition.quality_ok for repetition in repetitions),
+        ours_cpu_s=statistics.median(repetition.ours_cpu_s for repetition in repetitions),
+        peer_cpu_s=statistics.median(repetition.peer_cpu_s for repetition in repetitions),
+    )
