@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,7 @@ SAMPLER = Sampler(steps=5, guidance_scale=3.0, batch_size=3)
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library")
-    (folder / "models").mkdir()
-    (folder / "models" / MINI.name).symlink_to(MINI)
+    copytree(MINI, folder / "models" / MINI.name)
     return folder
 
 
