@@ -9,7 +9,6 @@ from touchstone_contracts.arms.prompts import CaptionMode, LanguageModel, ModeSh
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.identity import derive_seed
 from touchstone_runtime.randomness import rng_for
-from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_generator.prompts.naming import names_class
 from touchstone_generator.prompts.templates import Prompt, fill, numbered
@@ -49,7 +48,6 @@ def write_captions(
     request: LanguageModel,
     seed: int,
     write: CaptionWriter,
-    progress: ProgressFunction = no_progress,
 ) -> tuple[list[Caption], dict[str, int]]:
     """`images_per_class` captions of every class, class after class.
 
@@ -67,7 +65,6 @@ def write_captions(
         written = write([_again(asks[place], attempt) for place in open_places])
         for place, text in zip(open_places, written, strict=True):
             texts[place] = text if names_class(text, asks[place].label) else None
-        progress(sum(text is not None for text in texts), len(texts))
     report["template_instead"] = texts.count(None)
     return list(_captions(keys, asks, texts, templates, request.writer.kind)), report
 
@@ -80,7 +77,9 @@ def _ask(label: ClassLabel, number: int, request: LanguageModel, seed: int) -> A
         "background": request.backgrounds or BACKGROUNDS,
     }
     choices = details.get(mode, ("",))
-    return Ask(label, mode, choices[rng.integers(len(choices))], derive_seed(seed, "caption text", label.id, number))
+    return Ask(
+        label, mode, choices[int(rng.integers(len(choices)))], derive_seed(seed, "caption text", label.id, number)
+    )
 
 
 def _draw_mode(shares: ModeShares, rng: np.random.Generator) -> CaptionMode:

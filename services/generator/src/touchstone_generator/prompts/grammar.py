@@ -33,4 +33,4 @@ class GrammarWriter:
 
 
 def _one_of(words: Sequence[str], rng: np.random.Generator) -> str:
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
