@@ -26,7 +26,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId, Strict
 from touchstone_generator.pipelines import GeneratorCache
-from touchstone_generator.sampling.txt2img import NonFinite
+from touchstone_generator.sampling.pixels import NonFinite
 from touchstone_generator.tasks import Tools, generate_images, handlers
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import read_images
@@ -164,12 +164,14 @@ def test_every_image_carries_its_provenance(workshop: Workshop) -> None:
         )
         assert row["seed"] == derive_seed(7, prompt["prompt_id"], prompt["index"])
         assert row["model_digest"] == workshop.generator.digest
+        assert (row["scheduler"], row["steps"], row["guidance_scale"]) == ("ddim", 3, 3.0)
+        assert (row["parent"], row["tuning_digest"]) == ("", "")
         assert (row["width"], row["height"]) == (IMAGE_SIZE, IMAGE_SIZE)
         assert Image.open(io.BytesIO(image)).format == "PNG"
     assert len({row["id"] for row in rows}) == ROWS
 
 
-@pytest.mark.parametrize("scheduler", ["ddim", "dpm_solver", "euler"])
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm_solver", "euler", "pndm", "unipc"])
 def test_any_split_into_chunks_gives_the_same_bytes(workshop: Workshop, scheduler: str) -> None:
     sampler = SAMPLER.model_copy(update={"scheduler": scheduler})
     whole = workshop.images(workshop.generate(0, 10, sampler))
@@ -187,6 +189,14 @@ def test_a_freshly_loaded_pipeline_gives_the_same_bytes(workshop: Workshop) -> N
     workshop.tools = Tools(workshop.artifacts, again)
 
     assert workshop.generate(0, 4) == first
+
+
+def test_prompts_that_lose_words_are_counted_once_each(workshop: Workshop) -> None:
+    templates = ("a {name}", "a {name} that is far too long for this encoder")
+    request = WritePrompts(classes=CLASSES, templates=templates, images_per_class=4)
+    workshop.prompts = workshop.run(WRITE_PROMPTS, request)
+
+    assert workshop.generate(0, 4).notes == {"prompt_truncated": 2}
 
 
 def test_seed_sampler_and_prompt_each_change_the_picture(workshop: Workshop) -> None:

@@ -40,7 +40,14 @@ def test_aligned_chunks_waste_no_slot() -> None:
     assert list(batches(128, 256, 16)) == [range(start, start + 16) for start in range(128, 256, 16)]
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULERS))
+def test_a_scheduler_without_zero_terminal_snr_is_refused_where_the_generator_needs_it() -> None:
+    with pytest.raises(Invalid, match="ddim") as refused:
+        build_scheduler("pndm", DDIMScheduler(rescale_betas_zero_snr=True).config)
+    assert refused.value.code == "scheduler_unsuitable"
+    assert build_scheduler("pndm", DDIMScheduler().config).config.skip_prk_steps
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"pndm"}))
 def test_every_scheduler_keeps_what_the_pipeline_says_about_its_noise(name: str) -> None:
     own = DDIMScheduler(
         prediction_type="v_prediction",

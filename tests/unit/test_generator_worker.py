@@ -12,7 +12,14 @@ from touchstone_runtime.objects import MemoryObjects
 
 def test_every_contract_of_the_queue_is_served() -> None:
     handlers.require_complete()
-    assert set(handlers.by_kind) == {"write_prompts", "generate_images"}
+    assert set(handlers.by_kind) == {
+        "write_prompts",
+        "write_captions",
+        "collect_captions",
+        "tune_generator",
+        "generate_images",
+        "perturb_images",
+    }
 
 
 def test_tools_are_built_without_loading_a_model_or_reaching_a_server(

@@ -1,6 +1,7 @@
 """How good the miniverse's models are: zero-shot of the encoder, recognisability of what the generator draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
@@ -78,16 +80,28 @@ def zero_shot(judge: Judge, home: Path) -> dict[str, dict[str, float]]:
 def sample(
     pipeline: StableDiffusionPipeline, prompts: Sequence[str], steps: int = 16, guidance: float = 3.0, seed: int = 0
 ) -> list[Image.Image]:
-    """One picture per prompt; each has its own seed."""
+    """One picture per prompt; each has its own seed. Words beyond the text encoder's context are lost in silence."""
     images: list[Image.Image] = []
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     for start in range(0, len(prompts), 64):
         batch = list(prompts[start : start + 64])
         generators = [torch.Generator().manual_seed(seed + start + number) for number in range(len(batch))]
-        images += pipeline(
-            batch, height=side, width=side, num_inference_steps=steps, guidance_scale=guidance, generator=generators
-        ).images
+        with _errors_only():
+            images += pipeline(
+                batch, height=side, width=side, num_inference_steps=steps, guidance_scale=guidance, generator=generators
+            ).images
     return images
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Without diffusers' paragraph about every prompt that is too long."""
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(before)
 
 
 def class_prompts(target: Mapping[str, Any], per_class: int) -> list[tuple[int, str]]:

@@ -99,14 +99,12 @@ UpstreamShard = Annotated[ParquetFile | TarShard | ImageFolder | LinkTable, Fiel
 TargetSplit = Annotated[ParquetFile | TarShard | ClassFolders, Field(discriminator="format")]
 
 
-class Model(Strict):
-    name: Name
+class PinnedModel(Strict):
+    """A model at a place where the same bytes are found again."""
+
     model: ModelPlace
     digest: Digest | None = None
     """sha256 over the model folder (touchstone_runtime.digests); checked when loaded."""
-    trained_on: Name | None = None
-    """The upstream the weights were trained on: its lineage."""
-    description: str = ""
 
     @model_validator(mode="after")
     def _library_models_carry_their_digest(self) -> Self:
@@ -115,6 +113,13 @@ class Model(Strict):
         if self.digest is None and "@" not in self.model:
             raise ValueError("a model from a hub needs '@revision' (or pretrained tag) or a digest")
         return self
+
+
+class Model(PinnedModel):
+    name: Name
+    trained_on: Name | None = None
+    """The upstream the weights were trained on: its lineage."""
+    description: str = ""
 
 
 class Encoder(Model):

@@ -12,7 +12,10 @@ from pydantic import Field
 from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.mixture import Mixing
+from touchstone_contracts.arms.perturbation import PerturbationPrompt
+from touchstone_contracts.arms.prompts import LanguageModel
 from touchstone_contracts.arms.retrieval import Strategy
+from touchstone_contracts.arms.tuning import LoraSettings
 from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, LinkTable, Source, Template
 from touchstone_contracts.curation import Curation, CurationCounts, CurationReport
 from touchstone_contracts.identity import identity
@@ -118,6 +121,8 @@ class ImagesFound(Lenient):
     images: ImageSet
     requested: int
     rejected: dict[str, int] = Field(default_factory=dict)
+    notes: dict[str, int] = Field(default_factory=dict)
+    """Fact -> images it holds for, e.g. `prompt_truncated`."""
 
 
 class DownloadImages(Strict):
@@ -152,6 +157,64 @@ class PromptsWritten(Lenient):
 
     prompts: Blob
     count: int
+    notes: dict[str, int] = Field(default_factory=dict)
+    """Fact -> prompts it holds for, e.g. `template_instead`."""
+
+
+class WriteCaptions(Strict):
+    """Captions in the paper's modes; the table also says each one's `mode` and `writer`."""
+
+    classes: tuple[ClassLabel, ...]
+    templates: tuple[Template, ...]
+    """What the grammar builds on, and what takes the place of a caption that does not name its class."""
+    images_per_class: int
+    captions: LanguageModel
+    seed: int
+
+
+class CollectCaptions(Strict):
+    """Captions of the kept images of a curated pool; the table also says which image each is `caption_of`."""
+
+    pool: StepId
+    classes: tuple[ClassLabel, ...]
+    templates: tuple[Template, ...]
+    images_per_class: int
+    seed: int
+
+
+class TuneGenerator(Strict):
+    """`images_per_class` of the images step `images` keeps; prompts are the templates filled with class names."""
+
+    images: StepId
+    images_per_class: int
+    classes: tuple[ClassLabel, ...]
+    templates: tuple[Template, ...]
+    generator: ModelRef
+    image_size: int
+    lora: LoraSettings
+    seed: int
+
+
+class GeneratorTuned(Lenient):
+    """Tuned weights with their lineage: what they were added to, what they saw, and how."""
+
+    weights: Blob
+    """safetensors: a LoRA as diffusers loads it."""
+    base_digest: Digest
+    images: StepId
+    image_ids: tuple[str, ...]
+    lora: LoraSettings
+    first_loss: float
+    """Mean over the first tenth of the steps."""
+    last_loss: float
+    """Mean over the last tenth."""
+
+
+class TunedModel(Strict):
+    """A generator with the weights a tuning step left."""
+
+    base: ModelRef
+    tuning: StepId
 
 
 class GenerateImages(Strict):
@@ -160,6 +223,23 @@ class GenerateImages(Strict):
     prompts: StepId
     first: int = Field(ge=0)
     last: int = Field(gt=0)
+    generator: ModelRef | TunedModel
+    image_size: int
+    sampler: Sampler
+    seed: int
+
+
+class PerturbImages(Strict):
+    """Share `part` of `parts` of the kept images of a curated pool, in its order; how many there are is not known
+    before it is done. `templates` stand in for a missing caption."""
+
+    pool: StepId
+    part: int = Field(ge=0)
+    parts: int = Field(ge=1)
+    gamma: float = Field(ge=0, le=1)
+    classes: tuple[ClassLabel, ...]
+    templates: tuple[Template, ...] = Field(min_length=1)
+    prompt: PerturbationPrompt
     generator: ModelRef
     image_size: int
     sampler: Sampler
@@ -301,7 +381,11 @@ DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, Im
 CURATE_IMAGES = Contract("curate_images", 1, "retrieval", CurateImages, ImagesCurated, minutes(60))
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
 WRITE_PROMPTS = Contract("write_prompts", 1, "generator", WritePrompts, PromptsWritten, minutes(60))
+WRITE_CAPTIONS = Contract("write_captions", 1, "generator", WriteCaptions, PromptsWritten, minutes(240))
+COLLECT_CAPTIONS = Contract("collect_captions", 1, "generator", CollectCaptions, PromptsWritten, minutes(60))
+TUNE_GENERATOR = Contract("tune_generator", 1, "generator", TuneGenerator, GeneratorTuned, minutes(240))
 GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound, minutes(60))
+PERTURB_IMAGES = Contract("perturb_images", 1, "generator", PerturbImages, ImagesFound, minutes(60))
 ADAPT_ENCODER = Contract("adapt_encoder", 1, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
 EVALUATE_ENCODER = Contract("evaluate_encoder", 1, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
 
@@ -317,7 +401,11 @@ CATALOGUE: dict[str, Contract] = {  # type: ignore[type-arg]  # the catalogue mi
         CURATE_IMAGES,
         MIX_POOLS,
         WRITE_PROMPTS,
+        WRITE_CAPTIONS,
+        COLLECT_CAPTIONS,
+        TUNE_GENERATOR,
         GENERATE_IMAGES,
+        PERTURB_IMAGES,
         ADAPT_ENCODER,
         EVALUATE_ENCODER,
     )

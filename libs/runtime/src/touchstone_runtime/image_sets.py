@@ -28,11 +28,17 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("source_kind", pa.string()),
         ("source_key", pa.string()),
+        ("parent", pa.string()),
         ("found_by", pa.string()),
         ("query", pa.string()),
         ("similarity", pa.float32()),
         ("seed", pa.int64()),
         ("model_digest", pa.string()),
+        ("tuning_digest", pa.string()),
+        ("scheduler", pa.string()),
+        ("steps", pa.int32()),
+        ("guidance_scale", pa.float32()),
+        ("gamma", pa.float32()),
         ("score", pa.float32()),
         ("kept", pa.bool_()),
         ("drop_reason", pa.string()),
@@ -58,11 +64,17 @@ class ImageRecord:
     source_key: str
     class_id: int = -1
     caption: str = ""
+    parent: str = ""
     found_by: str = ""
     query: str = ""
     similarity: float = math.nan
     seed: int = -1
     model_digest: str = ""
+    tuning_digest: str = ""
+    scheduler: str = ""
+    steps: int = -1
+    guidance_scale: float = math.nan
+    gamma: float = math.nan
     score: float = math.nan
     kept: bool = True
     drop_reason: str = ""
@@ -73,6 +85,9 @@ class ImageRecord:
     nearest_upstream_id: str = ""
     nearest_upstream_cosine: float = math.nan
     part: int = -1
+
+
+_DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}
 
 
 _DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}

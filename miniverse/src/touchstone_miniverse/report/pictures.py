@@ -12,6 +12,7 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
+from touchstone_generator.sampling.conditions import count_truncated
 
 from touchstone_miniverse.evaluation import class_prompts, sample
 from touchstone_miniverse.sources import Kind
@@ -72,6 +73,7 @@ def draw_prompts(
     facts = json.dumps([model_digest, asdict(sampling), list(prompts)])
     kept = cache / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npy"
     if not kept.exists():
+        print(f"{name}: {count_truncated(pipeline, prompts)} of {len(prompts)} prompts lose words to the text encoder")
         drawn: list[Image.Image] = []
         for start in track(range(0, len(prompts), BATCH), f"draw {name}", transient=True):
             drawn += sample(

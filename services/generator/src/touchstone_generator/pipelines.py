@@ -1,18 +1,20 @@
 """Loading text-to-image pipelines by reference through diffusers: safetensors only, once per process."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-from touchstone_contracts.problems import Invalid, Transient
+from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
-from touchstone_runtime.digests import folder_digest
+from touchstone_contracts.values import Digest
 from touchstone_runtime.library import Library
+
+from touchstone_generator.places import find_model
+from touchstone_generator.tuning.weights import add_lora
 
 PIPELINE_CLASS = "StableDiffusionPipeline"
 
@@ -23,6 +25,10 @@ class LoadedGenerator:
     """A StableDiffusionPipeline; its scheduler is replaced by each request's."""
     scheduler_config: Mapping[str, Any]
     """As the pipeline came."""
+    digest: Digest
+    """Of the folder it was loaded from."""
+    tuning_digest: str = ""
+    """Of the LoRA weights that were added, if any."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -35,7 +41,7 @@ def load_generator(ref: ModelRef, library: Library, device: torch.device) -> Loa
     """Raises Invalid when the place is missing, the digest disagrees, weights are not safetensors or the folder is no
     Stable Diffusion pipeline."""
     try:
-        folder = _pipeline_folder(ref, library)
+        folder, digest = find_model(ref, library, _download)
         _require_stable_diffusion(ref, folder)
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
@@ -51,35 +57,14 @@ def load_generator(ref: ModelRef, library: Library, device: torch.device) -> Loa
     pipeline.set_progress_bar_config(disable=True)
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)  # a quarter more images per CPU second than the default layout
-    return LoadedGenerator(pipeline.to(device), dict(pipeline.scheduler.config))
+    return LoadedGenerator(pipeline.to(device), dict(pipeline.scheduler.config), digest)
 
 
-def _pipeline_folder(ref: ModelRef, library: Library) -> Path:
-    """`library:models/x` or `hub:owner/repository@revision`."""
-    if ref.model.startswith("library:"):
-        if ref.digest is None:
-            raise Invalid(f"{ref.model} has no digest", code="digest_missing")
-        return library.verified_folder(ref.model, ref.digest)
-    folder = _download(ref.model)
-    if ref.digest is not None and (found := folder_digest(folder)) != ref.digest:
-        raise Invalid(f"{ref.model} has digest {found}, registered was {ref.digest}", code="digest_mismatch")
+def _download(repository: str, revision: str | None) -> str:
+    folder: str = StableDiffusionPipeline.download(
+        repository, revision=revision, use_safetensors=True, safety_checker=None, feature_extractor=None
+    )
     return folder
-
-
-def _download(place: str) -> Path:
-    """The hub's local cache, completed when something is missing. Raises Invalid for an unknown repository or revision,
-    Transient when the hub cannot be reached."""
-    repository, _, revision = place.removeprefix("hub:").partition("@")
-    try:
-        folder = StableDiffusionPipeline.download(
-            repository, revision=revision or None, use_safetensors=True, safety_checker=None, feature_extractor=None
-        )
-    except OSError as error:
-        # diffusers looks into its cache first and keeps the hub's answer as the cause.
-        if isinstance(error.__cause__, RepositoryNotFoundError | RevisionNotFoundError):
-            raise Invalid(f"the hub has no {place.removeprefix('hub:')}", code="hub_model_missing") from error
-        raise Transient(f"cannot get {place}: {error}", code="hub") from error
-    return Path(folder)
 
 
 def _require_stable_diffusion(ref: ModelRef, folder: Path) -> None:
@@ -91,13 +76,25 @@ def _require_stable_diffusion(ref: ModelRef, folder: Path) -> None:
 
 
 class GeneratorCache:
-    """Loads each generator once per process."""
+    """Loads each generator once per process; a tuned one is a copy of its own."""
 
     def __init__(self, library: Library, device: torch.device) -> None:
-        self._library, self._device = library, device
-        self._loaded: dict[ModelRef, LoadedGenerator] = {}
+        self.library, self.device = library, device
+        self._loaded: dict[tuple[ModelRef, str], LoadedGenerator] = {}
 
     def get(self, ref: ModelRef) -> LoadedGenerator:
-        if ref not in self._loaded:
-            self._loaded[ref] = load_generator(ref, self._library, self._device)
-        return self._loaded[ref]
+        if (ref, "") not in self._loaded:
+            self._loaded[ref, ""] = self.fresh(ref)
+        return self._loaded[ref, ""]
+
+    def tuned(self, ref: ModelRef, digest: Digest, weights: Callable[[], bytes]) -> LoadedGenerator:
+        """With the LoRA of that digest added; `weights` reads it where it is not loaded yet."""
+        if (ref, digest) not in self._loaded:
+            loaded = self.fresh(ref)
+            add_lora(loaded.pipeline, weights())
+            self._loaded[ref, digest] = replace(loaded, tuning_digest=digest)
+        return self._loaded[ref, digest]
+
+    def fresh(self, ref: ModelRef) -> LoadedGenerator:
+        """A copy for the caller alone, who may change its weights."""
+        return load_generator(ref, self.library, self.device)

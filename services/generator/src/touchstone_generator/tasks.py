@@ -1,32 +1,56 @@
 """One adapter per contract of the queue `generator`."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import (
+    COLLECT_CAPTIONS,
     GENERATE_IMAGES,
+    PERTURB_IMAGES,
+    TUNE_GENERATOR,
+    WRITE_CAPTIONS,
     WRITE_PROMPTS,
+    CollectCaptions,
     GenerateImages,
+    GeneratorTuned,
     ImagesFound,
+    ModelRef,
+    PerturbImages,
     PromptsWritten,
+    TunedModel,
+    TuneGenerator,
+    WriteCaptions,
     WritePrompts,
 )
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, read_images
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
 
 from touchstone_generator.encoding import encode_png
-from touchstone_generator.pipelines import GeneratorCache
-from touchstone_generator.prompts.table import prompt_table, read_prompts
+from touchstone_generator.parents import Parent, kept_images, perturbation_prompt, share
+from touchstone_generator.pipelines import GeneratorCache, LoadedGenerator
+from touchstone_generator.prompts.captions import CaptionWriter, write_captions
+from touchstone_generator.prompts.grammar import GrammarWriter
+from touchstone_generator.prompts.language_model import CausalWriter, load_causal_model
+from touchstone_generator.prompts.retrieved import FoundCaption, collect_captions
+from touchstone_generator.prompts.table import caption_table, collected_table, prompt_table, read_prompts
 from touchstone_generator.prompts.templates import Prompt, write_template_prompts
 from touchstone_generator.sampling.batches import batches
+from touchstone_generator.sampling.conditions import count_truncated
+from touchstone_generator.sampling.img2img import ImageToImage, Sketch, squash
+from touchstone_generator.sampling.pixels import StepDone
 from touchstone_generator.sampling.schedulers import build_scheduler
-from touchstone_generator.sampling.seeds import image_seed
+from touchstone_generator.sampling.seeds import image_seed, perturbation_seed
 from touchstone_generator.sampling.txt2img import Draft, TextToImage
+from touchstone_generator.tuning.images import draw_tuning_images, tuning_set
+from touchstone_generator.tuning.lora import tune_unet
 
 log = get_logger(__name__)
 
@@ -43,25 +67,99 @@ handlers = Handlers[Tools]("generator")
 @handlers.serve(WRITE_PROMPTS)
 def write_prompts(request: WritePrompts, tools: Tools, progress: Progress) -> PromptsWritten:
     prompts = write_template_prompts(request.classes, request.templates, request.images_per_class)
-    log.info("prompts.written", prompts=len(prompts), classes=len(request.classes))
-    return PromptsWritten(prompts=tools.artifacts.put_table(prompt_table(prompts)), count=len(prompts))
+    return _written(tools.artifacts, prompt_table(prompts), {})
+
+
+@handlers.serve(WRITE_CAPTIONS)
+def caption_classes(request: WriteCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    captions, notes = write_captions(
+        request.classes,
+        request.templates,
+        request.images_per_class,
+        request.captions,
+        request.seed,
+        _writer(request, tools, progress),
+    )
+    return _written(tools.artifacts, caption_table(captions), notes)
+
+
+def _writer(request: WriteCaptions, tools: Tools, progress: ProgressFunction) -> CaptionWriter:
+    writer = request.captions.writer
+    if writer.kind == "grammar":
+        return GrammarWriter(request.templates)
+    model, tokenizer = load_causal_model(writer, tools.generators.library, tools.generators.device)
+    return CausalWriter(model, tokenizer, writer, progress)
+
+
+@handlers.serve(COLLECT_CAPTIONS)
+def reuse_captions(request: CollectCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    _, table = kept_images(tools.artifacts, request.pool)
+    columns = (table[name].to_pylist() for name in ("id", "class_id", "caption"))
+    found = [FoundCaption(*row) for row in zip(*columns, strict=True)]
+    captions, notes = collect_captions(
+        found, request.classes, request.templates, request.images_per_class, request.seed
+    )
+    return _written(tools.artifacts, collected_table(captions), notes)
+
+
+def _written(artifacts: Artifacts, table: pa.Table, notes: dict[str, int]) -> PromptsWritten:
+    log.info("prompts.written", prompts=table.num_rows, **notes)
+    return PromptsWritten(prompts=artifacts.put_table(table), count=table.num_rows, notes=notes)
+
+
+@handlers.serve(TUNE_GENERATOR)
+def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> GeneratorTuned:
+    images, table = kept_images(tools.artifacts, request.images)
+    rows = draw_tuning_images(table["class_id"].to_numpy(), request.images_per_class, request.seed)
+    chosen = table.take(rows)
+    encoded = read_images(tools.artifacts, chosen, images.shards)
+    loaded = tools.generators.fresh(request.generator)
+    tuned = tune_unet(
+        loaded.pipeline,
+        tuning_set(encoded, chosen["class_id"].to_pylist(), request.classes, request.templates, request.image_size),
+        request.lora,
+        request.seed,
+        progress,
+    )
+    result = GeneratorTuned(
+        weights=tools.artifacts.put_blob(tuned.weights),
+        base_digest=loaded.digest,
+        images=request.images,
+        image_ids=tuple(chosen["id"].to_pylist()),
+        lora=request.lora,
+        first_loss=tuned.mean_loss(last=False),
+        last_loss=tuned.mean_loss(last=True),
+    )
+    log.info("generator.tuned", images=len(rows), first_loss=result.first_loss, last_loss=result.last_loss)
+    return result
 
 
 @handlers.serve(GENERATE_IMAGES)
 def generate_images(request: GenerateImages, tools: Tools, progress: Progress) -> ImagesFound:
     prompts = _requested_prompts(request, tools.artifacts)
-    loaded = tools.generators.get(request.generator)
-    loaded.pipeline.scheduler = build_scheduler(request.sampler.scheduler, loaded.scheduler_config)
+    loaded = _loaded(request.generator, request.sampler, tools)
     painter = TextToImage(loaded.pipeline, request.sampler, request.image_size)
     seeds = [image_seed(request.seed, prompt.prompt_id, prompt.index) for prompt in prompts]
-    images = _draw_all(painter, prompts, seeds, request, progress)
-    stored = _store(tools.artifacts, images, prompts, seeds, request)
-    log.info("images.generated", images=stored.count, first=request.first, last=request.last)
-    return ImagesFound(images=stored, requested=len(prompts))
+    drafts = [Draft(prompt.prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+    images = _draw_all(painter.draw, drafts, request.first, request.sampler.batch_size, progress)
+    made_by = _made_by(loaded, request.sampler)
+    records = [
+        replace(
+            made_by,
+            source_kind="generated",
+            source_key=prompt.prompt_id,
+            class_id=prompt.class_id,
+            caption=prompt.prompt,
+            seed=seed,
+        )
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
+    return _found(tools.artifacts, images, records, loaded)
 
 
 def _requested_prompts(request: GenerateImages, artifacts: Artifacts) -> list[Prompt]:
     """Rows first..last-1. Raises Invalid when the table has no such rows."""
+    # Every step that makes prompts answers with a PromptsWritten.
     written = artifacts.result(WRITE_PROMPTS, request.prompts)
     if not request.first < request.last <= written.count:
         raise Invalid(
@@ -72,44 +170,110 @@ def _requested_prompts(request: GenerateImages, artifacts: Artifacts) -> list[Pr
     return read_prompts(table.slice(request.first, request.last - request.first))
 
 
-def _draw_all(
-    painter: TextToImage,
-    prompts: Sequence[Prompt],
-    seeds: Sequence[int],
-    request: GenerateImages,
+@handlers.serve(PERTURB_IMAGES)
+def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> ImagesFound:
+    parents, first = _requested_parents(request, tools.artifacts)
+    loaded = _loaded(request.generator, request.sampler, tools)
+    prompts = [perturbation_prompt(parent, request) for parent in parents]
+    seeds = [perturbation_seed(request.seed, parent.image_id) for parent in parents]
+    sketches = [
+        Sketch(squash(parent.image, request.image_size), prompt, seed)
+        for parent, prompt, seed in zip(parents, prompts, seeds, strict=True)
+    ]
+    made_by = replace(_made_by(loaded, request.sampler), gamma=request.gamma)
+    images = _perturbed(request, loaded, sketches, first, progress)
+    records = [
+        replace(
+            made_by,
+            source_kind="perturbed",
+            source_key=parent.source_key,
+            parent=parent.image_id,
+            class_id=parent.class_id,
+            caption=prompt,
+            seed=seed,
+        )
+        for parent, prompt, seed in zip(parents, prompts, seeds, strict=True)
+    ]
+    return _found(tools.artifacts, images, records, loaded)
+
+
+def _requested_parents(request: PerturbImages, artifacts: Artifacts) -> tuple[list[Parent], int]:
+    """The share's parents, and the place of the first in the pool."""
+    pool, table = kept_images(artifacts, request.pool)
+    rows = share(table.num_rows, request.part, request.parts)
+    table = table.slice(rows.start, len(rows))
+    columns = (table[name].to_pylist() for name in ("id", "class_id", "caption", "source_key"))
+    images = read_images(artifacts, table, pool.shards)
+    return [Parent(*row) for row in zip(*columns, images, strict=True)], rows.start
+
+
+def _perturbed(
+    request: PerturbImages,
+    loaded: LoadedGenerator,
+    sketches: Sequence[Sketch],
+    first: int,
     progress: ProgressFunction,
 ) -> Iterator[np.ndarray]:
-    """Images in row order. Progress counts images, with the started batch as the share of its steps that are done."""
-    drafts = [Draft(prompt.prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-    for rows in batches(request.first, request.last, request.sampler.batch_size):
-        done = rows.start - request.first
-
-        def step_done(step: int, done: int = done, count: int = len(rows)) -> None:
-            progress(done + count * step // request.sampler.steps, len(drafts))
-
-        yield from painter.draw(
-            drafts[done : done + len(rows)], slot=rows.start % request.sampler.batch_size, step_done=step_done
-        )
+    if request.gamma == 0:
+        return (sketch.pixels for sketch in sketches)
+    painter = ImageToImage(loaded.pipeline, request.sampler, request.image_size, request.gamma)
+    return _draw_all(painter.draw, sketches, first, request.sampler.batch_size, progress)
 
 
-def _store(
-    artifacts: Artifacts,
-    images: Iterator[np.ndarray],
-    prompts: Sequence[Prompt],
-    seeds: Sequence[int],
-    request: GenerateImages,
-) -> ImageSet:
+def _loaded(model: ModelRef | TunedModel, sampler: Sampler, tools: Tools) -> LoadedGenerator:
+    """The generator with the sampler's scheduler set."""
+    if isinstance(model, TunedModel):
+        weights = tools.artifacts.result(TUNE_GENERATOR, model.tuning).weights
+        loaded = tools.generators.tuned(model.base, weights.digest, lambda: tools.artifacts.get_blob(weights))
+    else:
+        loaded = tools.generators.get(model)
+    loaded.pipeline.scheduler = build_scheduler(sampler.scheduler, loaded.scheduler_config)
+    return loaded
+
+
+DraftT = TypeVar("DraftT")
+
+
+def _draw_all(
+    draw: Callable[[Sequence[DraftT], int, StepDone], np.ndarray],
+    drafts: Sequence[DraftT],
+    first: int,
+    batch_size: int,
+    progress: ProgressFunction,
+) -> Iterator[np.ndarray]:
+    """Images in order; the drafts are rows first, first + 1, ... of their table. Progress counts images, with the
+    started batch as the share of its steps that are done."""
+    for rows in batches(first, first + len(drafts), batch_size):
+        done = rows.start - first
+
+        def step_done(step: int, steps: int, done: int = done, count: int = len(rows)) -> None:
+            progress(done + count * step // steps, len(drafts))
+
+        yield from draw(drafts[done : done + len(rows)], rows.start % batch_size, step_done)
+
+
+def _made_by(loaded: LoadedGenerator, sampler: Sampler) -> ImageRecord:
+    """What all images of a step have in common."""
+    return ImageRecord(
+        width=0,
+        height=0,
+        source_kind="",
+        source_key="",
+        model_digest=loaded.digest,
+        tuning_digest=loaded.tuning_digest,
+        scheduler=sampler.scheduler,
+        steps=sampler.steps,
+        guidance_scale=sampler.guidance_scale,
+    )
+
+
+def _found(
+    artifacts: Artifacts, images: Iterator[np.ndarray], records: Sequence[ImageRecord], loaded: LoadedGenerator
+) -> ImagesFound:
     writer = ImageSetWriter(artifacts)
-    for pixels, prompt, seed in zip(images, prompts, seeds, strict=True):
-        record = ImageRecord(
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            source_kind="generated",
-            source_key=prompt.prompt_id,
-            class_id=prompt.class_id,
-            caption=prompt.prompt,
-            seed=seed,
-            model_digest=request.generator.digest or "",
-        )
-        writer.add(encode_png(pixels), record)
-    return writer.finish()
+    for pixels, record in zip(images, records, strict=True):
+        writer.add(encode_png(pixels), replace(record, width=pixels.shape[1], height=pixels.shape[0]))
+    stored: ImageSet = writer.finish()
+    truncated = count_truncated(loaded.pipeline, [record.caption for record in records])
+    log.info("images.made", images=stored.count, prompts_truncated=truncated)
+    return ImagesFound(images=stored, requested=len(records), notes={"prompt_truncated": truncated})

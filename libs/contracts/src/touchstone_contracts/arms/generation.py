@@ -1,16 +1,18 @@
 """Synthetic images from a text-to-image generator (paper section 2)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.arms.prompts import Prompts, Templates
+from touchstone_contracts.arms.tuning import Tuning
+from touchstone_contracts.values import Name, Strict, WhenSet
 
 
 class Sampler(Strict):
     """How the generator samples. Bytes depend on `batch_size`, so it is part of the arm and batches are padded."""
 
-    scheduler: Literal["ddim", "dpm_solver", "euler"] = "ddim"
+    scheduler: Literal["ddim", "dpm_solver", "euler", "pndm", "unipc"] = "ddim"
     steps: int = Field(default=50, ge=1, le=1000)
     guidance_scale: float = Field(default=2.0, ge=0, le=50)
     negative_prompt: str = Field(default="", max_length=500)
@@ -24,6 +26,11 @@ class Generation(Strict):
     images: int = Field(ge=1, le=100_000_000)
     """Images asked of the generator before curation, all classes together as in the experiment's sizes."""
     sampler: Sampler = Sampler()
+    prompts: Annotated[Prompts, WhenSet] = Templates()
+    image_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0, multiple_of=8)
+    """Pixels. Left out: the size the generator is registered with."""
+    tune: Annotated[Tuning | None, WhenSet] = None
+    """Left out: the generator as it is registered."""
 
     def images_per_class(self, classes: int) -> int:
         """The same for every class, rounded up."""

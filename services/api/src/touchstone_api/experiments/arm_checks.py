@@ -1,4 +1,4 @@
-"""What an arm or a rule says of other arms, splits and classes must be there: each error points at its field."""
+"""What an arm or a rule says of splits, sizes and classes must be there: each error points at its field."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,7 @@ def impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for position, arm in enumerate(resolved.spec.arms):
         pointer = f"/arms/{position}"
         if arm.kind == "mixture":
-            yield from _parts(resolved, arm, pointer)
+            yield from _counts(resolved, arm)
         elif arm.kind == "target_train":
             yield from _train_splits(resolved, pointer)
         elif arm.kind == "retrieval":
@@ -24,12 +24,7 @@ def impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
         yield from _unknown_classes(resolved, resolved.spec.curation.filter.minimums, "/curation/filter/minimums")
 
 
-def _parts(resolved: ResolvedExperiment, mixture: Mixture, pointer: str) -> Iterator[FieldError]:
-    mixable = {arm.name for arm in resolved.spec.training_arms if arm.kind != "mixture"}
-    for position, part in enumerate(mixture.parts):
-        if part.arm not in mixable:
-            detail = f"{part.arm!r} is no other arm with images of its own; there are {sorted(mixable)}"
-            yield FieldError(pointer=f"{pointer}/parts/{position}/arm", detail=detail)
+def _counts(resolved: ResolvedExperiment, mixture: Mixture) -> Iterator[FieldError]:
     smallest = mixture.mixing.smallest_size
     for position, size in enumerate(resolved.spec.sizes):
         if size < smallest:

@@ -10,12 +10,13 @@ from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
 
 from touchstone_api.experiments.arm_checks import impossible_arms
+from touchstone_api.experiments.lineage import broken_lineage
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
     """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a size no curation could leave)."""
-    if impossible := list(impossible_arms(resolved)):
+    if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(
@@ -30,7 +31,7 @@ def check_fair(resolved: ResolvedExperiment) -> None:
 
 def _foreign_generators(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for position, arm in enumerate(resolved.spec.arms):
-        if arm.kind != "generation":
+        if arm.kind not in ("generation", "perturbation"):
             continue
         generator = resolved.generator(arm.generator)
         if generator.trained_on != resolved.upstream.name:
@@ -56,10 +57,12 @@ def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
     """Upper bound of an arm's curated images; what curation really leaves is known only after it ran.
 
     Of a mixture: the largest size asked for at which every part may have enough."""
+    arms = {other.name: other for other in resolved.spec.arms}
     if arm.kind == "mixture":
-        arms = {other.name: other for other in resolved.spec.arms}
         available = [most_images(resolved, target, arms[part.arm]) for part in arm.parts]
         return arm.mixing.largest_size(available, max(resolved.spec.sizes))
+    if arm.kind == "perturbation":
+        return most_images(resolved, target, arms[arm.parent])
     most = len(target.classes) * _most_kept(most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
     if arm.kind == "target_train" and target.splits.train is not None:
         return min(most, target.splits.train.images)

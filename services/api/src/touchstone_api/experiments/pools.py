@@ -12,7 +12,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId
 
-from touchstone_api.experiments.candidates import plan_candidates
+from touchstone_api.experiments.candidates import curation_rules, plan_candidates
 from touchstone_api.experiments.candidates.image_set import PlannedImages
 from touchstone_api.experiments.dag import TargetContext, embedded, embedded_upstream
 
@@ -35,7 +35,8 @@ def _plan_mixture(arm: Mixture, context: TargetContext) -> StepId:
 def _plan_curation(arm: Arm, context: TargetContext) -> StepId:
     role = f"{context.target.name}/{arm.name}"
     resolved, rules = context.resolved, context.resolved.spec.curation
-    candidates = plan_candidates(arm, context, role)
+    arms = {other.name: other for other in resolved.spec.arms}
+    candidates = plan_candidates(arm, context, role, pool_of=lambda name: plan_pool(arms[name], context))
     request = CurateImages(
         candidates=tuple(
             embedded(context.plan, images.step, resolved.encoder_for_scores, images.role) for images in candidates
@@ -44,7 +45,7 @@ def _plan_curation(arm: Arm, context: TargetContext) -> StepId:
         classes=context.target.classes,
         templates=context.target.templates.filter,
         test=_held_out(context, context.test, "test"),
-        rules=rules.without_names(),
+        rules=curation_rules(arm, rules).without_names(),
         copy_embeddings=_copy_embeddings(context, candidates),
         validation=_held_out(context, context.validation, "validation") if "validation" in rules.leak_splits else None,
         upstream=_upstream(context) if rules.needs_upstream and arm.kind not in REAL else (),

@@ -76,7 +76,7 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     generators = {
         arm.generator: resolver.find(lookup.generator, "generator", arm.generator, f"/arms/{position}/generator")
         for position, arm in enumerate(spec.arms)
-        if arm.kind == "generation"
+        if arm.kind in ("generation", "perturbation")
     }
     rules = spec.curation
     score_encoder = resolver.find_if(lookup.encoder, "encoder", rules.score_encoder, "/curation/score_encoder")

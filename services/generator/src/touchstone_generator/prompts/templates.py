@@ -36,12 +36,22 @@ def write_template_prompts(
 
 
 def _class_prompts(label: ClassLabel, templates: Sequence[str], count: int) -> Iterator[Prompt]:
-    texts = [template.replace("{name}", label.prompt_name) for template in templates]
+    texts = [fill(template, label) for template in templates]
     # Two templates may read the same once filled, so repeats are counted by prompt and not by template.
-    repeats: Counter[str] = Counter()
+    repeats: Counter[tuple[int, str]] = Counter()
     for text in islice(cycle(texts), count):
-        yield Prompt(prompt_id=prompt_id(label.id, text), class_id=label.id, prompt=text, index=repeats[text])
-        repeats[text] += 1
+        yield numbered(label, text, repeats)
+
+
+def fill(template: str, label: ClassLabel) -> str:
+    return template.replace("{name}", label.prompt_name)
+
+
+def numbered(label: ClassLabel, text: str, repeats: Counter[tuple[int, str]]) -> Prompt:
+    """The prompt with its number among those of its class that read the same; `repeats` counts on."""
+    index = repeats[label.id, text]
+    repeats[label.id, text] += 1
+    return Prompt(prompt_id=prompt_id(label.id, text), class_id=label.id, prompt=text, index=index)
 
 
 def prompt_id(class_id: int, prompt: str) -> str:

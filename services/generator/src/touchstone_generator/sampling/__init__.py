@@ -1,1 +1,1 @@
-"""How the generator samples: seeds, schedulers, text to image."""
+"""How the generator samples: seeds, schedulers, text to image, image to image."""

@@ -1,6 +1,9 @@
 """Batches of a fixed shape in which every row of the prompt table has its own slot."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+DraftT = TypeVar("DraftT")
 
 
 def batches(first: int, last: int, size: int) -> Iterator[range]:
@@ -11,3 +14,8 @@ def batches(first: int, last: int, size: int) -> Iterator[range]:
     A chunk that starts and ends at multiples of `size` wastes nothing."""
     for start in range(first - first % size, last, size):
         yield range(max(start, first), min(start + size, last))
+
+
+def filled(drafts: Sequence[DraftT], slot: int, size: int) -> list[DraftT]:
+    """A batch of `size` with the drafts from `slot` on; the rest is padding, whose images are dropped."""
+    return [drafts[0]] * slot + list(drafts) + [drafts[-1]] * (size - slot - len(drafts))

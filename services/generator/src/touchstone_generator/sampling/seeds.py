@@ -10,6 +10,11 @@ def image_seed(seed: int, prompt_id: str, index: int) -> int:
     return derive_seed(seed, prompt_id, index)
 
 
+def perturbation_seed(seed: int, parent: str) -> int:
+    """63 bits; the same for every gamma."""
+    return derive_seed(seed, "perturb", parent)
+
+
 def start_noise(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Standard normal float32 on the CPU, whose generator gives the same numbers beside every device."""
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))

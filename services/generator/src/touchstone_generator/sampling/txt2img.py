@@ -1,6 +1,6 @@
 """Text to image with classifier-free guidance (paper section 2.2), one fixed-shape batch after another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,22 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from touchstone_contracts.arms.generation import Sampler
-from touchstone_contracts.problems import Invalid
 
+from touchstone_generator.sampling.batches import filled
+from touchstone_generator.sampling.conditions import TextConditions
+from touchstone_generator.sampling.pixels import SLICED_DECODING_ABOVE, StepDone, require_size, to_bytes, watch
 from touchstone_generator.sampling.seeds import start_noise
-
-SLICED_DECODING_ABOVE = 256
-"""Pixels. A batch of larger images is decoded one image at a time: together they would not fit a usual GPU."""
-
-StepDone = Callable[[int], None]
-"""Called with the number of denoising steps that are done; may raise to stop."""
-
-
-class NonFinite(Invalid):
-    """The pipeline answered NaN or infinity. Repeating it cannot help, and a black image would be a lie."""
-
-    code = "generator_diverged"
-    title = "The generator diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,50 +26,31 @@ class Draft:
 class TextToImage:
     """A diffusers StableDiffusionPipeline with a sampler, for square images of one size.
 
-    `pipeline` is used as it is: its scheduler must be the sampler's. Each distinct prompt is encoded once."""
+    `pipeline` is used as it is: its scheduler must be the sampler's."""
 
     def __init__(self, pipeline: Any, sampler: Sampler, image_size: int) -> None:
         """`image_size` in pixels. Raises Invalid when the pipeline cannot make that size."""
-        grid = max(8, pipeline.vae_scale_factor)
-        if image_size < 1 or image_size % grid:
-            raise Invalid(f"image size {image_size} is not a multiple of {grid} pixels", code="image_size")
+        require_size(pipeline, image_size)
         self._pipeline, self._sampler, self._image_size = pipeline, sampler, image_size
-        self._embeddings: dict[str, torch.Tensor] = {}
+        self._conditions = TextConditions(pipeline, sampler)
         pipeline.vae.use_slicing = image_size > SLICED_DECODING_ABOVE
 
     def draw(self, drafts: Sequence[Draft], slot: int, step_done: StepDone) -> np.ndarray:
         """uint8 images (len(drafts), size, size, 3); the drafts take the slots from `slot` on. Raises NonFinite."""
-        batch = self._sampler.batch_size
-        # The rest of the batch is padding; its images are dropped.
-        slots = [drafts[0]] * slot + list(drafts) + [drafts[-1]] * (batch - slot - len(drafts))
+        slots = filled(drafts, slot, self._sampler.batch_size)
+        wanted = slice(slot, slot + len(drafts))
         with torch.inference_mode():
             images = self._pipeline(
-                **self._text_conditions([draft.prompt for draft in slots]),
+                **self._conditions.of([draft.prompt for draft in slots]),
                 latents=self._noise(slots),
                 height=self._image_size,
                 width=self._image_size,
                 num_inference_steps=self._sampler.steps,
                 guidance_scale=self._sampler.guidance_scale,
                 output_type="pt",
-                callback_on_step_end=_watch(self._sampler.steps, slice(slot, slot + len(drafts)), step_done),
+                callback_on_step_end=watch(wanted, step_done),
             ).images
-        return _to_bytes(images[slot : slot + len(drafts)])
-
-    def _text_conditions(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        conditions = {"prompt_embeds": torch.cat([self._embed(prompt) for prompt in prompts])}
-        if self._sampler.guidance_scale > 1:  # diffusers guides above 1 only
-            negative = self._embed(self._sampler.negative_prompt)
-            conditions["negative_prompt_embeds"] = negative.expand(len(prompts), -1, -1)
-        return conditions
-
-    def _embed(self, prompt: str) -> torch.Tensor:
-        """(1, tokens, width). Always encoded alone: a prompt's numbers must not depend on its company."""
-        if prompt not in self._embeddings:
-            encoded, _ = self._pipeline.encode_prompt(
-                prompt, self._pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
-            )
-            self._embeddings[prompt] = encoded
-        return self._embeddings[prompt]
+        return to_bytes(images[wanted])
 
     def _noise(self, drafts: Sequence[Draft]) -> torch.Tensor:
         """(batch, latent channels, latent size, latent size) in the UNet's dtype and on its device."""
@@ -91,26 +61,3 @@ class TextToImage:
     def _latent_shape(self) -> tuple[int, int, int]:
         side = self._image_size // self._pipeline.vae_scale_factor
         return (self._pipeline.unet.config.in_channels, side, side)
-
-
-def _watch(steps: int, wanted: slice, step_done: StepDone) -> Callable[..., dict[str, Any]]:
-    def on_step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        # Looked at before decoding: a codec that squashes its input would turn infinity into a picture.
-        if step + 1 == steps:
-            _require_finite(tensors["latents"][wanted])
-        step_done(step + 1)
-        return {}
-
-    return on_step_end
-
-
-def _to_bytes(images: torch.Tensor) -> np.ndarray:
-    """(n, 3, height, width) in [0, 1] -> uint8 (n, height, width, 3), rounded as diffusers does."""
-    _require_finite(images)
-    pixels: np.ndarray = images.float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return pixels
-
-
-def _require_finite(values: torch.Tensor) -> None:
-    if not torch.isfinite(values).all():
-        raise NonFinite("the generator answered values that are not finite; try another precision or sampler")

@@ -1,8 +1,12 @@
 """What planning an arm's candidates gives."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from touchstone_contracts.values import StepId
+from touchstone_contracts.values import Name, StepId
+
+PoolOf = Callable[[Name], StepId]
+"""Plans another arm of the same target, unless that is done, and gives the step that leaves its curated pool."""
 
 
 class PlannedImages(NamedTuple):

@@ -1,0 +1,53 @@
+"""From the pipeline's numbers to pixels; what is not finite is an error, never a picture."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from touchstone_contracts.problems import Invalid
+
+SLICED_DECODING_ABOVE = 256
+"""Pixels. A batch of larger images is decoded one image at a time: together they would not fit a usual GPU."""
+
+StepDone = Callable[[int, int], None]
+"""Called with the number of denoising steps that are done and that there are; may raise to stop."""
+
+
+class NonFinite(Invalid):
+    """The pipeline answered NaN or infinity. Repeating it cannot help, and a black image would be a lie."""
+
+    code = "generator_diverged"
+    title = "The generator diverged"
+
+
+def require_size(pipeline: Any, image_size: int) -> None:
+    """Raises Invalid when the pipeline cannot make square images of that many pixels."""
+    grid = max(8, pipeline.vae_scale_factor)
+    if image_size < 1 or image_size % grid:
+        raise Invalid(f"image size {image_size} is not a multiple of {grid} pixels", code="image_size")
+
+
+def watch(wanted: slice, step_done: StepDone) -> Callable[..., dict[str, Any]]:
+    """A callback for the pipeline: tells of its steps and looks at the `wanted` latents after the last."""
+
+    def on_step_end(pipeline: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        # Looked at before decoding: a codec that squashes its input would turn infinity into a picture.
+        if step + 1 == pipeline.num_timesteps:
+            require_finite(tensors["latents"][wanted])
+        step_done(step + 1, pipeline.num_timesteps)
+        return {}
+
+    return on_step_end
+
+
+def to_bytes(images: torch.Tensor) -> np.ndarray:
+    """(n, 3, height, width) in [0, 1] -> uint8 (n, height, width, 3), rounded as diffusers does."""
+    require_finite(images)
+    pixels: np.ndarray = images.float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return pixels
+
+
+def require_finite(values: torch.Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise NonFinite("the generator answered values that are not finite; try another precision or sampler")

@@ -1,0 +1,1 @@
+"""Tuning a generator on few images: LoRA on the UNet's attention."""
