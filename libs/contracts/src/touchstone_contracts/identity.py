@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from touchstone_contracts.values import Locator
+from touchstone_contracts.values import Locator, WhenSet
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -22,15 +23,19 @@ def sha256(data: bytes) -> str:
 
 
 def identity_payload(value: Any) -> Any:
-    """`value` as plain JSON data without the fields marked `Locator`."""
+    """`value` as plain JSON data without the fields marked `Locator` and those `WhenSet` that are not set."""
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {n: identity_payload(getattr(value, n)) for n, f in fields.items() if Locator not in f.metadata}
+        fields = [(name, field, getattr(value, name)) for name, field in type(value).model_fields.items()]
+        return {name: identity_payload(item) for name, field, item in fields if _decides(field, item)}
     if isinstance(value, Mapping):
         return {str(key): identity_payload(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [identity_payload(item) for item in value]
     return value
+
+
+def _decides(field: FieldInfo, value: object) -> bool:
+    return Locator not in field.metadata and not (WhenSet in field.metadata and value == field.default)
 
 
 def identity(value: object) -> str:

@@ -33,6 +33,11 @@ class Locator:
     """Marks a field that says where bytes lie, not what they are: it is left out of identities."""
 
 
+class WhenSet:
+    """Marks a field that came later and whose default says what was always done: it is left out of identities while
+    it holds its default, so that earlier results are still found."""
+
+
 class Blob(Lenient):
     """A write-once object named by the sha256 of its bytes."""
 

@@ -25,6 +25,9 @@ def _schema() -> "pa.Schema":
             ("learning_rate", pa.float64()),
             ("peak_lr_fraction", pa.float64()),
             ("test_images", pa.int64()),
+            ("macro", pa.float64()),
+            ("top5", pa.float64()),
+            ("calibration_error", pa.float64()),
         ]
     )
 

@@ -42,9 +42,7 @@ def _fresh_layer(features: torch.Tensor, classes: int, seed: int) -> nn.Linear:
         return nn.Linear(features.shape[1], classes).to(features.device).requires_grad_(False)
 
 
-def _train(
-    weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, settings: LinearProbe, seed: int
-) -> None:
+def _train(weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, settings: LinearProbe, seed: int) -> None:
     """Changes `weights` (dimension + 1, classes) in place."""
     updates = settings.epochs * -(-len(labels) // settings.batch_size)
     fractions = warmup_cosine(updates, min(settings.warmup_updates, int(LONGEST_WARMUP * updates)))

@@ -100,7 +100,7 @@ def _losses(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, t
 def minimise(
     objective: Objective, start: Parameters, penalty: float, tolerance: float, curvature: Parameters | None = None
 ) -> Minimum:
-    """Newton's method with preconditioned conjugate gradients, until the gap to the minimum is below `tolerance` x shrinkage.
+    """Newton's method with preconditioned conjugate gradients: the gap to the minimum ends below tolerance x shrinkage.
 
     `curvature` of a nearby minimum lets a start that is good enough pass after a single gradient. Raises
     ArithmeticError when that many Newton steps do not suffice."""

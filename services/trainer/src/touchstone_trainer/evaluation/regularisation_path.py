@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -51,13 +52,11 @@ class RegularisationPath:
         return np.array([float((classes == labels).double().mean()) for classes in predicted])
 
 
-def fit_path(
-    features: torch.Tensor, labels: torch.Tensor, classes: int, values: Sequence[float]
-) -> RegularisationPath:
+def fit_path(features: torch.Tensor, labels: torch.Tensor, classes: int, values: Sequence[float]) -> RegularisationPath:
     """Features L2-normalised (images, dimension), int64 class ids (images,), increasing values of C.
 
     Every objective is within 1e-4 of its minimum, relative. Raises ValueError when the values do not increase."""
-    if any(second <= first for first, second in zip(values, values[1:], strict=False)):
+    if any(second <= first for first, second in pairwise(values)):
         raise ValueError("the values of C must increase")
     mean, axes, components = _principal_axes(features)
     objective = Objective(components, labels, classes)
