@@ -1,5 +1,6 @@
 """The duel over a whole regularisation path: ours against scikit-learn's LogisticRegression once per value."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ def path_duel(
         return fit_path(*problem.train.tensors, problem.classes, VALUES.tolist())
 
     def peer() -> PeerPath:
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         return PeerPath([fit(value) for value in VALUES])
 
     def fit(value: float) -> LogisticRegression:

@@ -50,7 +50,7 @@ def miniverse_problem(target: str) -> Problem:
 
 
 def paper_shaped_problem(classes: int = 100, dimension: int = 512, images: int = 3000) -> Problem:
-    """FGVC-Aircraft's classes in ViT-B-16's dimension; a large common mean and a decaying spectrum, as encoders have."""
+    """FGVC-Aircraft's classes in ViT-B-16's dimension; a large common mean, a decaying spectrum, as encoders have."""
     rng = np.random.default_rng(0)
     spectrum = np.arange(1, dimension + 1) ** -0.5
     spectrum /= np.sqrt((spectrum**2).mean())

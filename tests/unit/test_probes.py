@@ -73,9 +73,18 @@ def test_values_that_do_not_increase_are_refused() -> None:
         fit_path(features, labels, CLASSES, [1.0, 1.0])
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 17, 97])
-def test_every_value_is_solved_once(count: int) -> None:
-    assert sorted(solving_order(count)) == list(range(count))
+@pytest.mark.parametrize("stride", [1, 4, 8])
+@pytest.mark.parametrize("count", [1, 2, 17, 97])
+def test_every_value_is_solved_once(count: int, stride: int) -> None:
+    assert sorted(solving_order(count, stride)) == list(range(count))
+
+
+def test_features_that_hardly_differ_are_solved_in_float64() -> None:
+    features, labels = problem(30)
+    alike = torch.nn.functional.normalize(1 + 1e-4 * features, dim=1)
+    path = fit_path(alike, labels, CLASSES, np.geomspace(1e-6, 1e6, 13).tolist())
+    exact = LogisticRegression(C=1e6, tol=1e-10, max_iter=100_000).fit(alike.double().numpy(), labels)
+    assert path.objectives[-1] <= objective(exact.coef_, exact.intercept_, alike, labels, 1e6) * (1 + 1e-4)
 
 
 def test_interpolation_reproduces_a_cubic() -> None:
