@@ -1,8 +1,8 @@
 """L2-regularised multinomial logistic regression: the objective, its derivatives and one exact minimisation.
 
 sum over images of the cross-entropy + (lambda / 2) |weights|^2, the bias not regularised: scikit-learn's
-LogisticRegression divided by C = 1 / lambda. In the precision of the features: losses and residuals are computed from margins to
-the true class, which keeps their relative precision when an image is classified with certainty.
+LogisticRegression divided by C = 1 / lambda. In the precision of the features: losses and residuals are computed from
+margins to the true class, which keeps their relative precision when an image is classified with certainty.
 """
 
 from dataclasses import dataclass
