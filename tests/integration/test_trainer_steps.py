@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from support.trainer_world import CLASSES, RECIPE, SPLITS, TEMPLATES, World, progress, square
-from touchstone_contracts.adaptation import Evaluation
+from touchstone_contracts.adaptation import Evaluation, RegularisedProbe
 from touchstone_contracts.problems import Cancelled, Invalid
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import ADAPT_ENCODER
@@ -205,3 +205,31 @@ def test_reduced_precision_trains_too(world: World, precision: str) -> None:
     recipe = RECIPE.model_copy(update={"precision": precision, "epochs": 1})
     result = adapt_encoder(world.adapt_request(world.pool(24), recipe=recipe), world.tools, progress())
     assert math.isfinite(result.epochs[0].train_loss)
+
+
+def test_regularised_probe_is_chosen_on_validation_and_repeats(world: World) -> None:
+    evaluation = Evaluation(metrics=("regularised_probe",), regularised_probe=RegularisedProbe(values=13))
+    request = world.evaluate_request().model_copy(update={"evaluation": evaluation})
+    results = [evaluate_encoder(request, world.tools, progress()) for _ in range(2)]
+    assert results[0] == results[1]
+    measured = results[0].predictions["regularised_probe"]
+    assert measured.accuracy > 0.5
+    assert measured.regularisation is not None
+    assert 1e-6 <= measured.regularisation <= 1e6
+
+
+def test_regularised_probe_without_a_train_split_is_refused(world: World) -> None:
+    evaluation = Evaluation(metrics=("regularised_probe",))
+    request = world.evaluate_request(train=False).model_copy(update={"evaluation": evaluation})
+    with pytest.raises(Invalid, match="train split"):
+        evaluate_encoder(request, world.tools, progress())
+
+
+def test_every_metric_carries_macro_top_five_and_calibration(world: World) -> None:
+    result = evaluate_encoder(world.evaluate_request(), world.tools, progress())
+    assert len(result.predictions) == 2
+    for measured in result.predictions.values():
+        assert measured.macro_accuracy is not None
+        assert measured.top5_accuracy == 1.0  # three classes
+        assert measured.calibration_error is not None
+        assert 0 <= measured.calibration_error <= 1

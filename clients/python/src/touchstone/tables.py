@@ -9,7 +9,7 @@ from touchstone.client import FINISHED
 
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal and has no width of its own."""
-METRIC_NAMES = {"zero_shot": "ZS", "linear_probe": "LP"}
+METRIC_NAMES = {"zero_shot": "ZS", "linear_probe": "LP", "regularised_probe": "RP"}
 STAGES = (
     "requested",
     "obtained",

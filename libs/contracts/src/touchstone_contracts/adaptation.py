@@ -1,13 +1,13 @@
 """How an adapted encoder is evaluated (paper section 4). Defaults are the paper's where it states one."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from touchstone_contracts.recipes.optimisation import LearningRate
-from touchstone_contracts.values import Strict
+from touchstone_contracts.values import Strict, WhenSet
 
-Metric = Literal["zero_shot", "linear_probe"]
+Metric = Literal["zero_shot", "linear_probe", "regularised_probe"]
 
 
 class LinearProbe(Strict):
@@ -21,6 +21,26 @@ class LinearProbe(Strict):
     gradient_clip: float = Field(default=1.0, gt=0)
 
 
+class RegularisedProbe(Strict):
+    """Exact L2-regularised logistic regression for every value of C on a logarithmic grid.
+
+    Fitted on the target's train split, which it needs, and chosen on validation. Not fitted again on both: C weighs a
+    sum over images, so the chosen value belongs to the number of images it was chosen for."""
+
+    smallest: float = Field(default=1e-6, gt=0)
+    largest: float = Field(default=1e6, gt=0)
+    """C = 1 / lambda; CLIP's range."""
+    values: int = Field(default=97, ge=2, le=1000)
+    """Eight per decade by default."""
+
+    @model_validator(mode="after")
+    def _grid_increases(self) -> Self:
+        if self.smallest >= self.largest:
+            raise ValueError("smallest must be below largest")
+        return self
+
+
 class Evaluation(Strict):
     metrics: tuple[Metric, ...] = Field(default=("zero_shot", "linear_probe"), min_length=1)
     linear_probe: LinearProbe = LinearProbe()
+    regularised_probe: Annotated[RegularisedProbe, WhenSet] = RegularisedProbe()

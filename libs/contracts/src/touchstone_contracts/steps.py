@@ -351,6 +351,14 @@ class Predictions(Lenient):
 
     classes: Blob
     accuracy: float
+    """Micro: over images."""
+    macro_accuracy: float | None = None
+    """Mean over the classes that have test images."""
+    top5_accuracy: float | None = None
+    calibration_error: float | None = None
+    """Expected calibration error of the predicted class's probability, in 15 bins of equal width."""
+    regularisation: float | None = None
+    """C of the regularised probe that validation chose."""
 
 
 class EncoderEvaluated(Lenient):

@@ -170,6 +170,45 @@ class ResultRow(Lenient):
     peak_lr_fraction: float | None = None
     updates: Annotated[int | None, WhenSet] = None
     test_images: int
+    macro: float | None = None
+    """Mean over classes; `value` is the mean over images."""
+    top5: float | None = None
+    calibration_error: float | None = None
+    """Expected calibration error, 15 bins of equal width."""
+
+
+class ClassRow(Lenient):
+    """One class of a target, mean over seeds. None: the class has no test image, or there is no untouched encoder."""
+
+    class_id: int
+    display_name: str
+    test_images: int
+    accuracy: float | None
+    untouched: float | None
+    """Accuracy of the encoder as it is."""
+    change: float | None
+
+
+class Confusion(Lenient):
+    """Test images of one class that were taken for another, mean over seeds."""
+
+    class_id: int
+    predicted_id: int
+    images: float
+
+
+class ClassTable(Lenient):
+    """An arm at a size, by class: the largest losses against the untouched encoder first."""
+
+    experiment: str
+    target: Name
+    arm: Name
+    size: int
+    metric: Metric
+    seeds: int
+    classes: tuple[ClassRow, ...]
+    confusions: tuple[Confusion, ...]
+    """The most frequent, at most 20."""
 
 
 class Exhausted(Lenient):

@@ -1,10 +1,7 @@
 """The trainer's handlers: one adapter per contract."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
@@ -15,16 +12,16 @@ from touchstone_contracts.steps import (
     EvaluateEncoder,
     Predictions,
 )
-from touchstone_contracts.values import StepId
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_trainer.checkpoints import dump_weights, load_weights
 from touchstone_trainer.classifier import ImageClassifier
-from touchstone_trainer.evaluation.linear_probe import fit_linear_probe
+from touchstone_trainer.evaluation.metrics import calibration_error, macro_accuracy, top_k_accuracy
 from touchstone_trainer.evaluation.selection import Candidate, select_run
-from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
+from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict, predict_probabilities
 from touchstone_trainer.pixels import load_training_images, require_classes
+from touchstone_trainer.probes import Head, Probes
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.subsets import draw_training_set, kept_pool, largest_size, training_set_digest
@@ -124,12 +121,11 @@ def _tested(
     """Predictions of every metric on the test split, in manifest order."""
     test = tools.split(request.test, request.encoder, len(request.classes))
     features = embed_split(classifier, test, progress=progress)
-    heads = {"zero_shot": lambda: classifier.head, "linear_probe": lambda: _probe(request, tools, classifier, progress)}
+    probes = Probes(request, tools, classifier, progress)
     predictions = {}
     for metric in request.evaluation.metrics:
-        predicted = predict(heads[metric](), features)
-        blob = tools.artifacts.put_array(predicted)
-        predictions[metric] = Predictions(classes=blob, accuracy=accuracy(predicted, test.class_ids))
+        head = probes.head(metric)
+        predictions[metric] = _predictions(tools, head, features, test.class_ids)
     log.info("encoder.evaluated", **{metric: found.accuracy for metric, found in predictions.items()})
     return EncoderEvaluated(
         predictions=predictions,
@@ -137,14 +133,14 @@ def _tested(
     )
 
 
-def _probe(request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: Progress) -> torch.nn.Linear:
-    """Fitted on all real images that are not test images: train and validation (paper section 4.4)."""
-    steps: Sequence[StepId] = [step for step in (request.train, request.validation) if step is not None]
-    splits = [tools.split(step, request.encoder, len(request.classes)) for step in steps]
-    return fit_linear_probe(
-        torch.cat([embed_split(classifier, split, progress=progress) for split in splits]),
-        np.concatenate([split.class_ids for split in splits]),
-        len(request.classes),
-        request.evaluation.linear_probe,
-        derive_seed(request.seed, "linear probe"),
+def _predictions(tools: Tools, head: Head, features: torch.Tensor, class_ids: np.ndarray) -> Predictions:
+    probabilities = predict_probabilities(head.layer, features)
+    predicted = probabilities.argmax(axis=1).astype(np.int32)
+    return Predictions(
+        classes=tools.artifacts.put_array(predicted),
+        accuracy=accuracy(predicted, class_ids),
+        macro_accuracy=macro_accuracy(predicted, class_ids),
+        top5_accuracy=top_k_accuracy(probabilities, class_ids, 5),
+        calibration_error=calibration_error(probabilities.max(axis=1), predicted == class_ids),
+        regularisation=head.regularisation,
     )

@@ -47,17 +47,21 @@ def _rows(
             continue
         for metric in metrics:
             if metric in result.predictions:
+                measured = result.predictions[metric]
                 yield ResultRow(
                     target=cell.target,
                     arm=cell.arm,
                     size=cell.size,
                     seed=cell.seed,
                     metric=metric,
-                    value=result.predictions[metric].accuracy,
+                    value=measured.accuracy,
                     learning_rate=result.learning_rate,
                     peak_lr_fraction=result.peak_lr_fraction,
                     updates=result.updates,
                     test_images=test_images(plan.tests[cell.target]),
+                    macro=measured.macro_accuracy,
+                    top5=measured.top5_accuracy,
+                    calibration_error=measured.calibration_error,
                 )
 
 

@@ -1,22 +1,27 @@
 """Results and verdicts of stored experiments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 from sqlalchemy import select
+from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE
 from touchstone_contracts.problems import Invalid, NotFound
+from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import Results, Scaling, Verdict
+from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
 from touchstone_runtime.artifacts import Artifacts
 
 from touchstone_api.experiments.dag import Plan
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import ResolvedExperiment
-from touchstone_api.results.collect import collect
+from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
+from touchstone_api.results.collect import cells_of, collect, exhausted
 from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.problems import NotFinished
 from touchstone_api.store.database import Store
 from touchstone_api.store.experiments import require_experiment
 from touchstone_api.store.tables import PlanStepRow, StepRow
@@ -76,6 +81,46 @@ class ResultsReader:
             _remember(self._verdicts, key, judge(evidence), REMEMBERED_VERDICTS)
         return self._verdicts[key]
 
+    def class_table(
+        self, experiment: str, arm: str, size: int, metric: Metric | None, target: str | None
+    ) -> ClassTable:
+        """The arm at a size over all seeds. Raises NotFound, NotFinished while a seed is missing, Invalid."""
+        planned = self.planned(experiment)
+        spec = planned.resolved.spec
+        target = one_target(spec.targets, target)
+        metric = metric or spec.evaluation.metrics[0]
+        if metric not in spec.evaluation.metrics:
+            raise NotFound(f"experiment {experiment!r} does not measure {metric!r}")
+        labels = next(known.classes for known in planned.resolved.targets if known.name == target)
+        reached = self._seeds(planned.plan, target, arm, size)
+        counts = count_predictions(self.finished, reached, metric, len(labels))
+        baseline = next((known.name for known in spec.arms if known.kind == "none"), None)
+        untouched = None
+        if baseline is not None:
+            before = self._seeds(planned.plan, target, baseline, 0)
+            untouched = count_predictions(self.finished, before, metric, len(labels))
+        return ClassTable(
+            experiment=experiment,
+            target=target,
+            arm=arm,
+            size=size,
+            metric=metric,
+            seeds=len(reached),
+            classes=class_rows(labels, counts, untouched),
+            confusions=top_confusions(counts),
+        )
+
+    def _seeds(self, plan: Plan, target: str, arm: str, size: int) -> list[EncoderEvaluated]:
+        steps = [step for cell, step in cells_of(plan, target, arm).items() if cell.size == size]
+        if not steps:
+            raise NotFound(f"no arm {arm!r} of size {size} at target {target!r}")
+        found = self.finished.evaluations(steps)
+        if len(found) < len(steps):
+            raise NotFinished(f"{len(steps) - len(found)} evaluations of {arm!r} at size {size} are still to come")
+        if any(exhausted(result) for result in found.values()):
+            raise NotFound(f"arm {arm!r} has too few images for size {size} at target {target!r}")
+        return list(found.values())
+
     def scaling(self, experiment: str) -> Scaling:
         """Of what has finished so far. Raises NotFound."""
         from touchstone_api.results.evidence import gather_curves
@@ -110,14 +155,18 @@ class ResultsReader:
     def curation_step(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
         """The target meant (the only one if not named) and the step that curated the arm's images there."""
         planned = self.planned(experiment)
-        targets = planned.resolved.spec.targets
-        if target is None and len(targets) > 1:
-            raise Invalid(f"name a target: {', '.join(targets)}", code="target_needed")
-        target = target or targets[0]
+        target = one_target(planned.resolved.spec.targets, target)
         step = planned.plan.curations.get((target, arm))
         if step is None:
             raise NotFound(f"experiment {experiment!r} has no training set of arm {arm!r} at target {target!r}")
         return target, step
+
+
+def one_target(targets: Sequence[str], target: str | None) -> str:
+    """The one that is named, or the only one there is."""
+    if target is None and len(targets) > 1:
+        raise Invalid(f"name a target: {', '.join(targets)}", code="target_needed")
+    return target or targets[0]
 
 
 def _remember(memory: dict[KeyT, ValueT], key: KeyT, value: ValueT, limit: int) -> None:

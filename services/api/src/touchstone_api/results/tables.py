@@ -26,6 +26,9 @@ def _schema() -> "pa.Schema":
             ("peak_lr_fraction", pa.float64()),
             ("updates", pa.int64()),
             ("test_images", pa.int64()),
+            ("macro", pa.float64()),
+            ("top5", pa.float64()),
+            ("calibration_error", pa.float64()),
         ]
     )
 

@@ -1,9 +1,11 @@
-"""/v1/experiments/{experiment}/results and /verdict."""
+"""/v1/experiments/{experiment}/results, /classes and /verdict."""
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from touchstone_contracts.views import Results, Scaling, Verdict
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.values import Name
+from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
 
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
@@ -35,6 +37,20 @@ def get_results(
     if format == "csv":
         return Response(csv_table(results.rows), media_type=CSV, headers=headers)
     return Response(parquet_table(results.rows), media_type=PARQUET, headers=headers)
+
+
+@router.get("/{experiment}/classes", responses=documented(404, 409, 422, 503))
+def get_classes(
+    experiment: str,
+    reader: ResultsHere,
+    arm: Name,
+    size: Annotated[int, Query(ge=0, description="0 for the untouched encoder")],
+    metric: Metric | None = None,
+    target: Name | None = None,
+) -> ClassTable:
+    """An arm at a size by class, mean over seeds: the largest losses against the untouched encoder first, and the most
+    frequent confusions. The target may be left out where there is one, the metric is then the first measured."""
+    return reader.class_table(experiment, arm, size, metric, target)
 
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))

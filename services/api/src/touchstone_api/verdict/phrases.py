@@ -1,6 +1,10 @@
 """Words and number formats of verdicts, for sentences and pages alike."""
 
-METRIC_WORDS = {"zero_shot": "zero-shot accuracy", "linear_probe": "linear-probe accuracy"}
+METRIC_WORDS = {
+    "zero_shot": "zero-shot accuracy",
+    "linear_probe": "linear-probe accuracy",
+    "regularised_probe": "regularised-probe accuracy",
+}
 
 
 def points(accuracy: float, *, signed: bool = False) -> str:

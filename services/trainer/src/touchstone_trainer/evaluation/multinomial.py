@@ -1,18 +1,23 @@
 """L2-regularised multinomial logistic regression: the objective, its derivatives and one exact minimisation.
 
 sum over images of the cross-entropy + (lambda / 2) |weights|^2, the bias not regularised: scikit-learn's
-LogisticRegression divided by C = 1 / lambda. Everything is float32: losses and residuals are computed from margins to
-the true class, which keeps their relative precision when an image is classified with certainty.
+LogisticRegression divided by C = 1 / lambda. In the precision of the features: losses and residuals are computed from
+margins to the true class, which keeps their relative precision when an image is classified with certainty.
 """
 
 from dataclasses import dataclass
 
 import torch
 
+
+class NotConverged(ArithmeticError):
+    """Newton steps stopped gaining before the minimum: rounding hides it."""
+
+
 Parameters = torch.Tensor
 """(components + 1, classes); the last row is the bias. Rows sum to zero over classes, as they do at the minimum."""
 
-MAX_NEWTON_STEPS = 50
+MAX_NEWTON_STEPS = 30
 MAX_PRODUCTS = 500
 """Hessian products per Newton step."""
 FORCING = 0.02
@@ -51,12 +56,11 @@ class Objective:
     """Of `features` (images, components), best in principal axes: there the Hessian is nearly diagonal."""
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> None:
-        ones = torch.ones(len(features), 1, device=features.device)
-        self.features = torch.cat([features.float(), ones], dim=1)
+        self.features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
         self.transposed = self.features.T.contiguous()
         self.squares = self.transposed.square()
         self.labels = labels[:, None]
-        self.penalised = torch.ones(self.features.shape[1], 1, device=features.device)
+        self.penalised = torch.ones_like(self.transposed[:, :1])
         self.penalised[-1] = 0
         self.shape = (self.features.shape[1], classes)
         self.passes = 0
@@ -100,10 +104,10 @@ def _losses(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, t
 def minimise(
     objective: Objective, start: Parameters, penalty: float, tolerance: float, curvature: Parameters | None = None
 ) -> Minimum:
-    """Newton's method with preconditioned conjugate gradients, until the gap to the minimum is below `tolerance` x shrinkage.
+    """Newton's method with preconditioned conjugate gradients: the gap to the minimum ends below tolerance x shrinkage.
 
     `curvature` of a nearby minimum lets a start that is good enough pass after a single gradient. Raises
-    ArithmeticError when that many Newton steps do not suffice."""
+    NotConverged when MAX_NEWTON_STEPS do not suffice."""
     point = objective.at(_zero_sum(start), penalty)
     if curvature is not None:
         gap = _gap(point.gradient, curvature + penalty * objective.penalised)
@@ -115,7 +119,7 @@ def minimise(
         point = _line_search(objective, point, penalty, step, gain)
         if gain <= tolerance * point.shrinkage:
             return Minimum(point, curvature, gap)
-    raise ArithmeticError(f"no minimum after {MAX_NEWTON_STEPS} Newton steps at lambda {penalty:g}")
+    raise NotConverged(f"no minimum after {MAX_NEWTON_STEPS} Newton steps at lambda {penalty:g}")
 
 
 def _gap(gradient: Parameters, curvature: Parameters) -> float:

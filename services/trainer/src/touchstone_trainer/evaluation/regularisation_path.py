@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 
-from touchstone_trainer.evaluation.multinomial import Minimum, Objective, Parameters, minimise
+from touchstone_trainer.evaluation.multinomial import Minimum, NotConverged, Objective, Parameters, minimise
 
 RELATIVE_GAP = 1e-5
 """Tenfold below the 1e-4 that is promised: gaps are estimates."""
-COARSE_STRIDE = 4
-"""Every fourth value is solved from an extrapolation; those between start from an interpolation."""
+COARSE_STEP = 0.5
+"""Decades of C between values that are solved from an extrapolation; those between start from an interpolation."""
 RANK_TOLERANCE = 1e-10
 """Relative to the largest eigenvalue of the features' covariance, in float64."""
 
@@ -54,26 +55,45 @@ class RegularisationPath:
 def fit_path(features: torch.Tensor, labels: torch.Tensor, classes: int, values: Sequence[float]) -> RegularisationPath:
     """Features L2-normalised (images, dimension), int64 class ids (images,), increasing values of C.
 
-    Every objective is within 1e-4 of its minimum, relative. Raises ValueError when the values do not increase."""
-    if any(second <= first for first, second in zip(values, values[1:], strict=False)):
+    Every objective is within 1e-4 of its minimum, relative. Raises ValueError when the values do not increase,
+    NotConverged when even float64 does not get there."""
+    if any(second <= first for first, second in pairwise(values)):
         raise ValueError("the values of C must increase")
     mean, axes, components = _principal_axes(features)
-    objective = Objective(components, labels, classes)
-    logs = np.log(values)
-    solved: dict[int, Minimum] = {}
-    for index in solving_order(len(values)):
-        start, curvature = _predict(objective, logs, solved, index)
-        solved[index] = minimise(objective, start, 1 / values[index], RELATIVE_GAP, curvature)
+    try:
+        objective, solved = _solve(components.float(), labels, classes, values)
+    except NotConverged:
+        # Float32 is twice as fast and nearly always enough; features that hardly differ need the longer numbers.
+        objective, solved = _solve(components, labels, classes, values)
     minima = [solved[index] for index in range(len(values))]
     return RegularisationPath(
         values=tuple(values),
-        parameters=tuple(minimum.point.parameters for minimum in minima),
-        mean=mean,
-        axes=axes,
+        parameters=tuple(minimum.point.parameters.float() for minimum in minima),
+        mean=mean.float(),
+        axes=axes.float(),
         objectives=np.array([minimum.point.value for minimum in minima]),
         gradient_norms=np.array([float(minimum.point.gradient.norm()) for minimum in minima]),
         report=PathReport(objective.passes, max(minimum.gap / minimum.point.value for minimum in minima)),
     )
+
+
+def _solve(
+    components: torch.Tensor, labels: torch.Tensor, classes: int, values: Sequence[float]
+) -> tuple[Objective, dict[int, Minimum]]:
+    objective, logs = Objective(components, labels, classes), np.log(values)
+    solved: dict[int, Minimum] = {}
+    for index in solving_order(len(values), _stride(values)):
+        start, curvature = _predict(objective, logs, solved, index)
+        solved[index] = minimise(objective, start, 1 / values[index], RELATIVE_GAP, curvature)
+    return objective, solved
+
+
+def _stride(values: Sequence[float]) -> int:
+    """How many values make a coarse step."""
+    if len(values) < 2:
+        return 1
+    decades = np.log10(values[-1] / values[0]) / (len(values) - 1)
+    return max(1, round(COARSE_STEP / decades))
 
 
 def select_value(accuracies: np.ndarray) -> int:
@@ -81,18 +101,15 @@ def select_value(accuracies: np.ndarray) -> int:
     return int(accuracies.argmax())
 
 
-def solving_order(count: int) -> Iterator[int]:
-    """Every fourth index and the last, then those halfway, then the rest."""
-    seen: set[int] = set()
-    coarse = [*range(0, count, COARSE_STRIDE), count - 1]
-    for index in [*coarse, *range(COARSE_STRIDE // 2, count, COARSE_STRIDE), *range(count)]:
-        if index not in seen:
-            seen.add(index)
-            yield index
+def solving_order(count: int, stride: int) -> Iterator[int]:
+    """Every index at `stride` and the last, then those halfway, then the rest."""
+    coarse = [*range(0, count, stride), count - 1]
+    halfway = range(stride // 2, count, stride)
+    yield from dict.fromkeys([*coarse, *halfway, *range(count)])
 
 
 def _principal_axes(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean, axes (dimension, components) and components (images, components): no more of them than images."""
+    """Mean, axes (dimension, components), components (images, components), float64: no more of them than images."""
     exact = features.double()
     mean = exact.mean(dim=0)
     centred = exact - mean
@@ -101,7 +118,7 @@ def _principal_axes(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor,
     squares, vectors = torch.linalg.eigh(centred @ centred.T if small else centred.T @ centred)
     kept = squares > RANK_TOLERANCE * squares[-1]
     axes = centred.T @ vectors[:, kept] / squares[kept].sqrt() if small else vectors[:, kept]
-    return mean.float(), axes.float(), (centred @ axes).float()
+    return mean, axes, centred @ axes
 
 
 def _predict(
@@ -111,7 +128,7 @@ def _predict(
 
     Weights grow like C where regularisation is strong and like log C where it is weak; lengths apart follow both."""
     if not solved:
-        return torch.zeros(objective.shape, device=objective.features.device), None
+        return objective.features.new_zeros(objective.shape), None
     inside = min(solved) < index < max(solved)
     near = sorted(solved, key=lambda other: abs(logs[other] - logs[index]))[: 4 if inside else 3]
     shares = lagrange(logs[near], logs[index])

@@ -36,6 +36,13 @@ def predict(head: torch.nn.Linear, features: torch.Tensor) -> np.ndarray:
     return classes
 
 
+@torch.inference_mode()
+def predict_probabilities(head: torch.nn.Linear, features: torch.Tensor) -> np.ndarray:
+    """float64, so that certain predictions keep an order; (images, classes)."""
+    probabilities: np.ndarray = torch.softmax(head(features).double(), dim=1).cpu().numpy()
+    return probabilities
+
+
 def accuracy(predicted: np.ndarray, class_ids: np.ndarray) -> float:
     """Overall top-1, not the mean per class (paper section 4.3)."""
     return float((predicted == class_ids).mean())

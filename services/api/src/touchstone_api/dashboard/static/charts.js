@@ -1,5 +1,5 @@
 /* global Plotly */
-const WORDS = { zero_shot: "Zero-shot accuracy", linear_probe: "Linear-probe accuracy" };
+const WORDS = { zero_shot: "Zero-shot accuracy", linear_probe: "Linear-probe accuracy", regularised_probe: "Regularised-probe accuracy" };
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
