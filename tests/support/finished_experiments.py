@@ -25,6 +25,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.steps import (
     EncoderAdapted,
     EncoderEvaluated,
@@ -133,6 +134,7 @@ def made_up_results(
         results[step] = _curated(artifacts, target, arm)
     for cell, step in told.plan.evaluations.items():
         gone = (cell.arm, cell.size) in exhausted
+        assert not isinstance(told.spec.recipe, HeadOnly)  # has no learning rate to choose
         rate = (chosen or {}).get(cell.arm, told.spec.recipe.learning_rates[0])
         results[step] = EncoderEvaluated(available=7) if gone else _evaluated(artifacts, cell, told.spec, truth, rate)
         results |= _adapted(told.plan, cell, step, rate)

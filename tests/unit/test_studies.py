@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from touchstone.documents import UnreadableDocument, read_study
+from touchstone_api.experiments.estimate import workload
 from touchstone_api.experiments.fairness import check_fair
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import resolve
@@ -70,3 +71,18 @@ def test_a_variant_is_a_patch_of_its_study(tmp_path: Path) -> None:
 def test_a_folder_without_a_study_says_which_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UnreadableDocument, match=r"study\.yaml"):
         read_study(tmp_path)
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_a_study_can_be_estimated(folder: Path, miniverse: Registered) -> None:
+    for document in read_study(folder):
+        resolved = resolve(ExperimentSpec.model_validate(document), miniverse)
+        found = workload(resolved, plan_experiment(resolved))
+        runs = (
+            len(resolved.targets)
+            * len(resolved.spec.training_arms)
+            * len(resolved.spec.sizes)
+            * len(resolved.spec.seeds)
+        )
+        assert found.adaptations >= runs
+        assert found.images_evaluated > 0

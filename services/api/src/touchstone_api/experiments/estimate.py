@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 
+from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.steps import (
     AdaptEncoder,
     CurateImages,
@@ -10,13 +11,14 @@ from touchstone_contracts.steps import (
     EvaluateEncoder,
     GenerateImages,
     IngestImages,
+    PerturbImages,
     RetrieveImages,
 )
 from touchstone_contracts.values import StepId, Strict
 from touchstone_contracts.views import GpuHours, Workload
 
 from touchstone_api.experiments.dag import Plan, PlannedStep
-from touchstone_api.experiments.fairness import most_candidates_per_class
+from touchstone_api.experiments.fairness import most_candidates
 from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.experiments.throughput import REFERENCE_PIXELS, Throughput
 
@@ -41,9 +43,9 @@ def _most_candidates(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId, i
     found: dict[StepId, int] = {}
     for (target, arm), curation in plan.curations.items():
         request = plan.step(curation).request
-        assert isinstance(request, CurateImages)
-        per_class = most_candidates_per_class(resolved, targets[target], arms[arm])
-        most = len(targets[target].classes) * per_class
+        if not isinstance(request, CurateImages):  # a mixture has no candidates but those of its parts
+            continue
+        most = most_candidates(resolved, targets[target], arms[arm])
         found |= {shard.images: -(-most // len(request.candidates)) for shard in request.candidates}
     return found
 
@@ -67,6 +69,9 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
     if isinstance(request, GenerateImages):
         pixels = request.image_size**2 / REFERENCE_PIXELS
         return {"images_generated": own, "denoising_steps": own * request.sampler.steps * pixels}
+    if isinstance(request, PerturbImages):
+        pixels = request.image_size**2 / REFERENCE_PIXELS
+        return {"images_generated": own, "denoising_steps": own * int(request.sampler.steps * request.gamma) * pixels}
     if isinstance(request, EmbedImages):
         return {"images_embedded": images[request.images]}
     if isinstance(request, AdaptEncoder):
@@ -79,7 +84,9 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
 
 
 def _adaptation(request: AdaptEncoder, validation: int) -> dict[str, float]:
-    """Every epoch ends with a look at the validation split."""
+    """Every epoch ends with a look at the validation split; head_only looks once at both."""
+    if isinstance(request.recipe, HeadOnly):
+        return {"adaptations": 1, "images_evaluated": request.size + validation}
     epochs = request.recipe.epochs
     return {
         "adaptations": 1,

@@ -63,13 +63,20 @@ def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
         return arm.mixing.largest_size(available, max(resolved.spec.sizes))
     if arm.kind == "perturbation":
         return most_images(resolved, target, arms[arm.parent])
-    most = len(target.classes) * _most_kept(most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
+    most = len(target.classes) * _most_kept(_most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
     if arm.kind == "target_train" and target.splits.train is not None:
         return min(most, target.splits.train.images)
     return most
 
 
-def most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
+def most_candidates(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
+    """Upper bound of the images that an arm's curation chooses from."""
+    if arm.kind == "perturbation":
+        return most_images(resolved, target, arm)
+    return len(target.classes) * _most_candidates_per_class(resolved, target, arm)
+
+
+def _most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
     if arm.kind == "generation":
         return arm.images_per_class(len(target.classes))
     if arm.kind == "retrieval":

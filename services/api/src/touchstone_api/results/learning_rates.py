@@ -46,6 +46,8 @@ def _grid(finished: Finished, cell: Cell) -> Grid:
     assert isinstance(request, EvaluateEncoder)
     accuracies: dict[float, list[float]] = defaultdict(list)
     for adaptation in request.adaptations:
+        if adaptation.learning_rate is None:
+            continue
         epochs = finished.steps.adapted(adaptation.step).epochs
         accuracies[adaptation.learning_rate].append(max(epoch.validation_accuracy for epoch in epochs))
     return {rate: float(np.mean(found)) for rate, found in accuracies.items()}
