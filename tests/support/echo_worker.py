@@ -4,16 +4,10 @@ What a step does is told by its first template: `wait {name}` reports progress u
 is a bug, `retry {name}` a passing failure; anything else writes its own text as prompts."""
 
 import threading
+from typing import Any, NoReturn
 
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import (
-    GENERATE_IMAGES,
-    WRITE_PROMPTS,
-    GenerateImages,
-    ImagesFound,
-    PromptsWritten,
-    WritePrompts,
-)
+from touchstone_contracts.steps import CATALOGUE, WRITE_PROMPTS, PromptsWritten, WritePrompts
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.bootstrap import run_worker
 from touchstone_runtime.logs import configure_logs
@@ -38,9 +32,13 @@ def write_prompts(request: WritePrompts, artifacts: Artifacts, progress: Progres
     return PromptsWritten(prompts=artifacts.put_blob(request.templates[0].encode()), count=request.images_per_class)
 
 
-@handlers.serve(GENERATE_IMAGES)
-def generate_images(request: GenerateImages, artifacts: Artifacts, progress: Progress) -> ImagesFound:
+def refuse(request: Any, artifacts: Artifacts, progress: Progress) -> NoReturn:
     raise Transient("this worker draws nothing")
+
+
+for contract in CATALOGUE.values():
+    if contract.queue == handlers.queue and contract != WRITE_PROMPTS:
+        handlers.serve(contract)(refuse)
 
 
 def main() -> None:
