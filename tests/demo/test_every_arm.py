@@ -1,0 +1,70 @@
+"""Every kind of arm, rule of curation, recipe and metric runs to a verdict on the miniverse, at its smallest size."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.finished_demo import FinishedDemo
+from touchstone import Client
+from touchstone.documents import read_document
+from touchstone_contracts.experiment import ExperimentSpec
+
+EVERY_ARM = read_document(Path(__file__).parent / "every_arm.yaml")
+RECIPES: tuple[dict[str, Any], ...] = (
+    {"kind": "contrastive", "learning_rates": [1e-5], "epochs": 1, "batch_size": 15},
+    {"kind": "head_only"},
+    {"kind": "lora", "learning_rates": [1e-3], "epochs": 1, "batch_size": 15},
+    {"kind": "learned_prompts", "learning_rates": [2e-3], "epochs": 1, "batch_size": 15},
+)
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"kind": "keep_all"},
+    {"kind": "keep_above_score", "minimum": 0.1},
+    {"kind": "keep_above_class_score", "minimums": {"0": 0.1}, "minimum": 0.0},
+)
+
+
+def two_arms(**changes: object) -> dict[str, Any]:
+    """The study with retrieved and synthetic alone."""
+    arms = [arm for arm in EVERY_ARM["arms"] if arm.get("name") in ("retrieved", "synthetic") or arm["kind"] == "none"]
+    return EVERY_ARM | {"arms": arms, "evaluation": {"metrics": ["zero_shot"]}} | changes
+
+
+def finished(client: Client, document: dict[str, Any]) -> str:
+    experiment, _ = client.post_document(document)
+    assert client.wait(experiment.id).phase == "succeeded"
+    return experiment.id
+
+
+def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo) -> None:
+    client, spec = finished_demo.client, ExperimentSpec.model_validate(EVERY_ARM)
+    assert {arm.kind for arm in spec.arms} == {
+        "none", "target_train", "retrieval", "generation", "perturbation", "mixture",
+    }  # fmt: skip
+    experiment = finished(client, EVERY_ARM)
+    results = client.results(experiment)
+    assert len(results.rows) == len(spec.arms) * len(spec.seeds) * len(spec.evaluation.metrics)
+    assert results.exhausted == ()
+    kept = {counts.arm: counts.counts.kept for counts in results.counts}
+    assert kept.keys() == {arm.name for arm in spec.training_arms}
+    assert kept["gamma-000"] == kept["gamma-050"] == kept["target_train"]
+    assert kept["half"] == kept["retrieved"] + kept["synthetic"]
+    assert client.verdict(experiment).answer in ("a_better", "b_better", "no_difference", "undecided")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe["kind"])
+def test_every_recipe_runs_to_a_verdict(finished_demo: FinishedDemo, recipe: dict[str, Any]) -> None:
+    client = finished_demo.client
+    experiment = finished(client, two_arms(name=f"recipe {recipe['kind']}", recipe=recipe))
+    assert len(client.results(experiment).rows) == 3 * 2
+    assert client.verdict(experiment).headline
+
+
+@pytest.mark.parametrize("rule", FILTERS, ids=lambda rule: rule["kind"])
+def test_every_filter_runs_to_a_verdict(finished_demo: FinishedDemo, rule: dict[str, Any]) -> None:
+    client = finished_demo.client
+    curation = EVERY_ARM["curation"] | {"filter": rule, "novelty_cosine": 0.995, "ranking": "score"}
+    experiment = finished(client, two_arms(name=f"filter {rule['kind']}", curation=curation))
+    counts = {found.arm: found.counts for found in client.results(experiment).counts}
+    assert counts["retrieved"].familiar == 0  # upstream's own images are never compared with upstream
+    assert all(found.kept >= 45 for found in counts.values())
+    assert client.verdict(experiment).headline
