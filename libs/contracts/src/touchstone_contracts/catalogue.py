@@ -64,7 +64,7 @@ class ClassFolders(Strict):
     """listing_digest over the images."""
     images: int = Field(gt=0)
     folders: tuple[FolderName, ...] = Field(min_length=2)
-    """The folder of class 0, 1, 2, ...: said here and never read off the order of names (paper.md D9)."""
+    """The folder of class 0, 1, 2, ...: said here, never read off their order, which one missing folder shifts."""
 
 
 class ArrayFile(Strict):
@@ -133,7 +133,7 @@ class Generator(Model):
 
 
 class ClassLabel(Strict):
-    """A class is its integer id; names may repeat and never serve as keys (paper.md D1)."""
+    """A class is its integer id; names may repeat and never serve as keys."""
 
     id: int = Field(ge=0)
     display_name: str = Field(min_length=1, max_length=200)
