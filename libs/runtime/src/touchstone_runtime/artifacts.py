@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 from touchstone_contracts.identity import sha256
+from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.keys import blob_key, manifest_key
 from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import Contract
 from touchstone_contracts.values import Blob, Lenient, StepId
 
@@ -85,6 +87,18 @@ class Artifacts:
         if manifest is None:
             raise MissingObject(f"{contract.name} step {step} has no result yet")
         return contract.result.model_validate(manifest.result)
+
+    def image_set(self, step: StepId) -> tuple[ImageSet, int]:
+        """The image set any image-making step wrote, and how many images it was asked for.
+
+        Raises MissingObject when the step has no result, Invalid when it is no such step."""
+        manifest = self.manifest(step)
+        if manifest is None:
+            raise MissingObject(f"step {step} has no result yet")
+        if "images" not in manifest.result:
+            raise Invalid(f"{manifest.kind} step {step} makes no images", code="not_an_image_set")
+        images = ImageSet.model_validate(manifest.result["images"])
+        return images, int(manifest.result.get("requested", images.count))
 
     def verified(self, step: StepId, *, sample: int = 1) -> StepManifest | None:
         """The manifest, if every blob it names exists in its size and `sample` of them have the right digest."""

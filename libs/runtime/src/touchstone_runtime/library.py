@@ -4,7 +4,7 @@ from pathlib import Path
 
 from touchstone_contracts.problems import Invalid
 
-from touchstone_runtime.digests import file_digest, folder_digest
+from touchstone_runtime.digests import file_digest, folder_digest, require_digest
 
 
 class Library:
@@ -25,16 +25,12 @@ class Library:
         path = self.path(place)
         if not path.is_file():
             raise Invalid(f"{place} is not a file", code="place_missing")
-        return _agreeing(path, place, digest, file_digest(path))
+        require_digest(place, digest, file_digest(path))
+        return path
 
     def verified_folder(self, place: str, digest: str) -> Path:
         path = self.path(place)
         if not path.is_dir():
             raise Invalid(f"{place} is not a folder", code="place_missing")
-        return _agreeing(path, place, digest, folder_digest(path))
-
-
-def _agreeing(path: Path, place: str, expected: str, found: str) -> Path:
-    if found != expected:
-        raise Invalid(f"{place} has digest {found}, registered was {expected}", code="digest_mismatch")
-    return path
+        require_digest(place, digest, folder_digest(path))
+        return path

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_contracts.image_sets import ImageSet
-from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import PerturbImages
 from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.objects import MissingObject
 
 from touchstone_generator.prompts.templates import fill
 
@@ -26,12 +24,7 @@ class Parent:
 
 def kept_images(artifacts: Artifacts, step: StepId) -> tuple[ImageSet, pa.Table]:
     """The image set a step made (curated, mixed or ingested) and the rows it keeps, in their order."""
-    manifest = artifacts.manifest(step)
-    if manifest is None:
-        raise MissingObject(f"step {step} has no result yet")
-    if "images" not in manifest.result:
-        raise Invalid(f"{manifest.kind} step {step} makes no images", code="not_an_image_set")
-    images = ImageSet.model_validate(manifest.result["images"])
+    images, _ = artifacts.image_set(step)
     table = artifacts.get_table(images.manifest)
     return images, table.filter(pc.field("kept"))
 

@@ -9,7 +9,7 @@ from touchstone_contracts.catalogue import PinnedModel
 from touchstone_contracts.problems import Invalid, Transient
 from touchstone_contracts.steps import ModelRef
 from touchstone_contracts.values import Digest
-from touchstone_runtime.digests import folder_digest
+from touchstone_runtime.digests import folder_digest, require_digest
 from touchstone_runtime.library import Library
 
 Download = Callable[[str, str | None], str]
@@ -31,8 +31,8 @@ def find_model(ref: ModelRef | PinnedModel, library: Library, download: Download
         return Place(library.verified_folder(ref.model, ref.digest), ref.digest)
     folder = _downloaded(ref.model, download)
     found = folder_digest(folder)
-    if ref.digest not in (None, found):
-        raise Invalid(f"{ref.model} has digest {found}, registered was {ref.digest}", code="digest_mismatch")
+    if ref.digest is not None:
+        require_digest(ref.model, ref.digest, found)
     return Place(folder, found)
 
 

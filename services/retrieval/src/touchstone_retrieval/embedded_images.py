@@ -8,10 +8,8 @@ import pyarrow as pa
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import EMBED_IMAGES, EmbeddedShard, ImagesEmbedded
-from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import with_all_columns
-from touchstone_runtime.objects import MissingObject
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class EmbeddedImages:
 
 def load_embedded(artifacts: Artifacts, shard: EmbeddedShard) -> EmbeddedImages:
     """Raises MissingObject when a step has no result, Invalid when the two do not belong together."""
-    images, requested = image_set_of(artifacts, shard.images)
+    images, requested = artifacts.image_set(shard.images)
     embeddings = artifacts.result(EMBED_IMAGES, shard.embeddings)
     if images.count != embeddings.count:
         raise Invalid(
@@ -48,17 +46,6 @@ def load_embedded(artifacts: Artifacts, shard: EmbeddedShard) -> EmbeddedImages:
             code="embeddings_mismatch",
         )
     return EmbeddedImages(artifacts, images, embeddings, requested)
-
-
-def image_set_of(artifacts: Artifacts, step: StepId) -> tuple[ImageSet, int]:
-    """The image set any image-making step wrote, and how many images it was asked for."""
-    manifest = artifacts.manifest(step)
-    if manifest is None:
-        raise MissingObject(f"step {step} has no result yet")
-    if "images" not in manifest.result:
-        raise Invalid(f"{manifest.kind} step {step} makes no images", code="not_an_image_set")
-    images = ImageSet.model_validate(manifest.result["images"])
-    return images, int(manifest.result.get("requested", images.count))
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ from touchstone_retrieval.curation.report import curation_report, memorisation_r
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
 from touchstone_retrieval.download.recording import record_images
-from touchstone_retrieval.embedded_images import EmbeddedImages, image_set_of, joined_vectors, load_embedded
+from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
@@ -81,7 +81,7 @@ def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesI
 
 @handlers.serve(EMBED_IMAGES)
 def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> ImagesEmbedded:
-    images, _ = image_set_of(tools.artifacts, request.images)
+    images, _ = tools.artifacts.image_set(request.images)
     encoder = tools.encoders.get(request.encoder)
     table = tools.artifacts.get_table(images.manifest)
     # An image found for several classes has a row for each; it is embedded once.
@@ -102,7 +102,7 @@ def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> Imag
 
 @handlers.serve(TAKE_EMBEDDINGS)
 def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -> ImagesEmbedded:
-    images, _ = image_set_of(tools.artifacts, request.images)
+    images, _ = tools.artifacts.image_set(request.images)
     encoder = tools.encoders.get(request.encoder)
     dimension = embed_texts(encoder, ["a"]).shape[1]
 
@@ -178,7 +178,7 @@ def _image_vectors(shards: Sequence[EmbeddedImages], rows: np.ndarray) -> np.nda
 def download_images(request: DownloadImages, tools: Tools, progress: Progress) -> ImagesDownloaded:
     wanted, found = (
         links_of_class(tools.artifacts.get_table(images.manifest), request.class_id)
-        for images, _ in (image_set_of(tools.artifacts, step) for step in (request.wanted, request.reserve))
+        for images, _ in (tools.artifacts.image_set(step) for step in (request.wanted, request.reserve))
     )
     downloaded = asyncio.run(_download(wanted, ranked_reserve(found, wanted), request.class_id, tools, progress))
     log.info("images.downloaded", requested=downloaded.requested, obtained=downloaded.images.count)

@@ -1,4 +1,4 @@
-"""Curated pools side by side: what a mixture draws from (paper section 4.5, without its defect D4)."""
+"""Curated pools side by side: what a mixture draws from (paper section 4.5)."""
 
 from collections.abc import Sequence
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder
 from touchstone_contracts.problems import Invalid
-from touchstone_runtime.digests import listing_digest
+from touchstone_runtime.digests import listing_digest, require_digest
 
 from touchstone_retrieval.ingest.captions import clean_caption
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, require_count
@@ -38,7 +38,7 @@ def open_image_folder(folder: Path, source: ImageFolder) -> FolderSource:
     """Raises Invalid when files were added, removed or changed since it was registered, or captions name no image."""
     images = images_in(folder)
     require_count(source.location, len(images), source.images)
-    _require_digest(source.location, source.digest, listing_digest(folder, with_captions(folder, images)))
+    require_digest(source.location, source.digest, listing_digest(folder, with_captions(folder, images)))
     captions = read_captions(folder / CAPTIONS, {path.name for path in images})
     return FolderSource("upstream", images, lambda path: SourceRow(path.name, None, _caption(path, captions)))
 
@@ -48,7 +48,7 @@ def open_class_folders(root: Path, source: ClassFolders) -> FolderSource:
     require_class_folders(root, source.folders)
     labelled = labelled_images(root, source.folders)
     require_count(source.location, len(labelled), source.images)
-    _require_digest(source.location, source.digest, listing_digest(root, labelled))
+    require_digest(source.location, source.digest, listing_digest(root, labelled))
     return FolderSource(
         "target",
         list(labelled),
@@ -107,8 +107,3 @@ def _caption(path: Path, captions: Mapping[str, str]) -> str:
     if path.name in captions or not beside.is_file():
         return captions.get(path.name, "")
     return clean_caption(beside.read_bytes())
-
-
-def _require_digest(place: str, registered: str, found: str) -> None:
-    if found != registered:
-        raise Invalid(f"{place} has digest {found}, registered was {registered}", code="digest_mismatch")

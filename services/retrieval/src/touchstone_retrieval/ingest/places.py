@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchstone_contracts.problems import Invalid
-from touchstone_runtime.digests import file_digest
+from touchstone_runtime.digests import file_digest, require_digest
 from touchstone_runtime.library import Library
 from touchstone_runtime.s3_files import SCHEME, S3Files
 
@@ -43,9 +43,9 @@ class Places:
     @contextmanager
     def verified_file(self, place: str, digest: str) -> Iterator[Path]:
         """Raises Invalid when it is not there or has other bytes, Transient when the S3 server cannot be reached."""
+        if not place.startswith(SCHEME):
+            yield self.library.verified_file(place, digest)
+            return
         with self.file(place) as path:
-            if not path.is_file():
-                raise Invalid(f"{place} is not a file", code="place_missing")
-            if (found := file_digest(path)) != digest:
-                raise Invalid(f"{place} has digest {found}, registered was {digest}", code="digest_mismatch")
+            require_digest(place, digest, file_digest(path))
             yield path
