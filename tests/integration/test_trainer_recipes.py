@@ -258,11 +258,12 @@ def test_embeddings_of_the_start_words_as_context_give_the_head_of_those_words(w
 
 
 @pytest.mark.parametrize("architecture", ["resnet", *ARCHITECTURES])
-def test_learned_prompts_without_an_update_are_zero_shot_with_the_first_template(
+def test_learned_prompts_without_an_update_are_zero_shot_with_the_template_they_start_from(
     tmp_path: Path, architecture: str
 ) -> None:
     world = World(tmp_path, partial(tiny_encoder, model_config=ARCHITECTURES.get(architecture, MODEL_CONFIG)))
-    subject, split = subject_of(world), world.tools.split(world.splits["test"], world.encoder, len(CLASSES))
+    split = world.tools.split(world.splits["test"], world.encoder, len(CLASSES))
+    subject = replace(subject_of(world), templates=("{name}", *TEMPLATES))  # the first has nothing before the name
     zero_shot = world.tools.classifier(world.encoder, CLASSES, TEMPLATES[:1])
     expected = predict(zero_shot.head, embed_split(zero_shot, split))
     learner = PromptLearner(subject, vectors=None, seed=0)
@@ -276,7 +277,7 @@ def test_learned_prompts_without_an_update_are_zero_shot_with_the_first_template
 
 
 def test_a_template_without_words_before_the_name_leaves_nothing_to_start_from(world: World) -> None:
-    subject = replace(subject_of(world), templates=("{name} on a photo",))
+    subject = replace(subject_of(world), templates=("{name}", "{name} on a photo"))
     with pytest.raises(Invalid, match="give context_vectors") as refused:
         PromptLearner(subject, vectors=None, seed=0)
     assert refused.value.code == "no_context_words"

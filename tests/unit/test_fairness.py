@@ -103,8 +103,10 @@ def test_a_regularised_probe_needs_a_training_split_of_every_target() -> None:
 
 def test_learned_prompts_need_words_before_the_name_or_a_number() -> None:
     lookup = DictLookup()
-    templates = lookup.targets["broad"].templates.model_copy(update={"zero_shot": ("{name} as an icon", "a {name}")})
-    lookup.targets["broad"] = lookup.targets["broad"].model_copy(update={"templates": templates})
+    bare = ("{name}", "{name} as an icon")
+    for name, zero_shot in (("broad", bare), ("fine", (*bare, "a {name}"))):
+        templates = lookup.targets[name].templates.model_copy(update={"zero_shot": zero_shot})
+        lookup.targets[name] = lookup.targets[name].model_copy(update={"templates": templates})
     with pytest.raises(Invalid) as caught:
         check_fair(resolve(spec(recipe=LearnedPrompts()), lookup))
     assert [error.pointer for error in caught.value.errors] == ["/recipe/context_vectors"]

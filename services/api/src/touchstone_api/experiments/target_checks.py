@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
+from touchstone_contracts.recipes.learned_prompts import LearnedPrompts, context_template
 
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
@@ -18,9 +18,7 @@ def _train_splits(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for position, metric in enumerate(resolved.spec.evaluation.metrics):
         for target in resolved.targets:
             if metric == "regularised_probe" and target.splits.train is None:
-                detail = (
-                    f"target {target.name!r} has no training split: give it one or ask for linear_probe"
-                )
+                detail = f"target {target.name!r} has no training split: give it one or ask for linear_probe"
                 yield FieldError(pointer=f"/evaluation/metrics/{position}", detail=detail)
 
 
@@ -29,7 +27,6 @@ def _context_words(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     if not isinstance(recipe, LearnedPrompts) or recipe.context_vectors is not None:
         return
     for target in resolved.targets:
-        template = target.templates.zero_shot[0]
-        if not template.partition("{name}")[0].strip():
-            detail = f"template {template!r} of target {target.name!r} has no words before the name: give a number"
+        if context_template(target.templates.zero_shot) is None:
+            detail = f"no zero-shot template of target {target.name!r} has words before the name: give a number"
             yield FieldError(pointer="/recipe/context_vectors", detail=detail)

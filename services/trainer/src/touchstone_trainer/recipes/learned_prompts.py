@@ -5,6 +5,7 @@ random. Works on any text tower that embeds tokens first: what the token embeddi
 fillers that move the class name right, is replaced by the vectors."""
 
 import copy
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.recipes.learned_prompts import context_template
 from touchstone_encoders.loading import LoadedEncoder, token_embedding
 
 from touchstone_trainer.checkpoints import Weights
@@ -26,7 +28,7 @@ class PromptLearner(Learner):
     tokens: torch.Tensor
 
     def __init__(self, subject: Subject, vectors: int | None, seed: int) -> None:
-        """`vectors` None: those of the words before the name in the first template. Raises Invalid without any."""
+        """`vectors` None: those of the words before the name in a template. Raises Invalid where none has any."""
         super().__init__(subject.classifier.requires_grad_(False))
         encoder = subject.encoder
         self.model = copy.deepcopy(encoder.model).requires_grad_(False)
@@ -34,7 +36,7 @@ class PromptLearner(Learner):
         names = [label.display_name for label in subject.classes]
         embedding = token_embedding(self.model)
         if vectors is None:
-            tokens, words = tokens_of_template(encoder, names, subject.templates[0])
+            tokens, words = tokens_with_words(encoder, names, subject.templates)
             self.start, context = words.start, embedding.weight.detach()[tokens[0, words]]
         else:
             tokens, self.start = tokens_with_room(encoder, names, vectors)
@@ -75,20 +77,21 @@ def _random_context(vectors: int, width: int, seed: int) -> torch.Tensor:
     return INITIAL_STD * torch.randn(vectors, width, generator=generator)
 
 
-def tokens_of_template(encoder: LoadedEncoder, names: list[str], template: str) -> tuple[torch.Tensor, slice]:
-    """Tokens (names, length) of the filled template, and where in all of them the words before the name stand.
+def tokens_with_words(encoder: LoadedEncoder, names: list[str], templates: Sequence[str]) -> tuple[torch.Tensor, slice]:
+    """Tokens (names, length) of the first template with words before the name, and where in all of them those stand.
 
-    Raises Invalid when no word stands there."""
-    tokens = encoder.tokenize([template.replace("{name}", name) for name in names])
-    nothing, words = encoder.tokenize(["", template.partition("{name}")[0]])
-    # Up to here every text and the words alone are one; a tokenizer may join the last of them with the name.
-    start, end = _first(tokens != nothing), _first(tokens != words)
-    if start == end:
+    Raises Invalid when no template has any."""
+    template = context_template(templates)
+    if template is None:
         raise Invalid(
-            f"template {template!r} has no words before the class name to start from: give context_vectors",
+            f"none of the templates {list(templates)} has words before the class name to start from: "
+            "give context_vectors",
             code="no_context_words",
         )
-    return tokens, slice(start, end)
+    tokens = encoder.tokenize([template.replace("{name}", name) for name in names])
+    nothing, words = encoder.tokenize(["", template.partition("{name}")[0]])
+    # Up to where any text differs from the words alone; a tokenizer may join the last of them with the name.
+    return tokens, slice(_first(tokens != nothing), _first(tokens != words))
 
 
 def _first(differing: torch.Tensor) -> int:
