@@ -1,29 +1,15 @@
 """The dashboard's pages as HTML: true, escaped, and without inline scripts."""
 
 import re
-from pathlib import Path
 
-import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
-from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.facts import progress_by_kind
-from touchstone_api.main import create_app
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:
