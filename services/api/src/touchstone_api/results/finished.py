@@ -10,11 +10,13 @@ import numpy.typing as npt
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
+    DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
     INGEST_IMAGES,
     EncoderAdapted,
     EncoderEvaluated,
     ImagesCurated,
+    ImagesDownloaded,
 )
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Cost
@@ -42,6 +44,8 @@ IMAGE_COLUMNS = (
     "nearest_test_id",
     "nearest_test_cosine",
     "found_by",
+    "query",
+    "part",
 )
 
 
@@ -54,6 +58,7 @@ class FinishedSteps:
         self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
         self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
+        self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
 
@@ -66,12 +71,18 @@ class FinishedSteps:
     def _curated(self, step: StepId) -> ImagesCurated:
         return self.artifacts.result(CURATE_IMAGES, step)
 
+    def _downloaded(self, step: StepId) -> ImagesDownloaded:
+        return self.artifacts.result(DOWNLOAD_IMAGES, step)
+
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
 
     def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
-        return self.artifacts.get_table(self.curated(step).images.manifest).select(list(IMAGE_COLUMNS))
+        # It imports pyarrow, which comes with the first table.
+        from touchstone_runtime.image_sets import with_all_columns
+
+        return with_all_columns(self.artifacts.get_table(self.curated(step).images.manifest)).select(IMAGE_COLUMNS)
 
     def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
         """Those of `steps` that have a result."""
