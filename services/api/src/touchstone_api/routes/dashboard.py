@@ -1,20 +1,17 @@
-"""/ and /experiments/{experiment}: the dashboard, and the files its pages need."""
+"""/, /experiments/{experiment} and /docs: the pages."""
 
-import mimetypes
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.views import Verdict
 
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dashboard.facts import accuracy_tables, draw_interval, largest_class_differences, progress_by_kind
-from touchstone_api.dashboard.rendering import HERE, environment, page
+from touchstone_api.dashboard.rendering import environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.reader import ResultsReader
@@ -27,8 +24,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-ASSETS = ("style.css", "clock.js", "experiments.js", "experiment.js", "charts.js", "gallery.js", "favicon.svg")
-ASSET_CACHE = "public, max-age=300"
+DOCS_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+"""The style sheet of Swagger UI holds its pictures."""
 EXPERIMENTS_PER_PAGE = 30
 
 
@@ -37,8 +34,8 @@ def _pages() -> Environment:
     return environment()
 
 
-def _html(text: str, status: int = 200) -> HTMLResponse:
-    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
+def _html(text: str, status: int = 200, policy: str = PAGE_POLICY) -> HTMLResponse:
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
     return HTMLResponse(text, status_code=status, headers=headers)
 
 
@@ -80,24 +77,6 @@ def _verdict(reader: ResultsReader, experiment: str) -> tuple[Verdict | None, Pr
         return None, failure.problem()
 
 
-@router.get("/assets/{name}")
-def get_asset(name: str) -> FileResponse:
-    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return FileResponse(_asset(name), media_type=media_type, headers={"Cache-Control": ASSET_CACHE})
-
-
-def _asset(name: str) -> Path:
-    if name in ASSETS:
-        return HERE / "static" / name
-    if name == "plotly.min.js":
-        return _installed_plotly()
-    raise NotFound(f"no asset {name!r}")
-
-
-@cache
-def _installed_plotly() -> Path:
-    """plotly.js as the installed Python package ships it; found without importing the package, which is large."""
-    package = find_spec("plotly")
-    if package is None or not package.submodule_search_locations:
-        raise NotFound("plotly is not installed")
-    return Path(package.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+@router.get("/docs", response_class=HTMLResponse)
+def show_docs() -> HTMLResponse:
+    return _html(page(_pages(), "docs.html"), policy=DOCS_POLICY)
