@@ -1,5 +1,6 @@
 """What the HTTP API answers; shared by the api and its clients."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -249,6 +250,21 @@ class LinkReport(Lenient):
     target: Name
     arm: Name
     classes: tuple[LinksOfClass, ...]
+
+    @property
+    def total(self) -> LinksOfClass:
+        """Over the classes that are there, without a class of its own (-1); the most frequent reasons first."""
+        reasons = Counter[str]()
+        for entry in self.classes:
+            reasons.update(entry.reasons)
+        return LinksOfClass(
+            class_id=-1,
+            display_name="all classes",
+            requested=sum(entry.requested for entry in self.classes),
+            obtained=sum(entry.obtained for entry in self.classes),
+            topped_up=sum(entry.topped_up for entry in self.classes),
+            reasons=dict(reasons.most_common()),
+        )
 
 
 class SummaryRow(Lenient):

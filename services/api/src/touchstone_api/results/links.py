@@ -1,14 +1,15 @@
 """Link rot: what the retrieved links of an arm gave, class by class."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.steps import CurateImages, DownloadImages
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import LinksOfClass
+from touchstone_contracts.views import LinkReport, LinksOfClass
 from touchstone_runtime.objects import MissingObject
 
 from touchstone_api.experiments.dag import Plan
+from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.results.finished import FinishedSteps
 
 
@@ -20,6 +21,18 @@ def downloads_of(plan: Plan, curation: StepId) -> dict[int, StepId]:
         return {}
     candidates = ((part.images, plan.step(part.images).request) for part in curate.candidates)
     return {request.class_id: step for step, request in candidates if isinstance(request, DownloadImages)}
+
+
+def link_reports(
+    resolved: ResolvedExperiment, plan: Plan, finished: FinishedSteps, done: Collection[StepId]
+) -> Iterator[LinkReport]:
+    """Of every pool whose images come from links; `done`: the steps known to have succeeded."""
+    for (target, arm), curation in plan.curations.items():
+        downloads = downloads_of(plan, curation)
+        arrived = {class_id: step for class_id, step in downloads.items() if step in done}
+        if arrived:
+            classes = tuple(links_by_class(arrived, resolved.classes_of(target), finished))
+            yield LinkReport(target=target, arm=arm, classes=classes)
 
 
 def links_by_class(

@@ -1,5 +1,6 @@
 """/, /experiments/{experiment} and /docs: the pages."""
 
+from collections.abc import Collection
 from functools import cache
 from typing import Annotated
 
@@ -7,15 +8,26 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from touchstone_contracts.problems import Failure, NotFound, Problem
-from touchstone_contracts.views import Verdict
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import Prices, Verdict
 
 from touchstone_api.cursors import cut_page, decode_cursor
-from touchstone_api.dashboard.facts import accuracy_tables, draw_interval, largest_class_differences, progress_by_kind
+from touchstone_api.dashboard.facts import (
+    accuracy_tables,
+    class_tables,
+    draw_interval,
+    largest_class_differences,
+    progress_by_kind,
+)
+from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
 from touchstone_api.dashboard.rendering import environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.reader import ResultsReader
+from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.links import link_reports
+from touchstone_api.results.reader import Planned, ResultsReader
 from touchstone_api.store.experiments import list_experiments
+from touchstone_api.verdict.costs import priced
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)
@@ -55,8 +67,10 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
             detail = experiment_detail(session, experiment)
     except NotFound as error:
         return _html(page(_pages(), "missing.html", detail=error.detail), 404)
-    results = reader.results(experiment)
-    verdict, obstacle = _verdict(reader, experiment)
+    results, planned = reader.results(experiment), reader.planned(experiment)
+    verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
+    done = {step.id for step in detail.step_list if step.state == "succeeded"}
+    reports = link_reports(planned.resolved, planned.plan, reader.finished, done)
     facts = {
         "experiment": detail,
         "kinds": progress_by_kind(detail.step_list),
@@ -65,16 +79,33 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,
-        "classes": largest_class_differences(verdict, reader.planned(experiment).resolved.targets) if verdict else [],
+        "classes": largest_class_differences(verdict, planned.resolved.targets) if verdict else [],
+        "measured": class_tables(detail.spec, results),
+        "pools": _pools(planned, reader.finished, done),
+        "links": [(report, most_rotten(report)) for report in reports],
     }
     return _html(page(_pages(), "experiment.html", **facts))
 
 
-def _verdict(reader: ResultsReader, experiment: str) -> tuple[Verdict | None, Problem | None]:
+def _verdict(reader: ResultsReader, experiment: str, prices: Prices) -> tuple[Verdict | None, Problem | None]:
     try:
-        return reader.verdict(experiment), None
+        return priced(reader.verdict(experiment), prices), None
     except Failure as failure:
         return None, failure.problem()
+
+
+def _pools(planned: Planned, finished: FinishedSteps, done: Collection[StepId]) -> list[CuratedPool]:
+    """Those that are curated; pools of before there were reports are left out."""
+    reports = (
+        (target, arm, finished.curated(step).report)
+        for (target, arm), step in sorted(planned.plan.curations.items())
+        if step in done
+    )
+    return [
+        curated_pool(target, arm, report, planned.resolved.classes_of(target))
+        for target, arm, report in reports
+        if report is not None
+    ]
 
 
 @router.get("/docs", response_class=HTMLResponse)
