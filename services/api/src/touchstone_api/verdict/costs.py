@@ -61,14 +61,14 @@ def priced(verdict: Verdict, prices: Prices) -> Verdict:
     """With the money beside the seconds."""
     costs = tuple(
         entry.model_copy(
-            update={name: _with_money(value, prices) for name, value in dict(entry).items() if isinstance(value, Cost)}
+            update={name: with_money(value, prices) for name, value in dict(entry).items() if isinstance(value, Cost)}
         )
         for entry in verdict.costs
     )
     return verdict.model_copy(update={"costs": costs, "prices": prices})
 
 
-def _with_money(cost: Cost, prices: Prices) -> Cost:
+def with_money(cost: Cost, prices: Prices) -> Cost:
     """A sum that left out what has no price would look like the whole, so there is none."""
     used = ((cost.cpu_seconds, prices.cpu_hour), (cost.gpu_seconds, prices.gpu_hour))
     parts = [seconds * price if price is not None else None for seconds, price in used if seconds > 0]
