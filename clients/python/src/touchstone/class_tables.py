@@ -15,9 +15,9 @@ from touchstone.tables import METRIC_NAMES
 CONFUSIONS_SHOWN = 5
 
 
-def _table(title: str, *headings: str) -> Table:
+def _table(*headings: str) -> Table:
     """The first column names the class, the others hold numbers."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("class")
     for heading in headings:
         table.add_column(heading, justify="right")
@@ -25,8 +25,12 @@ def _table(title: str, *headings: str) -> Table:
 
 
 def print_classes(console: Console, found: ClassTable) -> None:
-    title = f"{found.target}, {found.arm}, {found.size} images: {METRIC_NAMES[found.metric]} in %, worst first"
-    table = _table(f"{title}, mean over {found.seeds} seeds", "test images", "untouched", "accuracy", "change")
+    console.print(
+        f"{found.target}, {found.arm}, {found.size} images: {METRIC_NAMES[found.metric]} in %, "
+        f"mean over {found.seeds} seeds, worst first",
+        highlight=False,
+    )
+    table = _table("test images", "untouched", "accuracy", "change")
     for row in found.classes:
         cells = (_percent(row.untouched), _percent(row.accuracy), _percent(row.change, sign="+"))
         table.add_row(escape(row.display_name), str(row.test_images), *cells)
@@ -59,7 +63,7 @@ def print_curation(console: Console, found: ArmCuration, labels: Sequence[ClassL
 def _curation_by_class(report: CurationReport, labels: Iterable[ClassLabel]) -> Table:
     """The classes that kept the smallest share first."""
     reasons = list(report.dropped_by_class)
-    table = _table("Images by class", "obtained", *(reason.replace("_", " ") for reason in reasons), "kept")
+    table = _table("obtained", *(reason.replace("_", " ") for reason in reasons), "kept")
 
     def share_kept(label: ClassLabel) -> float:
         return report.kept_by_class[label.id] / max(1, report.obtained_by_class[label.id])
@@ -92,8 +96,8 @@ def _mean(edges: Sequence[float], counts: Sequence[int]) -> str:
 
 def print_links(console: Console, found: LinkReport) -> None:
     """The classes that obtained the smallest share first, all of them together last."""
-    title = f"{found.target}, {found.arm}: images behind retrieved links"
-    table = _table(title, "requested", "obtained", "from the reserve")
+    console.print(f"{found.target}, {found.arm}: images behind retrieved links", highlight=False)
+    table = _table("requested", "obtained", "from the reserve")
     table.add_column("why links gave none")
     for entry in sorted(found.classes, key=lambda each: each.obtained / max(1, each.requested)):
         table.add_row(*_link_cells(entry))

@@ -125,7 +125,8 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
         table.add_column(heading, justify="right")
     for entry in verdict.costs:
         gain = "" if entry.gain is None else f"{100 * entry.gain:+.1f}"
-        table.add_row(entry.arm, *map(_cost, (entry.sourcing, entry.adapting)), gain, _cost(entry.per_point))
+        per_point = _cost(entry.per_point) if entry.per_point else "nothing gained" if gain else ""
+        table.add_row(entry.arm, _cost(entry.sourcing), _cost(entry.adapting), gain, per_point)
     console.print(table)
     prices = (("CPU core", verdict.prices.cpu_hour), ("GPU", verdict.prices.gpu_hour))
     known = [f"¤ {price:g} an hour of a {what}" for what, price in prices if price is not None]
@@ -133,10 +134,8 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
         console.print(f"¤ is the currency of the prices, whichever that is: {', '.join(known)}", highlight=False)
 
 
-def _cost(cost: Cost | None) -> str:
+def _cost(cost: Cost) -> str:
     """Seconds, and money where the prices are known."""
-    if cost is None:
-        return ""
     parts = [f"{cost.cpu_seconds:,.4g} CPU s"]
     if cost.gpu_seconds:
         parts.append(f"{cost.gpu_seconds:,.4g} GPU s")
