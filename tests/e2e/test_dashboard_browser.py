@@ -74,14 +74,15 @@ def test_a_reader_chooses_which_classes_to_look_at(
     expect(tables).to_have_count(2)  # classes and confusions
     expect(tables.first).to_contain_text("fine, retrieved, 12 images: zero-shot accuracy in percent, mean over 3 seeds")
     expect(tables.first.locator("tbody tr")).to_have_count(3)
-    page.get_by_label("Metric").select_option(label="linear-probe accuracy")
+    choice = page.locator("#classes-choice")
+    choice.get_by_label("Metric").select_option(label="linear-probe accuracy")
     expect(tables.first).to_contain_text("linear-probe accuracy")
     changes = tables.first.locator("tbody tr td:last-child").all_inner_texts()
     losses = [float(text.replace("−", "-")) for text in changes]
     assert losses == sorted(losses)
-    page.locator("#classes-choice").get_by_label("Arm").select_option(label="synthetic")
+    choice.get_by_label("Arm").select_option(label="synthetic")
     expect(page.locator("#classes")).to_have_text("Not measured at every seed, or not yet.")
-    page.get_by_label("Images").select_option(label="6")
+    choice.get_by_label("Images").select_option(label="6")
     expect(tables.first).to_contain_text("synthetic, 6 images")
     assert visitor.serious_complaints() == []
     page.close()

@@ -39,7 +39,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     """The cells of each printed line, without the frames of tables."""
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
-    rows = [[cell.strip() for cell in line.strip("┃│ ").replace("┃", "│").split("│")] for line in printed.splitlines()]
+    whole = (line.replace("┃", "│") for line in printed.splitlines())
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] if "│" in line else [line.strip()] for line in whole]
     return [row for row in rows if any(any(character.isalnum() for character in cell) for cell in row)]
 
 
