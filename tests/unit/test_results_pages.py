@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -164,10 +165,10 @@ def test_the_class_table_is_offered_once_every_seed_and_the_untouched_encoder_ar
         assert api.get(f"/v1/experiments/{told.id}/classes", params=query).status_code == 200
 
 
-def measured(api: TestClient, experiment: str) -> list[list[object]]:
+def measured(api: TestClient, experiment: str) -> list[list[Any]]:
     found = re.search(r'data-measured="([^"]*)"', api.get(f"/experiments/{experiment}").text)
     assert found is not None
-    tables: list[list[object]] = json.loads(unescape(found[1]))
+    tables: list[list[Any]] = json.loads(unescape(found[1]))
     return tables
 
 
