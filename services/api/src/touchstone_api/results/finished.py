@@ -1,9 +1,9 @@
 """Results of finished steps, remembered: a step's result never changes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from touchstone_runtime.objects import MissingObject
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+ResultT = TypeVar("ResultT")
 
 REMEMBERED_STEPS = 20_000
 REMEMBERED_TABLES = 8
@@ -86,16 +88,11 @@ class FinishedSteps:
 
     def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
         """Those of `steps` that have a result."""
-        wanted = list(dict.fromkeys(steps))
-        with ThreadPoolExecutor(READERS) as readers:
-            found = readers.map(self._evaluated_or_none, wanted)
-            return {step: result for step, result in zip(wanted, found, strict=True) if result is not None}
+        return _found(self.evaluated, steps)
 
-    def _evaluated_or_none(self, step: StepId) -> EncoderEvaluated | None:
-        try:
-            return self.evaluated(step)
-        except MissingObject:
-            return None
+    def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
+        """Those of `steps` that have a result."""
+        return _found(self.downloaded, steps)
 
     def _cost(self, step: StepId) -> Cost:
         manifest = self.artifacts.manifest(step)
@@ -112,3 +109,18 @@ class FinishedSteps:
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:
             return list(readers.map(self.artifacts.get_array, blobs))
+
+
+def _found(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
+    """What `read` gives for each of `steps`, less those of which it finds nothing."""
+
+    def read_or_none(step: StepId) -> ResultT | None:
+        try:
+            return read(step)
+        except MissingObject:
+            return None
+
+    wanted = list(dict.fromkeys(steps))
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(read_or_none, wanted)
+        return {step: result for step, result in zip(wanted, found, strict=True) if result is not None}

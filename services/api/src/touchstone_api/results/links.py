@@ -6,7 +6,6 @@ from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.steps import CurateImages, DownloadImages
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import LinkReport, LinksOfClass
-from touchstone_runtime.objects import MissingObject
 
 from touchstone_api.experiments.dag import Plan
 from touchstone_api.experiments.resolve import ResolvedExperiment
@@ -39,11 +38,9 @@ def links_by_class(
     downloads: Mapping[int, StepId], classes: Iterable[ClassLabel], finished: FinishedSteps
 ) -> Iterator[LinksOfClass]:
     """Of the classes whose download has finished."""
-    for label in (known for known in classes if known.id in downloads):
-        try:
-            result = finished.downloaded(downloads[label.id])
-        except MissingObject:
-            continue
+    found = finished.downloads(downloads.values())
+    for label in (known for known in classes if downloads.get(known.id) in found):
+        result = found[downloads[label.id]]
         yield LinksOfClass(
             class_id=label.id,
             display_name=label.display_name,
