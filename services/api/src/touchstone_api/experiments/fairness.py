@@ -15,9 +15,16 @@ from touchstone_api.experiments.resolve import ResolvedExperiment
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a test set that is not there, a size no
+    curation could leave)."""
     if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
+    if absent := list(_absent_test_sets(resolved)):
+        raise Invalid(
+            "the comparison's test set is not one that every target has",
+            code="unknown_test_set",
+            errors=tuple(absent),
+        )
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(
             "a generator must have been trained on the experiment's upstream, or retrieval and generation would "
@@ -40,6 +47,17 @@ def _foreign_generators(resolved: ResolvedExperiment) -> Iterator[FieldError]:
                 detail=f"{generator.name!r} was trained on {generator.trained_on!r}, "
                 f"the experiment's upstream is {resolved.upstream.name!r}",
             )
+
+
+def _absent_test_sets(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    comparison = resolved.spec.comparison
+    if comparison is None:
+        return
+    for target in resolved.targets:
+        if comparison.test_set not in target.splits.tests:
+            there = ", ".join(target.splits.tests)
+            detail = f"target {target.name!r} has no test set {comparison.test_set!r}, only {there}"
+            yield FieldError(pointer="/comparison/test_set", detail=detail)
 
 
 def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:

@@ -58,17 +58,17 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
             detail = experiment_detail(session, experiment)
     except NotFound as error:
         return _html(page(_pages(), "missing.html", detail=error.detail), 404)
-    results = reader.results(experiment)
+    results, targets = reader.results(experiment), reader.planned(experiment).resolved.targets
     verdict, obstacle = _verdict(reader, experiment)
     facts = {
         "experiment": detail,
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
-        "tables": accuracy_tables(detail.spec, results),
+        "tables": accuracy_tables(detail.spec, targets, results),
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,
-        "classes": largest_class_differences(verdict, reader.planned(experiment).resolved.targets) if verdict else [],
+        "classes": largest_class_differences(verdict, targets) if verdict else [],
     }
     return _html(page(_pages(), "experiment.html", **facts))
 
