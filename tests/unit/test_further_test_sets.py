@@ -179,7 +179,7 @@ def test_each_test_set_has_its_tables_on_the_page_and_its_classes(api: TestClien
     assert html.count('data-test-set="sketch"') == 2
     assert "fine, linear-probe accuracy on sketch in percent" in html
     assert "broad, linear-probe accuracy on sketch" not in html
-    asked = {"arm": "retrieved", "size": 6, "target": "fine", "test_set": "sketch"}
+    asked: dict[str, str | int] = {"arm": "retrieved", "size": 6, "target": "fine", "test_set": "sketch"}
     place = f"/v1/experiments/{told.id}/classes"
     table = api.get(place, params=asked).json()
     assert table["test_set"] == "sketch"

@@ -122,8 +122,15 @@ class Model(PinnedModel):
     description: str = ""
 
 
+EncoderKind = Literal["clip", "timm"]
+
+
 class Encoder(Model):
-    """A CLIP model that open_clip can load."""
+    """`clip`: a model that open_clip loads. `timm`: an image backbone without a text tower that timm loads (DINOv2, a
+    supervised one), from a folder as timm saves it or `hub:<owner>/<repository>@<revision>`; an experiment with it
+    measures probes alone."""
+
+    kind: Annotated[EncoderKind, WhenSet] = "clip"
 
 
 class Generator(Model):

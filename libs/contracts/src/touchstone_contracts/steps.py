@@ -20,6 +20,7 @@ from touchstone_contracts.catalogue import (
     MAIN_TEST_SET,
     ClassLabel,
     Encoder,
+    EncoderKind,
     Generator,
     LinkTable,
     Source,
@@ -55,9 +56,13 @@ class ModelRef(Strict):
 
     model: str
     digest: Digest | None = None
+    kind: Annotated[EncoderKind, WhenSet] = "clip"
+    """Of an encoder: what loads it."""
 
     @classmethod
     def of(cls, model: Encoder | Generator) -> "ModelRef":
+        if isinstance(model, Encoder):
+            return cls(model=model.model, digest=model.digest, kind=model.kind)
         return cls(model=model.model, digest=model.digest)
 
 

@@ -51,7 +51,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     adapted = adapt(
         Subject(
             classifier=tools.classifier(request.encoder, request.classes, request.templates),
-            encoder=tools.encoder(request.encoder),
+            tower=tools.tower(request.encoder),
             classes=request.classes,
             templates=request.templates,
         ),
@@ -97,6 +97,9 @@ def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress)
 
 def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
+    if request.encoder.kind == "timm":
+        # Its head is 0 before any training: there is nothing to validate.
+        return _tested(request, tools, classifier, progress)
     validation = tools.split(request.validation, request.encoder, len(request.classes))
     predicted = predict(classifier.head, embed_split(classifier, validation, progress=progress))
     return _tested(request, tools, classifier, progress).model_copy(

@@ -12,13 +12,16 @@ from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_api.experiments.arm_checks import impossible_arms
 from touchstone_api.experiments.lineage import broken_lineage
 from touchstone_api.experiments.resolve import ResolvedExperiment
+from touchstone_api.experiments.text_towers import missing_text_towers
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a test set that is not there, a size no
-    curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, text asked of an encoder that has
+    none, a test set that is not there, a size no curation could leave)."""
     if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
+    if textless := list(missing_text_towers(resolved)):
+        raise Invalid("an encoder without a text tower is asked for text", code="no_text_tower", errors=tuple(textless))
     if absent := list(_absent_test_sets(resolved)):
         raise Invalid(
             "the comparison's test set is not one that every target has",
