@@ -10,12 +10,15 @@ import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.views import Results
 
 from touchstone.client import DEFAULT_SERVER, Client
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
 from touchstone.problems import ExperimentFailed, ProblemError, describe
 from touchstone.progress import showing_progress
+from touchstone.report import markdown_report
 from touchstone.tables import (
     console_for_output,
     print_counts,
@@ -133,6 +136,32 @@ def verdict(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
     """Which arm is better, by how much, and how sure that is."""
     with connected(server) as client:
         print_verdict(console_for_output(), client.verdict(experiment))
+
+
+@app.command()
+def report(
+    experiments: Annotated[list[str], typer.Argument(help="Ids of experiments, exp_...; a study's variants together.")],
+    figure: Annotated[Path | None, typer.Option(help="Draw the accuracies of the first into this file.")] = None,
+    metric: Annotated[Metric, typer.Option(help="Which accuracy to draw.")] = "zero_shot",
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """What experiments found, as Markdown."""
+    with connected(server) as client:
+        for experiment in experiments:
+            spec, found = client.experiment(experiment).spec, client.results(experiment)
+            verdict = client.verdict(experiment) if spec.primary is not None else None
+            sys.stdout.write(markdown_report(spec.name, found, verdict))
+        if figure is not None:
+            _draw(client.results(experiments[0]), metric, figure)
+
+
+def _draw(results: Results, metric: Metric, figure: Path) -> None:
+    try:
+        # matplotlib is an extra of the package: most installations only talk to a server.
+        from touchstone.figures import draw_accuracies
+    except ModuleNotFoundError as error:
+        raise _stop(f"{error.name} is missing: pip install 'touchstone[figures]'", 1) from error
+    draw_accuracies(results, metric, figure)
 
 
 @app.command()
