@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from touchstone_contracts.catalogue import MAIN_TEST_SET
+from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
 from touchstone_contracts.views import ComparisonResult, Estimation, ExperimentView, Results, SummaryRow, Verdict
 
 from touchstone.client import FINISHED
@@ -39,7 +39,7 @@ def print_results(console: Console, results: Results) -> None:
         table.add_column(heading, justify="right")
     cells: dict[tuple[str, str, int], dict[str, SummaryRow]] = {}
     for row in sorted(results.summary, key=_by_test_set):
-        cells.setdefault((_tested_on(row.target, row.test_set), row.arm, row.size), {})[row.metric] = row
+        cells.setdefault((on_test_set(row.target, row.test_set), row.arm, row.size), {})[row.metric] = row
     previous = ""
     for (target, arm, size), by_metric in cells.items():
         if previous not in ("", target):
@@ -57,10 +57,6 @@ def print_results(console: Console, results: Results) -> None:
 def _by_test_set(row: SummaryRow) -> tuple[str, bool, str]:
     """Each target's main test set first."""
     return row.target, row.test_set != MAIN_TEST_SET, row.test_set
-
-
-def _tested_on(measured: str, test_set: str) -> str:
-    return measured if test_set == MAIN_TEST_SET else f"{measured} on {test_set}"
 
 
 def _mean_and_std(row: SummaryRow | None) -> str:
@@ -84,7 +80,7 @@ def print_counts(console: Console, results: Results) -> None:
 def print_verdict(console: Console, verdict: Verdict) -> None:
     console.print(f"Verdict: {escape(verdict.headline)}", style="bold", soft_wrap=True)
     primary = verdict.primary
-    measured = _tested_on(METRIC_NAMES[primary.metric], primary.test_set)
+    measured = on_test_set(METRIC_NAMES[primary.metric], primary.test_set)
     console.print(
         f"{verdict.a} - {verdict.b} in {measured}: {interval(primary)} points "
         f"({100 * verdict.confidence:.0f} % interval, smallest difference that matters "

@@ -176,6 +176,11 @@ MAIN_TEST_SET = "test"
 """What results call the images of `Splits.test`."""
 
 
+def on_test_set(measured: str, test_set: str) -> str:
+    """ "flags", "flags on sketch": the main test set goes without saying."""
+    return measured if test_set == MAIN_TEST_SET else f"{measured} on {test_set}"
+
+
 class Splits(Strict):
     validation: TargetSplit
     test: TargetSplit

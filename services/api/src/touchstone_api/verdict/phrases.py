@@ -1,7 +1,7 @@
 """Words and number formats of verdicts, for sentences and pages alike."""
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET
+from touchstone_contracts.catalogue import on_test_set
 
 METRIC_WORDS: dict[Metric, str] = {
     "zero_shot": "zero-shot accuracy",
@@ -11,9 +11,7 @@ METRIC_WORDS: dict[Metric, str] = {
 
 
 def measure_words(metric: Metric, test_set: str) -> str:
-    """ "zero-shot accuracy", "zero-shot accuracy on sketch": the main test set goes without saying."""
-    words = METRIC_WORDS[metric]
-    return words if test_set == MAIN_TEST_SET else f"{words} on {test_set}"
+    return on_test_set(METRIC_WORDS[metric], test_set)
 
 
 def points(accuracy: float, *, signed: bool = False) -> str:
