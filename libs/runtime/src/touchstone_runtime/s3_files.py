@@ -1,6 +1,8 @@
 """Files people keep on the S3 server of the settings, in any bucket: read, never written."""
 
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 
 from minio import Minio
 from touchstone_contracts.problems import Invalid
@@ -9,6 +11,8 @@ from touchstone_runtime.objects import MissingObject, connect_s3, translated
 from touchstone_runtime.settings import RuntimeSettings
 
 SCHEME = "s3://"
+FETCHERS = 16
+"""Objects fetched at a time; as many as the client keeps connections (objects.connect_s3)."""
 
 
 class S3Files:
@@ -24,12 +28,35 @@ class S3Files:
         except MissingObject:
             raise Invalid(f"{place} is not there; check bucket and key", code="place_missing") from None
 
+    def fetch_folder(self, place: str, folder: Path, needed: Callable[[PurePosixPath], bool]) -> None:
+        """Writes the objects below the prefix that are `needed`, by their path below it, and makes the folders of all.
+
+        Raises Invalid when there is none or a key is no path, Transient when the server cannot be reached."""
+        prefix = place.rstrip("/") + "/"
+        keys = [found.removeprefix(prefix) for found in self.below(prefix)]
+        if not keys:
+            raise Invalid(f"nothing is below {prefix}; check bucket and prefix", code="place_missing")
+        for key in keys:
+            _require_path(key, prefix)
+            (folder / key.rpartition("/")[0]).mkdir(parents=True, exist_ok=True)
+        fetched = [key for key in keys if not key.endswith("/") and needed(PurePosixPath(key))]
+        with ThreadPoolExecutor(FETCHERS) as fetchers:
+            for _ in fetchers.map(lambda key: self.fetch(prefix + key, folder / key), fetched):
+                pass  # raises what a fetch raised
+
     def below(self, place: str) -> list[str]:
         """The places of all objects whose key starts with that of `place`, sorted."""
         bucket, prefix = _bucket_and_key(place)
         with translated(place):
             found = [entry.object_name for entry in self._client.list_objects(bucket, prefix, recursive=True)]
         return sorted(f"{SCHEME}{bucket}/{key}" for key in found if key is not None)
+
+
+def _require_path(key: str, prefix: str) -> None:
+    """Keys are any text: one with `..` would be written elsewhere, one with an empty part over its neighbour. A key
+    that ends in "/" stands for a folder."""
+    if {"", ".", ".."} & set(key.removesuffix("/").split("/")):
+        raise Invalid(f"{prefix}{key} has no place in a folder; rename the object", code="unusable_key")
 
 
 def connect_files(settings: RuntimeSettings) -> S3Files:
