@@ -12,7 +12,7 @@ import pytest
 from minio import Minio
 from PIL import Image
 from support.tiny_images import SHAPES, draw_shape
-from touchstone_contracts.catalogue import Catalogue, Target, TarShard, Upstream
+from touchstone_contracts.catalogue import Catalogue, ImageFolder, Target, TarShard, Upstream
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.describe.shards import describe_class_folders
@@ -119,6 +119,7 @@ def test_image_folders_on_s3_are_an_upstream_and_nothing_else_below_the_prefix_i
     with places.folder("s3://shop/albums/", in_image_folder) as folder:
         assert [path for path in folder.rglob("*") if path.is_file()] == []
     put(shop, {"albums/spring/a.txt": b"a blue bar"})
+    assert isinstance(shards[1], ImageFolder)
     with pytest.raises(Invalid) as changed, opened(shards[1], places):
         pass
     assert changed.value.code == "digest_mismatch"

@@ -21,6 +21,7 @@ from touchstone_retrieval.index.protocol import (
     IndexRows,
     IndexShard,
     VectorIndex,
+    VectorName,
 )
 from touchstone_retrieval.index.qdrant_edge import COMPLETE, QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex, connect_server, point_filter
@@ -171,7 +172,7 @@ def test_only_the_shard_that_lost_rows_is_written_again() -> None:
 
 @pytest.mark.parametrize("vector", ["image", "text"])
 def test_searches_return_the_true_neighbours_best_first(
-    index: VectorIndex, collection: Collection, vector: str
+    index: VectorIndex, collection: Collection, vector: VectorName
 ) -> None:
     vectors = IMAGES if vector == "image" else TEXTS
     answers = index.search(collection, vector, QUERIES, 50)

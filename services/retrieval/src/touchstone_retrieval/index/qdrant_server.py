@@ -52,19 +52,9 @@ class QdrantServerIndex:
         return done
 
     def _create(self, engine: str, dimension: int) -> None:
-        if self._client.collection_exists(engine):
-            return
-        vector = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
-        try:
-            self._client.create_collection(
-                engine,
-                vectors_config={"image": vector, "text": vector},
-                # Searches are exact, so no graph is built (m=0).
-                hnsw_config=models.HnswConfigDiff(m=0),
-            )
-        except UnexpectedResponse as error:
-            if error.status_code != 409:  # somebody else has just created it
-                raise
+        """Each part may be there already: another worker is at it, or was killed between them."""
+        if not self._client.collection_exists(engine):
+            self._create_collection(engine, dimension)
         self._client.create_payload_index(engine, "shard", models.PayloadSchemaType.KEYWORD, wait=True)
         self._client.create_payload_index(
             engine,
@@ -77,6 +67,19 @@ class QdrantServerIndex:
             ),
             wait=True,
         )
+
+    def _create_collection(self, engine: str, dimension: int) -> None:
+        vector = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
+        try:
+            self._client.create_collection(
+                engine,
+                vectors_config={"image": vector, "text": vector},
+                # Searches are exact, so no graph is built (m=0).
+                hnsw_config=models.HnswConfigDiff(m=0),
+            )
+        except UnexpectedResponse as error:
+            if error.status_code != 409:  # somebody else has just created it
+                raise
 
     def count(self, collection: Collection) -> int:
         with _translated():
