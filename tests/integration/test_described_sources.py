@@ -146,11 +146,13 @@ def test_class_folders_on_s3_are_a_target_and_a_missing_one_is_named(
     shop.remove_object("shop", "shapes/bar/front/0.png")
     with pytest.raises(Invalid, match="class 1 has no folder 'bar' in s3://shop/shapes/"), opened(splits.test, places):
         pass
-    put(shop, {"shapes/bar/": b"", "shapes/circle/0.png": picture("circle")})
+    put(shop, {"shapes/": b"", "shapes/bar/": b"", "shapes/circle/0.png": picture("circle")})
     with pytest.raises(Invalid, match="folder 'circle' in s3://shop/shapes/ belongs to no class"):
         describe_class_folders("s3://shop/shapes/", ("square", "bar"), places)
     with pytest.raises(Invalid, match="nothing is below s3://shop/shape/"):
         describe_class_folders("s3://shop/shape", ("square", "bar"), places)
+    with pytest.raises(Invalid, match="s3://nowhere/shapes/ is not there"):
+        describe_class_folders("s3://nowhere/shapes", ("square", "bar"), places)
 
 
 @pytest.mark.parametrize("key", ["../x.png", "a/../../x.png", "a//x.png", "./x.png", "/x.png"])

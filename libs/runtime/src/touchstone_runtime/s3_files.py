@@ -1,7 +1,8 @@
 """Files people keep on the S3 server of the settings, in any bucket: read, never written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from minio import Minio
@@ -22,18 +23,16 @@ class S3Files:
     def fetch(self, place: str, path: Path) -> None:
         """Writes the object to `path`. Raises Invalid when it is not there, Transient when the server is not."""
         bucket, key = _bucket_and_key(place)
-        try:
-            with translated(place):
-                self._client.fget_object(bucket, key, str(path))
-        except MissingObject:
-            raise Invalid(f"{place} is not there; check bucket and key", code="place_missing") from None
+        with _named_by_hand(place):
+            self._client.fget_object(bucket, key, str(path))
 
     def fetch_folder(self, place: str, folder: Path, needed: Callable[[PurePosixPath], bool]) -> None:
         """Writes the objects below the prefix that are `needed`, by their path below it, and makes the folders of all.
 
         Raises Invalid when there is none or a key is no path, Transient when the server cannot be reached."""
         prefix = place.rstrip("/") + "/"
-        keys = [found.removeprefix(prefix) for found in self.below(prefix)]
+        # Consoles mark a folder by an object of its name.
+        keys = [found.removeprefix(prefix) for found in self.below(prefix) if found != prefix]
         if not keys:
             raise Invalid(f"nothing is below {prefix}; check bucket and prefix", code="place_missing")
         for key in keys:
@@ -45,11 +44,21 @@ class S3Files:
                 pass  # raises what a fetch raised
 
     def below(self, place: str) -> list[str]:
-        """The places of all objects whose key starts with that of `place`, sorted."""
+        """The places of all objects whose key starts with that of `place`, sorted. Raises as `fetch`."""
         bucket, prefix = _bucket_and_key(place)
-        with translated(place):
+        with _named_by_hand(place):
             found = [entry.object_name for entry in self._client.list_objects(bucket, prefix, recursive=True)]
         return sorted(f"{SCHEME}{bucket}/{key}" for key in found if key is not None)
+
+
+@contextmanager
+def _named_by_hand(place: str) -> Iterator[None]:
+    """What is missing here was written down wrongly: waiting will not bring it."""
+    try:
+        with translated(place):
+            yield
+    except MissingObject:
+        raise Invalid(f"{place} is not there; check bucket and key", code="place_missing") from None
 
 
 def _require_path(key: str, prefix: str) -> None:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.index.points import PointId, engine_collection, first_matches, point_id, upstream_row
@@ -21,8 +20,6 @@ from touchstone_retrieval.index.protocol import (
     load_rows,
 )
 from touchstone_retrieval.index.ties import nearest_with_ties_by_row
-
-log = get_logger(__name__)
 
 UPSERT_ROWS = 500
 """Keeps a request of 2 x 768 numbers a row well below the server's 32 MB limit."""
