@@ -17,7 +17,6 @@ from touchstone_contracts.catalogue import ClassLabel
 from touchstone_retrieval.index.matrix import MatrixIndex
 from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
-from touchstone_retrieval.strategies.findings import Finding
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
@@ -30,7 +29,7 @@ LABELS = tuple(ClassLabel(id=number, display_name=f"flag {number}") for number i
 STRATEGY = Semantic(indexes=("image", "text"), results_per_query=RESULTS)
 COLLECTION = "upstream"
 
-Ours = list[Finding]
+Ours = pa.Table
 Peer = dict[int, set[int]]
 """Class id -> rows found."""
 
@@ -64,7 +63,7 @@ class Contest:
             image_vectors=lambda rows: self.vectors["image"][rows],
         )
         # A worker keeps an upstream's vectors from one step to the next.
-        self.upstream.search("image", self.embed(texts[:1]), 1)
+        list(self.upstream.search("image", self.embed(texts[:1]), 1))
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self.queries[text] for text in texts])
@@ -94,8 +93,8 @@ class Contest:
         """Recall 1.0 against a plain search in double precision, and the peer's answer. Scores that differ by less
         than their sixth decimal are ties, of which either may be returned."""
         mine: Peer = {label.id: set() for label in LABELS}
-        for finding in ours:
-            mine[finding.class_id].add(finding.row)
+        for class_id, row in zip(ours["class_id"].to_pylist(), ours["row"].to_pylist(), strict=True):
+            mine[class_id].add(row)
         return all(mine[number] >= rows and peer[number] >= rows for number, rows in self.surely_nearest.items())
 
     @cached_property

@@ -1,5 +1,7 @@
 """VectorIndex for many queries at once: matrix products over vectors in memory, everything else by another index."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
@@ -51,10 +53,10 @@ class MatrixIndex:
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
+    ) -> Iterator[list[Hit]]:
         if only is not None or collection not in self._fitting:
             return self._inner.search(collection, vector, queries, k, only)
-        return list(exact_nearest(normalised(queries), self._matrices(collection)[vector], k))
+        return exact_nearest(normalised(queries), self._matrices(collection)[vector], k)
 
     def _matrices(self, collection: str) -> Matrices:
         if self._held[0] != collection:

@@ -78,8 +78,10 @@ class VectorIndex(Protocol):
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
-        """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row."""
+    ) -> Iterator[list[Hit]]:
+        """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row.
+
+        Found as they are asked for: a target's hits are too many to exist at once."""
 
     def match_text(self, collection: str, match: CaptionMatch, limit: int) -> list[int]:
         """The first `limit` rows, in upstream order, whose caption matches."""

@@ -71,9 +71,9 @@ class QdrantEdgeIndex:
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
+    ) -> Iterator[list[Hit]]:
         shard = self._opened(collection)
-        return [_search_one(shard, vector, query, k, only) for query in queries.tolist()]
+        return (_search_one(shard, vector, query, k, only) for query in queries.tolist())
 
     def match_text(self, collection: str, match: CaptionMatch, limit: int) -> list[int]:
         request = edge.ScrollRequest(limit=limit, filter=caption_filter(match), with_payload=False)
