@@ -14,6 +14,7 @@ from touchstone_contracts.arms.generation import Sampler
 from touchstone_generator.sampling.batches import filled
 from touchstone_generator.sampling.conditions import TextConditions
 from touchstone_generator.sampling.pixels import SLICED_DECODING_ABOVE, StepDone, require_size, to_bytes, watch
+from touchstone_generator.sampling.text_layers import text_computed_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class ImageToImage:
         """uint8 images (len(sketches), size, size, 3); the sketches take the slots from `slot` on. Raises NonFinite."""
         slots = filled(sketches, slot, self._sampler.batch_size)
         wanted = slice(slot, slot + len(sketches))
-        with torch.inference_mode():
+        with torch.inference_mode(), text_computed_once(self._perturb.unet):
             images = self._perturb(
                 **self._conditions.of([sketch.prompt for sketch in slots]),
                 image=_to_unit(np.stack([sketch.pixels for sketch in slots])),

@@ -13,6 +13,7 @@ from touchstone_generator.sampling.batches import filled
 from touchstone_generator.sampling.conditions import TextConditions
 from touchstone_generator.sampling.pixels import SLICED_DECODING_ABOVE, StepDone, require_size, to_bytes, watch
 from touchstone_generator.sampling.seeds import start_noise
+from touchstone_generator.sampling.text_layers import text_computed_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class TextToImage:
         """uint8 images (len(drafts), size, size, 3); the drafts take the slots from `slot` on. Raises NonFinite."""
         slots = filled(drafts, slot, self._sampler.batch_size)
         wanted = slice(slot, slot + len(drafts))
-        with torch.inference_mode():
+        with torch.inference_mode(), text_computed_once(self._pipeline.unet):
             images = self._pipeline(
                 **self._conditions.of([draft.prompt for draft in slots]),
                 latents=self._noise(slots),

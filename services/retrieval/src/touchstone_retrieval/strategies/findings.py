@@ -28,8 +28,8 @@ FOUND = pa.schema(
         ("query", pa.string()),
     ]
 )
-"""Findings as columns, which is how those of a whole target are kept: as objects they would be millions that the garbage
-collector looks through again and again."""
+"""Findings as columns, which is how those of a whole target are kept: as objects they would be millions that the
+garbage collector looks through again and again."""
 assert tuple(FOUND.names) == Finding._fields
 
 

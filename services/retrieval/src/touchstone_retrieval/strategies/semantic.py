@@ -31,9 +31,7 @@ def find_by_meaning(
         hits = {name: upstream.search(name, vectors, strategy.results_per_query) for name in names}
         for number, label in enumerate(batch):
             own = texts[number * len(templates) : (number + 1) * len(templates)]
-            found = (
-                finding for name in names for finding in _findings(label.id, f"semantic/{name}", own, hits[name])
-            )
+            found = (finding for name in names for finding in _findings(label.id, f"semantic/{name}", own, hits[name]))
             first, again = first_of_each_image(found, upstream.image_ids)
             yield first, FindingReport(hits_per_class, again, len(first))
 
