@@ -29,7 +29,6 @@ LABELS = tuple(ClassLabel(id=number, display_name=f"flag {number}") for number i
 STRATEGY = Semantic(indexes=("image", "text"), results_per_query=RESULTS)
 COLLECTION = "upstream"
 
-Ours = pa.Table
 Peer = dict[int, set[int]]
 """Class id -> rows found."""
 
@@ -68,7 +67,7 @@ class Contest:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self.queries[text] for text in texts])
 
-    def ours(self) -> Ours:
+    def ours(self) -> pa.Table:
         found, _ = find_images(STRATEGY, self.upstream, LABELS, TEMPLATES, np.random.default_rng(0))
         return found
 
@@ -89,7 +88,7 @@ class Contest:
                     rows.update(int(point.id) for point in answer.points)
         return found
 
-    def has_full_recall(self, ours: Ours, peer: Peer) -> bool:
+    def has_full_recall(self, ours: pa.Table, peer: Peer) -> bool:
         """Recall 1.0 against a plain search in double precision, and the peer's answer. Scores that differ by less
         than their sixth decimal are ties, of which either may be returned."""
         mine: Peer = {label.id: set() for label in LABELS}
@@ -110,6 +109,6 @@ class Contest:
         return nearest
 
 
-def prepare() -> Duel[Ours, Peer]:
+def prepare() -> Duel[pa.Table, Peer]:
     contest = Contest()
     return Duel(ours=contest.ours, peer=contest.peer, quality=contest.has_full_recall, repetitions=3)

@@ -16,7 +16,8 @@ def text_computed_once(unet: Any) -> Iterator[None]:
     """Inside, these layers of `unet` remember their last input and answer; afterwards nothing is left of it.
 
     A pipeline hands one tensor of text conditions to all steps of a batch, so it is recognised by its identity and the
-    images are bit by bit those without. Weights must not change inside."""
+    images are bit by bit those without. Weights must not change inside. What is remembered takes 4 MB a row of Stable
+    Diffusion 1.5 in half precision."""
     layers = list(text_layers(unet))
     for layer in layers:
         layer.forward = _remembering(layer.forward)
