@@ -13,7 +13,7 @@ from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.index.protocol import Collection, IndexRows, IndexShard
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
-from touchstone_retrieval.strategies.findings import Findings
+from touchstone_retrieval.strategies.findings import Finding, Findings
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
@@ -56,7 +56,8 @@ def upstream() -> Iterator[SearchableUpstream]:
 
 
 def find(strategy: Strategy, upstream: SearchableUpstream, *labels: ClassLabel, seed: int = 0) -> Findings:
-    return find_images(strategy, upstream, labels, TEMPLATES, np.random.default_rng(seed))
+    found, report = find_images(strategy, upstream, labels, TEMPLATES, np.random.default_rng(seed))
+    return [Finding(**row) for row in found.to_pylist()], report
 
 
 def rows_of(findings: Findings) -> list[int]:

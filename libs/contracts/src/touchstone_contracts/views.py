@@ -1,12 +1,13 @@
 """What the HTTP API answers; shared by the api and its clients."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Problem
@@ -169,6 +170,7 @@ class ResultRow(Lenient):
     learning_rate: float | None = None
     peak_lr_fraction: float | None = None
     updates: Annotated[int | None, WhenSet] = None
+    test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
     test_images: int
     macro: float | None = None
     """Mean over classes; `value` is the mean over images."""
@@ -205,6 +207,7 @@ class ClassTable(Lenient):
     arm: Name
     size: int
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     seeds: int
     classes: tuple[ClassRow, ...]
     confusions: tuple[Confusion, ...]
@@ -250,6 +253,21 @@ class LinkReport(Lenient):
     arm: Name
     classes: tuple[LinksOfClass, ...]
 
+    @property
+    def total(self) -> LinksOfClass:
+        """Over the classes that are there, without a class of its own (-1); the most frequent reasons first."""
+        reasons = Counter[str]()
+        for entry in self.classes:
+            reasons.update(entry.reasons)
+        return LinksOfClass(
+            class_id=-1,
+            display_name="all classes",
+            requested=sum(entry.requested for entry in self.classes),
+            obtained=sum(entry.obtained for entry in self.classes),
+            topped_up=sum(entry.topped_up for entry in self.classes),
+            reasons=dict(reasons.most_common()),
+        )
+
 
 class SummaryRow(Lenient):
     """Mean and sample standard deviation over seeds."""
@@ -258,6 +276,7 @@ class SummaryRow(Lenient):
     arm: Name
     size: int
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     mean: float
     std: float | None
     seeds: int
@@ -287,6 +306,7 @@ class ComparisonResult(Lenient):
     class_id: int | None = None
     """None: all classes."""
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     difference: float
     low: float
     high: float
@@ -315,7 +335,14 @@ class Cost(Lenient):
     cpu_seconds: float
     gpu_seconds: float
     money: float | None = None
-    """In the currency of the prices asked with; None without prices."""
+    """In the currency of the prices; None where the price of something that was used is not known."""
+
+
+class Prices(Lenient):
+    """Of an hour of one CPU core and of one GPU. Both in one currency, which nothing here names or converts."""
+
+    cpu_hour: float | None = None
+    gpu_hour: float | None = None
 
 
 class ArmCost(Lenient):
@@ -384,6 +411,7 @@ class ScalingFit(Lenient):
     target: Name
     arm: Name
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     ceiling: float
     """What the law tends to with ever more images: a forecast."""
     gap: float
@@ -417,7 +445,7 @@ class Verdict(Lenient):
     primary: ComparisonResult
     secondary: tuple[ComparisonResult, ...]
     classes: tuple[ComparisonResult, ...] = ()
-    """The primary endpoint class by class, at each target."""
+    """The primary endpoint class by class, at each target. As all that follows, of the primary's test set."""
     baseline: tuple[BaselineCheck, ...]
     learning_rates: tuple[LearningRateCheck, ...] = ()
     """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""
@@ -426,6 +454,8 @@ class Verdict(Lenient):
     """Of both arms, in every metric."""
     costs: tuple[ArmCost, ...] = ()
     """Of every arm that has finished everywhere and whose steps left their records, in the metric of the comparison."""
+    prices: Prices = Prices()
+    """What `money` in the costs was reckoned with."""
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()
     results_digest: Digest
@@ -445,6 +475,11 @@ class ImageView(Lenient):
     nearest_test_id: str | None = None
     nearest_test_cosine: float | None = None
     found_by: str = ""
+    """Strategy, index and number of the template or pattern; empty if not retrieved."""
+    query: str = ""
+    """The filled-in template or the pattern that found it; empty if not retrieved."""
+    part: Name | None = None
+    """The arm of a mixture whose pool it came from; None outside a mixture."""
 
 
 class ImagePage(Page):

@@ -4,17 +4,20 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.values import Name
 from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
 
+from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.tables import csv_table, parquet_table
-from touchstone_api.verdict.costs import Prices, priced
+from touchstone_api.settings import Price
+from touchstone_api.verdict.costs import priced
 
 router = APIRouter(prefix="/v1/experiments", tags=["results"])
 
-Price = Annotated[float, Query(ge=0, le=1_000_000, allow_inf_nan=False)]
+AskedPrice = Annotated[Price | None, Query(description="Left out: the price of the server's settings, if any")]
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 
 
@@ -29,7 +32,8 @@ CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 def get_results(
     experiment: str, reader: ResultsHere, format: Literal["json", "csv", "parquet"] = "json"
 ) -> Results | Response:
-    """What is measured so far; `complete` once every evaluation is in. One row per target, arm, size, seed, metric."""
+    """What is measured so far; `complete` once every evaluation is in. One row per target, arm, size, seed, metric and
+    test set."""
     results = reader.results(experiment)
     if format == "json":
         return results
@@ -47,23 +51,27 @@ def get_classes(
     size: Annotated[int, Query(ge=0, description="0 for the untouched encoder")],
     metric: Metric | None = None,
     target: Name | None = None,
+    test_set: Name = MAIN_TEST_SET,
 ) -> ClassTable:
     """An arm at a size by class, mean over seeds: the largest losses against the untouched encoder first, and the most
     frequent confusions. The target may be left out where there is one, the metric is then the first measured."""
-    return reader.class_table(experiment, arm, size, metric, target)
+    return reader.class_table(experiment, arm, size, metric, target, test_set)
 
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))
 def get_verdict(
-    experiment: str, reader: ResultsHere, cpu_hour: Price | None = None, gpu_hour: Price | None = None
+    experiment: str,
+    reader: ResultsHere,
+    services: ServicesHere,
+    cpu_hour: AskedPrice = None,
+    gpu_hour: AskedPrice = None,
 ) -> Verdict:
     """The comparison of two arms. 409 `not_finished` until both have all their evaluations.
 
-    With the price of an hour of a CPU core or a GPU, costs are given in money too."""
-    verdict = reader.verdict(experiment)
-    if cpu_hour is None and gpu_hour is None:
-        return verdict
-    return priced(verdict, Prices(cpu_hour or 0.0, gpu_hour or 0.0))
+    With the price of an hour of a CPU core and of a GPU, costs are given in money too, in the prices' currency."""
+    asked = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
+    given = {name: price for name, price in asked.items() if price is not None}
+    return priced(reader.verdict(experiment), services.settings.prices.model_copy(update=given))
 
 
 @router.get("/{experiment}/scaling", responses=documented(404, 503))

@@ -11,6 +11,7 @@ from touchstone_contracts.arms.generation import Sampler
 from touchstone_generator.sampling.batches import filled
 from touchstone_generator.sampling.conditions import TextConditions
 from touchstone_generator.sampling.pixels import SLICED_DECODING_ABOVE, StepDone, require_size, to_bytes, watch
+from touchstone_generator.sampling.text_layers import text_computed_once
 
 
 class Prompted(Protocol):
@@ -41,7 +42,7 @@ class Painter(ABC, Generic[DraftT]):
         """uint8 images (len(drafts), size, size, 3); the drafts take the slots from `slot` on. Raises NonFinite."""
         slots = filled(drafts, slot, self._sampler.batch_size)
         wanted = slice(slot, slot + len(drafts))
-        with torch.inference_mode():
+        with torch.inference_mode(), text_computed_once(self._pipeline.unet):
             images = self._pipeline(
                 **self._conditions.of([draft.prompt for draft in slots]),
                 **self._start(slots),

@@ -1,5 +1,7 @@
 """VectorIndex for many queries at once: matrix products over vectors in memory, everything else by another index."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
@@ -37,11 +39,11 @@ class MatrixIndex:
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
+    ) -> Iterator[list[Hit]]:
         fits = 2 * 4 * collection.count * collection.dimension <= self._memory_bytes  # two vectors a row, fp32
         if only is not None or not fits:
             return self._inner.search(collection, vector, queries, k, only)
-        return list(exact_nearest(normalised(queries), self._matrices(collection)[vector], k))
+        return exact_nearest(normalised(queries), self._matrices(collection)[vector], k)
 
     def _matrices(self, collection: Collection) -> Matrices:
         if self._held[0] != collection.name:

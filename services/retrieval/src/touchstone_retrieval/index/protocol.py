@@ -1,6 +1,6 @@
 """What a vector index promises. Rows are positions in the upstream: its shards' manifests, concatenated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
@@ -99,8 +99,10 @@ class VectorIndex(Protocol):
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
-        """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row."""
+    ) -> Iterator[list[Hit]]:
+        """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row.
+
+        Found as they are asked for: a target's hits are too many to exist at once."""
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         """The first `limit` rows, in upstream order, whose caption matches."""

@@ -71,9 +71,9 @@ class QdrantEdgeIndex:
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
+    ) -> Iterator[list[Hit]]:
         engine = self._opened(collection)
-        return [_search_one(engine, collection, vector, query, k, only) for query in queries.tolist()]
+        return (_search_one(engine, collection, vector, query, k, only) for query in queries.tolist())
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         engine = self._opened(collection)

@@ -93,8 +93,8 @@ class QdrantServerIndex:
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
-    ) -> list[list[Hit]]:
-        return [self._search_one(collection, vector, query, k, only) for query in queries.tolist()]
+    ) -> Iterator[list[Hit]]:
+        return (self._search_one(collection, vector, query, k, only) for query in queries.tolist())
 
     def _search_one(
         self, collection: Collection, vector: VectorName, query: list[float], k: int, only: CaptionMatch | None

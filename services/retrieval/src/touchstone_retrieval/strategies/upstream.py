@@ -1,6 +1,6 @@
 """The upstream as strategies see it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class SearchableUpstream:
     def count(self) -> int:
         return len(self.image_ids)
 
-    def search(self, vector: VectorName, queries: np.ndarray, k: int) -> Sequence[Sequence[Hit]]:
+    def search(self, vector: VectorName, queries: np.ndarray, k: int) -> Iterator[list[Hit]]:
         return self.index.search(self.collection, vector, queries, k)
 
     def match_text(self, match: CaptionMatch, limit: int) -> list[int]:

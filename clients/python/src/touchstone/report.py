@@ -1,0 +1,64 @@
+"""What an experiment found, as Markdown: to paste into a study's README, an issue or a paper's appendix."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import on_test_set
+from touchstone_contracts.views import ComparisonResult, Results, SummaryRow, Verdict
+
+METRIC_TITLES: dict[Metric, str] = {
+    "zero_shot": "zero-shot accuracy",
+    "linear_probe": "linear probe accuracy",
+    "regularised_probe": "regularised probe accuracy",
+}
+
+
+def markdown_report(name: str, results: Results, verdict: Verdict | None) -> str:
+    """A table of each metric and, where arms were compared, the verdict with its intervals."""
+    metrics = [metric for metric in METRIC_TITLES if any(row.metric == metric for row in results.summary)]
+    parts = [f"### {name}", *(_accuracies(results.summary, metric) for metric in metrics)]
+    return "\n\n".join(parts + ([_verdict(verdict)] if verdict else [])) + "\n"
+
+
+def _accuracies(summary: Sequence[SummaryRow], metric: Metric) -> str:
+    """Sizes across; the untouched encoder has no size and stands in every column."""
+    sizes = sorted({row.size for row in summary if row.size})
+    measured = [row for row in summary if row.metric == metric]
+    cells = {(on_test_set(row.target, row.test_set), row.arm, row.size): _mean_and_std(row) for row in measured}
+    arms = dict.fromkeys((target, arm) for target, arm, _ in cells)
+    rows = (
+        (target, arm, *(cells.get((target, arm, size)) or cells.get((target, arm, 0), "") for size in sizes))
+        for target, arm in arms
+    )
+    title = f"{METRIC_TITLES[metric].capitalize()} in %, mean ± standard deviation over seeds:"
+    return f"{title}\n\n" + "\n".join(_table(("target", "arm", *map(str, sizes)), rows))
+
+
+def _mean_and_std(row: SummaryRow) -> str:
+    return f"{100 * row.mean:.1f}" + ("" if row.std is None else f" ± {100 * row.std:.1f}")
+
+
+def _verdict(verdict: Verdict) -> str:
+    level = f"{100 * verdict.confidence:.0f} % interval"
+    rows = ((_where(entry), METRIC_TITLES[entry.metric], *_numbers(entry)) for entry in _averages(verdict))
+    table = _table((f"{verdict.a} - {verdict.b}", "metric", "points", level), rows)
+    notes = [f"To decide it: {verdict.would_decide}"] if verdict.would_decide else []
+    return "\n".join([f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in (*notes, *verdict.warnings))])
+
+
+def _averages(verdict: Verdict) -> Iterator[ComparisonResult]:
+    """The primary endpoint, then the secondary ones that are means over sizes."""
+    yield verdict.primary
+    yield from (entry for entry in verdict.secondary if entry.size is None)
+
+
+def _where(entry: ComparisonResult) -> str:
+    return on_test_set(entry.target or "all targets", entry.test_set)
+
+
+def _numbers(entry: ComparisonResult) -> tuple[str, str]:
+    return f"{100 * entry.difference:+.1f}", f"{100 * entry.low:+.1f} to {100 * entry.high:+.1f}"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
