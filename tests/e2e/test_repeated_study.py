@@ -47,12 +47,12 @@ def test_another_number_of_workers_and_another_order_of_work_change_no_training_
         state = other.folder.read_state()
         assert state is not None
         with Client(state.api_url) as elsewhere:
-            # Here every generated batch lands, and is embedded, before the upstream is even ingested.
+            # Here every generated batch lands, is embedded, curated and trained on before anything is retrieved.
             none, _, synthetic = tiny_study()["arms"]
             first, _ = elsewhere.post_document(tiny_study(name="synthetic first", arms=[none, synthetic]))
             early = {step.kind for step in elsewhere.wait(first.id, timeout=300).step_list}
             assert "generate_images" in early
-            assert "index_upstream" not in early
+            assert "retrieve_images" not in early
             posted, _ = elsewhere.post_document(tiny_study())
             repeated = elsewhere.wait(posted.id, timeout=300)
 
