@@ -112,7 +112,7 @@ def tiny_backbone(library: Path, name: str = "tiny-backbone", architecture: str 
         network = timm.create_model(architecture, pretrained=False)
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "crop_pct": 1.0, "std": (0.25, 0.25, 0.25)}
-    timm.models.save_for_hf(network, folder, safe_serialization=True, data_config=preprocessing)
+    timm.models.save_for_hf(network, str(folder), safe_serialization=True, data_config=preprocessing)
     return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(folder), kind="timm")
 
 
