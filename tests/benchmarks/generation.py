@@ -1,9 +1,10 @@
 """Generating images against the loop everybody writes: StableDiffusionPipeline called once per prompt.
 
 Same generator, prompts, seeds, steps and guidance on both sides. Ours is the path of a `generate_images` step without
-storage: the pipeline as the worker loads it, fixed batches, each distinct prompt encoded once. In a denoising step the
-loop sends two rows through the UNet (with and without prompt), ours `2 x batch_size`. The arithmetic is the same, so
-the most that can be won is what small calls waste. Quality: no value further apart than 1/255."""
+storage: the pipeline as the worker loads it, fixed batches whose prompts are encoded together. In a denoising step the
+loop sends two rows through the UNet (with and without prompt), ours `2 x batch_size`. Ours leaves out what depends on
+the text alone after a batch's first step; the rest of the arithmetic is the same, so that the most that can be won
+there is what small calls waste. Quality: no value further apart than 1/255."""
 
 from collections.abc import Sequence
 from itertools import cycle, islice

@@ -15,9 +15,9 @@ from support.duels import Duel
 from touchstone_contracts.arms.retrieval import Semantic
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_retrieval.index.matrix import MatrixIndex
-from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
+from touchstone_retrieval.index.points import NAME_DIGITS, engine_collection
+from touchstone_retrieval.index.protocol import Collection, IndexRows, IndexShard
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
-from touchstone_retrieval.strategies.findings import Finding
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
@@ -28,9 +28,7 @@ IMAGES, DIMENSION, CLASSES, RESULTS = 19_055, 192, 241, 100
 TEMPLATES = ("{name}", "{name}, flag icon", "an icon of {name}")
 LABELS = tuple(ClassLabel(id=number, display_name=f"flag {number}") for number in range(CLASSES))
 STRATEGY = Semantic(indexes=("image", "text"), results_per_query=RESULTS)
-COLLECTION = "upstream"
 
-Ours = list[Finding]
 Peer = dict[int, set[int]]
 """Class id -> rows found."""
 
@@ -53,23 +51,24 @@ class Contest:
         self.client = QdrantClient(":memory:")
         index = MatrixIndex(QdrantServerIndex(self.client), memory_bytes=2**30)
         blank = [""] * IMAGES
-        rows = IndexRows(0, self.vectors["image"], self.vectors["text"], blank, blank)
-        index.ensure(COLLECTION, CollectionShape(IMAGES, DIMENSION), lambda: iter([rows]))
+        rows = IndexRows(self.vectors["image"], self.vectors["text"], blank, blank)
+        collection = Collection("upstream", DIMENSION, (IndexShard("0" * NAME_DIGITS, IMAGES, lambda: rows),))
+        index.ensure(collection)
         self.upstream = SearchableUpstream(
             index=index,
-            collection=COLLECTION,
+            collection=collection,
             image_ids=[f"{row:064x}" for row in range(IMAGES)],
             embed_texts=self.embed,
             captions=pa.chunked_array([blank]),
             image_vectors=lambda rows: self.vectors["image"][rows],
         )
         # A worker keeps an upstream's vectors from one step to the next.
-        self.upstream.search("image", self.embed(texts[:1]), 1)
+        list(self.upstream.search("image", self.embed(texts[:1]), 1))
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self.queries[text] for text in texts])
 
-    def ours(self) -> Ours:
+    def ours(self) -> pa.Table:
         found, _ = find_images(STRATEGY, self.upstream, LABELS, TEMPLATES, np.random.default_rng(0))
         return found
 
@@ -80,22 +79,22 @@ class Contest:
             for name in STRATEGY.indexes:
                 for template in TEMPLATES:
                     answer = self.client.query_points(
-                        COLLECTION,
+                        engine_collection(DIMENSION),
                         query=self.queries[template.replace("{name}", label.query)],
                         using=name,
                         limit=RESULTS,
                         search_params=models.SearchParams(exact=True),
                         with_payload=False,
                     )
-                    rows.update(int(point.id) for point in answer.points)
+                    rows.update(int(str(point.id)[-8:], 16) for point in answer.points)
         return found
 
-    def has_full_recall(self, ours: Ours, peer: Peer) -> bool:
+    def has_full_recall(self, ours: pa.Table, peer: Peer) -> bool:
         """Recall 1.0 against a plain search in double precision, and the peer's answer. Scores that differ by less
         than their sixth decimal are ties, of which either may be returned."""
         mine: Peer = {label.id: set() for label in LABELS}
-        for finding in ours:
-            mine[finding.class_id].add(finding.row)
+        for class_id, row in zip(ours["class_id"].to_pylist(), ours["row"].to_pylist(), strict=True):
+            mine[class_id].add(row)
         return all(mine[number] >= rows and peer[number] >= rows for number, rows in self.surely_nearest.items())
 
     @cached_property
@@ -111,6 +110,6 @@ class Contest:
         return nearest
 
 
-def prepare() -> Duel[Ours, Peer]:
+def prepare() -> Duel[pa.Table, Peer]:
     contest = Contest()
     return Duel(ours=contest.ours, peer=contest.peer, quality=contest.has_full_recall, repetitions=3)

@@ -59,7 +59,50 @@ def test_a_finished_experiment_shows_verdict_curves_and_images(
     expect(page.locator("#gallery .dropped")).to_have_count(4)
     assert not visitor.page_overflows()
     assert visitor.serious_complaints() == []
+    assert visitor.asked_elsewhere(address) == []
     page.close()
+
+
+def test_a_reader_chooses_which_classes_to_look_at(
+    browser: Browser, services: Services, told: Told, address: str
+) -> None:
+    finish_experiment(services, told, exhausted=frozenset({("synthetic", 12)}))
+    visitor = Visitor(browser, DESK)
+    page = visitor.page
+    page.goto(f"{address}/experiments/{told.id}")
+    tables = page.locator("#classes table")
+    expect(tables).to_have_count(2)  # classes and confusions
+    expect(tables.first).to_contain_text("fine, retrieved, 12 images: zero-shot accuracy in percent, mean over 3 seeds")
+    expect(tables.first.locator("tbody tr")).to_have_count(3)
+    choice = page.locator("#classes-choice")
+    choice.get_by_label("Metric").select_option(label="linear-probe accuracy")
+    expect(tables.first).to_contain_text("linear-probe accuracy")
+    changes = tables.first.locator("tbody tr td:last-child").all_inner_texts()
+    losses = [float(text.replace("−", "-")) for text in changes]
+    assert losses == sorted(losses)
+    choice.get_by_label("Arm").select_option(label="synthetic")
+    expect(page.locator("#classes")).to_have_text("Not measured at every seed, or not yet.")
+    choice.get_by_label("Images").select_option(label="6")
+    expect(tables.first).to_contain_text("synthetic, 6 images")
+    assert visitor.serious_complaints() == []
+    page.close()
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_description_of_the_api_opens_without_the_internet(
+    browser: Browser, address: str, viewport: dict[str, int]
+) -> None:
+    visitor = Visitor(browser, viewport)
+    visitor.page.goto(f"{address}/docs")
+    operations = visitor.page.locator(".opblock")
+    expect(operations.first).to_be_visible()
+    assert operations.count() >= 25
+    visitor.page.locator(".opblock-summary").first.click()
+    expect(visitor.page.locator(".opblock-body").first).to_contain_text("200 and the first one for the same spec again")
+    assert visitor.serious_complaints() == []
+    assert len(visitor.asked) >= 5
+    assert visitor.asked_elsewhere(address) == []
+    visitor.page.close()
 
 
 def test_an_open_page_follows_the_experiment_to_its_end(

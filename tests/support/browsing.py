@@ -34,6 +34,9 @@ class Visitor:
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._listen)
+        self.asked: set[str] = set()
+        """Addresses of every request the page made."""
+        self.page.on("request", lambda request: self.asked.add(request.url))
 
     def _listen(self, line: ConsoleMessage) -> None:
         if line.type == "error":
@@ -41,6 +44,10 @@ class Visitor:
 
     def serious_complaints(self) -> list[str]:
         return [text for text in self.complaints if HARMLESS not in text]
+
+    def asked_elsewhere(self, address: str) -> list[str]:
+        """Requests to other servers than the one at `address`; pictures inside a style sheet are no requests."""
+        return sorted(url for url in self.asked if not url.startswith((f"{address}/", "data:")))
 
     def page_overflows(self) -> bool:
         return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))

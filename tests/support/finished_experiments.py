@@ -21,7 +21,7 @@ from touchstone_api.store.plans import settle
 from touchstone_api.store.steps import lock_step, save_step, to_step
 from touchstone_api.submission import submit_experiment
 from touchstone_contracts.catalogue import MAIN_TEST_SET
-from touchstone_contracts.curation import CurationCounts
+from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.image_sets import ImageSet
@@ -205,7 +205,14 @@ def _tested(artifacts: Artifacts, cell: Cell, test_set: str, experiment: Experim
 def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
     images = _image_set(artifacts, target, arm, 30)
     counts = CurationCounts(requested=40, obtained=30, leaked=1, near_duplicate=2, filtered=6, over_cap=0, kept=21)
-    return ImagesCurated(images=images, counts=counts, kept_by_class=(7, 7, 7))
+    report = CurationReport(
+        obtained_by_class=(10, 11, 9),
+        dropped_by_class={"leaked": (1, 0, 0), "near_duplicate": (0, 2, 0), "filtered": (2, 2, 2)},
+        kept_by_class=(7, 7, 7),
+        class_coverage=1.0,
+        scores=ScoreHistogram(edges=(0.2, 0.21, 0.22, 0.23), obtained=(10, 12, 8), kept=(4, 9, 8)),
+    )
+    return ImagesCurated(images=images, counts=counts, kept_by_class=(7, 7, 7), report=report)
 
 
 def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> ImageSet:
@@ -222,7 +229,9 @@ def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> I
                 source_kind="generated" if purpose == "synthetic" else "upstream",
                 source_key=f"{purpose}-{number}",
                 caption=f"an icon of <thing> {class_id} & friends",
-                found_by="text_match" if purpose == "retrieved" else "",
+                found_by="text_match/phrase/0" if purpose == "retrieved" else "",
+                query=f"thing {class_id}" if purpose == "retrieved" else "",
+                part=number % 2 if purpose == "mixed" else -1,
                 score=0.2 + number / 1000,
                 kept=not dropped,
                 drop_reason=dropped,

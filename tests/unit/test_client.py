@@ -14,7 +14,7 @@ from touchstone.documents import UnreadableDocument, parse_changes, read_documen
 from touchstone.tables import console_for_output, print_estimation
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.views import Estimation, ExperimentDetail, GpuHours, StepCounts, Workload
+from touchstone_contracts.views import Estimation, ExperimentDetail, GpuHours, Prices, StepCounts, Workload
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -144,6 +144,36 @@ def test_an_estimate_is_asked_for_and_printed(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "15 steps, 4 of them done already" in printed
     assert all(text in printed for text in ("500,000", "39,240", "142.6", "not a measurement"))
+
+
+def test_what_is_left_out_is_not_asked_for() -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path.removeprefix("/v1/experiments/exp_1/"), dict(request.url.params)))
+        return httpx.Response(404, json={"title": "Not found", "status": 404, "code": "not_found"})
+
+    with client_of(answer) as client:
+        for call in (
+            lambda: client.classes("exp_1", "made", 60),
+            lambda: client.classes("exp_1", "made", 0, metric="linear_probe", target="fine"),
+            lambda: client.arm_curation("exp_1", "made"),
+            lambda: client.arm_links("exp_1", "found", "fine"),
+            lambda: client.verdict("exp_1"),
+            lambda: client.verdict("exp_1", prices=Prices(cpu_hour=0)),
+            lambda: client.scaling("exp_1"),
+        ):
+            with pytest.raises(ProblemError):
+                call()
+    assert asked == [
+        ("classes", {"arm": "made", "size": "60"}),
+        ("classes", {"arm": "made", "size": "0", "metric": "linear_probe", "target": "fine"}),
+        ("arms/made", {}),
+        ("arms/found/links", {"target": "fine"}),
+        ("verdict", {}),
+        ("verdict", {"cpu_hour": "0.0"}),
+        ("scaling", {}),
+    ]
 
 
 def test_waiting_follows_the_stream_and_survives_its_break() -> None:

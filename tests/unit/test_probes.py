@@ -92,9 +92,10 @@ def test_interpolation_reproduces_a_cubic() -> None:
     assert lagrange(points, 3.0) @ points**3 == pytest.approx(27)
 
 
-def test_linear_probe_follows_the_updates_of_pytorchs_adamw() -> None:
+@pytest.mark.parametrize("clip", [1.0, 0.05])  # never, and at every update
+def test_linear_probe_follows_the_updates_of_pytorchs_adamw(clip: float) -> None:
     features, labels = problem(70)
-    settings = LinearProbe(epochs=12, batch_size=32, warmup_updates=5)
+    settings = LinearProbe(epochs=12, batch_size=32, warmup_updates=5, gradient_clip=clip)
     fitted = fit_linear_probe(features, labels.numpy(), CLASSES, settings, seed=3)
     expected = _plain_loop(features, labels, settings, seed=3)
     assert torch.allclose(fitted.weight, expected.weight, atol=2e-5)
@@ -113,6 +114,7 @@ def _plain_loop(features: torch.Tensor, labels: torch.Tensor, settings: LinearPr
             optimizer.param_groups[0]["lr"] = settings.learning_rate * next(fractions)
             optimizer.zero_grad()
             nn.functional.cross_entropy(layer(features[batch]), labels[batch]).backward()
-            nn.utils.clip_grad_norm_(layer.parameters(), settings.gradient_clip)
+            length = nn.utils.clip_grad_norm_(layer.parameters(), settings.gradient_clip)
+            assert (length > settings.gradient_clip) == (settings.gradient_clip < 0.1)
             optimizer.step()
     return layer

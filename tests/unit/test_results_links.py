@@ -1,17 +1,15 @@
 """Link rot over HTTP: requested, obtained, why not, class by class."""
 
+import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from support.finished_experiments import post_experiment, write_result
-from support.memory_services import memory_services
+from support.finished_experiments import Told, finish_experiment, finish_only, post_experiment
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import resolve
-from touchstone_api.main import create_app
 from touchstone_api.results.links import downloads_of
 from touchstone_api.store.catalogue import register
 from touchstone_api.submission import submit_experiment
@@ -32,22 +30,14 @@ TABLE = LinkTable(
 BLOB = Blob(digest=sha256(b"blob"), size=4)
 
 
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
-
-
 def downloaded(obtained: int, topped_up: int, **reasons: int) -> ImagesDownloaded:
     images = ImageSet(manifest=BLOB, shards=(), count=obtained)
     return ImagesDownloaded(images=images, requested=5, rejected=reasons, topped_up=topped_up, links=BLOB)
 
 
-def test_link_rot_is_told_of_every_class_that_was_downloaded(services: Services, api: TestClient) -> None:
+@pytest.fixture
+def told(services: Services) -> Told:
+    """One arm that retrieves links; of three classes the downloads of two are finished."""
     lookup = DictLookup()
     lookup.upstreams["world"] = Upstream(name="world", shards=(TABLE,), index_encoder="clip")
     with services.store.write() as session:
@@ -56,17 +46,39 @@ def test_link_rot_is_told_of_every_class_that_was_downloaded(services: Services,
         register(session, lookup.targets["fine"], datetime.now(UTC))
     experiment = spec(targets=("fine",), arms=(NoTraining(), Retrieval(name="retrieved")))
     posted = submit_experiment(services, experiment)
-    plan = plan_experiment(resolve(experiment, lookup))
-    downloads = downloads_of(plan, plan.curations["fine", "retrieved"])
+    told = Told(posted.id, plan_experiment(resolve(experiment, lookup)), experiment)
+    downloads = downloads_of(told.plan, told.plan.curations["fine", "retrieved"])
     assert list(downloads) == [0, 1, 2]
-    write_result(services.artifacts, downloads[0], "download_images", downloaded(5, 2, not_found=2, timeout=1))
-    write_result(services.artifacts, downloads[2], "download_images", downloaded(1, 0, opted_out=9))
-    report = api.get(f"/v1/experiments/{posted.id}/arms/retrieved/links").json()
+    first, last = downloaded(5, 2, not_found=2, timeout=1), downloaded(1, 0, opted_out=9)
+    finish_only(services, told, {downloads[0]: first, downloads[2]: last})
+    return told
+
+
+def test_link_rot_is_told_of_every_class_that_was_downloaded(told: Told, api: TestClient) -> None:
+    report = api.get(f"/v1/experiments/{told.id}/arms/retrieved/links").json()
     assert (report["target"], report["arm"]) == ("fine", "retrieved")
-    told = [(each["class_id"], each["requested"], each["obtained"], each["topped_up"]) for each in report["classes"]]
-    assert told == [(0, 5, 5, 2), (2, 5, 1, 0)]
-    assert [each["reasons"] for each in report["classes"]] == [{"not_found": 2, "timeout": 1}, {"opted_out": 9}]
+    each = [(of["class_id"], of["requested"], of["obtained"], of["topped_up"]) for of in report["classes"]]
+    assert each == [(0, 5, 5, 2), (2, 5, 1, 0)]
+    assert [of["reasons"] for of in report["classes"]] == [{"not_found": 2, "timeout": 1}, {"opted_out": 9}]
     assert report["classes"][0]["display_name"] == "thing 0"
+
+
+def test_the_page_shows_link_rot_in_total_and_the_most_rotten_class_first(told: Told, api: TestClient) -> None:
+    section = api.get(f"/experiments/{told.id}").text.split('id="links"')[1].split("</section>")[0]
+    rows = [
+        re.sub(r"\s*<[^>]+>\s*", "|", row).strip("|") for row in re.findall("<tr>(<th scope=.row.*?)</tr>", section)
+    ]
+    assert [re.sub(r"\|+", "|", row) for row in rows] == [
+        "fine|retrieved|10|6|2|opted out 9, not found 2, timeout 1",
+        "thing 2|5|1|0|opted out 9",
+        "thing 0|5|5|2|not found 2, timeout 1",
+    ]
+
+
+def test_a_page_without_links_says_nothing_of_them(services: Services, api: TestClient) -> None:
+    told = post_experiment(services)
+    finish_experiment(services, told)
+    assert "Images behind retrieved links" not in api.get(f"/experiments/{told.id}").text
 
 
 def test_an_arm_whose_upstream_has_its_images_has_no_link_report(services: Services, api: TestClient) -> None:

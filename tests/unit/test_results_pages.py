@@ -1,29 +1,23 @@
 """The dashboard's pages as HTML: true, escaped, and without inline scripts."""
 
+import json
 import re
-from pathlib import Path
+from dataclasses import replace
+from html import unescape
+from typing import Any
 
-import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
-from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.facts import progress_by_kind
+from touchstone_api.dashboard.pools import curated_pool
 from touchstone_api.main import create_app
+from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.curation import CurationReport
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:
@@ -81,14 +75,114 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
     told = post_experiment(services)
     named = {
         asset
-        for place in ("/", f"/experiments/{told.id}")
+        for place in ("/", "/docs", f"/experiments/{told.id}")
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
     assert "/assets/plotly.min.js" in named
-    assert len(named) == 5
+    assert len(named) == 8
+    scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
+    imported = {
+        f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
+    }
+    assert len(imported) == 4
+    named |= imported
     assert {api.get(asset).status_code for asset in named} == {200}
     assert api.get("/assets/../main.py").status_code == 404
     assert api.get("/assets/rendering.py").status_code == 404
+
+
+def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    finish_experiment(services, told)
+    html = api.get(f"/experiments/{told.id}").text
+    tables = re.findall(r"<table[^>]*>\s*(<\w+)", html)
+    assert len(tables) == 6 + 1 + 4 + 1 + 4  # verdict, progress, results, counts, pools
+    assert set(tables) == {"<caption"}
+    labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
+    assert len(labelled) == 8
+    assert all(f'<h2 id="{heading}">' in html for heading in labelled)
+
+
+def test_a_pool_is_shown_before_and_after_with_the_reasons_by_class(api: TestClient, services: Services) -> None:
+    told = post_experiment(services)
+    finish_experiment(services, told)
+    pools = api.get(f"/experiments/{told.id}").text.split('<details class="pool">')[1:]
+    assert len(pools) == 4  # targets x arms
+    for pool in pools:
+        assert "21 of 30 images kept, in 3 of 3 classes" in pool
+        headings = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', pool)
+        assert headings == ["Class", "Obtained", "Leaked", "Near-duplicate", "Filtered", "Kept"]
+        rows = re.findall(r'<th scope="row">(thing \d)</th>(.*?)</tr>', pool)
+        numbers = {name: re.findall(r"\d+", re.sub("<[^>]+>", " ", cells)) for name, cells in rows}
+        # The smallest share kept comes first: 7 of 11, 7 of 10, 7 of 9.
+        assert list(numbers) == ["thing 1", "thing 0", "thing 2"]
+        assert numbers["thing 1"] == ["11", "0", "2", "2", "7"]
+        assert pool.count('<rect class="obtained"') == 3
+
+
+def test_many_classes_show_the_ones_that_kept_least() -> None:
+    labels = [ClassLabel(id=number, display_name=f"thing {number}") for number in range(50)]
+    report = CurationReport(
+        obtained_by_class=(100,) * 49 + (0,),
+        dropped_by_class={"filtered": (*range(100, 51, -1), 0)},
+        kept_by_class=(*range(49), 0),
+        class_coverage=48 / 50,
+    )
+    pool = curated_pool("fine", "made", report, labels)
+    assert (len(pool.classes), pool.all_classes, pool.scores) == (20, 50, None)
+    assert [entry.name for entry in pool.classes[:3]] == ["thing 0", "thing 49", "thing 1"]
+
+
+def test_the_class_table_is_offered_once_every_seed_and_the_untouched_encoder_are_measured(
+    api: TestClient, services: Services
+) -> None:
+    told = post_experiment(services)
+    results = made_up_results(services.artifacts, told)
+    arms = {cell: step for cell, step in told.plan.evaluations.items() if cell.target == "fine"}
+    tests = {step: results[step] for step in told.plan.tests.values()}
+    finish_only(services, told, {arms[cell]: results[arms[cell]] for cell in arms if cell.size == 6} | tests)
+    assert measured(api, told.id) == []  # the untouched encoder is missing
+    finish_only(services, told, {arms[cell]: results[arms[cell]] for cell in arms if cell.size == 0})
+    offered = measured(api, told.id)
+    assert offered == [
+        ["fine", arm, 6, metric] for arm in ("retrieved", "synthetic") for metric in ("linear_probe", "zero_shot")
+    ]
+    for target, arm, size, metric in offered:
+        query = {"target": target, "arm": arm, "size": size, "metric": metric}
+        assert api.get(f"/v1/experiments/{told.id}/classes", params=query).status_code == 200
+
+
+def measured(api: TestClient, experiment: str) -> list[list[Any]]:
+    found = re.search(r'data-measured="([^"]*)"', api.get(f"/experiments/{experiment}").text)
+    assert found is not None
+    tables: list[list[Any]] = json.loads(unescape(found[1]))
+    return tables
+
+
+def test_costs_come_in_the_currency_of_the_prices_that_are_set(services: Services) -> None:
+    told = post_experiment(services)
+    finish_experiment(services, told)
+    place = f"/experiments/{told.id}"
+    assert "No prices are set" in TestClient(create_app(services)).get(place).text
+    prices = services.settings.model_copy(update={"cpu_hour_price": 7.5})
+    html = TestClient(create_app(replace(services, settings=prices))).get(place).text
+    assert "¤\N{NO-BREAK SPACE}7.5 an hour of a CPU core." in html
+    assert html.count("<div>¤") == 2 * 5  # arms x (sourcing, adapting, per point, at least, at most)
+
+
+def test_no_page_names_an_address_elsewhere(api: TestClient, services: Services) -> None:
+    told = post_experiment(services)
+    finish_experiment(services, told)
+    places = ("/", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
+    for place in places:
+        answer = api.get(place)
+        found = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
+        assert len(found) >= 5
+        assert all(re.match(r"[/#](?!/)", address) for address in found), place
+        assert "//" not in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+    assert not re.search(r"url\((?!\"?data:)", api.get("/assets/swagger-ui.css").text)
+    assert api.get("/redoc").status_code == 404
 
 
 def test_progress_moves_within_a_step_and_names_what_runs_now() -> None:

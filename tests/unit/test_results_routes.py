@@ -20,15 +20,11 @@ from support.memory_services import finish_steps, memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
+from touchstone_contracts.arms.mixture import Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import ImagesIngested
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
 
 
 @pytest.fixture
@@ -40,11 +36,6 @@ def told(services: Services) -> Told:
 def finished(services: Services, told: Told) -> Told:
     finish_experiment(services, told)
     return told
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, finished: Told) -> None:
@@ -235,6 +226,29 @@ def test_pages_walk_every_image_of_a_class_once(api: TestClient, finished: Told)
     assert {image["class_name"] for image in seen} == {"thing 1"}
     kept = api.get(place, params=query | {"cursor": "", "kept": "false"})
     assert kept.status_code == 422  # an empty cursor is not one of ours
+
+
+def test_a_retrieved_image_names_the_query_that_found_it(api: TestClient, finished: Told) -> None:
+    place = f"/v1/experiments/{finished.id}/arms"
+    query = {"target": "fine", "class_id": "1"}
+    images = api.get(f"{place}/retrieved/images", params=query).json()["items"]
+    assert len(images) == 10
+    assert {(image["found_by"], image["query"], image["part"]) for image in images} == {
+        ("text_match/phrase/0", "thing 1", None)
+    }
+    made = api.get(f"{place}/synthetic/images", params=query).json()["items"]
+    assert {(image["found_by"], image["query"]) for image in made} == {("", "")}
+
+
+def test_an_image_of_a_mixture_names_the_arm_it_came_from(api: TestClient, services: Services) -> None:
+    parts = tuple(Part(arm=arm, amount=Share(share=0.5)) for arm in ("synthetic", "retrieved"))
+    told = post_experiment(services, spec(arms=(*spec().arms, Mixture(name="mixed", parts=parts))))
+    finish_experiment(services, told, truth=lambda cell, metric: 0.5)
+    place = f"/v1/experiments/{told.id}/arms/mixed"
+    images = api.get(f"{place}/images", params={"target": "fine", "limit": "30"}).json()["items"]
+    assert Counter(image["part"] for image in images) == {"synthetic": 15, "retrieved": 15}
+    # A mixture downloads nothing itself: its parts tell of their links.
+    assert api.get(f"{place}/links", params={"target": "fine"}).status_code == 404
 
 
 def test_an_image_is_served_as_the_bytes_its_id_names(api: TestClient, finished: Told) -> None:

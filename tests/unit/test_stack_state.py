@@ -112,8 +112,10 @@ def test_the_configuration_names_every_process_and_starts_none_by_itself(state: 
 def test_settings_of_the_callers_environment_do_not_leak_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOUCHSTONE_DATABASE_URL", "postgresql://elsewhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    monkeypatch.setenv("TOUCHSTONE_GPU_HOUR_PRICE", "1.2")
     environment = inherited_environment(Folder(tmp_path))
     assert "TOUCHSTONE_DATABASE_URL" not in environment
+    assert environment["TOUCHSTONE_GPU_HOUR_PRICE"] == "1.2"
     assert environment["HTTPS_PROXY"] == "http://proxy"
 
 

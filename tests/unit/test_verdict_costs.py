@@ -1,28 +1,24 @@
 """What a point costs: who pays for which step, per point gained, in seconds and in money."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 from support.finished_experiments import Told, finish_experiment, post_experiment
-from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
-from touchstone_api.verdict.costs import Spent, arm_costs
+from touchstone_api.settings import ApiSettings
+from touchstone_api.verdict.costs import Spent, arm_costs, with_money
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval, TextMatch
-from touchstone_contracts.views import BaselineCheck, Cost
+from touchstone_contracts.views import BaselineCheck, Cost, Prices
 
 STEP_CPU = 0.5
 """Of every step that support.finished_experiments makes up."""
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
 
 
 def told_costs(services: Services, told: Told, query: str = "") -> dict[str, dict[str, Any]]:
@@ -107,6 +103,48 @@ def test_prices_turn_seconds_into_money(services: Services) -> None:
     cost = told_costs(services, told, "?cpu_hour=3600&gpu_hour=7200")["retrieved"]
     assert cost["sourcing"]["money"] == pytest.approx(cost["sourcing"]["cpu_seconds"])
     assert cost["per_point"]["money"] == pytest.approx(cost["per_point"]["cpu_seconds"])
+
+
+def test_a_request_may_bring_other_prices_than_the_settings(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOUCHSTONE_CPU_HOUR_PRICE", "7200")
+    services = replace(services, settings=ApiSettings())
+    told = post_experiment(services)
+    finish_experiment(services, told)
+    api, place = TestClient(create_app(services)), f"/v1/experiments/{told.id}/verdict"
+    verdicts = [api.get(place + query).json() for query in ("", "?cpu_hour=3600&gpu_hour=1")]
+    assert [verdict["prices"] for verdict in verdicts] == [
+        {"cpu_hour": 7200, "gpu_hour": None},
+        {"cpu_hour": 3600, "gpu_hour": 1},
+    ]
+    money, asked = (verdict["costs"][0]["adapting"]["money"] for verdict in verdicts)
+    assert money == pytest.approx(2 * asked) == pytest.approx(2 * STEP_CPU)
+
+
+@pytest.mark.parametrize(
+    ("prices", "money"),
+    [
+        (Prices(), None),
+        (Prices(cpu_hour=3600), None),
+        (Prices(gpu_hour=3600), None),
+        (Prices(cpu_hour=0, gpu_hour=3600), 12),
+        (Prices(cpu_hour=3600, gpu_hour=7200), 60 + 2 * 12),
+    ],
+)
+def test_a_sum_is_told_only_when_all_that_was_used_has_a_price(prices: Prices, money: float | None) -> None:
+    assert with_money(Cost(cpu_seconds=60, gpu_seconds=12), prices).money == money
+
+
+def test_what_was_not_used_needs_no_price() -> None:
+    assert with_money(Cost(cpu_seconds=60, gpu_seconds=0), Prices(cpu_hour=3600)).money == 60
+
+
+@pytest.mark.parametrize("price", ["-1", "inf", "nan", "cheap"])
+def test_a_price_in_the_settings_that_is_none_stops_the_start(price: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOUCHSTONE_GPU_HOUR_PRICE", price)
+    with pytest.raises(ValidationError, match="gpu_hour_price"):
+        ApiSettings()
 
 
 @pytest.mark.parametrize("query", ["cpu_hour=-1", "gpu_hour=nan", "cpu_hour=cheap"])

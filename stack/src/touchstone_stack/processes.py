@@ -14,6 +14,8 @@ from touchstone_stack.state import WORKERS, Folder, State
 OWNER_VARIABLE = "TOUCHSTONE_STACK_OWNER"
 """Every process of a stack carries its folder in this variable, so that strays are recognised as ours."""
 
+PRICES = ("TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE")
+
 
 @dataclass(frozen=True)
 class Process:
@@ -35,6 +37,8 @@ class Layout:
     """Folder that `library:` places are below."""
     threads: int
     """CPU threads of each worker."""
+    workers: Mapping[str, str] = field(default_factory=lambda: WORKERS)
+    """All of state.WORKERS, or some of them."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Further TOUCHSTONE_* variables for every process."""
 
@@ -54,7 +58,7 @@ def stages(layout: Layout, state: State) -> Stages:
     api = Process(
         "api", (sys.executable, *serving, *address), folder, lambda: answers(f"{state.api_url}/readyz"), common
     )
-    workers = tuple(_with_health(name, module, layout, state) for name, module in WORKERS.items())
+    workers = tuple(_with_health(name, module, layout, state) for name, module in layout.workers.items())
     conductor = _with_health("conductor", "touchstone_api.conductor", layout, state)
     return (servers, (api, *workers), (conductor,))
 
@@ -91,8 +95,12 @@ def shared_environment(layout: Layout, state: State) -> dict[str, str]:
 
 
 def inherited_environment(folder: Folder) -> dict[str, str]:
-    """The caller's environment without settings meant for other stacks or for tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOUCHSTONE_", "PYTEST_"))}
+    """The caller's environment without settings meant for other stacks or for tests; prices hold for every stack."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PRICES or not name.startswith(("TOUCHSTONE_", "PYTEST_"))
+    }
     return kept | {OWNER_VARIABLE: str(folder.path)}
 
 

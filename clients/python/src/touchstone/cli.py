@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import Catalogue
-from touchstone_contracts.views import Results
+from touchstone_contracts.views import Prices, Results
 
+from touchstone.class_tables import print_classes, print_curation, print_links
 from touchstone.client import DEFAULT_SERVER, Client
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
 from touchstone.problems import ExperimentFailed, ProblemError, describe
@@ -33,6 +34,8 @@ app = typer.Typer(help="Compare training images by experiment.", no_args_is_help
 
 Server = Annotated[str, typer.Option(envvar="TOUCHSTONE_SERVER", help="Address of the server.")]
 ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")]
+ArmName = Annotated[str, typer.Argument(help="An arm that trains.")]
+TargetName = Annotated[str | None, typer.Option(help="Needed where the experiment has more than one target.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live progress, then show the results.")]
 
 
@@ -132,10 +135,49 @@ def results(
 
 
 @app.command()
-def verdict(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
-    """Which arm is better, by how much, and how sure that is."""
+def verdict(
+    experiment: ExperimentId,
+    cpu_hour: Annotated[float | None, typer.Option(help="Price of an hour of a CPU core, in any currency.")] = None,
+    gpu_hour: Annotated[float | None, typer.Option(help="Price of an hour of a GPU, in the same currency.")] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Which arm is better, by how much, how sure that is, and what it cost."""
     with connected(server) as client:
-        print_verdict(console_for_output(), client.verdict(experiment))
+        prices = Prices(cpu_hour=cpu_hour, gpu_hour=gpu_hour)
+        print_verdict(console_for_output(), client.verdict(experiment, prices=prices))
+
+
+@app.command()
+def classes(
+    experiment: ExperimentId,
+    arm: ArmName,
+    size: Annotated[int | None, typer.Option(help="Training images. Left out: the largest size.")] = None,
+    metric: Annotated[Metric | None, typer.Option(help="Left out: the first that is measured.")] = None,
+    target: TargetName = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """An arm class by class: what it lost against the untouched encoder comes first."""
+    with connected(server) as client:
+        if size is None:
+            size = max(client.experiment(experiment).spec.sizes)
+        print_classes(console_for_output(), client.classes(experiment, arm, size, metric=metric, target=target))
+
+
+@app.command()
+def curation(
+    experiment: ExperimentId, arm: ArmName, target: TargetName = None, server: Server = DEFAULT_SERVER
+) -> None:
+    """An arm's images before and after curation, class by class, with the reasons."""
+    with connected(server) as client:
+        found = client.arm_curation(experiment, arm, target)
+        print_curation(console_for_output(), found, client.target(found.target).classes)
+
+
+@app.command()
+def links(experiment: ExperimentId, arm: ArmName, target: TargetName = None, server: Server = DEFAULT_SERVER) -> None:
+    """How many of an arm's retrieved links gave an image, and why the others did not."""
+    with connected(server) as client:
+        print_links(console_for_output(), client.arm_links(experiment, arm, target))
 
 
 @app.command()

@@ -10,17 +10,22 @@ import httpx
 import httpx_sse
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel
+from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import (
-    ArmCounts,
+    ArmCuration,
+    ClassTable,
     Estimation,
     Event,
     ExperimentDetail,
     ExperimentPage,
     ExperimentView,
     ImagePage,
+    LinkReport,
+    Prices,
     Results,
+    Scaling,
     UpstreamView,
     Validation,
     Verdict,
@@ -35,8 +40,14 @@ so that a deadline is noticed while nothing happens."""
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 Resource = Literal["upstreams", "targets", "encoders", "generators"]
 
+NO_PRICES = Prices()
+
 ViewT = TypeVar("ViewT", bound=BaseModel)
 Watcher = Callable[[ExperimentDetail], None]
+
+
+def _given(**query: str | None) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def ignore(_: ExperimentDetail) -> None:
@@ -100,6 +111,9 @@ class Client:
         """The upstream with the phase and progress of its ingest."""
         return self._get(f"/v1/upstreams/{name}", UpstreamView)
 
+    def target(self, name: str) -> Target:
+        return self._get(f"/v1/targets/{name}", Target)
+
     # Experiments
 
     def post(self, spec: ExperimentSpec) -> tuple[ExperimentView, bool]:
@@ -153,11 +167,29 @@ class Client:
     def results_csv(self, experiment: str) -> str:
         return self._call("GET", f"/v1/experiments/{experiment}/results", params={"format": "csv"}).text
 
-    def verdict(self, experiment: str) -> Verdict:
-        return self._get(f"/v1/experiments/{experiment}/verdict", Verdict)
+    def verdict(self, experiment: str, *, prices: Prices = NO_PRICES) -> Verdict:
+        """Costs come in money too where a price is given here or in the server's settings."""
+        return self._get(f"/v1/experiments/{experiment}/verdict", Verdict, params=prices.model_dump(exclude_none=True))
 
-    def arm_counts(self, experiment: str, arm: str, target: str) -> ArmCounts:
-        return self._get(f"/v1/experiments/{experiment}/arms/{arm}", ArmCounts, params={"target": target})
+    def scaling(self, experiment: str) -> Scaling:
+        """Accuracy as a power law of size, for every arm that has finished."""
+        return self._get(f"/v1/experiments/{experiment}/scaling", Scaling)
+
+    def classes(
+        self, experiment: str, arm: str, size: int, *, metric: Metric | None = None, target: str | None = None
+    ) -> ClassTable:
+        """By class, the largest losses against the untouched encoder first. `target` may be left out where there is
+        one, `metric` is then the first measured. Raises ProblemError (409) until every seed is in."""
+        query = {"arm": arm, "size": size} | _given(metric=metric, target=target)
+        return self._get(f"/v1/experiments/{experiment}/classes", ClassTable, params=query)
+
+    def arm_curation(self, experiment: str, arm: str, target: str | None = None) -> ArmCuration:
+        """Images by stage and by class, before and after, with the reasons."""
+        return self._get(f"/v1/experiments/{experiment}/arms/{arm}", ArmCuration, params=_given(target=target))
+
+    def arm_links(self, experiment: str, arm: str, target: str | None = None) -> LinkReport:
+        """What the retrieved links gave. Raises ProblemError (404) where no image comes from a link."""
+        return self._get(f"/v1/experiments/{experiment}/arms/{arm}/links", LinkReport, params=_given(target=target))
 
     def arm_images(self, experiment: str, arm: str, target: str, **params: Any) -> ImagePage:
         query = {"target": target} | params

@@ -4,7 +4,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
-from touchstone_contracts.views import ComparisonResult, Estimation, ExperimentView, Results, SummaryRow, Verdict
+from touchstone_contracts.views import (
+    ComparisonResult,
+    Cost,
+    Estimation,
+    ExchangeRate,
+    ExperimentView,
+    Results,
+    SummaryRow,
+    Verdict,
+)
 
 from touchstone.client import FINISHED
 
@@ -87,10 +96,59 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         f"{100 * verdict.delta:.1f}): {verdict.answer.replace('_', ' ')}",
         soft_wrap=True,
     )
+    if verdict.exchange_rates:
+        _print_exchange_rates(console, verdict)
+    if verdict.costs:
+        _print_costs(console, verdict)
     if verdict.would_decide:
         console.print(f"What would decide it: {escape(verdict.would_decide)}", soft_wrap=True)
     for warning in verdict.warnings:
         console.print(f"Note: {escape(warning)}", soft_wrap=True)
+
+
+def _print_exchange_rates(console: Console, verdict: Verdict) -> None:
+    title = f"Exchange rate: images of equal {METRIC_NAMES[verdict.primary.metric]}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("target")
+    for heading in (verdict.a, verdict.b, "interval"):
+        table.add_column(heading, justify="right")
+    for rate in verdict.exchange_rates:
+        low = "below" if rate.low is None else f"{rate.low:,.0f}"
+        high = "beyond" if rate.high is None else f"{rate.high:,.0f}"
+        table.add_row(rate.target, f"{rate.images_a:,}", _images_of_b(rate), f"{low} to {high}")
+    console.print(table)
+
+
+def _images_of_b(rate: ExchangeRate) -> str:
+    if rate.images_b is not None:
+        return f"{rate.images_b:,.0f}"
+    return f"more than {rate.more_than:,.0f}" if rate.more_than is not None else f"at most {rate.at_most:,.0f}"
+
+
+def _print_costs(console: Console, verdict: Verdict) -> None:
+    table = Table(title="Cost of one model, and of a point above the untouched encoder", title_justify="left")
+    table.add_column("arm")
+    for heading in ("images", "adapting", "gain", "per point"):
+        table.add_column(heading, justify="right")
+    for entry in verdict.costs:
+        gain = "" if entry.gain is None else f"{100 * entry.gain:+.1f}"
+        per_point = _cost(entry.per_point) if entry.per_point else "nothing gained" if gain else ""
+        table.add_row(entry.arm, _cost(entry.sourcing), _cost(entry.adapting), gain, per_point)
+    console.print(table)
+    prices = (("CPU core", verdict.prices.cpu_hour), ("GPU", verdict.prices.gpu_hour))
+    known = [f"¤ {price:g} an hour of a {what}" for what, price in prices if price is not None]
+    if known:
+        console.print(f"¤ is the currency of the prices, whichever that is: {', '.join(known)}", highlight=False)
+
+
+def _cost(cost: Cost) -> str:
+    """Seconds, and money where the prices are known."""
+    parts = [f"{cost.cpu_seconds:,.4g} CPU s"]
+    if cost.gpu_seconds:
+        parts.append(f"{cost.gpu_seconds:,.4g} GPU s")
+    if cost.money is not None:
+        parts.append(f"¤ {cost.money:,.3g}")
+    return ", ".join(parts)
 
 
 def interval(result: ComparisonResult) -> str:

@@ -1,5 +1,6 @@
 """What the HTTP API answers; shared by the api and its clients."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -252,6 +253,21 @@ class LinkReport(Lenient):
     arm: Name
     classes: tuple[LinksOfClass, ...]
 
+    @property
+    def total(self) -> LinksOfClass:
+        """Over the classes that are there, without a class of its own (-1); the most frequent reasons first."""
+        reasons = Counter[str]()
+        for entry in self.classes:
+            reasons.update(entry.reasons)
+        return LinksOfClass(
+            class_id=-1,
+            display_name="all classes",
+            requested=sum(entry.requested for entry in self.classes),
+            obtained=sum(entry.obtained for entry in self.classes),
+            topped_up=sum(entry.topped_up for entry in self.classes),
+            reasons=dict(reasons.most_common()),
+        )
+
 
 class SummaryRow(Lenient):
     """Mean and sample standard deviation over seeds."""
@@ -319,7 +335,14 @@ class Cost(Lenient):
     cpu_seconds: float
     gpu_seconds: float
     money: float | None = None
-    """In the currency of the prices asked with; None without prices."""
+    """In the currency of the prices; None where the price of something that was used is not known."""
+
+
+class Prices(Lenient):
+    """Of an hour of one CPU core and of one GPU. Both in one currency, which nothing here names or converts."""
+
+    cpu_hour: float | None = None
+    gpu_hour: float | None = None
 
 
 class ArmCost(Lenient):
@@ -431,6 +454,8 @@ class Verdict(Lenient):
     """Of both arms, in every metric."""
     costs: tuple[ArmCost, ...] = ()
     """Of every arm that has finished everywhere and whose steps left their records, in the metric of the comparison."""
+    prices: Prices = Prices()
+    """What `money` in the costs was reckoned with."""
     would_decide: str | None = None
     warnings: tuple[str, ...] = ()
     results_digest: Digest
@@ -450,6 +475,11 @@ class ImageView(Lenient):
     nearest_test_id: str | None = None
     nearest_test_cosine: float | None = None
     found_by: str = ""
+    """Strategy, index and number of the template or pattern; empty if not retrieved."""
+    query: str = ""
+    """The filled-in template or the pattern that found it; empty if not retrieved."""
+    part: Name | None = None
+    """The arm of a mixture whose pool it came from; None outside a mixture."""
 
 
 class ImagePage(Page):

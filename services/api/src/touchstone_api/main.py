@@ -9,12 +9,12 @@ from fastapi.routing import APIRoute
 from touchstone_api.bootstrap import Services, build_services
 from touchstone_api.openapi import describe
 from touchstone_api.problems import add_problem_handlers
-from touchstone_api.routes import arms, catalogue, dashboard, events, experiments, health, results
+from touchstone_api.routes import arms, assets, catalogue, dashboard, events, experiments, health, results
 from touchstone_api.security.gate import BodyLimit, RequestId
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
-RESOURCES = (experiments, events, results, arms, catalogue, health, dashboard)
+RESOURCES = (experiments, events, results, arms, catalogue, health, dashboard, assets)
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -26,6 +26,9 @@ def create_app(services: Services | None = None) -> FastAPI:
         description="Do generated training images beat simply retrieving real ones?",
         generate_unique_id_function=_operation_id,
         lifespan=_close_store,
+        # Its own pages load their scripts from elsewhere; ours is in routes/dashboard.py.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.services = services
     app.state.telemetry = Telemetry(services.store)

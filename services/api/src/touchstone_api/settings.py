@@ -1,7 +1,12 @@
 """Settings of the api and the conductor: environment variables TOUCHSTONE_*, read once at bootstrap."""
 
+from typing import Annotated
+
 from pydantic import Field, SecretStr
+from touchstone_contracts.views import Prices
 from touchstone_runtime.settings import RuntimeSettings
+
+Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class ApiSettings(RuntimeSettings):
@@ -13,6 +18,14 @@ class ApiSettings(RuntimeSettings):
     """Larger request bodies are refused; a target of ten thousand classes needs about 2 MiB."""
     event_poll_seconds: float = Field(default=0.5, gt=0)
     """How often an open event stream looks for new events."""
+    cpu_hour_price: Price | None = None
+    """An hour of one CPU core, in the currency of your choice. Unset: costs are told in seconds alone."""
+    gpu_hour_price: Price | None = None
+    """An hour of one GPU, in the same currency."""
+
+    @property
+    def prices(self) -> Prices:
+        return Prices(cpu_hour=self.cpu_hour_price, gpu_hour=self.gpu_hour_price)
 
 
 class ConductorSettings(ApiSettings):

@@ -10,21 +10,14 @@ from touchstone_contracts.problems import Invalid
 
 from touchstone_retrieval.curation.nearest import Nearest
 from touchstone_retrieval.curation.pipeline import Curated
-from touchstone_retrieval.strategies.findings import Finding
 
 
-def candidate_table(upstream: pa.Table, findings: Sequence[Finding]) -> pa.Table:
-    """One row per finding, in order; shard, offset and length still point into the upstream's tars."""
-    rows = upstream.take(pa.array([finding.row for finding in findings], pa.int64()))
-    return _with_columns(
-        rows,
-        {
-            "class_id": [finding.class_id for finding in findings],
-            "found_by": [finding.found_by for finding in findings],
-            "query": [finding.query for finding in findings],
-            "similarity": [finding.similarity for finding in findings],
-        },
-    )
+def candidate_table(upstream: pa.Table, found: pa.Table) -> pa.Table:
+    """One row per finding, in order (strategies.findings.FOUND); shard, offset and length still point into the
+    upstream's tars."""
+    found = found.combine_chunks()
+    columns = ("class_id", "found_by", "query", "similarity")
+    return _with_columns(upstream.take(found["row"]), {name: found[name].to_numpy() for name in columns})
 
 
 @dataclass(frozen=True)

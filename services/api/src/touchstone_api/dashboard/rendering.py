@@ -1,5 +1,6 @@
 """Templates and how numbers look on pages. Everything is escaped; an undefined name is an error, not a blank."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from touchstone_contracts.views import Cost
 
 from touchstone_api.verdict.phrases import METRIC_WORDS, measure_words, points
 
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
 
 
@@ -25,6 +27,8 @@ def environment() -> Environment:
         "count": count,
         "images": images,
         "seconds": seconds,
+        "money": money,
+        "reasons": reasons,
         "moment": moment,
         "metric": METRIC_WORDS.__getitem__,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),
@@ -57,6 +61,16 @@ def seconds(cost: Cost) -> str:
     if cost.gpu_seconds:
         parts.append(f"{amount(cost.gpu_seconds)} GPU s")
     return ", ".join(parts)
+
+
+def money(value: float) -> str:
+    """ "¤ 0.12": the sign of any currency, as prices come without one."""
+    return f"¤{NO_BREAK_SPACE}{amount(value)}"
+
+
+def reasons(found: Mapping[str, int]) -> str:
+    """ "not found 12, timeout 3"."""
+    return ", ".join(f"{reason.replace('_', ' ')} {count(images)}" for reason, images in found.items())
 
 
 def amount(value: float) -> str:

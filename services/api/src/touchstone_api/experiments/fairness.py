@@ -12,16 +12,19 @@ from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_api.experiments.arm_checks import impossible_arms
 from touchstone_api.experiments.lineage import broken_lineage
 from touchstone_api.experiments.resolve import ResolvedExperiment
+from touchstone_api.experiments.target_checks import unmet_needs
 from touchstone_api.experiments.text_towers import missing_text_towers
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
     """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, text asked of an encoder that has
-    none, a test set that is not there, a size no curation could leave)."""
+    none, a metric, recipe or test set that a target is not enough for, a size no curation could leave)."""
     if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
     if textless := list(missing_text_towers(resolved)):
         raise Invalid("an encoder without a text tower is asked for text", code="no_text_tower", errors=tuple(textless))
+    if unmet := list(unmet_needs(resolved)):
+        raise Invalid("a metric or the recipe needs more of a target", code="target_insufficient", errors=tuple(unmet))
     if absent := list(_absent_test_sets(resolved)):
         raise Invalid(
             "the comparison's test set is not one that every target has",
@@ -123,7 +126,8 @@ def _most_found_per_class(strategy: Strategy, target: Target) -> int:
 
 def _most_kept(candidates: int, rules: Curation) -> int:
     kept = candidates
-    if rules.filter.kind == "keep_top_fraction":
-        # Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them.
-        kept = math.floor((candidates - 1) * rules.filter.fraction + 1e-9) + 1 if candidates else 0
+    for rule in rules.score_rules:
+        if rule.kind == "keep_top_fraction":
+            # Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them.
+            kept = math.floor((candidates - 1) * rule.fraction + 1e-9) + 1 if candidates else 0
     return min(kept, rules.per_class_cap) if rules.per_class_cap is not None else kept

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Protocol, TypeVar
 
-from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
 from touchstone_contracts.values import Strict, WhenSet
@@ -45,6 +45,9 @@ class ResolvedExperiment(Strict):
 
     def generator(self, name: str) -> Generator:
         return next(generator for generator in self.generators if generator.name == name)
+
+    def classes_of(self, target: str) -> tuple[ClassLabel, ...]:
+        return next(entry.classes for entry in self.targets if entry.name == target)
 
 
 class _Resolver:

@@ -1,20 +1,22 @@
 """Results of finished steps, remembered: a step's result never changes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
+    DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
     INGEST_IMAGES,
     EncoderAdapted,
     EncoderEvaluated,
     ImagesCurated,
+    ImagesDownloaded,
 )
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Cost
@@ -23,6 +25,8 @@ from touchstone_runtime.objects import MissingObject
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+ResultT = TypeVar("ResultT")
 
 REMEMBERED_STEPS = 20_000
 REMEMBERED_TABLES = 8
@@ -42,6 +46,8 @@ IMAGE_COLUMNS = (
     "nearest_test_id",
     "nearest_test_cosine",
     "found_by",
+    "query",
+    "part",
 )
 
 
@@ -54,6 +60,7 @@ class FinishedSteps:
         self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
         self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
+        self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
 
@@ -66,25 +73,26 @@ class FinishedSteps:
     def _curated(self, step: StepId) -> ImagesCurated:
         return self.artifacts.result(CURATE_IMAGES, step)
 
+    def _downloaded(self, step: StepId) -> ImagesDownloaded:
+        return self.artifacts.result(DOWNLOAD_IMAGES, step)
+
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
 
     def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
-        return self.artifacts.get_table(self.curated(step).images.manifest).select(list(IMAGE_COLUMNS))
+        # It imports pyarrow, which comes with the first table.
+        from touchstone_runtime.image_sets import with_all_columns
+
+        return with_all_columns(self.artifacts.get_table(self.curated(step).images.manifest)).select(IMAGE_COLUMNS)
 
     def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
         """Those of `steps` that have a result."""
-        wanted = list(dict.fromkeys(steps))
-        with ThreadPoolExecutor(READERS) as readers:
-            found = readers.map(self._evaluated_or_none, wanted)
-            return {step: result for step, result in zip(wanted, found, strict=True) if result is not None}
+        return _found(self.evaluated, steps)
 
-    def _evaluated_or_none(self, step: StepId) -> EncoderEvaluated | None:
-        try:
-            return self.evaluated(step)
-        except MissingObject:
-            return None
+    def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
+        """Those of `steps` that have a result."""
+        return _found(self.downloaded, steps)
 
     def _cost(self, step: StepId) -> Cost:
         manifest = self.artifacts.manifest(step)
@@ -101,3 +109,18 @@ class FinishedSteps:
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:
             return list(readers.map(self.artifacts.get_array, blobs))
+
+
+def _found(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
+    """What `read` gives for each of `steps`, less those of which it finds nothing."""
+
+    def read_or_none(step: StepId) -> ResultT | None:
+        try:
+            return read(step)
+        except MissingObject:
+            return None
+
+    wanted = list(dict.fromkeys(steps))
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(read_or_none, wanted)
+        return {step: result for step, result in zip(wanted, found, strict=True) if result is not None}

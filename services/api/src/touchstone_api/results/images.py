@@ -1,12 +1,13 @@
 """The images of an arm: pages of thumbnails and single images, from the manifest of its curated pool."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.views import ImageView
 from touchstone_runtime.artifacts import Artifacts
@@ -37,10 +38,20 @@ class Selection:
         return np.flatnonzero(wanted)
 
 
+def parts_of(spec: ExperimentSpec, arm: str) -> tuple[str, ...]:
+    """The arms a mixture is made of, in the order of the manifest's column `part`; empty for any other arm."""
+    mixtures = (known for known in spec.arms if known.kind == "mixture" and known.name == arm)
+    return tuple(part.arm for mixture in mixtures for part in mixture.parts)
+
+
 def image_views(
-    pool: "pa.Table", rows: Sequence[int], classes: tuple[ClassLabel, ...], place: str, query: str
+    pool: "pa.Table",
+    rows: Sequence[int],
+    classes: Sequence[ClassLabel],
+    parts: Sequence[str],
+    url_of: Callable[[str], str],
 ) -> Iterator[ImageView]:
-    """`place`/<image id>?`query` is where the bytes are served."""
+    """`parts`: the arms of a mixture; `url_of` an image id: where its bytes are served."""
     import pyarrow as pa
 
     chosen = pool.take(pa.array(rows, pa.int64())).select(IMAGE_COLUMNS)
@@ -49,7 +60,7 @@ def image_views(
             id=row["id"],
             class_id=row["class_id"],
             class_name=classes[row["class_id"]].display_name,
-            url=f"{place}/{row['id']}?{query}",
+            url=url_of(row["id"]),
             caption=row["caption"],
             kept=row["kept"],
             drop_reason=row["drop_reason"],
@@ -57,6 +68,8 @@ def image_views(
             nearest_test_id=row["nearest_test_id"] or None,
             nearest_test_cosine=_known(row["nearest_test_cosine"]),
             found_by=row["found_by"],
+            query=row["query"],
+            part=parts[row["part"]] if row["part"] >= 0 else None,
         )
 
 

@@ -1,35 +1,46 @@
 """Link rot: what the retrieved links of an arm gave, class by class."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.steps import DOWNLOAD_IMAGES, CurateImages, DownloadImages
+from touchstone_contracts.steps import CurateImages, DownloadImages
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import LinksOfClass
-from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.objects import MissingObject
+from touchstone_contracts.views import LinkReport, LinksOfClass
 
 from touchstone_api.experiments.dag import Plan
+from touchstone_api.experiments.resolve import ResolvedExperiment
+from touchstone_api.results.finished import FinishedSteps
 
 
 def downloads_of(plan: Plan, curation: StepId) -> dict[int, StepId]:
-    """Class id -> the step that downloads its images; empty where the upstream holds its images itself."""
-    requests = {step.id: step.request for step in plan.steps}
-    curate = requests[curation]
-    assert isinstance(curate, CurateImages)
-    candidates = ((part.images, requests[part.images]) for part in curate.candidates)
+    """Class id -> the step that downloads its images; empty where the upstream holds its images itself, and for a
+    mixture, whose parts tell of their own."""
+    curate = plan.step(curation).request
+    if not isinstance(curate, CurateImages):
+        return {}
+    candidates = ((part.images, plan.step(part.images).request) for part in curate.candidates)
     return {request.class_id: step for step, request in candidates if isinstance(request, DownloadImages)}
 
 
+def link_reports(
+    resolved: ResolvedExperiment, plan: Plan, finished: FinishedSteps, done: Collection[StepId]
+) -> Iterator[LinkReport]:
+    """Of every pool whose images come from links; `done`: the steps known to have succeeded."""
+    for (target, arm), curation in plan.curations.items():
+        downloads = downloads_of(plan, curation)
+        arrived = {class_id: step for class_id, step in downloads.items() if step in done}
+        if arrived:
+            classes = tuple(links_by_class(arrived, resolved.classes_of(target), finished))
+            yield LinkReport(target=target, arm=arm, classes=classes)
+
+
 def links_by_class(
-    downloads: dict[int, StepId], classes: Iterable[ClassLabel], artifacts: Artifacts
+    downloads: Mapping[int, StepId], classes: Iterable[ClassLabel], finished: FinishedSteps
 ) -> Iterator[LinksOfClass]:
     """Of the classes whose download has finished."""
-    for label in classes:
-        try:
-            result = artifacts.result(DOWNLOAD_IMAGES, downloads[label.id])
-        except MissingObject:
-            continue
+    found = finished.downloads(downloads.values())
+    for label in (known for known in classes if downloads.get(known.id) in found):
+        result = found[downloads[label.id]]
         yield LinksOfClass(
             class_id=label.id,
             display_name=label.display_name,

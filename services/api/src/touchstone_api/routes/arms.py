@@ -13,7 +13,7 @@ from touchstone_runtime.objects import MissingObject
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.images import Selection, image_views, media_type, read_image
+from touchstone_api.results.images import Selection, image_views, media_type, parts_of, read_image
 from touchstone_api.results.links import downloads_of, links_by_class
 from touchstone_api.results.problems import NotFinished
 from touchstone_api.results.reader import ResultsReader
@@ -42,8 +42,7 @@ def get_arm_links(experiment: str, arm: str, reader: ResultsHere, target: Target
     downloads = downloads_of(planned.plan, step)
     if not downloads:
         raise NotFound(f"arm {arm!r} downloads nothing: its images do not come from links")
-    classes = next(entry.classes for entry in planned.resolved.targets if entry.name == target)
-    found = tuple(links_by_class(downloads, classes, reader.finished.artifacts))
+    found = tuple(links_by_class(downloads, planned.resolved.classes_of(target), reader.finished))
     return LinkReport(target=target, arm=arm, classes=found)
 
 
@@ -64,9 +63,15 @@ def get_arm_images(
     pool = reader.finished.pool(step)
     rows = Selection(class_id, kept).rows(pool)
     page, following = cut_page(rows[rows > _row_of(cursor)][: limit + 1].tolist(), limit, str)
-    classes = next(entry.classes for entry in reader.planned(experiment).resolved.targets if entry.name == target)
+    resolved = reader.planned(experiment).resolved
     place = f"/v1/experiments/{quote(experiment)}/arms/{quote(arm)}/images"
-    views = image_views(pool, page, classes, place, urlencode({"target": target}))
+    views = image_views(
+        pool,
+        page,
+        resolved.classes_of(target),
+        parts_of(resolved.spec, arm),
+        lambda image: f"{place}/{image}?{urlencode({'target': target})}",
+    )
     return ImagePage(items=tuple(views), next_cursor=following)
 
 

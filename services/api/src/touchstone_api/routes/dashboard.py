@@ -1,24 +1,33 @@
-"""/ and /experiments/{experiment}: the dashboard, and the files its pages need."""
+"""/, /experiments/{experiment} and /docs: the pages."""
 
-import mimetypes
+from collections.abc import Collection
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from touchstone_contracts.problems import Failure, NotFound, Problem
-from touchstone_contracts.views import Verdict
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import Prices, Verdict
 
 from touchstone_api.cursors import cut_page, decode_cursor
-from touchstone_api.dashboard.facts import accuracy_tables, draw_interval, largest_class_differences, progress_by_kind
-from touchstone_api.dashboard.rendering import HERE, environment, page
+from touchstone_api.dashboard.facts import (
+    accuracy_tables,
+    class_tables,
+    draw_interval,
+    largest_class_differences,
+    progress_by_kind,
+)
+from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
+from touchstone_api.dashboard.rendering import environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.reader import ResultsReader
+from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.links import link_reports
+from touchstone_api.results.reader import Planned, ResultsReader
 from touchstone_api.store.experiments import list_experiments
+from touchstone_api.verdict.costs import priced
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)
@@ -27,8 +36,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-ASSETS = ("style.css", "clock.js", "experiments.js", "experiment.js", "charts.js", "gallery.js", "favicon.svg")
-ASSET_CACHE = "public, max-age=300"
+DOCS_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+"""The style sheet of Swagger UI holds its pictures."""
 EXPERIMENTS_PER_PAGE = 30
 
 
@@ -37,8 +46,8 @@ def _pages() -> Environment:
     return environment()
 
 
-def _html(text: str, status: int = 200) -> HTMLResponse:
-    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
+def _html(text: str, status: int = 200, policy: str = PAGE_POLICY) -> HTMLResponse:
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
     return HTMLResponse(text, status_code=status, headers=headers)
 
 
@@ -58,46 +67,47 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
             detail = experiment_detail(session, experiment)
     except NotFound as error:
         return _html(page(_pages(), "missing.html", detail=error.detail), 404)
-    results, targets = reader.results(experiment), reader.planned(experiment).resolved.targets
-    verdict, obstacle = _verdict(reader, experiment)
+    results, planned = reader.results(experiment), reader.planned(experiment)
+    verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
+    done = {step.id for step in detail.step_list if step.state == "succeeded"}
+    reports = link_reports(planned.resolved, planned.plan, reader.finished, done)
     facts = {
         "experiment": detail,
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
-        "tables": accuracy_tables(detail.spec, targets, results),
+        "tables": accuracy_tables(detail.spec, planned.resolved.targets, results),
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,
-        "classes": largest_class_differences(verdict, targets) if verdict else [],
+        "classes": largest_class_differences(verdict, planned.resolved.targets) if verdict else [],
+        "measured": class_tables(detail.spec, results),
+        "pools": _pools(planned, reader.finished, done),
+        "links": [(report, most_rotten(report)) for report in reports],
     }
     return _html(page(_pages(), "experiment.html", **facts))
 
 
-def _verdict(reader: ResultsReader, experiment: str) -> tuple[Verdict | None, Problem | None]:
+def _verdict(reader: ResultsReader, experiment: str, prices: Prices) -> tuple[Verdict | None, Problem | None]:
     try:
-        return reader.verdict(experiment), None
+        return priced(reader.verdict(experiment), prices), None
     except Failure as failure:
         return None, failure.problem()
 
 
-@router.get("/assets/{name}")
-def get_asset(name: str) -> FileResponse:
-    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return FileResponse(_asset(name), media_type=media_type, headers={"Cache-Control": ASSET_CACHE})
+def _pools(planned: Planned, finished: FinishedSteps, done: Collection[StepId]) -> list[CuratedPool]:
+    """Those that are curated; pools of before there were reports are left out."""
+    reports = (
+        (target, arm, finished.curated(step).report)
+        for (target, arm), step in sorted(planned.plan.curations.items())
+        if step in done
+    )
+    return [
+        curated_pool(target, arm, report, planned.resolved.classes_of(target))
+        for target, arm, report in reports
+        if report is not None
+    ]
 
 
-def _asset(name: str) -> Path:
-    if name in ASSETS:
-        return HERE / "static" / name
-    if name == "plotly.min.js":
-        return _installed_plotly()
-    raise NotFound(f"no asset {name!r}")
-
-
-@cache
-def _installed_plotly() -> Path:
-    """plotly.js as the installed Python package ships it; found without importing the package, which is large."""
-    package = find_spec("plotly")
-    if package is None or not package.submodule_search_locations:
-        raise NotFound("plotly is not installed")
-    return Path(package.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+@router.get("/docs", response_class=HTMLResponse)
+def show_docs() -> HTMLResponse:
+    return _html(page(_pages(), "docs.html"), policy=DOCS_POLICY)

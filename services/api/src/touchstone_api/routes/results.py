@@ -8,14 +8,16 @@ from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.values import Name
 from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
 
+from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.tables import csv_table, parquet_table
-from touchstone_api.verdict.costs import Prices, priced
+from touchstone_api.settings import Price
+from touchstone_api.verdict.costs import priced
 
 router = APIRouter(prefix="/v1/experiments", tags=["results"])
 
-Price = Annotated[float, Query(ge=0, le=1_000_000, allow_inf_nan=False)]
+AskedPrice = Annotated[Price | None, Query(description="Left out: the price of the server's settings, if any")]
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 
 
@@ -58,15 +60,18 @@ def get_classes(
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))
 def get_verdict(
-    experiment: str, reader: ResultsHere, cpu_hour: Price | None = None, gpu_hour: Price | None = None
+    experiment: str,
+    reader: ResultsHere,
+    services: ServicesHere,
+    cpu_hour: AskedPrice = None,
+    gpu_hour: AskedPrice = None,
 ) -> Verdict:
     """The comparison of two arms. 409 `not_finished` until both have all their evaluations.
 
-    With the price of an hour of a CPU core or a GPU, costs are given in money too."""
-    verdict = reader.verdict(experiment)
-    if cpu_hour is None and gpu_hour is None:
-        return verdict
-    return priced(verdict, Prices(cpu_hour or 0.0, gpu_hour or 0.0))
+    With the price of an hour of a CPU core and of a GPU, costs are given in money too, in the prices' currency."""
+    asked = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
+    given = {name: price for name, price in asked.items() if price is not None}
+    return priced(reader.verdict(experiment), services.settings.prices.model_copy(update=given))
 
 
 @router.get("/{experiment}/scaling", responses=documented(404, 503))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from touchstone_contracts.views import ArmCost, BaselineCheck, Cost, Verdict
+from touchstone_contracts.views import ArmCost, BaselineCheck, Cost, Prices, Verdict
 
 SECONDS_PER_HOUR = 3600
 POINT = 0.01
@@ -57,24 +57,21 @@ def _per_point(cost: Cost, gain: float) -> Cost | None:
     return shared(cost, gain / POINT) if gain > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Of an hour of one CPU core and of one GPU."""
-
-    cpu_hour: float
-    gpu_hour: float
-
-    def of(self, cost: Cost) -> Cost:
-        money = cost.cpu_seconds * self.cpu_hour + cost.gpu_seconds * self.gpu_hour
-        return cost.model_copy(update={"money": money / SECONDS_PER_HOUR})
-
-
 def priced(verdict: Verdict, prices: Prices) -> Verdict:
     """With the money beside the seconds."""
     costs = tuple(
         entry.model_copy(
-            update={name: prices.of(value) for name, value in dict(entry).items() if isinstance(value, Cost)}
+            update={name: with_money(value, prices) for name, value in dict(entry).items() if isinstance(value, Cost)}
         )
         for entry in verdict.costs
     )
-    return verdict.model_copy(update={"costs": costs})
+    return verdict.model_copy(update={"costs": costs, "prices": prices})
+
+
+def with_money(cost: Cost, prices: Prices) -> Cost:
+    """A sum that left out what has no price would look like the whole, so there is none."""
+    used = ((cost.cpu_seconds, prices.cpu_hour), (cost.gpu_seconds, prices.gpu_hour))
+    parts = [seconds * price if price is not None else None for seconds, price in used if seconds > 0]
+    known = [part for part in parts if part is not None]
+    money = sum(known) / SECONDS_PER_HOUR if len(known) == len(parts) else None
+    return cost.model_copy(update={"money": money})

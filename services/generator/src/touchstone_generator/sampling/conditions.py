@@ -1,6 +1,7 @@
-"""What a pipeline is told by text: each distinct prompt encoded once, alone."""
+"""What a pipeline is told by text: the prompts of a batch encoded together, the negative prompt once."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,24 +13,28 @@ class TextConditions:
 
     def __init__(self, pipeline: Any, sampler: Sampler) -> None:
         self._pipeline, self._sampler = pipeline, sampler
-        self._embeddings: dict[str, torch.Tensor] = {}
 
     def of(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Arguments of the pipeline's call, with the negative prompt where the sampler guides."""
-        conditions = {"prompt_embeds": torch.cat([self._embed(prompt) for prompt in prompts])}
+        """Arguments of the pipeline's call, with the negative prompt where the sampler guides.
+
+        `prompts` fill a batch, all of whose slots are encoded: a prompt's numbers may depend on the shape of its batch,
+        not on its company."""
+        conditions = {"prompt_embeds": self._encode(prompts)}
         if self._sampler.guidance_scale > 1:  # diffusers guides above 1 only
-            negative = self._embed(self._sampler.negative_prompt)
-            conditions["negative_prompt_embeds"] = negative.expand(len(prompts), -1, -1)
+            conditions["negative_prompt_embeds"] = self._negative.expand(len(prompts), -1, -1)
         return conditions
 
-    def _embed(self, prompt: str) -> torch.Tensor:
-        """(1, tokens, width). Always encoded alone: a prompt's numbers must not depend on its company."""
-        if prompt not in self._embeddings:
-            encoded, _ = self._pipeline.encode_prompt(
-                prompt, self._pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
-            )
-            self._embeddings[prompt] = encoded
-        return self._embeddings[prompt]
+    @cached_property
+    def _negative(self) -> torch.Tensor:
+        return self._encode([self._sampler.negative_prompt])
+
+    def _encode(self, prompts: Sequence[str]) -> torch.Tensor:
+        """(prompts, tokens, width)"""
+        encoded: torch.Tensor
+        encoded, _ = self._pipeline.encode_prompt(
+            list(prompts), self._pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return encoded
 
 
 def count_truncated(pipeline: Any, prompts: Sequence[str]) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import pyarrow as pa
+
 
 class Finding(NamedTuple):
     class_id: int
@@ -15,6 +17,25 @@ class Finding(NamedTuple):
     """Cosine at retrieval, NaN for text matches."""
     query: str = ""
     """The text or pattern that was asked; none for a random draw."""
+
+
+FOUND = pa.schema(
+    [
+        ("class_id", pa.int32()),
+        ("row", pa.int64()),
+        ("found_by", pa.string()),
+        ("similarity", pa.float64()),
+        ("query", pa.string()),
+    ]
+)
+"""Findings as columns, which is how those of a whole target are kept: as objects they would be millions that the
+garbage collector looks through again and again."""
+assert tuple(FOUND.names) == Finding._fields
+
+
+def found_table(findings: Sequence[Finding]) -> pa.Table:
+    columns = [[finding[place] for finding in findings] for place in range(len(FOUND))]
+    return pa.table(columns, schema=FOUND)
 
 
 @dataclass(frozen=True)

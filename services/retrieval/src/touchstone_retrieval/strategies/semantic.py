@@ -30,18 +30,15 @@ def find_by_meaning(
         vectors = upstream.embed_texts(texts)
         hits = {name: upstream.search(name, vectors, strategy.results_per_query) for name in names}
         for number, label in enumerate(batch):
-            own = slice(number * len(templates), (number + 1) * len(templates))
-            found = [
-                finding
-                for name in names
-                for finding in _findings(label.id, f"semantic/{name}", texts[own], hits[name][own])
-            ]
+            own = texts[number * len(templates) : (number + 1) * len(templates)]
+            found = (finding for name in names for finding in _findings(label.id, f"semantic/{name}", own, hits[name]))
             first, again = first_of_each_image(found, upstream.image_ids)
             yield first, FindingReport(hits_per_class, again, len(first))
 
 
-def _findings(class_id: int, found_by: str, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> Iterator[Finding]:
-    for number, (text, nearest) in enumerate(zip(texts, hits, strict=True)):
+def _findings(class_id: int, found_by: str, texts: Sequence[str], hits: Iterator[list[Hit]]) -> Iterator[Finding]:
+    """Takes the hits of `texts`, one list each, from the front of `hits`."""
+    for number, text in enumerate(texts):
         by = f"{found_by}/{number}"
-        for row, similarity in nearest:
+        for row, similarity in next(hits):
             yield Finding(class_id, row, by, similarity, text)

@@ -1,6 +1,6 @@
 """The upstream as strategies see it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_contracts.problems import Invalid
 
-from touchstone_retrieval.index.protocol import CaptionMatch, Hit, VectorIndex, VectorName
+from touchstone_retrieval.index.protocol import CaptionMatch, Collection, Hit, VectorIndex, VectorName
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class SearchableUpstream:
     """A filled collection with the text tower that its embeddings came from."""
 
     index: VectorIndex
-    collection: str
+    collection: Collection
     image_ids: Sequence[str]
     """By row: sha256 of the encoded image."""
     embed_texts: Callable[[Sequence[str]], np.ndarray]
@@ -30,7 +30,7 @@ class SearchableUpstream:
     def count(self) -> int:
         return len(self.image_ids)
 
-    def search(self, vector: VectorName, queries: np.ndarray, k: int) -> Sequence[Sequence[Hit]]:
+    def search(self, vector: VectorName, queries: np.ndarray, k: int) -> Iterator[list[Hit]]:
         return self.index.search(self.collection, vector, queries, k)
 
     def match_text(self, match: CaptionMatch, limit: int) -> list[int]:

@@ -32,7 +32,8 @@ def fit_linear_probe(
     and small operations cost a fraction of a framework's on one CPU thread; the result is where the features are."""
     layer = _fresh_layer(features, classes, seed)
     images = np.concatenate([features.cpu().numpy(), np.ones((len(features), 1), np.float32)], axis=1)
-    weights = np.concatenate([layer.weight.numpy().T, layer.bias.numpy()[None]])
+    # Contiguous: joining transposed arrays gives a transposed one, which every product and operation is slower on.
+    weights = np.ascontiguousarray(np.concatenate([layer.weight.numpy().T, layer.bias.numpy()[None]]))
     _train(weights, images, class_ids, settings, seed)
     layer.weight.copy_(torch.from_numpy(weights[:-1].T))
     layer.bias.copy_(torch.from_numpy(weights[-1]))
@@ -50,49 +51,54 @@ def _train(weights: Matrix, images: Matrix, class_ids: np.ndarray, settings: Lin
     updates = settings.epochs * -(-len(images) // settings.batch_size)
     fractions = iter(warmup_cosine(updates, min(settings.warmup_updates, int(LONGEST_WARMUP * updates))))
     optimizer = _AdamW(weights, settings)
+    shuffled = np.empty_like(images)
     for epoch in range(settings.epochs):
         order = rng_for(seed, "linear probe order", epoch).permutation(len(images))
-        shuffled, truth = images[order], class_ids[order]
+        images.take(order, axis=0, out=shuffled, mode="clip")  # the default mode would go through another copy
+        truth = class_ids[order]
         for start in range(0, len(order), settings.batch_size):
             batch = slice(start, start + settings.batch_size)
-            gradient = _gradient(weights, shuffled[batch], truth[batch])
-            optimizer.step(gradient, settings.learning_rate * next(fractions))
+            gradient = _summed_gradient(weights, shuffled[batch], truth[batch])
+            optimizer.step(gradient, len(truth[batch]), settings.learning_rate * next(fractions))
 
 
-def _gradient(weights: Matrix, images: Matrix, class_ids: np.ndarray) -> Matrix:
-    """Of the mean cross-entropy: images times (probabilities minus one-hot labels)."""
-    residuals = images @ weights
-    residuals -= residuals.max(axis=1, keepdims=True)
+def _summed_gradient(weights: Matrix, images: Matrix, class_ids: np.ndarray) -> Matrix:
+    """Of the cross-entropy summed over images: images times (probabilities minus one-hot labels)."""
+    # Classes before images: NumPy reduces over the first axis a vector at a time, over a short last one it does not.
+    residuals: Matrix = weights.T @ images.T  # (classes, images)
+    residuals -= residuals.max(axis=0)
     np.exp(residuals, out=residuals)
-    residuals /= residuals.sum(axis=1, keepdims=True)
-    residuals[np.arange(len(class_ids)), class_ids] -= 1
-    gradient: Matrix = images.T @ residuals
-    gradient /= len(images)
+    residuals /= residuals.sum(axis=0)
+    residuals[class_ids, np.arange(len(class_ids))] -= 1
+    gradient: Matrix = images.T @ residuals.T
     return gradient
 
 
 class _AdamW:
-    """Decoupled weight decay and a gradient clipped to a length, on one matrix and in place."""
+    """Decoupled weight decay and a gradient clipped to a length, on one matrix and in place.
+
+    Both moments are kept as decaying sums; what would make them averages is one factor of the rate."""
 
     def __init__(self, weights: Matrix, settings: LinearProbe) -> None:
         self.weights, self.settings = weights, settings
-        self.mean, self.square = np.zeros_like(weights), np.zeros_like(weights)
+        self.sums, self.squares = np.zeros_like(weights), np.zeros_like(weights)
         self.updates = 0
 
-    def step(self, gradient: Matrix, rate: float) -> None:
-        """Overwrites `gradient`."""
+    def step(self, gradient: Matrix, images: int, rate: float) -> None:
+        """`gradient` is a sum over `images` and is overwritten."""
         self.updates += 1
-        length = math.sqrt(np.vdot(gradient, gradient))
-        gradient *= min(1.0, self.settings.gradient_clip / (length + 1e-6))
-        self.mean *= BETAS[0]
-        self.mean += (1 - BETAS[0]) * gradient
-        np.square(gradient, out=gradient)
-        gradient *= 1 - BETAS[1]
-        self.square *= BETAS[1]
-        self.square += gradient
-        corrections = 1 - BETAS[0] ** self.updates, math.sqrt(1 - BETAS[1] ** self.updates)
-        # sqrt(square) / c + epsilon in the denominator, multiplied through by c.
-        denominator = np.sqrt(self.square, out=gradient)
-        denominator += EPSILON * corrections[1]
+        length = math.sqrt(np.vdot(gradient, gradient)) / images
+        gradient *= min(1.0, self.settings.gradient_clip / (length + 1e-6)) / images
+        self.sums *= BETAS[0]
+        self.sums += gradient
+        self.squares *= BETAS[1]
+        self.squares += np.square(gradient, out=gradient)
+        # The averages are sums / weight[0] and squares / weight[1]. sqrt(squares / weight) + epsilon stands in the
+        # denominator, multiplied through by the root of the weight.
+        weight = [(1 - beta**self.updates) / (1 - beta) for beta in BETAS]
+        denominator = np.sqrt(self.squares, out=gradient)
+        denominator += EPSILON * math.sqrt(weight[1])
+        change = np.divide(self.sums, denominator, out=gradient)
+        change *= rate * math.sqrt(weight[1]) / weight[0]
         self.weights *= 1 - rate * self.settings.weight_decay
-        self.weights -= (rate * corrections[1] / corrections[0]) * np.divide(self.mean, denominator, out=denominator)
+        self.weights -= change

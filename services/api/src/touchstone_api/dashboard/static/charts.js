@@ -35,6 +35,23 @@ function armTrace(arm, number, rows, fitted, palette) {
   };
 }
 
+// Where refits of the law over redrawn seeds and test images lie; a single seed has no such band.
+function bandTrace(fit, colour) {
+  const backwards = fit.points.toReversed();
+  return {
+    name: `${fit.arm}, interval`,
+    legendgroup: fit.arm,
+    showlegend: false,
+    x: [...fit.points, ...backwards].map((point) => point.size),
+    y: [...fit.points.map((point) => 100 * point.high), ...backwards.map((point) => 100 * point.low)],
+    mode: "lines",
+    line: { width: 0 },
+    fill: "toself",
+    fillcolor: `${colour}22`,
+    hoverinfo: "skip",
+  };
+}
+
 // The fitted law: drawn through the measured sizes, dotted where it goes beyond them.
 function fitTraces(fit, number, palette) {
   const colour = palette.arms[number % palette.arms.length];
@@ -50,6 +67,7 @@ function fitTraces(fit, number, palette) {
     hovertemplate: `${fit.arm.replace(/[<>&%{}]/g, "")}, ${name}: %{y:.1f} % at %{x} images<extra></extra>`,
   });
   return [
+    ...(fit.points[0].low === null ? [] : [bandTrace(fit, colour)]),
     part(fit.points.slice(0, largest + 1), "fitted", { width: 2.5 }),
     part(fit.points.slice(largest), "forecast", { width: 1.5, dash: "dot" }),
   ];

@@ -1,12 +1,14 @@
 // Keeps the page true while the experiment runs: on every event the page is fetched again and the sections marked
 // `data-live` are exchanged, so that all wording and escaping stays on the server.
 import { drawCharts } from "./charts.js";
+import { openClasses } from "./classes.js";
 import { localTimes } from "./clock.js";
 import { openGallery } from "./gallery.js";
 
 const REFRESH_MILLISECONDS = 1000;
 const experiment = document.getElementById("experiment").dataset.id;
 const gallery = openGallery(experiment);
+const classes = openClasses(experiment);
 let waiting = null;
 let refreshing = Promise.resolve();
 
@@ -33,6 +35,7 @@ async function refresh() {
   exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
   if (digest() !== before) await drawCharts(experiment);
   gallery.update();
+  classes.update();
 }
 
 function soon() {
@@ -52,5 +55,6 @@ function watch() {
 }
 
 localTimes(document);
+classes.update();
 await drawCharts(experiment);
 if (["queued", "running"].includes(document.getElementById("head").dataset.phase)) watch();

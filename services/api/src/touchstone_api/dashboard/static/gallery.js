@@ -1,19 +1,16 @@
-// Classes x arms: a few images of each, so that a reader sees what was trained on. All text is set as text, never HTML.
+// Classes x arms: a few images of each, so that a reader sees what was trained on.
+import { element } from "./elements.js";
+
 const CLASSES_SHOWN = 4;
 const IMAGES_SHOWN = 12;
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
 
 function thumbnail(image) {
   const facts = [
     image.caption,
     image.score === null ? "" : `CLIP score ${image.score.toFixed(3)}`,
     image.kept ? "" : `dropped: ${image.drop_reason.replace("_", " ")}`,
-    image.found_by && `found by ${image.found_by}`,
+    image.found_by && `found by ${image.found_by}${image.query && `: ${image.query}`}`,
+    image.part && `from ${image.part}`,
   ].filter(Boolean);
   const picture = element("img", {
     src: image.url,
@@ -24,6 +21,7 @@ function thumbnail(image) {
     height: 72,
   });
   const frame = element("li", { className: image.kept ? "" : "dropped" }, picture);
+  if (image.part) frame.append(element("span", { className: "part", textContent: image.part }));
   if (!image.kept) frame.append(element("span", { textContent: image.drop_reason.replace("_", " ") }));
   return frame;
 }
