@@ -1,13 +1,14 @@
 """Every recipe on a tiny encoder: it learns, repeats, leaves alone what it must, and what is stored can be tested."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load
-from support.tiny_models import ARCHITECTURES, tiny_encoder
+from support.tiny_models import ARCHITECTURES, MODEL_CONFIG, tiny_encoder
 from support.trainer_world import CLASSES, TEMPLATES, World, progress
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
@@ -27,6 +28,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId
 from touchstone_trainer.checkpoints import Weights, set_weights
+from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
 from touchstone_trainer.recipes.learned_prompts import PromptLearner, tokens_with_room
 from touchstone_trainer.recipes.lora import LoRALearner
 from touchstone_trainer.recipes.subject import Subject
@@ -40,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
         Contrastive(epochs=4, batch_size=8, learning_rates=(3e-3,)),
         HeadOnly(),
         LoRA(epochs=4, batch_size=8, learning_rates=(1e-2,), rank=2),
-        LearnedPrompts(epochs=6, batch_size=8, learning_rates=(3e-2,), context_vectors=3),
+        LearnedPrompts(epochs=6, batch_size=8, learning_rates=(3e-2,)),
     )
 }
 TRAINING = [(row % 3, row) for row in range(24)]
@@ -253,6 +255,32 @@ def test_embeddings_of_the_start_words_as_context_give_the_head_of_those_words(w
         texts = encoder.tokenize([f"a photo of {label.display_name}" for label in CLASSES])
         expected = encoder.model.logit_scale.exp() * encoder.model.encode_text(texts, normalize=True)
         assert torch.allclose(learner.head_weight(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["resnet", *ARCHITECTURES])
+def test_learned_prompts_without_an_update_are_zero_shot_with_the_template_they_start_from(
+    tmp_path: Path, architecture: str
+) -> None:
+    world = World(tmp_path, partial(tiny_encoder, model_config=ARCHITECTURES.get(architecture, MODEL_CONFIG)))
+    split = world.tools.split(world.splits["test"], world.encoder, len(CLASSES))
+    subject = replace(subject_of(world), templates=("{name}", *TEMPLATES))  # the first has nothing before the name
+    zero_shot = world.tools.classifier(world.encoder, CLASSES, TEMPLATES[:1])
+    expected = predict(zero_shot.head, embed_split(zero_shot, split))
+    learner = PromptLearner(subject, vectors=None, seed=0)
+    assert learner.context.shape[0] == 4  # a photo of a
+    set_weights(subject.classifier, learner.weights())
+    assert torch.allclose(subject.classifier.head.weight, zero_shot.head.weight, atol=1e-4)
+    found = predict(subject.classifier.head, embed_split(subject.classifier, split))
+    assert len(found) == 21
+    assert accuracy(found, split.class_ids) == accuracy(expected, split.class_ids)
+    assert found.tolist() == expected.tolist()
+
+
+def test_a_template_without_words_before_the_name_leaves_nothing_to_start_from(world: World) -> None:
+    subject = replace(subject_of(world), templates=("{name}", "{name} on a photo"))
+    with pytest.raises(Invalid, match="give context_vectors") as refused:
+        PromptLearner(subject, vectors=None, seed=0)
+    assert refused.value.code == "no_context_words"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -33,6 +33,8 @@ class World:
     images: int
     seed_sd: float
     difference: float = 0.0
+    paired: bool = False
+    """Whether a seed moves both arms alike, as where they draw the same images."""
 
     @property
     def spread(self) -> float:
@@ -50,14 +52,24 @@ class World:
         for first in range(0, runs, chunk):
             count = min(chunk, runs - first)
             image = IMAGE * rng.standard_normal((count, 1, self.images), dtype=np.float32)
-            arms = [self._draw(rng, level, image) for level in (self.level_of_a, LEVEL)]
+            shared = self._seed_effects(rng, count) if self.paired else None
+            arms = [self._draw(rng, level, image, shared) for level in (self.level_of_a, LEVEL)]
             yield from zip(*arms, strict=True)
 
-    def _draw(self, rng: np.random.Generator, level: float, image: npt.NDArray[np.float32]) -> Right:
+    def _seed_effects(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.float32]:
+        return np.float32(self.seed_sd) * rng.standard_normal((count, self.seeds, 1), dtype=np.float32)
+
+    def _draw(
+        self,
+        rng: np.random.Generator,
+        level: float,
+        image: npt.NDArray[np.float32],
+        shared: npt.NDArray[np.float32] | None,
+    ) -> Right:
         """Correct wherever a normal effect exceeds a normal noise of variance 1."""
         count, _, images = image.shape
         effect = level + image + ARM_BY_IMAGE * rng.standard_normal((count, 1, images), dtype=np.float32)
-        effect = effect + self.seed_sd * rng.standard_normal((count, self.seeds, 1), dtype=np.float32)
+        effect = effect + (self._seed_effects(rng, count) if shared is None else shared)
         noise = rng.standard_normal((count, self.seeds, images), dtype=np.float32)
         return (effect > math.sqrt(1 + INTERACTION**2) * noise).astype(np.float64)
 

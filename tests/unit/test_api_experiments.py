@@ -20,11 +20,6 @@ BODY = spec().model_dump(mode="json")
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
 def client(services: Services) -> Iterator[TestClient]:
     with TestClient(create_app(services), raise_server_exceptions=False) as client:
         register_everything(client)
@@ -73,6 +68,12 @@ def test_same_spec_twice_returns_the_first_experiment(client: TestClient, servic
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
+    "probe without a training split": (
+        {"evaluation": {"metrics": ["zero_shot", "regularised_probe"]}},
+        422,
+        "target_insufficient",
+        "/evaluation/metrics/1",
+    ),
     "unknown field": ({"colour": "red"}, 422, "invalid_request", "/colour"),
     "unknown arm kind": ({"arms": [{"kind": "telepathy", "name": "x"}]}, 422, "invalid_request", "/arms/0/kind"),
     "unknown field inside an arm": (

@@ -22,8 +22,7 @@ TARGET = LOOKUP.targets["fine"].model_dump(mode="json")
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Services:
-    services = memory_services(tmp_path)
+def services(services: Services) -> Services:
     return replace(services, settings=services.settings.model_copy(update={"max_body_bytes": 5000}))
 
 

@@ -4,6 +4,7 @@ import pytest
 from support.specs import DictLookup, resolved, source, spec
 from touchstone_api.experiments.fairness import check_fair
 from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
+from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Amount, Count, Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
@@ -11,6 +12,7 @@ from touchstone_contracts.arms.retrieval import Retrieval, Semantic, TextMatch, 
 from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.curation import Curation, KeepAboveClassScore, KeepTopFraction
 from touchstone_contracts.problems import Invalid, Unfair
+from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 
 
 def test_every_unknown_name_is_pointed_at_at_once() -> None:
@@ -59,7 +61,7 @@ def test_the_cap_bounds_every_arm() -> None:
     check_fair(resolved(sizes=(9,), curation=Curation(per_class_cap=3)))
 
 
-def with_train(*names: str) -> ResolvedExperiment:
+def with_train(*names: str, **changes: object) -> ResolvedExperiment:
     """As `resolved`, with a training split of 9 images for the targets named."""
     lookup = DictLookup()
     for name in names:
@@ -67,7 +69,7 @@ def with_train(*names: str) -> ResolvedExperiment:
         splits = target.splits.model_copy(update={"train": source(f"{name}-train", 9)})
         lookup.targets[name] = target.model_copy(update={"splits": splits})
     arms = (NoTraining(), TargetTrain(), Retrieval(name="retrieved"))
-    return resolve(spec(arms=arms, curation=Curation(filter={"kind": "keep_all"})), lookup)
+    return resolve(spec(**({"arms": arms, "curation": Curation(filter={"kind": "keep_all"})} | changes)), lookup)
 
 
 def test_a_target_without_a_training_split_is_pointed_at() -> None:
@@ -82,6 +84,35 @@ def test_the_training_split_bounds_its_arm() -> None:
         check_fair(with_train("fine", "broad"))
     assert {error.pointer for error in caught.value.errors} == {"/sizes/1"}  # 12 of 9; 6 is reached
     assert "at most 9" in caught.value.errors[0].detail
+
+
+PROBES = Evaluation(metrics=("zero_shot", "regularised_probe"))
+
+
+def test_a_regularised_probe_needs_a_training_split_of_every_target() -> None:
+    arms = (NoTraining(), Retrieval(name="retrieved"))
+    with pytest.raises(Invalid) as caught:
+        check_fair(with_train("fine", arms=arms, evaluation=PROBES))
+    assert caught.value.code == "target_insufficient"
+    assert [error.pointer for error in caught.value.errors] == ["/evaluation/metrics/1"]
+    assert "'broad' has no training split" in caught.value.errors[0].detail
+    assert "ask for linear_probe" in caught.value.errors[0].detail
+    check_fair(with_train("fine", "broad", arms=arms, evaluation=PROBES))
+    check_fair(with_train("fine", arms=arms))
+
+
+def test_learned_prompts_need_words_before_the_name_or_a_number() -> None:
+    lookup = DictLookup()
+    bare = ("{name}", "{name} as an icon")
+    for name, zero_shot in (("broad", bare), ("fine", (*bare, "a {name}"))):
+        templates = lookup.targets[name].templates.model_copy(update={"zero_shot": zero_shot})
+        lookup.targets[name] = lookup.targets[name].model_copy(update={"templates": templates})
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolve(spec(recipe=LearnedPrompts()), lookup))
+    assert [error.pointer for error in caught.value.errors] == ["/recipe/context_vectors"]
+    assert "'broad'" in caught.value.errors[0].detail
+    check_fair(resolve(spec(recipe=LearnedPrompts(context_vectors=4)), lookup))
+    check_fair(resolved(recipe=LearnedPrompts()))
 
 
 def mixture(first: Amount, second: Amount, **changes: object) -> Mixture:

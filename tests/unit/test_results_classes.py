@@ -1,13 +1,10 @@
 """An arm by class: arithmetic on small matrices, and the route."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import TEST_IMAGES, finish_experiment, post_experiment
-from support.memory_services import memory_services
-from touchstone_api.main import create_app
+from touchstone_api.bootstrap import Services
 from touchstone_api.results.classes import accuracies, class_rows, top_confusions
 from touchstone_contracts.catalogue import ClassLabel
 
@@ -36,11 +33,10 @@ def test_confusions_are_mistakes_only_by_frequency() -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> tuple[TestClient, str]:
-    services = memory_services(tmp_path)
+def place(services: Services, api: TestClient) -> tuple[TestClient, str]:
     told = post_experiment(services)
     finish_experiment(services, told, exhausted=frozenset({("synthetic", max(told.spec.sizes))}))
-    return TestClient(create_app(services), raise_server_exceptions=False), f"/v1/experiments/{told.id}"
+    return api, f"/v1/experiments/{told.id}"
 
 
 def test_table_of_an_arm_agrees_with_its_results(place: tuple[TestClient, str]) -> None:

@@ -2,17 +2,14 @@
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import Told, finish_experiment, finish_only, post_experiment
-from support.memory_services import memory_services
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import resolve
-from touchstone_api.main import create_app
 from touchstone_api.results.links import downloads_of
 from touchstone_api.store.catalogue import register
 from touchstone_api.submission import submit_experiment
@@ -31,16 +28,6 @@ TABLE = LinkTable(
     image_embeddings=ArrayFile(location="s3://laion/img_emb_0.npy", digest=sha256(b"img_emb")),
 )
 BLOB = Blob(digest=sha256(b"blob"), size=4)
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def downloaded(obtained: int, topped_up: int, **reasons: int) -> ImagesDownloaded:

@@ -4,13 +4,10 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
-from pathlib import Path
 from typing import Any
 
-import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
-from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.facts import progress_by_kind
@@ -21,16 +18,6 @@ from touchstone_contracts.curation import CurationReport
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:

@@ -28,11 +28,6 @@ from touchstone_contracts.steps import ImagesIngested
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
 def told(services: Services) -> Told:
     return post_experiment(services)
 
@@ -41,11 +36,6 @@ def told(services: Services) -> Told:
 def finished(services: Services, told: Told) -> Told:
     finish_experiment(services, told)
     return told
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, finished: Told) -> None:

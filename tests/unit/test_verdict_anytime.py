@@ -1,7 +1,6 @@
 """Looking after every seed: the sequence's own rules, and what the api shows while seeds are still to come."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from fastapi.testclient import TestClient
 from scipy.integrate import quad
 from scipy.stats import t as student_t
 from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
-from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.experiments.dag import Cell
@@ -97,11 +95,6 @@ def test_how_many_seeds_would_decide_is_the_smallest_such_number() -> None:
 # ------------------------------------------------------------------------------------------------ over HTTP
 
 SEEDS = tuple(range(8))
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
 
 
 def post(services: Services, **changes: object) -> Told:

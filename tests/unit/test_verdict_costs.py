@@ -1,14 +1,12 @@
 """What a point costs: who pays for which step, per point gained, in seconds and in money."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from support.finished_experiments import Told, finish_experiment, post_experiment
-from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
@@ -21,11 +19,6 @@ from touchstone_contracts.views import BaselineCheck, Cost, Prices
 
 STEP_CPU = 0.5
 """Of every step that support.finished_experiments makes up."""
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
 
 
 def told_costs(services: Services, told: Told, query: str = "") -> dict[str, dict[str, Any]]:

@@ -27,6 +27,14 @@ def test_without_any_seed_effect_the_interval_errs_on_the_wide_side_only() -> No
     assert 0.95 <= coverage(World(3, 300, 0.0), RUNS) <= 0.995
 
 
+@pytest.mark.parametrize("place", [(3, 300, 0.1), (3, 1000, 0.4), (10, 300, 0.2)])
+@pytest.mark.parametrize("difference", [0.0, 0.06])
+def test_where_arms_draw_the_same_images_the_interval_errs_on_the_wide_side_only(
+    place: tuple[int, int, float], difference: float
+) -> None:
+    assert coverage(World(*place, difference, paired=True), RUNS) >= 0.95 - noise(0.95, RUNS)
+
+
 @pytest.mark.parametrize("place", [(3, 300, 0.2), (5, 100, 0.4), (10, 300, 0.2)])
 def test_an_arm_against_itself_is_called_different_at_most_one_time_in_twenty(place: tuple[int, int, float]) -> None:
     found = answers(World(*place), RUNS)

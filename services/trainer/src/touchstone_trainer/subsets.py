@@ -1,7 +1,11 @@
-"""Which images of a curated pool make up a training set: one order per seed, and every size is a prefix of it."""
+"""Which images of a curated pool make up a training set: one order per seed, and every size is a prefix of it.
 
-from collections.abc import Callable, Sequence
+Where an image stands in that order depends on the seed and the image, not on what else is in the pool: pools that have
+images in common, or perturbations of the same images, draw the same ones."""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +14,6 @@ from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
-from touchstone_runtime.randomness import rng_for
 
 LARGEST_SIZE = 1_000_000_000
 """Where the search for the largest size of a mixture ends; counts alone would go on for ever."""
@@ -22,6 +25,8 @@ class Pool:
 
     rows: np.ndarray
     ids: Sequence[str]
+    origins: Sequence[str]
+    """The image each was perturbed from, of others the image itself: what decides its place in the order."""
     class_ids: np.ndarray
     scores: np.ndarray
     """CLIP scores, NaN where unknown."""
@@ -32,8 +37,14 @@ class Pool:
         return len(self.rows)
 
     def take(self, positions: np.ndarray) -> "Pool":
-        ids = [self.ids[position] for position in positions.tolist()]
-        return Pool(self.rows[positions], ids, self.class_ids[positions], self.scores[positions], self.parts[positions])
+        return Pool(
+            rows=self.rows[positions],
+            ids=[self.ids[position] for position in positions.tolist()],
+            origins=[self.origins[position] for position in positions.tolist()],
+            class_ids=self.class_ids[positions],
+            scores=self.scores[positions],
+            parts=self.parts[positions],
+        )
 
 
 def kept_pool(manifest: pa.Table) -> Pool:
@@ -42,12 +53,14 @@ def kept_pool(manifest: pa.Table) -> Pool:
     rows = manifest.take(kept)
     order = pc.sort_indices(rows, sort_keys=[("class_id", "ascending"), ("id", "ascending")]).to_numpy()
     rows = rows.take(order)
+    ids = rows["id"].to_pylist()
     return Pool(
         rows=kept[order],
-        ids=rows["id"].to_pylist(),
+        ids=ids,
+        origins=[parent or image for parent, image in zip(rows["parent"].to_pylist(), ids, strict=True)],
         class_ids=rows["class_id"].to_numpy(),
         scores=rows["score"].to_numpy(),
-        parts=rows["part"].to_numpy() if "part" in rows.column_names else np.full(len(kept), -1),
+        parts=rows["part"].to_numpy(),
     )
 
 
@@ -76,29 +89,31 @@ def draw_training_set(pool: Pool, size: int, seed: int, rules: Curation, mixing:
 def training_order(pool: Pool, seed: int, rules: Curation) -> np.ndarray:
     """All positions in the order in which growing sizes take them.
 
-    `uniform`: one order over all images (the paper, section 1.6). `stratified`: classes in turn, each class in its own
-    order, until all are used up; the turn itself is shuffled, so that no class gains by a low id."""
-    rank = _best_first(pool) if rules.ranking == "score" else _shuffled
+    `uniform`: one order over all images (the paper, section 1.6). `stratified`: classes in turn, each class in that
+    order, until all are used up; the turn itself is drawn, so that no class gains by a low id."""
+    order = _best_first(pool) if rules.ranking == "score" else _by_place(pool, seed)
     if rules.balance == "uniform":
-        return rank(np.arange(len(pool)), seed, "all")
-    classes = rng_for(seed, "class order").permutation(np.unique(pool.class_ids))
-    queues = [rank(np.flatnonzero(pool.class_ids == label), seed, int(label)) for label in classes]
-    return _in_turn(queues)
+        return order
+    classes = sorted(np.unique(pool.class_ids).tolist(), key=lambda label: _place(seed, f"class {label}"))
+    return _in_turn([order[pool.class_ids[order] == label] for label in classes])
 
 
-Ranking = Callable[[np.ndarray, int, object], np.ndarray]
+def _best_first(pool: Pool) -> np.ndarray:
+    """Equal scores keep the pool's order by id; an unknown score comes last."""
+    return np.argsort(-pool.scores, kind="stable")
 
 
-def _shuffled(positions: np.ndarray, seed: int, group: object) -> np.ndarray:
-    return rng_for(seed, "subset", group).permutation(positions)
+def _by_place(pool: Pool, seed: int) -> np.ndarray:
+    """In random order; several perturbations of one image stand together, by id."""
+    labelled = zip(pool.class_ids.tolist(), pool.origins, strict=True)
+    # With the class: an image found for two of them is two draws.
+    places = [_place(seed, f"class {label} image {origin}") for label, origin in labelled]
+    return np.argsort(np.array(places, dtype=np.uint64), kind="stable")
 
 
-def _best_first(pool: Pool) -> Ranking:
-    def rank(positions: np.ndarray, seed: int, group: object) -> np.ndarray:
-        # Stable: equal scores keep the pool's order by id; an unknown score comes last.
-        return positions[np.argsort(-pool.scores[positions], kind="stable")]
-
-    return rank
+def _place(seed: int, what: str) -> int:
+    """Uniform over 64 bits; different seeds give independent places."""
+    return int.from_bytes(blake2b(what.encode(), digest_size=8, key=str(seed).encode()).digest())
 
 
 def _in_turn(queues: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Words that no dictionary holds."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -8,10 +9,18 @@ from touchstone_contracts.recipes.optimisation import LearningRate, Optimisation
 
 
 class LearnedPrompts(Optimisation):
-    """Context vectors before every class name, through the frozen text tower; image tower frozen (CoOp, 2109.01134)."""
+    """Context vectors before every class name, through the frozen text tower; image tower frozen (CoOp, 2109.01134).
+
+    What follows the name in a template stays, where training starts from that template."""
 
     kind: Literal["learned_prompts"] = "learned_prompts"
     learning_rates: tuple[LearningRate, ...] = Field(default=(2e-3,), min_length=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    context_vectors: int = Field(default=4, ge=1, le=64)
-    """Shared by all classes. They take the place of as many tokens of the text tower's context."""
+    context_vectors: int | None = Field(default=None, ge=1, le=64)
+    """Shared by all classes. None: one for each token before the name in the first of the target's zero-shot templates
+    that has words there, which is where they start. A number: so many before the name alone, starting at random."""
+
+
+def context_template(templates: Sequence[str]) -> str | None:
+    """The first template with words before the class name, which context vectors can start from."""
+    return next((template for template in templates if template.partition("{name}")[0].strip()), None)

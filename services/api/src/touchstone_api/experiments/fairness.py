@@ -12,12 +12,16 @@ from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_api.experiments.arm_checks import impossible_arms
 from touchstone_api.experiments.lineage import broken_lineage
 from touchstone_api.experiments.resolve import ResolvedExperiment
+from touchstone_api.experiments.target_checks import unmet_needs
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a metric or recipe that a target is not
+    enough for, a size no curation could leave)."""
     if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
+    if unmet := list(unmet_needs(resolved)):
+        raise Invalid("a metric or the recipe needs more of a target", code="target_insufficient", errors=tuple(unmet))
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(
             "a generator must have been trained on the experiment's upstream, or retrieval and generation would "

@@ -9,6 +9,7 @@ from touchstone_contracts.arms.perturbation import Perturbation
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.values import Name
 
+from touchstone_api.experiments.ancestry import with_ancestors
 from touchstone_api.experiments.resolve import ResolvedExperiment
 
 
@@ -43,7 +44,7 @@ def _objection(arm: Arm, source: Name, arms: dict[str, Arm]) -> str:
     """Why `source` cannot be what `arm` is made from; empty if it can."""
     if source not in arms:
         return f"no arm named {source!r}; there are {sorted(arms)}"
-    if arm.name in _ancestors(source, arms):
+    if arm.name in with_ancestors(source, lambda name: _known_sources(arms, name)):
         return f"arm {arm.name!r} would be made from itself"
     kind = arms[source].kind
     if isinstance(arm, Generation) and kind != "retrieval":
@@ -53,16 +54,8 @@ def _objection(arm: Arm, source: Name, arms: dict[str, Arm]) -> str:
     return f"arm {source!r} yields no images" if kind == "none" else ""
 
 
-def _ancestors(name: Name, arms: dict[str, Arm]) -> set[str]:
-    """`name` and every arm it is made from, directly or not."""
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current not in found and current in arms:
-            found.add(current)
-            waiting += [source for _, source in sources(arms[current])]
-    return found
+def _known_sources(arms: dict[str, Arm], name: Name) -> Iterator[Name]:
+    return (source for _, source in sources(arms[name]) if source in arms)
 
 
 def _tuned_on_target(arm: Arm) -> bool:

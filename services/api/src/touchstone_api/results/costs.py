@@ -8,6 +8,7 @@ from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Cost
 from touchstone_runtime.objects import MissingObject
 
+from touchstone_api.experiments.ancestry import with_ancestors
 from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.evaluations import Finished
 from touchstone_api.verdict.costs import Spent, shared, total
@@ -16,7 +17,9 @@ from touchstone_api.verdict.costs import Spent, shared, total
 def costs_by_arm(finished: Finished) -> dict[str, Spent]:
     """Of every arm that trains, has finished everywhere and whose steps' records are all there."""
     plan = finished.plan
-    pools = {pair: _leading_to(plan, curation) for pair, curation in plan.curations.items()}
+    pools = {
+        pair: with_ancestors(curation, lambda step: plan.step(step).inputs) for pair, curation in plan.curations.items()
+    }
     users = Counter(step for steps in pools.values() for step in steps)
     finished_arms = [arm.name for arm in finished.spec.training_arms if _finished_everywhere(finished, arm.name)]
     costs = {arm: _cost(finished, arm, pools, users) for arm in finished_arms}
@@ -39,18 +42,6 @@ def _cost(
     except MissingObject:
         return None
     return Spent(shared(sourcing, len(targets)), shared(adapting, len(targets)))
-
-
-def _leading_to(plan: Plan, step: StepId) -> set[StepId]:
-    """The step and all that it needs."""
-    found: set[StepId] = set()
-    waiting = [step]
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting += plan.step(current).inputs
-    return found
 
 
 def _shared_costs(finished: Finished, steps: Collection[StepId], users: Mapping[StepId, int]) -> Cost:

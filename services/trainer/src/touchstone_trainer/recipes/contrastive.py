@@ -1,8 +1,10 @@
 """Fine-tuning with the loss of pretraining on (image, prompt of its class): FLYP, arXiv 2212.00638.
 
-As in FLYP's paper, images of one class in a batch are not told apart from others: each image's own prompt is its only
-positive, its classmates' prompts count among the negatives. Classmates with equal prompts get equal logits, so they
-lower the reachable loss, not the class that wins."""
+As in FLYP, images of one class in a batch are not told apart from others: each image's own prompt is its only positive,
+its classmates' prompts count among the negatives. github.com/locuslab/FLYP at 61275a4: src/models/flyp_loss.py and
+flyp_loss_few_shot.py (where every batch holds each class k times) call ClipLoss without class labels, and clip/loss.py
+then takes the diagonal as the truth; its branches that spare or share classmates are not reached. Classmates with equal
+prompts get equal logits, so they raise the least loss that can be reached and pull no class from another."""
 
 import copy
 from dataclasses import replace
