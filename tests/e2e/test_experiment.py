@@ -64,6 +64,18 @@ def test_the_verdict_is_about_the_results_and_its_interval_holds_the_difference(
     assert verdict.headline
 
 
+def test_a_second_domain_is_tested_in_the_same_run_and_reported_apart(client: Client) -> None:
+    comparison = {"a": "retrieved", "b": "synthetic", "metric": "linear_probe", "test_set": "pale"}
+    posted, _ = client.post_document(tiny_study(name="two domains", targets=["forms"], comparison=comparison))
+    client.wait(posted.id, timeout=120)
+    results, verdict = client.results(posted.id), client.verdict(posted.id)
+    images = {row.test_set: row.test_images for row in results.rows}
+    assert images == {"test": 16, "pale": 8}
+    assert len(results.rows) == 2 * 2 * (2 + 2 * 2 * 2)
+    assert (verdict.primary.test_set, verdict.primary.test_images) == ("pale", 8)
+    assert {entry.test_set for entry in verdict.secondary} == {"pale", "test"}
+
+
 def test_the_same_spec_again_is_the_same_experiment(client: Client, finished_experiment: ExperimentDetail) -> None:
     again, created = client.post_document(tiny_study())
     assert (again.id, created) == (finished_experiment.id, False)

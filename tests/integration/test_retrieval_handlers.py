@@ -294,6 +294,23 @@ def test_a_test_image_and_a_copy_among_the_candidates_are_dropped(world: World, 
     assert curated.counts.classes_without_images == (0, 2, 3)
 
 
+def test_an_image_of_any_test_set_is_a_leak(world: World, library: Path) -> None:
+    target = tiny_target(library, further_tests=("pale", "paler"))
+    further = [world.ingest(split) for split in target.splits.further_tests.values()]
+    last = world.artifacts.result(INGEST_IMAGES, further[1])
+    fresh = draw_shape("square", "green", np.random.default_rng(99))
+    rows = [
+        {"key": key, "image": image, "class_id": 1} for key, image in [("leak", world.images(last)[3]), ("new", fresh)]
+    ]
+    candidates = world.ingest(write_source(library, "candidates", rows))
+    rules = Curation(filter=KeepAll(), near_duplicate_cosine=None, leak_cosine=1)
+    curated = world.curate(candidates, rules=rules, further_tests=tuple(world.embed(step) for step in further))
+    table = world.table(curated)
+    assert table["drop_reason"].to_pylist() == ["leaked", ""]
+    assert table["nearest_test_id"].to_pylist()[0] == world.table(last)["id"].to_pylist()[3]
+    assert world.curate(candidates, rules=rules).counts.leaked == 0
+
+
 def test_candidates_in_chunks_are_curated_as_one_set(world: World, library: Path) -> None:
     rng = np.random.default_rng(5)
     rows = [{"key": str(i), "image": draw_shape(SHAPES[i % 4], "blue", rng), "class_id": i % 4} for i in range(16)]

@@ -116,6 +116,19 @@ def test_untouched_encoder_is_tested_with_its_text_head(world: World) -> None:
         assert result.predictions[metric].accuracy == (arrays[metric] == arrays["labels"]).mean()
 
 
+def test_every_test_set_is_measured_with_the_same_heads(world: World) -> None:
+    plain = world.evaluate_request()
+    other = world.ingested("train", 9)
+    both = evaluate_encoder(plain.model_copy(update={"further_tests": {"sketch": other}}), world.tools, progress())
+    alone = evaluate_encoder(plain.model_copy(update={"test": other}), world.tools, progress())
+    main = evaluate_encoder(plain, world.tools, progress())
+    assert both.model_copy(update={"further_tests": {}}) == main
+    sketch = both.tests["sketch"]
+    assert (sketch.predictions, sketch.labels) == (alone.predictions, alone.labels)
+    assert set(sketch.predictions) == {"zero_shot", "linear_probe"}
+    assert sketch.labels != main.labels
+
+
 def test_untouched_predictions_agree_with_open_clip_itself(world: World) -> None:
     encoder = world.tools.encoder(world.encoder)
     images = [square(row % 3, 1100 + row) for row in range(SPLITS["test"])]  # any images: the head is what counts

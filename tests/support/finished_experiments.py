@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from touchstone_api.store.catalogue import register
 from touchstone_api.store.plans import settle
 from touchstone_api.store.steps import lock_step, save_step, to_step
 from touchstone_api.submission import submit_experiment
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import derive_seed
@@ -34,6 +35,7 @@ from touchstone_contracts.steps import (
     ImagesCurated,
     ImagesIngested,
     Predictions,
+    Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
 from touchstone_runtime.artifacts import Artifacts, blobs_in
@@ -67,9 +69,11 @@ class Told:
     spec: ExperimentSpec
 
 
-def post_experiment(services: Services, experiment: ExperimentSpec | None = None) -> Told:
+def post_experiment(
+    services: Services, experiment: ExperimentSpec | None = None, further_tests: Sequence[str] = ()
+) -> Told:
     """Registers the catalogue of support.specs and submits the experiment."""
-    lookup = DictLookup()
+    lookup = DictLookup(further_tests)
     entries = (lookup.encoders, lookup.generators, lookup.upstreams, lookup.targets)
     with services.store.write() as session:
         for entry in (entry for kind in entries for entry in kind.values()):
@@ -136,7 +140,9 @@ def made_up_results(
         gone = (cell.arm, cell.size) in exhausted
         assert not isinstance(told.spec.recipe, HeadOnly)  # has no learning rate to choose
         rate = (chosen or {}).get(cell.arm, told.spec.recipe.learning_rates[0])
-        results[step] = EncoderEvaluated(available=7) if gone else _evaluated(artifacts, cell, told.spec, truth, rate)
+        tests = [test_set for target, test_set in told.plan.tests if target == cell.target]
+        evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate)
+        results[step] = EncoderEvaluated(available=7) if gone else evaluated
         results |= _adapted(told.plan, cell, step, rate)
     return results
 
@@ -160,22 +166,40 @@ def _adapted(plan: Plan, cell: Cell, evaluation: StepId, chosen: float) -> dict[
 
 
 def _evaluated(
-    artifacts: Artifacts, cell: Cell, experiment: ExperimentSpec, truth: Truth, chosen: float
+    artifacts: Artifacts,
+    cell: Cell,
+    test_sets: Sequence[str],
+    experiment: ExperimentSpec,
+    truth: Truth,
+    chosen: float,
 ) -> EncoderEvaluated:
+    rate = None if cell.arm == "none" else chosen
+    main, *further = (_tested(artifacts, cell, test_set, experiment, truth) for test_set in test_sets)
+    return EncoderEvaluated(
+        learning_rate=rate,
+        predictions=main.predictions,
+        labels=main.labels,
+        further_tests=dict(zip(test_sets[1:], further, strict=True)),
+    )
+
+
+def _tested(artifacts: Artifacts, cell: Cell, test_set: str, experiment: ExperimentSpec, truth: Truth) -> Tested:
+    """Of another domain than the main test set's a tenth fewer images are right."""
+    main = test_set == MAIN_TEST_SET
     labels = (np.arange(TEST_IMAGES) % CLASSES).astype(np.int32)
     predictions = {}
     for metric in experiment.evaluation.metrics:
+        domain = (metric,) if main else (metric, test_set)
         # What an image is like is the same for all arms (pairing), the rest is the cell's own.
-        hardness = np.random.default_rng(derive_seed(cell.target, metric)).normal(size=TEST_IMAGES)
-        rng = np.random.default_rng(derive_seed(cell.target, cell.arm, cell.size, cell.seed, metric))
-        wanted = truth(cell, metric) + rng.normal(scale=0.01)
+        hardness = np.random.default_rng(derive_seed(cell.target, *domain)).normal(size=TEST_IMAGES)
+        rng = np.random.default_rng(derive_seed(cell.target, cell.arm, cell.size, cell.seed, *domain))
+        wanted = truth(cell, metric) * (1 if main else 0.9) + rng.normal(scale=0.01)
         noisy = hardness + 0.7 * rng.normal(size=TEST_IMAGES)
         right = noisy <= np.quantile(noisy, min(1.0, max(0.0, wanted)))
         classes = np.where(right, labels, (labels + 1) % CLASSES).astype(np.int32)
         accuracy = float((classes == labels).mean())
         predictions[metric] = Predictions(classes=artifacts.put_array(classes), accuracy=accuracy)
-    rate = None if cell.arm == "none" else chosen
-    return EncoderEvaluated(learning_rate=rate, predictions=predictions, labels=artifacts.put_array(labels))
+    return Tested(predictions=predictions, labels=artifacts.put_array(labels))
 
 
 def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:

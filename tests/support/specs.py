@@ -1,5 +1,7 @@
 """Resolved experiments for tests of the rules: small, with made-up digests."""
 
+from collections.abc import Sequence
+
 from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
@@ -24,21 +26,27 @@ def source(name: str, images: int = 10) -> ParquetFile:
     return ParquetFile(location=f"library:{name}.parquet", digest=sha256(name.encode()), images=images)
 
 
-def target(name: str, classes: int = 3) -> Target:
+def target(name: str, classes: int = 3, further_tests: Sequence[str] = ()) -> Target:
     return Target(
         name=name,
         classes=tuple(ClassLabel(id=number, display_name=f"thing {number}") for number in range(classes)),
         templates=Templates(retrieval=TEMPLATE, filter=TEMPLATE, zero_shot=TEMPLATE, synthesis=TEMPLATE),
-        splits=Splits(validation=source(f"{name}-validation"), test=source(f"{name}-test")),
+        splits=Splits(
+            validation=source(f"{name}-validation"),
+            test=source(f"{name}-test"),
+            further_tests={test_set: source(f"{name}-{test_set}") for test_set in further_tests},
+        ),
     )
 
 
 class DictLookup:
-    """A catalogue in memory: two targets, one upstream of two shards, an encoder, two generators."""
+    """A catalogue in memory: two targets, one upstream of two shards, an encoder, two generators.
 
-    def __init__(self) -> None:
+    `further_tests`: test sets of `fine` beside its main one."""
+
+    def __init__(self, further_tests: Sequence[str] = ()) -> None:
         digest = sha256(b"model")
-        self.targets = {name: target(name) for name in ("fine", "broad")}
+        self.targets = {"fine": target("fine", further_tests=further_tests), "broad": target("broad")}
         self.upstreams = {
             "world": Upstream(name="world", shards=(source("s0", 60), source("s1", 40)), index_encoder="clip")
         }
@@ -79,5 +87,5 @@ def spec(**changes: object) -> ExperimentSpec:
     return ExperimentSpec.model_validate(fields | changes)
 
 
-def resolved(**changes: object) -> ResolvedExperiment:
-    return resolve(spec(**changes), DictLookup())
+def resolved(further_tests: Sequence[str] = (), **changes: object) -> ResolvedExperiment:
+    return resolve(spec(**changes), DictLookup(further_tests))

@@ -23,6 +23,7 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 170, 60), "blue": (40, 60, 220), 
 UPSTREAM_GROUND = (255, 255, 255)
 VALIDATION_GROUND = (225, 225, 235)
 TEST_GROUND = (40, 40, 50)
+OTHER_DOMAIN_GROUND = (250, 220, 190)
 
 
 def draw_shape(
@@ -110,7 +111,10 @@ def tiny_upstream(
     )
 
 
-def tiny_target(library: Path, name: str = "shapes", *, per_class: int = 4, train: bool = False) -> Target:
+def tiny_target(
+    library: Path, name: str = "shapes", *, per_class: int = 4, train: bool = False, further_tests: Sequence[str] = ()
+) -> Target:
+    """`further_tests`: names of test sets on another ground, two images fewer per class."""
     templates = ("a picture of a {name}", "icon of a {name}")
     return Target(
         name=name,
@@ -122,5 +126,11 @@ def tiny_target(library: Path, name: str = "shapes", *, per_class: int = 4, trai
             train=write_source(library, f"{name}-train", target_rows(per_class, VALIDATION_GROUND, 3))
             if train
             else None,
+            further_tests={
+                test_set: write_source(
+                    library, f"{name}-{test_set}", target_rows(per_class - 2, OTHER_DOMAIN_GROUND, 4 + number)
+                )
+                for number, test_set in enumerate(further_tests)
+            },
         ),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import timm
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -101,6 +102,18 @@ def tiny_encoder(
         {key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
     )
     return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(folder), trained_on=trained_on)
+
+
+def tiny_backbone(library: Path, name: str = "tiny-backbone", architecture: str = "test_resnet") -> Encoder:
+    """Writes `library`/models/`name` as timm saves a model, random weights (about 2 MB), and returns its entry."""
+    folder = library / "models" / name
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model(architecture, pretrained=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocessing = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "crop_pct": 1.0, "std": (0.25, 0.25, 0.25)}
+    timm.models.save_for_hf(network, str(folder), safe_serialization=True, data_config=preprocessing)
+    return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(folder), kind="timm")
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:

@@ -25,13 +25,15 @@ class TinyWorld:
 
 
 def tiny_world(library: Path) -> TinyWorld:
-    """Two targets of four shapes; `stranger` is the same generator with another lineage."""
+    """Two targets of four shapes, `forms` with a second test set.
+
+    `stranger` is the same generator with another lineage."""
     generator = tiny_generator(library, trained_on="tiny")
     catalogue = Catalogue(
         encoders=(tiny_encoder(library, trained_on="tiny"),),
         generators=(generator, generator.model_copy(update={"name": "stranger", "trained_on": "elsewhere"})),
         upstreams=(tiny_upstream(library, images=UPSTREAM_IMAGES),),
-        targets=(tiny_target(library, "shapes"), tiny_target(library, "forms", per_class=3)),
+        targets=(tiny_target(library, "shapes"), tiny_target(library, "forms", further_tests=("pale",))),
     )
     world = TinyWorld(library)
     world.catalogue.write_text(yaml.safe_dump(catalogue.model_dump(mode="json"), sort_keys=False))

@@ -59,6 +59,16 @@ def test_every_arm_has_a_row_and_the_untouched_encoder_stands_at_every_size() ->
     ]
 
 
+def test_another_test_set_has_rows_of_its_own() -> None:
+    here = results()
+    there = [row.model_copy(update={"test_set": "sketch", "mean": 0.1}) for row in here.summary]
+    both = here.model_copy(update={"summary": (*here.summary, *there)})
+    lines = markdown_report("two domains", both, None).splitlines()
+    assert "| flags | real | 50.0 ± 0.4 | 50.0 ± 0.4 |" in lines
+    assert "| flags on sketch | real | 10.0 ± 0.4 | 10.0 ± 0.4 |" in lines
+    assert len([line for line in lines if " on sketch | " in line]) == 6
+
+
 def test_the_verdict_comes_with_its_means_over_sizes_and_its_warnings() -> None:
     text = markdown_report("quick look", results(), verdict())
     assert "**real beats made**" in text

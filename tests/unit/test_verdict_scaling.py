@@ -91,7 +91,7 @@ def test_one_seed_gives_a_curve_without_an_interval() -> None:
 
 def test_the_same_curves_give_the_same_fits() -> None:
     curves = {PLACE: curve(law(0.9, 0.4, 0.5)), ("flags", "linear_probe", "real"): curve(law(0.7, 0.1, 0.5))}
-    first, second = (scaling_fits(curves, 0.95, sha256(b"rows")) for _ in range(2))
+    first, second = (scaling_fits(curves, "test", 0.95, sha256(b"rows")) for _ in range(2))
     assert first == second
     assert [fit.metric for fit in first] == ["linear_probe", "zero_shot"]
 

@@ -6,22 +6,24 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import Results, SummaryRow
 
 PANEL_INCHES = (4.2, 3.2)
 
 
 def draw_accuracies(results: Results, metric: Metric, path: Path) -> None:
-    """One panel a target: accuracy (%) over images per arm, or over the arms in the study's order where there is one
-    size; bars are standard deviations over seeds, the dashed line is the untouched encoder. The suffix of `path` names
-    the format."""
-    targets = list(dict.fromkeys(row.target for row in results.summary))
+    """One panel a target and test set: accuracy (%) over images per arm, or over the arms in the study's order where
+    there is one size; bars are standard deviations over seeds, the dashed line is the untouched encoder. The suffix of
+    `path` names the format."""
+    places = list(dict.fromkeys((row.target, row.test_set) for row in results.summary))
     width, height = PANEL_INCHES
-    figure = Figure(figsize=(width * len(targets), height), layout="constrained")
-    panels = figure.subplots(1, len(targets), squeeze=False)[0]
-    for axes, target in zip(panels, targets, strict=True):
-        rows = [row for row in results.summary if row.target == target and row.metric == metric]
-        axes.set_title(target)
+    figure = Figure(figsize=(width * len(places), height), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    for axes, (target, test_set) in zip(panels, places, strict=True):
+        here = (target, test_set, metric)
+        rows = [row for row in results.summary if (row.target, row.test_set, row.metric) == here]
+        axes.set_title(on_test_set(target, test_set))
         _draw_panel(axes, rows)
     panels[0].set_ylabel(f"{metric.replace('_', ' ')} accuracy in %")
     figure.savefig(path, dpi=110)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import ComparisonResult, Results, SummaryRow, Verdict
 
 METRIC_TITLES: dict[Metric, str] = {
@@ -22,7 +23,8 @@ def markdown_report(name: str, results: Results, verdict: Verdict | None) -> str
 def _accuracies(summary: Sequence[SummaryRow], metric: Metric) -> str:
     """Sizes across; the untouched encoder has no size and stands in every column."""
     sizes = sorted({row.size for row in summary if row.size})
-    cells = {(row.target, row.arm, row.size): _mean_and_std(row) for row in summary if row.metric == metric}
+    measured = [row for row in summary if row.metric == metric]
+    cells = {(on_test_set(row.target, row.test_set), row.arm, row.size): _mean_and_std(row) for row in measured}
     arms = dict.fromkeys((target, arm) for target, arm, _ in cells)
     rows = (
         (target, arm, *(cells.get((target, arm, size)) or cells.get((target, arm, 0), "") for size in sizes))
@@ -51,7 +53,7 @@ def _averages(verdict: Verdict) -> Iterator[ComparisonResult]:
 
 
 def _where(entry: ComparisonResult) -> str:
-    return entry.target or "all targets"
+    return on_test_set(entry.target or "all targets", entry.test_set)
 
 
 def _numbers(entry: ComparisonResult) -> tuple[str, str]:

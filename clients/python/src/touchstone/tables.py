@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
 from touchstone_contracts.views import (
     ComparisonResult,
     Cost,
@@ -46,8 +47,8 @@ def print_results(console: Console, results: Results) -> None:
     for heading in ("size", *(METRIC_NAMES[metric] for metric in metrics)):
         table.add_column(heading, justify="right")
     cells: dict[tuple[str, str, int], dict[str, SummaryRow]] = {}
-    for row in results.summary:
-        cells.setdefault((row.target, row.arm, row.size), {})[row.metric] = row
+    for row in sorted(results.summary, key=_by_test_set):
+        cells.setdefault((on_test_set(row.target, row.test_set), row.arm, row.size), {})[row.metric] = row
     previous = ""
     for (target, arm, size), by_metric in cells.items():
         if previous not in ("", target):
@@ -60,6 +61,11 @@ def print_results(console: Console, results: Results) -> None:
         console.print(f"{gap.target}/{gap.arm}: size {gap.size} cannot be had, {gap.available} images were kept")
     if not results.complete:
         console.print("The experiment is still running: more rows will come.")
+
+
+def _by_test_set(row: SummaryRow) -> tuple[str, bool, str]:
+    """Each target's main test set first."""
+    return row.target, row.test_set != MAIN_TEST_SET, row.test_set
 
 
 def _mean_and_std(row: SummaryRow | None) -> str:
@@ -83,8 +89,9 @@ def print_counts(console: Console, results: Results) -> None:
 def print_verdict(console: Console, verdict: Verdict) -> None:
     console.print(f"Verdict: {escape(verdict.headline)}", style="bold", soft_wrap=True)
     primary = verdict.primary
+    measured = on_test_set(METRIC_NAMES[primary.metric], primary.test_set)
     console.print(
-        f"{verdict.a} - {verdict.b} in {METRIC_NAMES[primary.metric]}: {interval(primary)} points "
+        f"{verdict.a} - {verdict.b} in {measured}: {interval(primary)} points "
         f"({100 * verdict.confidence:.0f} % interval, smallest difference that matters "
         f"{100 * verdict.delta:.1f}): {verdict.answer.replace('_', ' ')}",
         soft_wrap=True,

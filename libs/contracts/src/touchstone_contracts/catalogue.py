@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from touchstone_contracts.values import Digest, Locator, Name, Strict
+from touchstone_contracts.values import Digest, Locator, Name, Strict, WhenSet
 
 # No path segment starts with a dot, so a place cannot lead out of the library folder.
 _PATH = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
@@ -122,8 +122,15 @@ class Model(PinnedModel):
     description: str = ""
 
 
+EncoderKind = Literal["clip", "timm"]
+
+
 class Encoder(Model):
-    """A CLIP model that open_clip can load."""
+    """`clip`: a model that open_clip loads. `timm`: an image backbone without a text tower that timm loads (DINOv2, a
+    supervised one), from a folder as timm saves it or `hub:<owner>/<repository>@<revision>`; an experiment with it
+    measures probes alone."""
+
+    kind: Annotated[EncoderKind, WhenSet] = "clip"
 
 
 class Generator(Model):
@@ -165,10 +172,41 @@ class Templates(Strict):
     synthesis: tuple[Template, ...] = Field(min_length=1)
 
 
+MAIN_TEST_SET = "test"
+"""What results call the images of `Splits.test`."""
+
+
+def on_test_set(measured: str, test_set: str) -> str:
+    """ "flags", "flags on sketch": the main test set goes without saying."""
+    return measured if test_set == MAIN_TEST_SET else f"{measured} on {test_set}"
+
+
 class Splits(Strict):
     validation: TargetSplit
     test: TargetSplit
     train: TargetSplit | None = None
+    further_tests: Annotated[dict[Name, TargetSplit], WhenSet] = Field(default={}, max_length=20)
+    """By name: the same classes in other domains. Tested beside `test`, reported apart, never trained on."""
+
+    @property
+    def tests(self) -> dict[str, TargetSplit]:
+        """Every test set by its name in the results, the main one first."""
+        return {MAIN_TEST_SET: self.test} | dict(sorted(self.further_tests.items()))
+
+    @property
+    def by_name(self) -> dict[str, TargetSplit]:
+        trained_on = {"validation": self.validation, "train": self.train}
+        return self.tests | {name: split for name, split in trained_on.items() if split is not None}
+
+    @model_validator(mode="after")
+    def _further_tests_are_other_images(self) -> Self:
+        if taken := sorted({"train", "validation", MAIN_TEST_SET} & set(self.further_tests)):
+            raise ValueError(f"further_tests must not be called {taken[0]!r}: a split of the target has that name")
+        for name, split in self.further_tests.items():
+            same = [other for other, found in self.by_name.items() if found.digest == split.digest and other != name]
+            if same:
+                raise ValueError(f"test set {name!r} has the images of {same[0]!r}")
+        return self
 
 
 class Target(Strict):
@@ -188,7 +226,7 @@ class Target(Strict):
 
     @model_validator(mode="after")
     def _every_class_has_its_folder(self) -> Self:
-        for name, split in self.splits:
+        for name, split in self.splits.by_name.items():
             if isinstance(split, ClassFolders) and len(split.folders) != len(self.classes):
                 raise ValueError(
                     f"{name} names {len(split.folders)} folders, the target has {len(self.classes)} classes"

@@ -1,15 +1,16 @@
 """The experiment: one document that says everything that decides the answer."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms import Arm
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.values import Fraction, Name, Strict
+from touchstone_contracts.values import Fraction, Name, Strict, WhenSet
 
 CONFIDENCE = 0.95
 """Of intervals, unless a comparison asks for another."""
@@ -24,6 +25,8 @@ class Comparison(Strict):
     a: Name
     b: Name
     metric: Metric = "zero_shot"
+    test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
+    """One that every target has."""
     delta: Fraction = 0.01
     """Smallest difference that matters, in accuracy (0.01 = one point)."""
     confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)

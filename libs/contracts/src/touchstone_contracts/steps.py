@@ -16,12 +16,21 @@ from touchstone_contracts.arms.perturbation import PerturbationPrompt
 from touchstone_contracts.arms.prompts import LanguageModel
 from touchstone_contracts.arms.retrieval import Strategy
 from touchstone_contracts.arms.tuning import LoraSettings
-from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, LinkTable, Source, Template
+from touchstone_contracts.catalogue import (
+    MAIN_TEST_SET,
+    ClassLabel,
+    Encoder,
+    EncoderKind,
+    Generator,
+    LinkTable,
+    Source,
+    Template,
+)
 from touchstone_contracts.curation import Curation, CurationCounts, CurationReport
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.recipes import Recipe
-from touchstone_contracts.values import Blob, Digest, Lenient, StepId, Strict, WhenSet
+from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet
 
 RequestT = TypeVar("RequestT", bound=Strict)
 ResultT = TypeVar("ResultT", bound=Lenient)
@@ -47,9 +56,13 @@ class ModelRef(Strict):
 
     model: str
     digest: Digest | None = None
+    kind: Annotated[EncoderKind, WhenSet] = "clip"
+    """Of an encoder: what loads it."""
 
     @classmethod
     def of(cls, model: Encoder | Generator) -> "ModelRef":
+        if isinstance(model, Encoder):
+            return cls(model=model.model, digest=model.digest, kind=model.kind)
         return cls(model=model.model, digest=model.digest)
 
 
@@ -253,11 +266,13 @@ class CurateImages(Strict):
     templates: tuple[Template, ...]
     test: EmbeddedShard
     rules: Curation
+    further_tests: Annotated[tuple[EmbeddedShard, ...], WhenSet] = ()
+    """Leaks from them count as leaks from `test`, whose images they join."""
     copy_embeddings: Annotated[tuple[StepId, ...], WhenSet] = ()
     """Embeddings of each candidate set that compare images with images; left out: those of `candidates`."""
     validation: Annotated[EmbeddedShard | None, WhenSet] = None
     upstream: Annotated[tuple[EmbeddedShard, ...], WhenSet] = ()
-    """Where the rules compare synthetic images with it. `test`, `validation` and `upstream` are embedded alike."""
+    """Where the rules compare synthetic images with it. The tests, `validation` and `upstream` are embedded alike."""
 
 
 class ImagesCurated(Lenient):
@@ -344,6 +359,12 @@ class EvaluateEncoder(Strict):
     validation: StepId
     test: StepId
     evaluation: Evaluation
+    further_tests: Annotated[dict[Name, StepId], WhenSet] = Field(default={})
+    """By the test set's name."""
+
+    @property
+    def tests(self) -> dict[str, StepId]:
+        return {MAIN_TEST_SET: self.test} | self.further_tests
 
 
 class Predictions(Lenient):
@@ -361,7 +382,16 @@ class Predictions(Lenient):
     """C of the regularised probe that validation chose."""
 
 
-class EncoderEvaluated(Lenient):
+class Tested(Lenient):
+    """What one test set says of an encoder."""
+
+    predictions: dict[str, Predictions] = Field(default_factory=dict)
+    """By metric."""
+    labels: Blob | None = None
+    """int32 .npy: true class ids."""
+
+
+class EncoderEvaluated(Tested):
     available: int | None = None
     """Images in the pool; set where the arm was exhausted at this size, then `predictions` is empty."""
     learning_rate: float | None = None
@@ -370,10 +400,13 @@ class EncoderEvaluated(Lenient):
     best_epoch: int | None = None
     validation_accuracy: float | None = None
     training_set: Digest | None = None
-    predictions: dict[str, Predictions] = Field(default_factory=dict)
-    """By metric."""
-    labels: Blob | None = None
-    """int32 .npy: true class ids."""
+    further_tests: dict[str, Tested] = Field(default_factory=dict)
+    """By the test set's name; the main one's figures stand here."""
+
+    @property
+    def tests(self) -> dict[str, Tested]:
+        """Every test set by its name."""
+        return {MAIN_TEST_SET: self} | self.further_tests
 
 
 def minutes(count: float) -> timedelta:

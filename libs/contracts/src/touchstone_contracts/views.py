@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import Encoder, Generator, Splits, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Problem
@@ -170,6 +170,7 @@ class ResultRow(Lenient):
     learning_rate: float | None = None
     peak_lr_fraction: float | None = None
     updates: Annotated[int | None, WhenSet] = None
+    test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
     test_images: int
     macro: float | None = None
     """Mean over classes; `value` is the mean over images."""
@@ -206,6 +207,7 @@ class ClassTable(Lenient):
     arm: Name
     size: int
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     seeds: int
     classes: tuple[ClassRow, ...]
     confusions: tuple[Confusion, ...]
@@ -274,6 +276,7 @@ class SummaryRow(Lenient):
     arm: Name
     size: int
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     mean: float
     std: float | None
     seeds: int
@@ -303,6 +306,7 @@ class ComparisonResult(Lenient):
     class_id: int | None = None
     """None: all classes."""
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     difference: float
     low: float
     high: float
@@ -407,6 +411,7 @@ class ScalingFit(Lenient):
     target: Name
     arm: Name
     metric: Metric
+    test_set: Name = MAIN_TEST_SET
     ceiling: float
     """What the law tends to with ever more images: a forecast."""
     gap: float
@@ -440,7 +445,7 @@ class Verdict(Lenient):
     primary: ComparisonResult
     secondary: tuple[ComparisonResult, ...]
     classes: tuple[ComparisonResult, ...] = ()
-    """The primary endpoint class by class, at each target."""
+    """The primary endpoint class by class, at each target. As all that follows, of the primary's test set."""
     baseline: tuple[BaselineCheck, ...]
     learning_rates: tuple[LearningRateCheck, ...] = ()
     """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""

@@ -6,29 +6,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
+from torch.nn import functional
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_encoders.decoding import decode_image
-from touchstone_encoders.loading import LoadedEncoder
+from touchstone_encoders.loading import LoadedEncoder, LoadedTower
 
 BATCH = 64
 
 
 @torch.inference_mode()
-def embed_images(
-    encoder: LoadedEncoder, images: Sequence[bytes], progress: ProgressFunction = no_progress
-) -> np.ndarray:
+def embed_images(encoder: LoadedTower, images: Sequence[bytes], progress: ProgressFunction = no_progress) -> np.ndarray:
     """Encoded images -> (images, dimension). Raises UndecodableImage."""
     rows, done = [], 0
     for pixels in _pixel_batches(encoder, images):
-        rows.append(encoder.model.encode_image(pixels, normalize=True).float().cpu().numpy())
+        rows.append(functional.normalize(encoder.visual(pixels), dim=-1).float().cpu().numpy())
         done += len(pixels)
         progress(done, len(images))
     return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
 
 
-def _pixel_batches(encoder: LoadedEncoder, images: Sequence[bytes]) -> Iterator[torch.Tensor]:
+def _pixel_batches(encoder: LoadedTower, images: Sequence[bytes]) -> Iterator[torch.Tensor]:
     """(batch, 3, size, size) in order; the next batch is decoded while the model works on this one."""
 
     def prepare(start: int) -> torch.Tensor:

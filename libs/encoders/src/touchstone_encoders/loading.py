@@ -1,11 +1,17 @@
-"""Loading CLIP encoders by reference through open_clip: a local folder and a hub checkpoint take the same path."""
+"""Loading encoders by reference, CLIP through open_clip and image backbones through timm.
 
+A local folder and a hub checkpoint take the same path."""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import open_clip
+import timm
 import torch
 from PIL import Image
+from torch import nn
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
 from touchstone_runtime.library import Library
@@ -14,17 +20,50 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class LoadedEncoder:
-    """A CLIP model in evaluation mode with what goes before it. Treat the model as shared: copy before training."""
+class LoadedTower(ABC):
+    """What turns images into features, in evaluation mode, with what goes before it. Treat it as shared: copy before
+    training."""
 
-    model: open_clip.CLIP | open_clip.CustomTextCLIP
     preprocess: Transform
     """Evaluation: PIL RGB -> float tensor (3, size, size)."""
-    tokenize: Callable[[list[str]], torch.Tensor]
     device: torch.device
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    @abstractmethod
+    def visual(self) -> nn.Module:
+        """(batch, 3, size, size) -> (batch, dimension)."""
+
+
+@dataclass(frozen=True)
+class LoadedEncoder(LoadedTower):
+    """A CLIP model."""
+
+    model: open_clip.CLIP | open_clip.CustomTextCLIP
+    tokenize: Callable[[list[str]], torch.Tensor]
+
+    @property
+    def visual(self) -> nn.Module:
+        tower: nn.Module = self.model.visual
+        return tower
+
+
+@dataclass(frozen=True)
+class LoadedBackbone(LoadedTower):
+    """A timm model without its classifier: pooled features."""
+
+    network: nn.Module
+
+    @property
+    def visual(self) -> nn.Module:
+        return self.network
+
+
+class NoTextTower(Invalid):
+    code = "no_text_tower"
+    title = "No text tower"
 
 
 def pick_device(name: str) -> torch.device:
@@ -55,12 +94,40 @@ def load_encoder(ref: ModelRef, library: Library, device: torch.device) -> Loade
     )
 
 
+def load_backbone(ref: ModelRef, library: Library, device: torch.device) -> LoadedBackbone:
+    """Raises Invalid when the place is missing, the digest disagrees or timm does not know the model."""
+    try:
+        network = timm.create_model(_timm_name(ref, library), pretrained=True, num_classes=0)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise Invalid(f"timm cannot load {ref.model}: {error}", code="encoder_unloadable") from error
+    network.to(device).eval().requires_grad_(False)
+    config = timm.data.resolve_model_data_config(network)
+    return LoadedBackbone(
+        network=network,
+        preprocess=timm.data.create_transform(**config),
+        device=device,
+        image_size=config["input_size"][-1],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _timm_name(ref: ModelRef, library: Library) -> str:
+    if ref.model.startswith("library:"):
+        return f"local-dir:{_verified(ref, library)}"
+    return f"hf-hub:{ref.model.removeprefix('hub:')}"
+
+
+def _verified(ref: ModelRef, library: Library) -> Path:
+    if ref.digest is None:
+        raise Invalid(f"{ref.model} has no digest", code="digest_missing")
+    return library.verified_folder(ref.model, ref.digest)
+
+
 def _open_clip_name(ref: ModelRef, library: Library) -> tuple[str, str | None]:
     """`library:models/x` -> local-dir; `hub:ViT-B-16@laion2b_s34b_b88k` -> architecture and pretrained tag."""
     if ref.model.startswith("library:"):
-        if ref.digest is None:
-            raise Invalid(f"{ref.model} has no digest", code="digest_missing")
-        return f"local-dir:{library.verified_folder(ref.model, ref.digest)}", None
+        return f"local-dir:{_verified(ref, library)}", None
     name, _, tag = ref.model.removeprefix("hub:").partition("@")
     return (name, tag) if tag else (f"hf-hub:{name}", None)
 
@@ -78,9 +145,21 @@ class EncoderCache:
 
     def __init__(self, library: Library, device: torch.device) -> None:
         self._library, self._device = library, device
-        self._loaded: dict[ModelRef, LoadedEncoder] = {}
+        self._loaded: dict[ModelRef, LoadedTower] = {}
+
+    def tower(self, ref: ModelRef) -> LoadedTower:
+        """Whichever kind it is."""
+        if ref not in self._loaded:
+            load = load_backbone if ref.kind == "timm" else load_encoder
+            self._loaded[ref] = load(ref, self._library, self._device)
+        return self._loaded[ref]
 
     def get(self, ref: ModelRef) -> LoadedEncoder:
-        if ref not in self._loaded:
-            self._loaded[ref] = load_encoder(ref, self._library, self._device)
-        return self._loaded[ref]
+        return with_text(self.tower(ref))
+
+
+def with_text(tower: LoadedTower) -> LoadedEncoder:
+    """Raises NoTextTower."""
+    if not isinstance(tower, LoadedEncoder):
+        raise NoTextTower("an image backbone embeds no texts: name a CLIP encoder")
+    return tower

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 from touchstone_encoders.embedding import embed_images, embed_texts
-from touchstone_encoders.loading import LoadedEncoder
+from touchstone_encoders.loading import LoadedEncoder, LoadedTower
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 CHUNK = 2048
@@ -13,7 +13,7 @@ CHUNK = 2048
 
 
 def embed_image_stream(
-    encoder: LoadedEncoder, images: Iterable[bytes], total: int, progress: ProgressFunction = no_progress
+    encoder: LoadedTower, images: Iterable[bytes], total: int, progress: ProgressFunction = no_progress
 ) -> np.ndarray:
     """float32 (total, dimension), L2-normalised, in order; (0, 0) for no images."""
     stream, rows, done = iter(images), [np.zeros((0, 0), dtype=np.float32)], 0

@@ -16,42 +16,42 @@ from touchstone_retrieval.manifests import ReferenceIds
 class LoadedReferences:
     """One encoder embedded all of them; the upstream's arrays are read shard by shard when asked for."""
 
-    test: EmbeddedImages
+    tests: Sequence[EmbeddedImages]
+    """Every test set of the target, compared as one."""
     validation: EmbeddedImages | None
     upstream: Sequence[EmbeddedImages]
 
     @property
     def dimension(self) -> int:
-        return self.test.embeddings.dimension
+        return self.tests[0].embeddings.dimension
 
     def for_curation(self) -> References:
         return References(
-            test=self._held_out(self.test),
-            validation=None if self.validation is None else self._held_out(self.validation),
+            test=self._held_out(self.tests),
+            validation=None if self.validation is None else self._held_out([self.validation]),
             upstream=(of_width(shard.image_vectors(), self.dimension) for shard in self.upstream)
             if self.upstream
             else None,
         )
 
-    def _held_out(self, split: EmbeddedImages) -> HeldOutImages:
-        return HeldOutImages(of_width(split.image_vectors(), self.dimension), _ids(split))
+    def _held_out(self, splits: Sequence[EmbeddedImages]) -> HeldOutImages:
+        return HeldOutImages(joined_vectors(splits, self.dimension), _ids(splits))
 
     def ids(self) -> ReferenceIds:
         return ReferenceIds(
-            test=_ids(self.test),
-            validation=_ids(self.validation) if self.validation else (),
-            upstream=[image for shard in self.upstream for image in _ids(shard)],
+            test=_ids(self.tests),
+            validation=_ids([self.validation]) if self.validation else (),
+            upstream=_ids(self.upstream),
         )
 
 
-def _ids(images: EmbeddedImages) -> list[str]:
-    ids: list[str] = images.table()["id"].to_pylist()
-    return ids
+def _ids(parts: Sequence[EmbeddedImages]) -> list[str]:
+    return [image for part in parts for image in part.table()["id"].to_pylist()]
 
 
 def load_references(artifacts: Artifacts, request: CurateImages) -> LoadedReferences:
     return LoadedReferences(
-        test=load_embedded(artifacts, request.test),
+        tests=[load_embedded(artifacts, test) for test in (request.test, *request.further_tests)],
         validation=load_embedded(artifacts, request.validation) if request.validation else None,
         upstream=[load_embedded(artifacts, shard) for shard in request.upstream],
     )

@@ -33,6 +33,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import Blob
 from touchstone_encoders.embedding import class_vectors, embed_texts
+from touchstone_encoders.loading import with_text
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import read_images, save_image_set, with_all_columns
 from touchstone_runtime.logs import get_logger
@@ -82,7 +83,7 @@ def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesI
 @handlers.serve(EMBED_IMAGES)
 def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> ImagesEmbedded:
     images, _ = tools.artifacts.image_set(request.images)
-    encoder = tools.encoders.get(request.encoder)
+    encoder = tools.encoders.tower(request.encoder)
     table = tools.artifacts.get_table(images.manifest)
     # An image found for several classes has a row for each; it is embedded once.
     first_rows, place = first_of_each(table["id"].to_pylist())
@@ -90,7 +91,7 @@ def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> Imag
     vectors = embed_image_stream(encoder, encoded, len(first_rows), progress).astype(np.float16)[place]
     captions = None
     if request.captions:
-        texts = embed_distinct_texts(encoder, table["caption"].to_pylist(), progress).astype(np.float16)
+        texts = embed_distinct_texts(with_text(encoder), table["caption"].to_pylist(), progress).astype(np.float16)
         captions = tools.artifacts.put_array(texts)
     return ImagesEmbedded(
         count=images.count,

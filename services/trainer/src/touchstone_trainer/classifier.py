@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from touchstone_encoders.loading import LoadedEncoder
+from touchstone_encoders.loading import LoadedEncoder, LoadedTower
 
 
 class ImageClassifier(nn.Module):
@@ -61,7 +61,21 @@ def text_head(encoder: LoadedEncoder, class_vectors: np.ndarray) -> nn.Linear:
 
 def zero_shot_classifier(encoder: LoadedEncoder, class_vectors: np.ndarray) -> ImageClassifier:
     """The untouched encoder as a classifier: a copy, so that training it leaves the shared encoder as it is."""
-    tower: nn.Module = copy.deepcopy(encoder.model.visual)
-    classifier = ImageClassifier(tower, text_head(encoder, class_vectors), encoder.mean, encoder.std)
+    return _classifier(encoder, text_head(encoder, class_vectors))
+
+
+def untaught_classifier(tower: LoadedTower, classes: int) -> ImageClassifier:
+    """As `zero_shot_classifier` of a tower without text: its head knows nothing and is 0."""
+    with torch.inference_mode():
+        blank = torch.zeros(1, 3, tower.image_size, tower.image_size, device=tower.device)
+        dimension = tower.visual(blank).shape[1]
+    head = nn.Linear(dimension, classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return _classifier(tower, head)
+
+
+def _classifier(tower: LoadedTower, head: nn.Linear) -> ImageClassifier:
+    classifier = ImageClassifier(copy.deepcopy(tower.visual), head, tower.mean, tower.std)
     # channels_last makes convolutions about a third faster on CPUs and leaves transformers as they are.
-    return classifier.to(encoder.device).to(memory_format=torch.channels_last).eval()
+    return classifier.to(tower.device).to(memory_format=torch.channels_last).eval()

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
 from touchstone_encoders.decoding import decode_image
-from touchstone_encoders.loading import LoadedEncoder
+from touchstone_encoders.loading import LoadedTower
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import read_images
 
@@ -117,7 +117,7 @@ class EvaluationImages:
         return len(self.class_ids)
 
 
-def load_evaluation_images(artifacts: Artifacts, image_set: ImageSet, encoder: LoadedEncoder) -> EvaluationImages:
+def load_evaluation_images(artifacts: Artifacts, image_set: ImageSet, encoder: LoadedTower) -> EvaluationImages:
     """Raises Invalid when the split is empty."""
     manifest = artifacts.get_table(image_set.manifest)
     if manifest.num_rows == 0:
@@ -129,18 +129,18 @@ def load_evaluation_images(artifacts: Artifacts, image_set: ImageSet, encoder: L
     return EvaluationImages(pixels, manifest["class_id"].to_numpy())
 
 
-def as_evaluated(training: TrainingImages, encoder: LoadedEncoder) -> EvaluationImages:
+def as_evaluated(training: TrainingImages, encoder: LoadedTower) -> EvaluationImages:
     """Training images in one view without augmentation."""
     images = (decode_image(image) if isinstance(image, bytes) else to_pil_image(image) for image in training.images)
     return EvaluationImages(torch.stack([_preprocessed(encoder, image) for image in images]), training.class_ids)
 
 
-def evaluation_pixels(encoder: LoadedEncoder, image: bytes) -> torch.Tensor:
+def evaluation_pixels(encoder: LoadedTower, image: bytes) -> torch.Tensor:
     """uint8 (3, size, size). Raises UndecodableImage."""
     return _preprocessed(encoder, decode_image(image))
 
 
-def _preprocessed(encoder: LoadedEncoder, image: Image.Image) -> torch.Tensor:
+def _preprocessed(encoder: LoadedTower, image: Image.Image) -> torch.Tensor:
     """The encoder's own preprocessing with its normalisation undone: exact, and a quarter of the memory."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (encoder.mean, encoder.std))
     return (255 * (encoder.preprocess(image) * std + mean)).round().to(torch.uint8)

@@ -1,7 +1,11 @@
 """The trainer's handlers: one adapter per contract."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
@@ -11,6 +15,7 @@ from touchstone_contracts.steps import (
     EncoderEvaluated,
     EvaluateEncoder,
     Predictions,
+    Tested,
 )
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
@@ -46,7 +51,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     adapted = adapt(
         Subject(
             classifier=tools.classifier(request.encoder, request.classes, request.templates),
-            encoder=tools.encoder(request.encoder),
+            tower=tools.tower(request.encoder),
             classes=request.classes,
             templates=request.templates,
         ),
@@ -77,7 +82,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
 
 @handlers.serve(EVALUATE_ENCODER)
 def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
-    """Tests one run on the test split, once; which one, only validation decides."""
+    """Tests one run on the test sets, once; which one, only validation decides."""
     candidates = [
         Candidate(adaptation, tools.artifacts.result(ADAPT_ENCODER, adaptation.step))
         for adaptation in request.adaptations
@@ -92,6 +97,9 @@ def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress)
 
 def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
+    if request.encoder.kind == "timm":
+        # Its head is 0 before any training: there is nothing to validate.
+        return _tested(request, tools, classifier, progress)
     validation = tools.split(request.validation, request.encoder, len(request.classes))
     predicted = predict(classifier.head, embed_split(classifier, validation, progress=progress))
     return _tested(request, tools, classifier, progress).model_copy(
@@ -118,18 +126,24 @@ def _adapted(request: EvaluateEncoder, run: Candidate, tools: Tools, progress: P
 def _tested(
     request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: Progress
 ) -> EncoderEvaluated:
-    """Predictions of every metric on the test split, in manifest order."""
-    test = tools.split(request.test, request.encoder, len(request.classes))
-    features = embed_split(classifier, test, progress=progress)
+    """Every metric on every test set, each head fitted once."""
     probes = Probes(request, tools, classifier, progress)
-    predictions = {}
-    for metric in request.evaluation.metrics:
-        head = probes.head(metric)
-        predictions[metric] = _predictions(tools, head, features, test.class_ids)
-    log.info("encoder.evaluated", **{metric: found.accuracy for metric, found in predictions.items()})
-    return EncoderEvaluated(
-        predictions=predictions,
-        labels=tools.artifacts.put_array(test.class_ids.astype(np.int32)),
+    heads = {metric: probes.head(metric) for metric in request.evaluation.metrics}
+    tests = {}
+    for name, step in request.tests.items():
+        images = tools.split(step, request.encoder, len(request.classes))
+        tests[name] = _on_test_set(heads, embed_split(classifier, images, progress=progress), images.class_ids, tools)
+        accuracies = {metric: found.accuracy for metric, found in tests[name].predictions.items()}
+        log.info("encoder.evaluated", test_set=name, **accuracies)
+    main = tests.pop(MAIN_TEST_SET)
+    return EncoderEvaluated(predictions=main.predictions, labels=main.labels, further_tests=tests)
+
+
+def _on_test_set(heads: Mapping[Metric, Head], features: torch.Tensor, class_ids: np.ndarray, tools: Tools) -> Tested:
+    """Predictions in manifest order."""
+    return Tested(
+        predictions={metric: _predictions(tools, head, features, class_ids) for metric, head in heads.items()},
+        labels=tools.artifacts.put_array(class_ids.astype(np.int32)),
     )
 
 

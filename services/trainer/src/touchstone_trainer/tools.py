@@ -7,11 +7,11 @@ from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.steps import INGEST_IMAGES, ModelRef
 from touchstone_contracts.values import StepId
 from touchstone_encoders.embedding import class_vectors
-from touchstone_encoders.loading import EncoderCache, LoadedEncoder, pick_device
+from touchstone_encoders.loading import EncoderCache, LoadedEncoder, LoadedTower, pick_device
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.library import Library
 
-from touchstone_trainer.classifier import ImageClassifier, zero_shot_classifier
+from touchstone_trainer.classifier import ImageClassifier, untaught_classifier, zero_shot_classifier
 from touchstone_trainer.memory import ByteCache
 from touchstone_trainer.pixels import (
     DecodedImages,
@@ -42,11 +42,17 @@ class Tools:
     processes: Processes = ALONE
     """Those that carry out one adaptation together."""
 
+    def tower(self, ref: ModelRef) -> LoadedTower:
+        return self.encoders.tower(ref)
+
     def encoder(self, ref: ModelRef) -> LoadedEncoder:
+        """Raises NoTextTower."""
         return self.encoders.get(ref)
 
     def classifier(self, ref: ModelRef, classes: tuple[ClassLabel, ...], templates: tuple[str, ...]) -> ImageClassifier:
-        """A fresh copy of the untouched encoder with its zero-shot head (paper section 4.3)."""
+        """A fresh copy of the untouched encoder with its zero-shot head (paper section 4.3), if it has a text tower."""
+        if ref.kind == "timm":
+            return untaught_classifier(self.tower(ref), len(classes))
         vectors = self.class_vectors.get((ref, classes, templates))
         if vectors is None:
             vectors = class_vectors(self.encoder(ref), classes, templates, normalize_each=True)
@@ -58,7 +64,7 @@ class Tools:
         images = self.splits.get((step, ref))
         if images is None:
             ingested = self.artifacts.result(INGEST_IMAGES, step)
-            images = load_evaluation_images(self.artifacts, ingested.images, self.encoder(ref))
+            images = load_evaluation_images(self.artifacts, ingested.images, self.tower(ref))
             self.splits.put((step, ref), images)
         require_classes(images.class_ids, classes, "a split of the target")
         return images

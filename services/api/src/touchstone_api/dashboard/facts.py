@@ -70,41 +70,45 @@ def _count(progress: KindProgress, step: StepView) -> None:
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """One target, one metric: a row per arm, a cell per size."""
+    """One target, one test set, one metric: a row per arm, a cell per size."""
 
     target: str
     metric: Metric
+    test_set: str
     sizes: tuple[int, ...]
     baseline: SummaryRow | None
     rows: tuple[tuple[str, tuple[SummaryRow | Exhausted | None, ...]], ...]
     """None: not measured yet."""
 
 
-def accuracy_tables(spec: ExperimentSpec, results: Results) -> list[AccuracyTable]:
-    cells: dict[tuple[str, str, int, Metric], SummaryRow] = {
-        (row.target, row.arm, row.size, row.metric): row for row in results.summary
+def accuracy_tables(spec: ExperimentSpec, targets: Iterable[Target], results: Results) -> list[AccuracyTable]:
+    cells: dict[tuple[str, str, int, Metric, str], SummaryRow] = {
+        (row.target, row.arm, row.size, row.metric, row.test_set): row for row in results.summary
     }
     gone = {(entry.target, entry.arm, entry.size): entry for entry in results.exhausted}
     untouched = next((arm.name for arm in spec.arms if arm.kind == "none"), "")
     sizes = tuple(sorted(spec.sizes))
     return [
         AccuracyTable(
-            target,
+            target.name,
             metric,
+            test_set,
             sizes,
-            cells.get((target, untouched, 0, metric)),
+            cells.get((target.name, untouched, 0, metric, test_set)),
             tuple(
                 (
                     arm.name,
                     tuple(
-                        cells.get((target, arm.name, size, metric)) or gone.get((target, arm.name, size))
+                        cells.get((target.name, arm.name, size, metric, test_set))
+                        or gone.get((target.name, arm.name, size))
                         for size in sizes
                     ),
                 )
                 for arm in spec.training_arms
             ),
         )
-        for target in spec.targets
+        for target in targets
+        for test_set in target.splits.tests
         for metric in spec.evaluation.metrics
     ]
 

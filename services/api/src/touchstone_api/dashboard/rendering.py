@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from touchstone_contracts.views import Cost
 
-from touchstone_api.verdict.phrases import METRIC_WORDS, points
+from touchstone_api.verdict.phrases import METRIC_WORDS, measure_words, points
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
@@ -31,6 +31,7 @@ def environment() -> Environment:
         "reasons": reasons,
         "moment": moment,
         "metric": METRIC_WORDS.__getitem__,
+        "measure": lambda entry: measure_words(entry.metric, entry.test_set),
     }
     return pages
 

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from touchstone_contracts.catalogue import Encoder, LinkTable, Source, Target, Upstream, UpstreamShard
+from touchstone_contracts.catalogue import (
+    MAIN_TEST_SET,
+    Encoder,
+    LinkTable,
+    Source,
+    Target,
+    Upstream,
+    UpstreamShard,
+)
 from touchstone_contracts.identity import identity_payload
 from touchstone_contracts.steps import (
     EMBED_IMAGES,
@@ -53,8 +61,8 @@ class Plan:
     evaluations: dict[Cell, StepId] = field(default_factory=dict)
     curations: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, arm) -> curate_images step."""
-    tests: dict[str, StepId] = field(default_factory=dict)
-    """target -> ingest_images step of its test split."""
+    tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
+    """(target, test set) -> ingest_images step."""
 
     @property
     def steps(self) -> tuple[PlannedStep, ...]:
@@ -128,5 +136,14 @@ class TargetContext:
     target: Target
     upstream: IndexedUpstream | None
     validation: StepId
-    test: StepId
+    tests: dict[str, StepId]
+    """By name, the main one first."""
     train: StepId | None
+
+    @property
+    def test(self) -> StepId:
+        return self.tests[MAIN_TEST_SET]
+
+    @property
+    def further_tests(self) -> dict[str, StepId]:
+        return {name: step for name, step in self.tests.items() if name != MAIN_TEST_SET}

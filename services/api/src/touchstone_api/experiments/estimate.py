@@ -78,7 +78,7 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
         return _adaptation(request, images[request.validation])
     if isinstance(request, EvaluateEncoder):
         probe = request.train if "linear_probe" in request.evaluation.metrics else None
-        splits = [split for split in (request.test, probe) if split is not None]
+        splits = [*request.tests.values(), *([probe] if probe else [])]
         return {"images_evaluated": sum(images[split] for split in splits)}
     return {}
 

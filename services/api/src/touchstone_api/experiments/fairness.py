@@ -13,15 +13,24 @@ from touchstone_api.experiments.arm_checks import impossible_arms
 from touchstone_api.experiments.lineage import broken_lineage
 from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.experiments.target_checks import unmet_needs
+from touchstone_api.experiments.text_towers import missing_text_towers
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a metric or recipe that a target is not
-    enough for, a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, text asked of an encoder that has
+    none, a metric, recipe or test set that a target is not enough for, a size no curation could leave)."""
     if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
+    if textless := list(missing_text_towers(resolved)):
+        raise Invalid("an encoder without a text tower is asked for text", code="no_text_tower", errors=tuple(textless))
     if unmet := list(unmet_needs(resolved)):
         raise Invalid("a metric or the recipe needs more of a target", code="target_insufficient", errors=tuple(unmet))
+    if absent := list(_absent_test_sets(resolved)):
+        raise Invalid(
+            "the comparison's test set is not one that every target has",
+            code="unknown_test_set",
+            errors=tuple(absent),
+        )
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(
             "a generator must have been trained on the experiment's upstream, or retrieval and generation would "
@@ -44,6 +53,17 @@ def _foreign_generators(resolved: ResolvedExperiment) -> Iterator[FieldError]:
                 detail=f"{generator.name!r} was trained on {generator.trained_on!r}, "
                 f"the experiment's upstream is {resolved.upstream.name!r}",
             )
+
+
+def _absent_test_sets(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    comparison = resolved.spec.comparison
+    if comparison is None:
+        return
+    for target in resolved.targets:
+        if comparison.test_set not in target.splits.tests:
+            there = ", ".join(target.splits.tests)
+            detail = f"target {target.name!r} has no test set {comparison.test_set!r}, only {there}"
+            yield FieldError(pointer="/comparison/test_set", detail=detail)
 
 
 def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:

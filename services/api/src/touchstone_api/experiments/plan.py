@@ -43,7 +43,7 @@ def _context(
         target=target,
         upstream=upstream,
         validation=ingested(plan, splits.validation, f"{name}/validation"),
-        test=ingested(plan, splits.test, f"{name}/test"),
+        tests={test_set: ingested(plan, split, f"{name}/{test_set}") for test_set, split in splits.tests.items()},
         train=ingested(plan, splits.train, f"{name}/train") if splits.train else None,
     )
 
@@ -54,7 +54,7 @@ class _TargetPlanner:
     def __init__(self, context: TargetContext) -> None:
         self.context, self.plan, self.target = context, context.plan, context.target
         self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
-        self.plan.tests[self.target.name] = context.test
+        self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
 
     def add_all(self) -> None:
         for arm in self.spec.arms:
@@ -100,6 +100,7 @@ class _TargetPlanner:
                 validation=self.context.validation,
                 test=self.context.test,
                 evaluation=self.spec.evaluation,
+                further_tests=self.context.further_tests,
             )
             role = f"{self.target.name}/{arm}/evaluate n={size} seed={seed}"
             step = self.plan.add(EVALUATE_ENCODER, request, role)

@@ -2,6 +2,7 @@
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.arms.mixture import Mixture
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.steps import (
     CURATE_IMAGES,
     MIX_POOLS,
@@ -44,7 +45,8 @@ def _plan_curation(arm: Arm, context: TargetContext) -> StepId:
         encoder=ModelRef.of(resolved.encoder_for_scores),
         classes=context.target.classes,
         templates=context.target.templates.filter,
-        test=_held_out(context, context.test, "test"),
+        test=_held_out(context, context.test, MAIN_TEST_SET),
+        further_tests=tuple(_held_out(context, step, name) for name, step in context.further_tests.items()),
         rules=curation_rules(arm, rules).without_names(),
         copy_embeddings=_copy_embeddings(context, candidates),
         validation=_held_out(context, context.validation, "validation") if "validation" in rules.leak_splits else None,

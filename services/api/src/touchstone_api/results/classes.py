@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.steps import EncoderEvaluated
+from touchstone_contracts.steps import Tested
 from touchstone_contracts.views import ClassRow, Confusion
 
 from touchstone_api.results.finished import FinishedSteps
@@ -17,10 +17,8 @@ Counts = npt.NDArray[np.float64]
 """(true class, predicted class): images, mean over seeds."""
 
 
-def count_predictions(
-    steps: FinishedSteps, evaluations: Sequence[EncoderEvaluated], metric: Metric, classes: int
-) -> Counts:
-    """The confusion matrix of finished evaluations of one target, one per seed. Raises MissingObject."""
+def count_predictions(steps: FinishedSteps, evaluations: Sequence[Tested], metric: Metric, classes: int) -> Counts:
+    """The confusion matrix of finished evaluations on one test set, one per seed. Raises MissingObject."""
     labels = steps.arrays(result.labels for result in evaluations if result.labels is not None)
     predicted = steps.arrays(result.predictions[metric].classes for result in evaluations)
     cells = [truth.astype(np.int64) * classes + found for truth, found in zip(labels, predicted, strict=True)]

@@ -1,12 +1,13 @@
-"""From a plan and the finished steps to the table of results: one row per (target, arm, size, seed, metric)."""
+"""From a plan and the finished steps to the table of results: a row per (target, arm, size, seed, metric, test set)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.identity import identity
-from touchstone_contracts.steps import EncoderEvaluated
+from touchstone_contracts.steps import EncoderEvaluated, Predictions
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ArmCounts, Exhausted, ResultRow, Results, SummaryRow
 
@@ -45,41 +46,51 @@ def _rows(
         result = evaluations.get(step)
         if result is None:
             continue
-        for metric in metrics:
-            if metric in result.predictions:
-                measured = result.predictions[metric]
-                yield ResultRow(
-                    target=cell.target,
-                    arm=cell.arm,
-                    size=cell.size,
-                    seed=cell.seed,
-                    metric=metric,
-                    value=measured.accuracy,
-                    learning_rate=result.learning_rate,
-                    peak_lr_fraction=result.peak_lr_fraction,
-                    updates=result.updates,
-                    test_images=test_images(plan.tests[cell.target]),
-                    macro=measured.macro_accuracy,
-                    top5=measured.top5_accuracy,
-                    calibration_error=measured.calibration_error,
-                )
+        for test_set, tested in result.tests.items():
+            images = test_images(plan.tests[cell.target, test_set])
+            for metric in metrics:
+                if metric in tested.predictions:
+                    yield _row(cell, result, metric, tested.predictions[metric], test_set, images)
 
 
-def _order(row: ResultRow) -> tuple[str, str, int, int, str]:
-    return row.target, row.arm, row.size, row.seed, row.metric
+def _row(
+    cell: Cell, result: EncoderEvaluated, metric: Metric, measured: Predictions, test_set: str, images: int
+) -> ResultRow:
+    return ResultRow(
+        target=cell.target,
+        arm=cell.arm,
+        size=cell.size,
+        seed=cell.seed,
+        metric=metric,
+        value=measured.accuracy,
+        learning_rate=result.learning_rate,
+        peak_lr_fraction=result.peak_lr_fraction,
+        updates=result.updates,
+        test_set=test_set,
+        test_images=images,
+        macro=measured.macro_accuracy,
+        top5=measured.top5_accuracy,
+        calibration_error=measured.calibration_error,
+    )
+
+
+def _order(row: ResultRow) -> tuple[str, str, int, int, str, bool, str]:
+    """The main test set comes first."""
+    return row.target, row.arm, row.size, row.seed, row.metric, row.test_set != MAIN_TEST_SET, row.test_set
 
 
 def summarise(rows: Iterable[ResultRow]) -> Iterator[SummaryRow]:
     """Rows in order; sample standard deviation over seeds, None for one seed."""
-    groups: dict[tuple[str, str, int, Metric], list[float]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, Metric, str], list[float]] = defaultdict(list)
     for row in rows:
-        groups[row.target, row.arm, row.size, row.metric].append(row.value)
-    for (target, arm, size, metric), values in groups.items():
+        groups[row.target, row.arm, row.size, row.metric, row.test_set].append(row.value)
+    for (target, arm, size, metric, test_set), values in groups.items():
         yield SummaryRow(
             target=target,
             arm=arm,
             size=size,
             metric=metric,
+            test_set=test_set,
             mean=float(np.mean(values)),
             std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
             seeds=len(values),

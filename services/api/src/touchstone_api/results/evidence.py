@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import Comparison, ExperimentSpec
-from touchstone_contracts.steps import EncoderEvaluated
+from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results
 
@@ -68,10 +68,11 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
         sizes=tuple(sorted(spec.sizes)),
         arms=tuple(arm.name for arm in spec.training_arms),
         baseline=next((arm.name for arm in spec.arms if arm.kind == "none"), None),
-        curves=gather_curves(finished),
+        curves=gather_curves(finished, comparison.test_set),
+        elsewhere={name: gather_curves(finished, name) for name in finished.test_sets if name != comparison.test_set},
         results_digest=results.digest,
         labels={
-            target: _labels(finished, target, comparison.a)
+            target: _labels(finished, target, comparison)
             for target in spec.targets
             if all(finished.reached(target, arm) for arm in (comparison.a, comparison.b))
         },
@@ -82,23 +83,24 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
     )
 
 
-def gather_curves(finished: Finished) -> dict[tuple[str, str, str], Curve]:
-    """Of every arm that has all its evaluations at a target. Raises MissingObject as `gather_evidence`."""
+def gather_curves(finished: Finished, test_set: str) -> dict[tuple[str, str, str], Curve]:
+    """Of every arm that has all its evaluations at a target with such a test set. Raises MissingObject as
+    `gather_evidence`."""
     curves: dict[tuple[str, str, str], Curve] = {}
     for target in finished.spec.targets:
         for arm in finished.spec.arms:
-            if not finished.missing(target, arm.name):
-                curves |= _curves(finished, target, arm.name)
+            if (target, test_set) in finished.plan.tests and not finished.missing(target, arm.name):
+                curves |= _curves(finished, target, arm.name, test_set)
     return curves
 
 
-def _curves(finished: Finished, target: str, arm: str) -> dict[tuple[str, str, str], Curve]:
+def _curves(finished: Finished, target: str, arm: str, test_set: str) -> dict[tuple[str, str, str], Curve]:
     reached = finished.reached(target, arm)
     if not reached:
         return {}
     sizes = tuple(sorted({cell.size for cell in reached}))
     seeds = sorted({cell.seed for cell in reached})
-    by_place = {(cell.size, cell.seed): result for cell, result in reached.items()}
+    by_place = {(cell.size, cell.seed): result.tests[test_set] for cell, result in reached.items()}
     ordered = [by_place[size, seed] for size in sizes for seed in seeds]
     curves: dict[tuple[str, str, str], Curve] = {}
     for metric in finished.spec.evaluation.metrics:
@@ -107,7 +109,7 @@ def _curves(finished: Finished, target: str, arm: str) -> dict[tuple[str, str, s
     return curves
 
 
-def _correct(steps: FinishedSteps, results: Sequence[EncoderEvaluated], metric: Metric) -> npt.NDArray[np.bool_]:
+def _correct(steps: FinishedSteps, results: Sequence[Tested], metric: Metric) -> npt.NDArray[np.bool_]:
     """(results, test images)"""
     predicted = steps.arrays(result.predictions[metric].classes for result in results)
     labels = steps.arrays([_the_labels(results)])[0]
@@ -115,17 +117,18 @@ def _correct(steps: FinishedSteps, results: Sequence[EncoderEvaluated], metric: 
     return correct
 
 
-def _labels(finished: Finished, target: str, arm: str) -> npt.NDArray[np.int32]:
+def _labels(finished: Finished, target: str, comparison: Comparison) -> npt.NDArray[np.int32]:
     """(test images,)"""
-    blob = _the_labels(list(finished.reached(target, arm).values()))
+    reached = finished.reached(target, comparison.a).values()
+    blob = _the_labels([result.tests[comparison.test_set] for result in reached])
     return finished.steps.arrays([blob])[0]
 
 
-def _the_labels(results: Sequence[EncoderEvaluated]) -> Blob:
-    """Of one target all evaluations must have seen the same test images, else pairing them would be wrong."""
+def _the_labels(results: Sequence[Tested]) -> Blob:
+    """Of one test set all evaluations must have seen the same test images, else pairing them would be wrong."""
     found = {result.labels.digest: result.labels for result in results if result.labels is not None}
     if len(found) != 1:
-        raise ValueError(f"evaluations of one target have {len(found)} different sets of test labels")
+        raise ValueError(f"evaluations on one test set have {len(found)} different sets of test labels")
     return next(iter(found.values()))
 
 

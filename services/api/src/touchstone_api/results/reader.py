@@ -9,7 +9,7 @@ from sqlalchemy import select
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE
 from touchstone_contracts.problems import Invalid, NotFound
-from touchstone_contracts.steps import EncoderEvaluated
+from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
 from touchstone_runtime.artifacts import Artifacts
@@ -82,7 +82,7 @@ class ResultsReader:
         return self._verdicts[key]
 
     def class_table(
-        self, experiment: str, arm: str, size: int, metric: Metric | None, target: str | None
+        self, experiment: str, arm: str, size: int, metric: Metric | None, target: str | None, test_set: str
     ) -> ClassTable:
         """The arm at a size over all seeds. Raises NotFound, NotFinished while a seed is missing, Invalid."""
         planned = self.planned(experiment)
@@ -91,13 +91,15 @@ class ResultsReader:
         metric = metric or spec.evaluation.metrics[0]
         if metric not in spec.evaluation.metrics:
             raise NotFound(f"experiment {experiment!r} does not measure {metric!r}")
+        if (target, test_set) not in planned.plan.tests:
+            raise NotFound(f"target {target!r} has no test set {test_set!r}")
         labels = next(known.classes for known in planned.resolved.targets if known.name == target)
-        reached = self._seeds(planned.plan, target, arm, size)
+        reached = self._seeds(planned.plan, target, arm, size, test_set)
         counts = count_predictions(self.finished, reached, metric, len(labels))
         baseline = next((known.name for known in spec.arms if known.kind == "none"), None)
         untouched = None
         if baseline is not None:
-            before = self._seeds(planned.plan, target, baseline, 0)
+            before = self._seeds(planned.plan, target, baseline, 0, test_set)
             untouched = count_predictions(self.finished, before, metric, len(labels))
         return ClassTable(
             experiment=experiment,
@@ -105,12 +107,13 @@ class ResultsReader:
             arm=arm,
             size=size,
             metric=metric,
+            test_set=test_set,
             seeds=len(reached),
             classes=class_rows(labels, counts, untouched),
             confusions=top_confusions(counts),
         )
 
-    def _seeds(self, plan: Plan, target: str, arm: str, size: int) -> list[EncoderEvaluated]:
+    def _seeds(self, plan: Plan, target: str, arm: str, size: int, test_set: str) -> list[Tested]:
         steps = [step for cell, step in cells_of(plan, target, arm).items() if cell.size == size]
         if not steps:
             raise NotFound(f"no arm {arm!r} of size {size} at target {target!r}")
@@ -119,7 +122,7 @@ class ResultsReader:
             raise NotFinished(f"{len(steps) - len(found)} evaluations of {arm!r} at size {size} are still to come")
         if any(exhausted(result) for result in found.values()):
             raise NotFound(f"arm {arm!r} has too few images for size {size} at target {target!r}")
-        return list(found.values())
+        return [result.tests[test_set] for result in found.values()]
 
     def scaling(self, experiment: str) -> Scaling:
         """Of what has finished so far. Raises NotFound."""
@@ -132,7 +135,11 @@ class ResultsReader:
             finished = self._evaluations(experiment)
             primary = finished.spec.primary
             confidence = primary.confidence if primary else CONFIDENCE
-            fits = scaling_fits(gather_curves(finished), confidence, results.digest)
+            fits = tuple(
+                fit
+                for test_set in finished.test_sets
+                for fit in scaling_fits(gather_curves(finished, test_set), test_set, confidence, results.digest)
+            )
             found = Scaling(experiment=experiment, confidence=confidence, fits=fits, results_digest=results.digest)
             _remember(self._scalings, key, found, REMEMBERED_VERDICTS)
         return self._scalings[key]

@@ -75,7 +75,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "experiment": detail,
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
-        "tables": accuracy_tables(detail.spec, results),
+        "tables": accuracy_tables(detail.spec, planned.resolved.targets, results),
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,

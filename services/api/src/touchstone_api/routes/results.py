@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.values import Name
 from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
 
@@ -31,7 +32,8 @@ CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 def get_results(
     experiment: str, reader: ResultsHere, format: Literal["json", "csv", "parquet"] = "json"
 ) -> Results | Response:
-    """What is measured so far; `complete` once every evaluation is in. One row per target, arm, size, seed, metric."""
+    """What is measured so far; `complete` once every evaluation is in. One row per target, arm, size, seed, metric and
+    test set."""
     results = reader.results(experiment)
     if format == "json":
         return results
@@ -49,10 +51,11 @@ def get_classes(
     size: Annotated[int, Query(ge=0, description="0 for the untouched encoder")],
     metric: Metric | None = None,
     target: Name | None = None,
+    test_set: Name = MAIN_TEST_SET,
 ) -> ClassTable:
     """An arm at a size by class, mean over seeds: the largest losses against the untouched encoder first, and the most
     frequent confusions. The target may be left out where there is one, the metric is then the first measured."""
-    return reader.class_table(experiment, arm, size, metric, target)
+    return reader.class_table(experiment, arm, size, metric, target, test_set)
 
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))

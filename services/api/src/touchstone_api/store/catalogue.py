@@ -28,14 +28,16 @@ def kind_of(entry_type: type[Entry]) -> str:
 
 def register(session: Session, entry: Entry, now: datetime) -> bool:
     """Whether it is new. Raises NameTaken when the name stands for another body."""
-    body, kind = entry.model_dump(mode="json"), kind_of(type(entry))
-    digest = sha256(canonical_json(body))
+    kind = kind_of(type(entry))
     found = session.get(CatalogueRow, (kind, entry.name))
     if found is None:
+        body = entry.model_dump(mode="json")
+        digest = sha256(canonical_json(body))
         session.add(CatalogueRow(kind=kind, name=entry.name, body=body, digest=digest, created_at=now))
         session.flush()
         return True
-    if found.digest != digest:
+    # Parsed, so that a field which came later does not make the same thing another.
+    if type(entry).model_validate(found.body) != entry:
         raise NameTaken(f"{kind} {entry.name!r} is registered with another body; register this one under a new name")
     return False
 

@@ -47,7 +47,10 @@ class Evidence:
     baseline: str | None
     """The arm of the untouched encoder."""
     curves: Curves
+    """On the comparison's test set, as all below."""
     results_digest: Digest
+    elsewhere: Mapping[str, Curves] = field(default_factory=dict)
+    """By name: the other test sets' curves, of the targets that have them."""
     labels: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     """target -> true class ids of its test images; a target left out is not compared class by class."""
     choices: tuple[Choices, ...] = ()
@@ -68,6 +71,7 @@ class Measured:
     metric: Metric
     parts: tuple[Components, ...]
     estimate: Estimate | SeedSequence
+    test_set: str
     class_id: int | None = None
 
 
@@ -138,7 +142,8 @@ def _measure(evidence: Evidence, target: str | None, size: int | None, metric: M
     parts = tuple(part for part in found if part is not None)
     if not parts:
         return None
-    return Measured(target, size, metric, parts, Estimate.pooled([part.estimate() for part in parts]))
+    estimate = Estimate.pooled([part.estimate() for part in parts])
+    return Measured(target, size, metric, parts, estimate, evidence.comparison.test_set)
 
 
 def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
@@ -150,6 +155,7 @@ def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
         size=measured.size,
         class_id=measured.class_id,
         metric=measured.metric,
+        test_set=measured.test_set,
         difference=estimate.difference,
         low=low,
         high=high,
@@ -175,14 +181,22 @@ def _adjusted(measured: Sequence[Measured], comparison: Comparison) -> tuple[Com
 
 
 def _secondary(evidence: Evidence) -> list[Measured]:
-    found = (_measure(evidence, *view) for view in _secondary_views(evidence))
-    return [entry for entry in found if entry is not None]
+    found = [_measure(evidence, *view) for view in _secondary_views(evidence)]
+    return [entry for entry in (*found, *_on_other_test_sets(evidence)) if entry is not None]
+
+
+def _on_other_test_sets(evidence: Evidence) -> Iterator[Measured | None]:
+    """Each metric overall."""
+    for test_set, curves in evidence.elsewhere.items():
+        comparison = evidence.comparison.model_copy(update={"test_set": test_set})
+        there = replace(evidence, comparison=comparison, curves=curves)
+        yield from (_measure(there, None, None, metric) for metric in evidence.metrics)
 
 
 def _classes(evidence: Evidence) -> list[Measured]:
     comparison = evidence.comparison
     return [
-        Measured(target, None, comparison.metric, (part,), part.estimate(), class_id)
+        Measured(target, None, comparison.metric, (part,), part.estimate(), comparison.test_set, class_id)
         for target, labels in evidence.labels.items()
         for class_id, part in compared_by_class(
             evidence.curves, target, comparison.metric, comparison.a, comparison.b, labels
@@ -235,7 +249,7 @@ def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
 def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
     arms = (evidence.comparison.a, evidence.comparison.b)
     curves = {place: curve for place, curve in evidence.curves.items() if place[2] in arms}
-    return scaling_fits(curves, evidence.comparison.confidence, evidence.results_digest)
+    return scaling_fits(curves, evidence.comparison.test_set, evidence.comparison.confidence, evidence.results_digest)
 
 
 def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:

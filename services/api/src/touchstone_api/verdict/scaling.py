@@ -86,13 +86,13 @@ def scaling_fit(
     )
 
 
-def scaling_fits(curves: Curves, confidence: float, results_digest: Digest) -> tuple[ScalingFit, ...]:
-    """In the order of the places (target, metric, arm)."""
+def scaling_fits(curves: Curves, test_set: str, confidence: float, results_digest: Digest) -> tuple[ScalingFit, ...]:
+    """Of curves measured on `test_set`, in the order of the places (target, metric, arm)."""
     found = (
         scaling_fit(place, curves[place], confidence, np.random.default_rng(derive_seed(*place, results_digest)))
         for place in sorted(curves)
     )
-    return tuple(fit for fit in found if fit is not None)
+    return tuple(fit.model_copy(update={"test_set": test_set}) for fit in found if fit is not None)
 
 
 def _sizes_to_show(sizes: Sequence[int]) -> Array:

@@ -6,7 +6,7 @@ from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
 
 from touchstone_api.verdict.decide import Remedy
-from touchstone_api.verdict.phrases import METRIC_WORDS, points
+from touchstone_api.verdict.phrases import measure_words, points
 
 PARTIAL = "Some seeds are still to come: only the primary comparison, which is valid at any time, is shown."
 
@@ -21,16 +21,16 @@ def stop_words(primary: ComparisonResult, planned: int | None) -> str:
 
 def headline(comparison: Comparison, primary: ComparisonResult, failed: Sequence[BaselineCheck]) -> str:
     """One to three sentences; what failed against the untouched encoder comes before who won."""
-    return " ".join([*(_failure(check) for check in failed), _answer(comparison, primary)])
+    return " ".join([*(_failure(comparison, check) for check in failed), _answer(comparison, primary)])
 
 
-def _failure(check: BaselineCheck) -> str:
-    words = METRIC_WORDS[check.metric]
+def _failure(comparison: Comparison, check: BaselineCheck) -> str:
+    words = measure_words(check.metric, comparison.test_set)
     return f"{check.arm} ends {points(-check.difference)} points below the untouched encoder in {words}."
 
 
 def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
-    words, delta = METRIC_WORDS[comparison.metric], points(comparison.delta)
+    words, delta = measure_words(comparison.metric, comparison.test_set), points(comparison.delta)
     a, b, difference = comparison.a, comparison.b, primary.difference
     if primary.answer == "no_difference":
         within = interval(primary, comparison)

@@ -47,8 +47,9 @@ def target(options: argparse.Namespace, places: Places) -> Catalogue:
                 return describe_parquet(place, places)
 
     given = {split: described(getattr(options, split)) for split in SPLITS if getattr(options, split)}
+    further = {name: described(place) for name, place in options.further_test}
     names = [display or folder.replace("_", " ") for folder, _, display in lines]
-    return _target(options, names, Splits.model_validate(given))
+    return _target(options, names, Splits.model_validate(given | {"further_tests": further}))
 
 
 def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
@@ -88,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
     a_target.add_argument("--classes", required=True, type=Path, help="file: a line per class, in the order of ids")
     for split in SPLITS:
         a_target.add_argument(f"--{split}", required=split != "train", help="library:<path> or s3://<bucket>/<key>")
+    a_target.add_argument(
+        "--further-test",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "PLACE"),
+        help="the same classes in another domain; may repeat",
+    )
     a_dataset = kinds.add_parser("torchvision", help="a target from a data set of torchvision")
     a_dataset.set_defaults(describe=torchvision)
     a_dataset.add_argument("--dataset", required=True, help="its name in torchvision.datasets, e.g. FashionMNIST")

@@ -15,6 +15,7 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 from touchstone_trainer.classifier import text_head
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
 from touchstone_trainer.pixels import as_evaluated
+from touchstone_trainer.recipes.class_mean_head import mean_directions
 from touchstone_trainer.recipes.loop import Adapted
 from touchstone_trainer.recipes.subject import Data, Subject
 
@@ -54,9 +55,7 @@ def class_means(features: torch.Tensor, class_ids: np.ndarray, classes: Sequence
         raise ClassWithoutImages(
             f"head_only needs an image of every class, there are none of {empty[:10]}: raise the size or drop the class"
         )
-    sums = torch.zeros(len(classes), features.shape[1], device=features.device)
-    sums.index_add_(0, torch.from_numpy(class_ids.astype(np.int64)).to(features.device), features)
-    return functional.normalize(sums, dim=-1)
+    return mean_directions(features, class_ids, len(classes))
 
 
 def _mixed(subject: Subject, text: torch.Tensor, means: torch.Tensor, weight: float) -> nn.Linear:

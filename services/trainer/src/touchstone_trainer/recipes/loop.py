@@ -69,7 +69,7 @@ def train(
         torch.manual_seed(derive_seed(seed, "dropout"))
         for epoch in range(1, recipe.epochs + 1):
             learner.train()
-            total_loss = torch.zeros((), device=subject.encoder.device)
+            total_loss = torch.zeros((), device=subject.tower.device)
             for pixels, targets in _batches(learner, subject, data, recipe, processes, seed, epoch):
                 total_loss += descent.update(pixels, targets) * len(targets)
                 progress(descent.done, updates)
@@ -88,15 +88,13 @@ def _batches(
     learner: Learner, subject: Subject, data: Data, recipe: Optimisation, processes: Processes, seed: int, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(pixels of this process's share, targets of the whole batch), the last batch of an epoch may be smaller."""
-    training, device = data.training, subject.encoder.device
+    training, device = data.training, subject.tower.device
     order = rng_for(seed, "order", epoch).permutation(len(training))
     boxes = draw_crop_boxes(training.heights, training.widths, recipe.crop_scale, rng_for(seed, "crops", epoch))
     rng = rng_for(seed, "targets", epoch)
     batches = [order[start : start + recipe.batch_size] for start in range(0, len(order), recipe.batch_size)]
     shares = [processes.share(batch) for batch in batches]
-    pixels = cropped_batches(
-        training, shares, boxes, image_size=subject.encoder.image_size, threads=data.loader_threads
-    )
+    pixels = cropped_batches(training, shares, boxes, image_size=subject.tower.image_size, threads=data.loader_threads)
     for cropped, batch in zip(pixels, batches, strict=True):
         class_ids = torch.from_numpy(training.class_ids[batch].astype(np.int64))
         targets = learner.targets(class_ids, rng)

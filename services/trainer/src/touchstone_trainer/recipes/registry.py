@@ -9,9 +9,11 @@ from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
+from touchstone_encoders.loading import LoadedEncoder
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_trainer.processes import ALONE, Processes
+from touchstone_trainer.recipes.class_mean_head import start_from_class_means
 from touchstone_trainer.recipes.contrastive import ContrastiveLearner
 from touchstone_trainer.recipes.cross_entropy import CrossEntropyLearner
 from touchstone_trainer.recipes.head_only import mix_head
@@ -32,11 +34,13 @@ def adapt(
     processes: Processes = ALONE,
     progress: ProgressFunction = no_progress,
 ) -> Adapted:
-    """May change `subject.classifier`. Raises Diverged, ClassWithoutImages or Invalid."""
+    """May change `subject.classifier`. Raises Diverged, ClassWithoutImages, NoTextTower or Invalid."""
     if isinstance(recipe, HeadOnly):
         return mix_head(subject, data, recipe, progress)
     if learning_rate is None:
         raise Invalid(f"{recipe.kind} needs a learning rate", code="learning_rate_missing")
+    if not isinstance(subject.tower, LoadedEncoder):
+        start_from_class_means(subject, data)
     return train(
         learner_of(recipe, subject, seed),
         subject,

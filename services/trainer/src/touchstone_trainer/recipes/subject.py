@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_encoders.loading import LoadedEncoder
+from touchstone_encoders.loading import LoadedEncoder, LoadedTower, with_text
 
 from touchstone_trainer.classifier import ImageClassifier
 from touchstone_trainer.pixels import EvaluationImages, TrainingImages
@@ -11,12 +11,17 @@ from touchstone_trainer.pixels import EvaluationImages, TrainingImages
 
 @dataclass(frozen=True)
 class Subject:
-    """A fresh zero-shot classifier, which adaptation may change, and where it came from, which it may not."""
+    """A fresh classifier, which adaptation may change, and where it came from, which it may not."""
 
     classifier: ImageClassifier
-    encoder: LoadedEncoder
+    tower: LoadedTower
     classes: tuple[ClassLabel, ...]
     templates: tuple[str, ...]
+
+    @property
+    def encoder(self) -> LoadedEncoder:
+        """Raises NoTextTower."""
+        return with_text(self.tower)
 
 
 @dataclass(frozen=True)

@@ -101,18 +101,19 @@ function layout(title, sizes, palette) {
 }
 
 function drawOne(place, arms, summary, fits, palette) {
-  const { target, metric } = place.dataset;
-  const here = summary.filter((row) => row.target === target && row.metric === metric);
+  const { target, metric, testSet } = place.dataset;
+  const measured = (row) => row.target === target && row.metric === metric && row.test_set === testSet;
+  const here = summary.filter(measured);
   const trained = here.filter((row) => row.size > 0);
   const sizes = [...new Set(trained.map((row) => row.size))].sort((a, b) => a - b);
-  const fitOf = (arm) => fits.find((fit) => fit.target === target && fit.metric === metric && fit.arm === arm);
+  const fitOf = (arm) => fits.find((fit) => measured(fit) && fit.arm === arm);
   const traces = arms
     .map((arm, number) => armTrace(arm, number, trained.filter((row) => row.arm === arm), fitOf(arm), palette))
     .filter((trace) => trace.x.length > 0);
   arms.forEach((arm, number) => fitOf(arm) && traces.push(...fitTraces(fitOf(arm), number, palette)));
   const untouched = here.find((row) => row.size === 0);
   if (untouched) traces.push(baselineTrace(untouched, sizes, palette));
-  const title = `${target}: ${WORDS[metric].toLowerCase()}`;
+  const title = `${target}: ${WORDS[metric].toLowerCase()}${testSet === "test" ? "" : ` on ${testSet}`}`;
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `${title} by number of training images; the numbers are in the table of results`);
   Plotly.react(place, traces, layout(title, sizes, palette), { displayModeBar: false, responsive: true });
@@ -127,8 +128,9 @@ export async function drawCharts(experiment) {
   const { fits } = scaling.ok ? await scaling.json() : { fits: [] };
   const arms = JSON.parse(charts.dataset.arms);
   const palette = colours();
-  const measured = new Set(summary.filter((row) => row.size > 0).map((row) => `${row.target} ${row.metric}`));
-  const places = [...charts.children].filter((place) => measured.has(`${place.dataset.target} ${place.dataset.metric}`));
+  const measured = new Set(summary.filter((row) => row.size > 0).map((row) => `${row.target} ${row.metric} ${row.test_set}`));
+  const key = ({ target, metric, testSet }) => `${target} ${metric} ${testSet}`;
+  const places = [...charts.children].filter((place) => measured.has(key(place.dataset)));
   // All places take their room first: a chart measures its width when it is drawn.
   for (const place of places) place.classList.add("measured");
   for (const place of places) drawOne(place, arms, summary, fits, palette);
