@@ -51,6 +51,7 @@ def test_classes_come_with_their_change_and_what_is_taken_for_what(capsys: pytes
         arm="made",
         size=60,
         metric="zero_shot",
+        test_set="sketches",
         seeds=3,
         classes=(
             ClassRow(class_id=0, display_name="cat [tabby]", test_images=50, accuracy=0.4, untouched=0.5, change=-0.1),
@@ -60,7 +61,7 @@ def test_classes_come_with_their_change_and_what_is_taken_for_what(capsys: pytes
     )
     print_classes(console_for_output(), found)
     assert lines(capsys) == [
-        ["pets, made, 60 images: ZS in %, mean over 3 seeds, worst first"],
+        ["pets, made, 60 images: ZS on sketches in %, mean over 3 seeds, worst first"],
         ["class", "test images", "untouched", "accuracy", "change"],
         ["cat [tabby]", "50", "50.0", "40.0", "-10.0"],
         ["dog", "0", "", "", ""],

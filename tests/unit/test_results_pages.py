@@ -145,10 +145,12 @@ def test_the_class_table_is_offered_once_every_seed_and_the_untouched_encoder_ar
     finish_only(services, told, {arms[cell]: results[arms[cell]] for cell in arms if cell.size == 0})
     offered = measured(api, told.id)
     assert offered == [
-        ["fine", arm, 6, metric] for arm in ("retrieved", "synthetic") for metric in ("linear_probe", "zero_shot")
+        ["fine", arm, 6, metric, "test"]
+        for arm in ("retrieved", "synthetic")
+        for metric in ("linear_probe", "zero_shot")
     ]
-    for target, arm, size, metric in offered:
-        query = {"target": target, "arm": arm, "size": size, "metric": metric}
+    for target, arm, size, metric, test_set in offered:
+        query = {"target": target, "arm": arm, "size": size, "metric": metric, "test_set": test_set}
         assert api.get(f"/v1/experiments/{told.id}/classes", params=query).status_code == 200
 
 
