@@ -15,7 +15,8 @@ from support.duels import Duel
 from touchstone_contracts.arms.retrieval import Semantic
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_retrieval.index.matrix import MatrixIndex
-from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
+from touchstone_retrieval.index.points import NAME_DIGITS, engine_collection
+from touchstone_retrieval.index.protocol import Collection, IndexRows, IndexShard
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.strategies.findings import Finding
 from touchstone_retrieval.strategies.registry import find_images
@@ -28,7 +29,6 @@ IMAGES, DIMENSION, CLASSES, RESULTS = 19_055, 192, 241, 100
 TEMPLATES = ("{name}", "{name}, flag icon", "an icon of {name}")
 LABELS = tuple(ClassLabel(id=number, display_name=f"flag {number}") for number in range(CLASSES))
 STRATEGY = Semantic(indexes=("image", "text"), results_per_query=RESULTS)
-COLLECTION = "upstream"
 
 Ours = list[Finding]
 Peer = dict[int, set[int]]
@@ -53,11 +53,12 @@ class Contest:
         self.client = QdrantClient(":memory:")
         index = MatrixIndex(QdrantServerIndex(self.client), memory_bytes=2**30)
         blank = [""] * IMAGES
-        rows = IndexRows(0, self.vectors["image"], self.vectors["text"], blank, blank)
-        index.ensure(COLLECTION, CollectionShape(IMAGES, DIMENSION), lambda: iter([rows]))
+        rows = IndexRows(self.vectors["image"], self.vectors["text"], blank, blank)
+        collection = Collection("upstream", DIMENSION, (IndexShard("0" * NAME_DIGITS, IMAGES, lambda: rows),))
+        index.ensure(collection)
         self.upstream = SearchableUpstream(
             index=index,
-            collection=COLLECTION,
+            collection=collection,
             image_ids=[f"{row:064x}" for row in range(IMAGES)],
             embed_texts=self.embed,
             captions=pa.chunked_array([blank]),
@@ -80,14 +81,14 @@ class Contest:
             for name in STRATEGY.indexes:
                 for template in TEMPLATES:
                     answer = self.client.query_points(
-                        COLLECTION,
+                        engine_collection(DIMENSION),
                         query=self.queries[template.replace("{name}", label.query)],
                         using=name,
                         limit=RESULTS,
                         search_params=models.SearchParams(exact=True),
                         with_payload=False,
                     )
-                    rows.update(int(point.id) for point in answer.points)
+                    rows.update(int(str(point.id)[-8:], 16) for point in answer.points)
         return found
 
     def has_full_recall(self, ours: Ours, peer: Peer) -> bool:

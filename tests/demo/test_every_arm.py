@@ -20,6 +20,10 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"kind": "keep_all"},
     {"kind": "keep_above_score", "minimum": 0.1},
     {"kind": "keep_above_class_score", "minimums": {"0": 0.1}, "minimum": 0.0},
+    {
+        "kind": "all_of",
+        "rules": [{"kind": "keep_above_score", "minimum": 0.0}, {"kind": "keep_top_fraction", "fraction": 0.9}],
+    },
 )
 
 

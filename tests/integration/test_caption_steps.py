@@ -22,18 +22,8 @@ TEMPLATES = ("a photo of a {name}",)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("library")
-
-
-@pytest.fixture(scope="module")
 def writer(library: Path) -> TransformersWriter:
     return tiny_writer(library, max_new_tokens=12, batch_size=4)
-
-
-@pytest.fixture
-def worker(library: Path) -> GeneratorWorker:
-    return GeneratorWorker(library)
 
 
 def request(writer: Any = None, **changes: Any) -> WriteCaptions:

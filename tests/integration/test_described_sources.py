@@ -2,18 +2,22 @@
 
 import json
 import tarfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from minio import Minio
 from PIL import Image
 from support.tiny_images import SHAPES, draw_shape
-from touchstone_contracts.catalogue import Catalogue, Target, TarShard, Upstream
+from touchstone_contracts.catalogue import Catalogue, ImageFolder, Target, TarShard, Upstream
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.describe.__main__ import main as describe
+from touchstone_retrieval.describe.shards import describe_class_folders
 from touchstone_retrieval.describe.torchvision_target import UnusableDataset, carve, load_published
+from touchstone_retrieval.ingest.folder_source import in_image_folder, is_image_name
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.places import Places
@@ -56,28 +60,35 @@ def shard(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
-    s3_objects: S3Objects,
-    s3_settings: RuntimeSettings,
-    library: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    client = connect_s3(s3_settings)
-    if not client.bucket_exists("shop"):
-        client.make_bucket("shop")
-    for number in range(2):
-        data = shard(number)
-        client.put_object("shop", f"photos/0000{number}.tar", BytesIO(data), len(data))
-    client.put_object("shop", "photos/00000_stats.json", BytesIO(b"{}"), 2)
+@pytest.fixture
+def shop(s3_objects: S3Objects, s3_settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch) -> Minio:
+    """A client of the server that the settings name; it has a bucket `shop`."""
     monkeypatch.setenv("TOUCHSTONE_S3_ENDPOINT", s3_settings.s3_endpoint)
     monkeypatch.setenv("TOUCHSTONE_S3_ACCESS_KEY", s3_settings.s3_access_key)
     monkeypatch.setenv("TOUCHSTONE_S3_SECRET_KEY", s3_settings.s3_secret_key.get_secret_value())
+    client = connect_s3(s3_settings)
+    if not client.bucket_exists("shop"):
+        client.make_bucket("shop")
+    return client
 
+
+def put(shop: Minio, objects: Mapping[str, bytes]) -> None:
+    for key, data in objects.items():
+        shop.put_object("shop", key, BytesIO(data), len(data))
+
+
+def picture(shape: str) -> bytes:
+    return draw_shape(shape, "red", RNG)
+
+
+def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
+    shop: Minio, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(shop, {f"photos/0000{number}.tar": shard(number) for number in range(2)} | {"photos/00000_stats.json": b"{}"})
     arguments = ("upstream", "shop", "s3://shop/photos/", "--form", "webdataset", "--index-encoder", "clip")
     upstream: Upstream = catalogue(capsys, *arguments).upstreams[0]
     assert [each.location for each in upstream.shards] == ["s3://shop/photos/00000.tar", "s3://shop/photos/00001.tar"]
-    places = Places(Library(library), S3Files(client))
+    places = Places(Library(library), S3Files(shop))
     rows = [row for each in upstream.shards for row in ingested(each, places)]
     assert [(row["source_key"], row["caption"]) for row in rows] == [("0", "a red bar"), ("1", "a red bar")]
 
@@ -86,6 +97,76 @@ def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
     with pytest.raises(Invalid, match="99999") as missing, opened(gone, places):
         pass
     assert missing.value.code == "place_missing"
+
+
+def test_image_folders_on_s3_are_an_upstream_and_nothing_else_below_the_prefix_is_fetched(
+    shop: Minio, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spring = {
+        "albums/spring/a.png": picture("bar"),
+        "albums/spring/a.txt": b"a red bar",
+        "albums/spring/b.png": picture("circle"),
+        "albums/spring/metadata.csv": b"file_name,caption\nb.png,a red circle\n",
+    }
+    put(shop, spring | {"albums/autumn/c.png": picture("square"), "albums/raw.zip": b"?", "albums-2/d.png": b"?"})
+    arguments = ("upstream", "albums", "s3://shop/albums", "--form", "image_folder", "--index-encoder", "clip")
+    shards = catalogue(capsys, *arguments).upstreams[0].shards
+    assert [each.location for each in shards] == ["s3://shop/albums/autumn", "s3://shop/albums/spring"]
+    places = Places(Library(library), S3Files(shop))
+    found = [(row["source_key"], row["caption"]) for each in shards for row in ingested(each, places)]
+    assert found == [("c.png", ""), ("a.png", "a red bar"), ("b.png", "a red circle")]
+
+    with places.folder("s3://shop/albums/", in_image_folder) as folder:
+        assert [path for path in folder.rglob("*") if path.is_file()] == []
+    put(shop, {"albums/spring/a.txt": b"a blue bar"})
+    assert isinstance(shards[1], ImageFolder)
+    with pytest.raises(Invalid) as changed, opened(shards[1], places):
+        pass
+    assert changed.value.code == "digest_mismatch"
+
+
+def test_class_folders_on_s3_are_a_target_and_a_missing_one_is_named(
+    shop: Minio, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(shop, {f"shapes/{shape}/front/0.png": picture(shape) for shape in ("square", "bar")})
+    (tmp_path / "classes.txt").write_text("square\nbar\n")
+    arguments = (
+        "target", "shapes", "--form", "class_folders", "--classes", str(tmp_path / "classes.txt"),
+        "--validation", "s3://shop/shapes", "--test", "s3://shop/shapes/", "--template", "a {name}",
+    )  # fmt: skip
+    splits = catalogue(capsys, *arguments).targets[0].splits
+    places = Places(Library(library), S3Files(shop))
+    for split in (splits.validation, splits.test):
+        rows = ingested(split, places)
+        assert [(row["source_key"], row["class_id"]) for row in rows] == [
+            ("square/front/0.png", 0),
+            ("bar/front/0.png", 1),
+        ]
+
+    shop.remove_object("shop", "shapes/bar/front/0.png")
+    with pytest.raises(Invalid, match="class 1 has no folder 'bar' in s3://shop/shapes/"), opened(splits.test, places):
+        pass
+    put(shop, {"shapes/": b"", "shapes/bar/": b"", "shapes/circle/0.png": picture("circle")})
+    with pytest.raises(Invalid, match="folder 'circle' in s3://shop/shapes/ belongs to no class"):
+        describe_class_folders("s3://shop/shapes/", ("square", "bar"), places)
+    with pytest.raises(Invalid, match="nothing is below s3://shop/shape/"):
+        describe_class_folders("s3://shop/shape", ("square", "bar"), places)
+    with pytest.raises(Invalid, match="s3://nowhere/shapes/ is not there"):
+        describe_class_folders("s3://nowhere/shapes", ("square", "bar"), places)
+
+
+@pytest.mark.parametrize("key", ["../x.png", "a/../../x.png", "a//x.png", "./x.png", "/x.png"])
+def test_an_object_whose_key_is_no_path_is_refused(key: str, tmp_path: Path) -> None:
+    class OneObject(S3Files):
+        """A server that has an object no client of ours could write."""
+
+        def below(self, place: str) -> list[str]:
+            return [place + key]
+
+    with pytest.raises(Invalid) as refused:
+        OneObject(Minio("127.0.0.1:9")).fetch_folder("s3://shop/bad", tmp_path / "folder", is_image_name)
+    assert refused.value.code == "unusable_key"
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_every_folder_of_images_is_a_shard_and_a_new_one_changes_no_other(

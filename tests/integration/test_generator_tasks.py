@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.tiny_pipeline import IMAGE_SIZE, tiny_generator
+from support.tiny_pipeline import IMAGE_SIZE
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.catalogue import ClassLabel, Generator
 from touchstone_contracts.identity import derive_seed, sha256
@@ -107,16 +107,6 @@ class Workshop:
     def images(self, found: ImagesFound) -> list[bytes]:
         table = self.artifacts.get_table(found.images.manifest)
         return list(read_images(self.artifacts, table, found.images.shards))
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("library")
-
-
-@pytest.fixture(scope="module")
-def generator(library: Path) -> Generator:
-    return tiny_generator(library)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 from support.generator_worker import GeneratorWorker, PoolImage
 from support.tiny_images import SHAPES, draw_shape
-from support.tiny_pipeline import IMAGE_SIZE, tiny_generator
+from support.tiny_pipeline import IMAGE_SIZE
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.catalogue import ClassLabel, Generator
 from touchstone_contracts.identity import sha256
@@ -25,23 +25,6 @@ from touchstone_runtime.digests import folder_digest
 MINI = Path(__file__).parents[2] / "miniverse" / "models" / "mini-diffusion"
 CLASSES = tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(SHAPES))
 SAMPLER = Sampler(steps=5, guidance_scale=3.0, batch_size=3)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("library")
-    copytree(MINI, folder / "models" / MINI.name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def generator(library: Path) -> Generator:
-    return tiny_generator(library)
-
-
-@pytest.fixture
-def worker(library: Path) -> GeneratorWorker:
-    return GeneratorWorker(library)
 
 
 def shapes(size: int = IMAGE_SIZE) -> list[PoolImage]:
@@ -161,6 +144,7 @@ def test_images_are_what_diffusers_makes_of_the_same_parent(worker: GeneratorWor
 
 
 def test_a_larger_gamma_moves_further_from_the_parent(worker: GeneratorWorker, library: Path) -> None:
+    copytree(MINI, library / "models" / MINI.name)
     mini = Generator(name="mini", model=f"library:models/{MINI.name}", digest=folder_digest(MINI), image_size=32)
     pool = worker.pool(shapes())
     distances = []

@@ -3,7 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from qdrant_client import QdrantClient
 from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
 from support.tiny_models import DIMENSION, tiny_encoder
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
@@ -37,6 +38,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_encoders.loading import EncoderCache
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
+from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.tasks import handlers
 from touchstone_retrieval.tools import Tools
 from touchstone_runtime.artifacts import Artifacts
@@ -231,6 +233,26 @@ def test_every_strategy_ends_in_a_labelled_candidate_set(world: World, strategy:
     assert set(table["class_id"].to_pylist()) <= set(range(len(SHAPES)))
     semantic = np.array([by != "text_match/phrase/0" for by in table["found_by"].to_pylist()])
     assert np.isfinite(table["similarity"].to_numpy()[semantic]).all()
+
+
+def test_adding_a_shard_upserts_its_rows_alone(world: World, library: Path) -> None:
+    upserted: list[str] = []
+
+    class Counting(QdrantClient):
+        def upsert(self, *arguments: Any, **options: Any) -> Any:
+            upserted.extend(map(str, arguments[1].ids))
+            return super().upsert(*arguments, **options)
+
+    world.runner.tools = replace(world.runner.tools, index=QdrantServerIndex(Counting(":memory:")))
+    shards = world.shards()
+    world.run(INDEX_UPSTREAM, IndexUpstream(shards=shards))
+    assert len(upserted) == len(set(upserted)) == 48
+    rng = np.random.default_rng(9)
+    rows = [{"key": str(i), "image": draw_shape("bar", "red", rng), "caption": "a red bar"} for i in range(5)]
+    added = world.embed(world.ingest(write_source(library, "added", rows)), captions=True)
+    grown = world.run(INDEX_UPSTREAM, IndexUpstream(shards=(added, *shards)))
+    assert len(upserted) == len(set(upserted)) == 48 + 5
+    assert world.artifacts.result(INDEX_UPSTREAM, grown).count == 53
 
 
 def test_retrieval_refills_an_index_that_was_lost(world: World, tmp_path: Path) -> None:

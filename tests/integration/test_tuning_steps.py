@@ -1,6 +1,5 @@
 """Tuning a generator on few images, and generating with what it left."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from safetensors.torch import load
 from support.generator_worker import GeneratorWorker, PoolImage
 from support.tiny_images import SHAPES, draw_shape
-from support.tiny_pipeline import IMAGE_SIZE, tiny_generator
+from support.tiny_pipeline import IMAGE_SIZE
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.tuning import LoraSettings
 from touchstone_contracts.catalogue import ClassLabel, Generator
@@ -30,21 +29,6 @@ from touchstone_generator.tuning.lora import TuningSet, tune_unet
 CLASSES = tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(SHAPES))
 TEMPLATES = ("icon of a {name}",)
 LORA = LoraSettings(rank=4, steps=60, batch_size=4, learning_rate=0.02)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("library")
-
-
-@pytest.fixture(scope="module")
-def generator(library: Path) -> Generator:
-    return tiny_generator(library)
-
-
-@pytest.fixture
-def worker(library: Path) -> GeneratorWorker:
-    return GeneratorWorker(library)
 
 
 def pool(worker: GeneratorWorker) -> StepId:

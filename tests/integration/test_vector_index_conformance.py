@@ -6,6 +6,7 @@ cases are skipped; its adapter still runs here over the client's own in-memory e
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,21 @@ import pytest
 from qdrant_client import QdrantClient
 from touchstone_contracts.problems import Transient
 from touchstone_retrieval.index.matrix import MatrixIndex
-from touchstone_retrieval.index.protocol import CaptionMatch, CollectionShape, IndexRows, VectorIndex
+from touchstone_retrieval.index.points import NAME_DIGITS, engine_collection
+from touchstone_retrieval.index.protocol import (
+    CaptionMatch,
+    Collection,
+    IndexRows,
+    IndexShard,
+    VectorIndex,
+    VectorName,
+)
 from touchstone_retrieval.index.qdrant_edge import COMPLETE, QdrantEdgeIndex
-from touchstone_retrieval.index.qdrant_server import QdrantServerIndex, connect_server
+from touchstone_retrieval.index.qdrant_server import QdrantServerIndex, connect_server, point_filter
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes", "ignore:Local mode performs exact")
 
 COUNT, DIMENSION, CLUSTERS = 3000, 32, 40
-SHAPE = CollectionShape(COUNT, DIMENSION)
 WORDS = ("red", "green", "tiger", "lily", "flag", "icon", "of", "the", "house", "sky", "small", "round")
 
 
@@ -44,12 +52,29 @@ SPECIAL = ("Tiger-Lily, TIGER!", "tigers lily", "lily tiger", "the A320-200", "C
 
 def rows(first: int, last: int) -> IndexRows:
     part = slice(first, last)
-    return IndexRows(first, IMAGES[part], TEXTS[part], CAPTIONS[part], [f"key{row}" for row in range(first, last)])
+    return IndexRows(IMAGES[part], TEXTS[part], CAPTIONS[part], [f"key{row}" for row in range(first, last)])
 
 
-def shards() -> Iterator[IndexRows]:
-    yield rows(0, 1234)
-    yield rows(1234, COUNT)
+def new_shard(first: int, last: int) -> IndexShard:
+    """Rows that no other test has written under this name."""
+    return IndexShard(uuid.uuid4().hex[:NAME_DIGITS], last - first, lambda: rows(first, last))
+
+
+def collection_of(*shards: IndexShard) -> Collection:
+    return Collection("test-" + "-".join(shard.name for shard in shards), DIMENSION, shards)
+
+
+def everything() -> Collection:
+    return collection_of(new_shard(0, 1234), new_shard(1234, COUNT))
+
+
+def written(shard: IndexShard) -> IndexShard:
+    """The same shard, whose rows must not be needed again."""
+
+    def refuse() -> IndexRows:
+        raise AssertionError("loaded again")
+
+    return replace(shard, load=refuse)
 
 
 @pytest.fixture(scope="module", params=["edge", "memory", "matrix", "server"])
@@ -71,23 +96,20 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def collection(index: VectorIndex) -> str:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    assert index.ensure(name, SHAPE, shards)
-    return name
+def collection(index: VectorIndex) -> Collection:
+    collection = everything()
+    assert index.ensure(collection) == COUNT
+    return collection
 
 
 @pytest.fixture(scope="module")
-def special(index: VectorIndex) -> str:
-    """A collection of captions with hard cases."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
+def special(index: VectorIndex) -> Collection:
+    """Captions with hard cases."""
     few = len(SPECIAL)
-    index.ensure(
-        name,
-        CollectionShape(few, DIMENSION),
-        lambda: iter([IndexRows(0, IMAGES[:few], TEXTS[:few], SPECIAL, [""] * few)]),
-    )
-    return name
+    hard = IndexRows(IMAGES[:few], TEXTS[:few], SPECIAL, [""] * few)
+    collection = collection_of(replace(new_shard(0, few), load=lambda: hard))
+    index.ensure(collection)
+    return collection
 
 
 def tokens_match(mode: str, query: str) -> np.ndarray:
@@ -109,23 +131,55 @@ def exact_nearest(vectors: np.ndarray, query: np.ndarray, k: int, allowed: np.nd
     return ranked[:k]
 
 
-def test_a_complete_collection_is_not_loaded_again(index: VectorIndex, collection: str) -> None:
-    def refuse() -> Iterator[IndexRows]:
-        raise AssertionError("loaded again")
-
+def test_a_complete_collection_is_not_loaded_again(index: VectorIndex, collection: Collection) -> None:
     assert index.exact
     assert index.count(collection) == COUNT
-    assert not index.ensure(collection, SHAPE, refuse)
+    assert index.ensure(collection_of(*map(written, collection.shards))) == 0
+
+
+def test_a_shard_added_to_an_upstream_is_all_that_is_written(index: VectorIndex) -> None:
+    first, second, third = new_shard(0, 700), new_shard(700, 1000), new_shard(1000, 1250)
+    before = collection_of(first, second)
+    assert index.ensure(before) == 1000
+    after = collection_of(third, written(first), written(second))  # in front: every row of the upstream moves
+    assert index.ensure(after) == 250
+    assert (index.count(before), index.count(after), index.count(collection_of(third))) == (1000, 1250, 250)
+
+    # The rows are found where each upstream has them, and an upstream finds no row of another.
+    after, order = collection_of(third, first, second), np.r_[1000:1250, 0:700, 700:1000]
+    match = CaptionMatch("phrase", "tiger lily")
+    matching = tokens_match("phrase", "tiger lily")
+    for collection, rows_of in ((before, np.arange(1000)), (after, order)):
+        (hits,) = index.search(collection, "image", QUERIES[:1], 20)
+        expected = exact_nearest(IMAGES[rows_of], QUERIES[0], 20, np.ones(len(rows_of), dtype=bool))
+        assert len({hit.row for hit in hits} & set(expected)) >= 19
+        expected = np.flatnonzero(matching[rows_of]).tolist()
+        assert len(expected) > 5
+        assert index.match_text(collection, match, 2000) == expected
+        assert index.match_text(collection, match, 4) == expected[:4]
+
+
+def test_only_the_shard_that_lost_rows_is_written_again() -> None:
+    client = QdrantClient(":memory:")
+    index, (kept, hurt) = QdrantServerIndex(client), everything().shards
+    index.ensure(collection_of(kept, hurt))
+    points, _ = client.scroll(engine_collection(DIMENSION), limit=1, scroll_filter=point_filter([hurt]))
+    client.delete(engine_collection(DIMENSION), [point.id for point in points])
+    assert index.count(collection_of(kept, hurt)) == COUNT - 1
+    assert index.ensure(collection_of(written(kept), hurt)) == hurt.count == COUNT - 1234
+    assert index.count(collection_of(kept, hurt)) == COUNT
 
 
 @pytest.mark.parametrize("vector", ["image", "text"])
-def test_searches_return_the_true_neighbours_best_first(index: VectorIndex, collection: str, vector: str) -> None:
+def test_searches_return_the_true_neighbours_best_first(
+    index: VectorIndex, collection: Collection, vector: VectorName
+) -> None:
     vectors = IMAGES if vector == "image" else TEXTS
-    answers = index.search(collection, vector, QUERIES, 50)  # type: ignore[arg-type]
-    everything = np.ones(COUNT, dtype=bool)
+    answers = index.search(collection, vector, QUERIES, 50)
+    anywhere = np.ones(COUNT, dtype=bool)
     found = 0
     for query, hits in zip(QUERIES, answers, strict=True):
-        truth = exact_nearest(vectors, query, 50, everything)
+        truth = exact_nearest(vectors, query, 50, anywhere)
         found += len(set(truth) & {hit.row for hit in hits})
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         np.testing.assert_allclose([hit.score for hit in hits], vectors[[hit.row for hit in hits]] @ query, atol=2e-6)
@@ -134,7 +188,7 @@ def test_searches_return_the_true_neighbours_best_first(index: VectorIndex, coll
 
 
 @pytest.mark.parametrize(("mode", "query"), [("phrase", "tiger lily"), ("all_tokens", "lily tiger flag")])
-def test_filtered_searches_lose_nothing(index: VectorIndex, collection: str, mode: str, query: str) -> None:
+def test_filtered_searches_lose_nothing(index: VectorIndex, collection: Collection, mode: str, query: str) -> None:
     match = CaptionMatch(mode, query)  # type: ignore[arg-type]
     allowed = tokens_match(mode, query)
     assert 15 < allowed.sum() < COUNT / 10
@@ -146,18 +200,20 @@ def test_filtered_searches_lose_nothing(index: VectorIndex, collection: str, mod
     assert found >= 10 * len(QUERIES) - 1
 
 
-def test_exact_copies_come_in_row_order(index: VectorIndex, collection: str) -> None:
+def test_exact_copies_come_in_row_order(index: VectorIndex, collection: Collection) -> None:
     (hits,) = index.search(collection, "image", IMAGES[7:8], 6)
     assert [hit.row for hit in hits] == [7, *range(COUNT // 2, COUNT // 2 + 5)]
     assert hits[0].score == pytest.approx(1, abs=2e-6)
 
 
-def test_the_same_search_gives_the_same_answer(index: VectorIndex, collection: str) -> None:
+def test_the_same_search_gives_the_same_answer(index: VectorIndex, collection: Collection) -> None:
     assert index.search(collection, "text", QUERIES, 30) == index.search(collection, "text", QUERIES, 30)
 
 
 @pytest.mark.parametrize(("mode", "query"), [("phrase", "red tiger"), ("all_tokens", "red tiger"), ("phrase", "sky")])
-def test_text_matches_are_all_found_in_row_order(index: VectorIndex, collection: str, mode: str, query: str) -> None:
+def test_text_matches_are_all_found_in_row_order(
+    index: VectorIndex, collection: Collection, mode: str, query: str
+) -> None:
     expected = np.flatnonzero(tokens_match(mode, query)).tolist()
     match = CaptionMatch(mode, query)  # type: ignore[arg-type]
     assert len(expected) > 10
@@ -183,61 +239,65 @@ def test_text_matches_are_all_found_in_row_order(index: VectorIndex, collection:
     ],
 )
 def test_words_match_whole_and_without_case(
-    index: VectorIndex, special: str, mode: str, query: str, expected: list[int]
+    index: VectorIndex, special: Collection, mode: str, query: str, expected: list[int]
 ) -> None:
     assert index.match_text(special, CaptionMatch(mode, query), 10) == expected  # type: ignore[arg-type]
 
 
 def test_an_unknown_collection_counts_nothing(index: VectorIndex) -> None:
-    assert index.count("test-never-made") == 0
+    assert index.count(everything()) == 0
+    assert index.count(replace(everything(), dimension=DIMENSION + 1)) == 0
 
 
 def test_a_loader_that_stops_early_is_an_error_and_the_next_one_completes(index: VectorIndex) -> None:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    with pytest.raises(ValueError, match="needs 3000 rows"):
-        index.ensure(name, SHAPE, lambda: iter([rows(0, 1234)]))
-    assert index.ensure(name, SHAPE, shards)
-    assert index.count(name) == COUNT
-    assert len(index.match_text(name, CaptionMatch("phrase", "tiger lily"), COUNT)) > 10
+    first, second = everything().shards
+    with pytest.raises(ValueError, match="needs 1766 rows"):
+        index.ensure(collection_of(first, replace(second, load=lambda: rows(1234, 1300))))
+    whole = collection_of(first, second)
+    assert index.ensure(whole) == second.count
+    assert index.count(whole) == COUNT
+    assert len(index.match_text(whole, CaptionMatch("phrase", "tiger lily"), COUNT)) > 10
 
 
 def test_embedded_collections_survive_a_restart_and_heal_when_damaged(tmp_path: Path) -> None:
+    kept, folder = everything(), tmp_path / engine_collection(DIMENSION)
     first = QdrantEdgeIndex(tmp_path)
-    first.ensure("kept", SHAPE, shards)
+    first.ensure(kept)
     first.close()
 
     second = QdrantEdgeIndex(tmp_path)
-    assert second.count("kept") == COUNT
+    assert second.count(kept) == COUNT
     second.close()
 
-    (tmp_path / "kept" / COMPLETE).unlink()  # what a process killed while filling leaves behind
+    (folder / COMPLETE).unlink()  # what a process killed while filling leaves behind
     third = QdrantEdgeIndex(tmp_path)
-    assert third.count("kept") == 0
-    assert third.ensure("kept", SHAPE, shards)
+    assert third.count(kept) == 0
+    assert third.ensure(kept) == COUNT
     third.close()
 
-    for file in (tmp_path / "kept").rglob("*.json"):
+    for file in folder.rglob("*.json"):
         file.write_text("{")
     fourth = QdrantEdgeIndex(tmp_path)
-    assert fourth.ensure("kept", SHAPE, shards)
-    assert fourth.count("kept") == COUNT
+    assert fourth.ensure(kept) == COUNT
+    assert fourth.count(kept) == COUNT
     fourth.close()
 
 
 def test_a_second_owner_of_the_folder_is_told_the_remedy(tmp_path: Path) -> None:
     owner, other = QdrantEdgeIndex(tmp_path), QdrantEdgeIndex(tmp_path)
-    owner.ensure("mine", SHAPE, shards)
+    mine = everything()
+    owner.ensure(mine)
     with pytest.raises(Transient, match="TOUCHSTONE_INDEX_FOLDER"):
-        other.count("mine")
+        other.count(mine)
     owner.close()
-    assert other.count("mine") == COUNT
+    assert other.count(mine) == COUNT
     other.close()
 
 
 def test_an_unreachable_server_is_transient() -> None:
     index = connect_server("http://127.0.0.1:9", "", 2)
     with pytest.raises(Transient, match="unreachable"):
-        index.ensure("any", SHAPE, shards)
+        index.ensure(everything())
 
 
 def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit(tmp_path: Path) -> None:
@@ -246,12 +306,13 @@ def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit
         MatrixIndex(engine, memory_bytes=2**20),
         MatrixIndex(engine, memory_bytes=2 * 4 * COUNT * DIMENSION - 1),
     )
+    rows = everything()
     for index in (fits, too_small):
-        index.ensure("rows", SHAPE, shards)
+        index.ensure(rows)
     for k in (1, 7, 500, COUNT + 1):
-        expected = engine.search("rows", "image", QUERIES, k)
-        assert too_small.search("rows", "image", QUERIES, k) == expected
-        answers = fits.search("rows", "image", QUERIES, k)
+        expected = engine.search(rows, "image", QUERIES, k)
+        assert too_small.search(rows, "image", QUERIES, k) == expected
+        answers = fits.search(rows, "image", QUERIES, k)
         assert [len(hits) for hits in answers] == [min(k, COUNT)] * len(QUERIES)
         # Engines differ in the last bit of a score, so that near-ties may change places or fall off the cut.
         for mine, theirs in zip(answers, expected, strict=True):

@@ -1,6 +1,7 @@
 """The whole system in separate processes on the tiny world, once per session, for e2e and fault tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from touchstone_contracts.views import ExperimentDetail
 from touchstone_stack.lifecycle import Stack
 from touchstone_stack.processes import Layout
 from touchstone_stack.servers import ServerMissing, free_ports
-from touchstone_stack.state import Folder
+from touchstone_stack.state import WORKERS, Folder
 
 if TYPE_CHECKING:
     from support.tiny_world import TinyWorld
@@ -35,8 +36,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> "TinyWorld":
 
 @pytest.fixture(scope="session")
 def stack(world: "TinyWorld", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder: Path = tmp_path_factory.mktemp("stack")
-    layout = Layout(Folder(folder.resolve()), world.library, threads=1, extra=QUICK_RECOVERY)
+    with fresh_stack(world, tmp_path_factory.mktemp("stack"), WORKERS) as stack:
+        yield stack
+
+
+@contextmanager
+def fresh_stack(world: "TinyWorld", folder: Path, workers: Mapping[str, str]) -> Iterator[Stack]:
+    """Running inside the block; `folder` is where everything it knows lies."""
+    layout = Layout(Folder(folder.resolve()), world.library, threads=1, workers=workers, extra=QUICK_RECOVERY)
     stack = Stack(layout, world.catalogue, api_port=free_ports(1)[0])
     try:
         with stack.running():

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.curation import (
+    AllOf,
     Curation,
     CurationReport,
     KeepAboveClassScore,
@@ -54,6 +56,37 @@ def test_each_image_is_dropped_by_the_first_rule_that_applies() -> None:
     assert (counts.requested, counts.obtained, counts.kept) == (20, 7, 3)
     assert (counts.leaked, counts.near_duplicate, counts.filtered, counts.over_cap) == (1, 1, 1, 1)
     assert counts.classes_without_images == (2,)
+
+
+THRESHOLD, BETTER_HALF = KeepAboveScore(minimum=0.6), KeepTopFraction(fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    ("combined", "fates"),
+    [
+        # Of 1.0, 0.87, 0.64, 0.34 and 0.17 three reach 0.6, of which two are the better half ...
+        ((THRESHOLD, BETTER_HALF), ["", "", "keep_top_fraction", "keep_above_score", "keep_above_score"]),
+        # ... while the better half of all five are three, and all of those reach 0.6.
+        ((BETTER_HALF, THRESHOLD), ["", "", "", "keep_top_fraction", "keep_top_fraction"]),
+    ],
+)
+def test_rules_apply_in_their_order_and_the_reason_names_the_one_that_dropped_the_image(
+    combined: tuple[KeepAboveScore | KeepTopFraction, ...], fates: list[str]
+) -> None:
+    result, candidates = curated((0, 30, 50, 70, 80), [0] * 5, rules(filter=AllOf(rules=combined)))
+    assert result.reasons.tolist() == [fate and f"filtered/{fate}" for fate in fates]
+    dropped = sum(fate != "" for fate in fates)
+    counts = count_stages(result.reasons, candidates.class_ids, 2, requested=5)
+    assert (counts.filtered, counts.kept, counts.obtained) == (dropped, 5 - dropped, 5)
+    report = curation_report(result.scores, result.reasons, candidates.class_ids, 2)
+    assert sum(by_class[0] for by_class in report.dropped_by_class.values()) == dropped
+    assert CurationReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_combination_of_one_rule_or_of_two_of_a_kind_cannot_be_written_down() -> None:
+    for impossible in ((THRESHOLD,), (THRESHOLD, KeepAboveScore(minimum=0.7)), (THRESHOLD, KeepAll())):
+        with pytest.raises(ValidationError):
+            AllOf(rules=impossible)  # type: ignore[arg-type]
 
 
 def test_a_leaked_image_does_not_shift_the_quantile_of_its_class() -> None:

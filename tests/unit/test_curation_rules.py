@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from touchstone_contracts.curation import KeepAboveScore, KeepAll, KeepTopFraction
+from touchstone_contracts.curation import KeepAboveScore, KeepTopFraction
 from touchstone_retrieval.curation.cap import within_cap
 from touchstone_retrieval.curation.clip_score import own_class_scores
 from touchstone_retrieval.curation.decontamination import leaked
-from touchstone_retrieval.curation.filters import apply_filter, keep_top_fraction
+from touchstone_retrieval.curation.filters import apply_rule, keep_top_fraction
 from touchstone_retrieval.curation.near_duplicates import BLOCK, without_near_duplicates
 from touchstone_retrieval.curation.nearest import nearest_images
 
@@ -25,18 +25,14 @@ def test_an_image_is_scored_against_its_own_class_only() -> None:
     np.testing.assert_allclose(scores, [1, 0.5, 1], atol=1e-6)
 
 
-def test_keep_all_keeps_all() -> None:
-    assert apply_filter(KeepAll(), SCORES, ONE_CLASS).tolist() == [True] * 5
-
-
 def test_keep_above_score_includes_the_score_itself() -> None:
     scores = np.array([0.19, 0.25, 0.5], dtype=np.float32)
-    assert apply_filter(KeepAboveScore(minimum=0.25), scores, np.zeros(3, int)).tolist() == [False, True, True]
+    assert apply_rule(KeepAboveScore(minimum=0.25), scores, np.zeros(3, int)).tolist() == [False, True, True]
 
 
 def test_top_fraction_keeps_scores_that_reach_the_quantile() -> None:
     # The 70th percentile of 0.1 .. 0.5 is 0.38 between ranks, so 0.4 and 0.5 stay.
-    kept = apply_filter(KeepTopFraction(fraction=0.3), SCORES, ONE_CLASS)
+    kept = apply_rule(KeepTopFraction(fraction=0.3), SCORES, ONE_CLASS)
     assert kept.tolist() == [False, True, False, False, True]
 
 
@@ -57,8 +53,8 @@ def test_top_fraction_keeps_ties_and_never_empties_a_class() -> None:
 
 def test_filters_of_no_images_keep_none() -> None:
     nothing, nowhere = np.zeros(0), np.zeros(0, dtype=np.int64)
-    for rule in (KeepAll(), KeepTopFraction(), KeepAboveScore()):
-        assert apply_filter(rule, nothing, nowhere).shape == (0,)
+    for rule in (KeepTopFraction(), KeepAboveScore()):
+        assert apply_rule(rule, nothing, nowhere).shape == (0,)
 
 
 def test_cap_keeps_the_best_of_each_class_and_the_earlier_of_equals() -> None:

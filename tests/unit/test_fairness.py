@@ -10,7 +10,7 @@ from touchstone_contracts.arms.mixture import Amount, Count, Mixture, Part, Shar
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval, Semantic, TextMatch, Union
 from touchstone_contracts.arms.target_train import TargetTrain
-from touchstone_contracts.curation import Curation, KeepAboveClassScore, KeepTopFraction
+from touchstone_contracts.curation import AllOf, Curation, Filter, KeepAboveClassScore, KeepAboveScore, KeepTopFraction
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 
@@ -32,10 +32,14 @@ def test_a_generator_of_another_upstream_is_unfair() -> None:
     assert "'elsewhere'" in caught.value.errors[0].detail
 
 
+BETTER_HALF = KeepTopFraction(fraction=0.5)
+
+
+@pytest.mark.parametrize("filter", [BETTER_HALF, AllOf(rules=(KeepAboveScore(), BETTER_HALF))])
 @pytest.mark.parametrize(("size", "reachable"), [(3 * 50, True), (3 * 50 + 1, False)])
-def test_a_size_beyond_what_the_generator_leaves_is_refused(size: int, reachable: bool) -> None:
+def test_a_size_beyond_what_the_generator_leaves_is_refused(size: int, reachable: bool, filter: Filter) -> None:
     # 100 images a class, the better half by score: 50 stay.
-    experiment = resolved(sizes=(6, size), curation=Curation(filter=KeepTopFraction(fraction=0.5)))
+    experiment = resolved(sizes=(6, size), curation=Curation(filter=filter))
     if reachable:
         check_fair(experiment)
         return
@@ -155,7 +159,8 @@ def test_counts_that_leave_nothing_for_the_shares_are_refused() -> None:
 
 def test_queries_and_thresholds_name_classes_that_exist() -> None:
     strategy = Union(text_match=TextMatch(mode="regex", queries={"thing 1": ("a|b",), "thing/9": ("x",), "2": ("(",)}))
-    rules = Curation(filter=KeepAboveClassScore(minimums={"thing 0": 0.1, "7": 0.2}))
+    thresholds = KeepAboveClassScore(minimums={"thing 0": 0.1, "7": 0.2})
+    rules = Curation(filter=thresholds)
     with pytest.raises(Invalid) as caught:
         check_fair(resolved(arms=(Retrieval(name="r", strategy=strategy),), curation=rules))
     queries = "/arms/0/strategy/text_match/queries"
@@ -165,6 +170,10 @@ def test_queries_and_thresholds_name_classes_that_exist() -> None:
         "/curation/filter/minimums/7",
     ]
     assert "parenthesis" in caught.value.errors[1].detail or "missing )" in caught.value.errors[1].detail
+    combined = Curation(filter=AllOf(rules=(KeepTopFraction(), thresholds)))
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(curation=combined))
+    assert [error.pointer for error in caught.value.errors] == ["/curation/filter/rules/1/minimums/7"]
 
 
 def test_encoders_of_curation_must_be_registered() -> None:

@@ -198,12 +198,12 @@ def test_every_test_set_has_its_own_fits(services: Services, api: TestClient) ->
 
 def test_the_client_shows_them_apart(api: TestClient, told: Told) -> None:
     place, console = f"/v1/experiments/{told.id}", Console(file=io.StringIO(), width=120)
+    assert isinstance(console.file, io.StringIO)
     print_results(console, Results.model_validate(api.get(f"{place}/results").json()))
+    measured = console.file.getvalue()
+    targets = [line.split("│")[1].strip() for line in measured.splitlines() if line.startswith("│")]
+    assert targets == [*["broad"] * 5, *["fine"] * 5, *["fine on sketch"] * 5]
     verdict = Verdict.model_validate(api.get(f"{place}/verdict").json())
     elsewhere = verdict.primary.model_copy(update={"test_set": "sketch"})
     print_verdict(console, verdict.model_copy(update={"primary": elsewhere}))
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    targets = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
-    assert targets == [*["broad"] * 5, *["fine"] * 5, *["fine on sketch"] * 5]
-    assert "in ZS on sketch: " in shown
+    assert "in ZS on sketch: " in console.file.getvalue()

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.problems import Invalid
-from touchstone_retrieval.index.protocol import CollectionShape, IndexRows
+from touchstone_retrieval.index.protocol import Collection, IndexRows, IndexShard
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.strategies.findings import Findings
 from touchstone_retrieval.strategies.registry import find_images
@@ -47,10 +47,11 @@ def upstream() -> Iterator[SearchableUpstream]:
     vectors = embed_words(CAPTIONS)
     images = np.roll(vectors, 1, axis=0)  # images and captions disagree, so that the indexes differ
     index = QdrantServerIndex(QdrantClient(":memory:"))
-    rows = IndexRows(0, images, vectors, CAPTIONS, [str(i) for i in range(6)])
-    index.ensure("words", CollectionShape(6, 5), lambda: iter([rows]))
+    rows = IndexRows(images, vectors, CAPTIONS, [str(i) for i in range(6)])
+    words = Collection("words", 5, (IndexShard("0" * 24, 6, lambda: rows),))
+    index.ensure(words)
     ids = ["id0", "id1", "id2", "id3", "id0", "id5"]  # rows 0 and 4 hold the same bytes
-    yield SearchableUpstream(index, "words", ids, embed_words, pa.chunked_array([CAPTIONS]), lambda rows: images[rows])
+    yield SearchableUpstream(index, words, ids, embed_words, pa.chunked_array([CAPTIONS]), lambda rows: images[rows])
     index.close()
 
 

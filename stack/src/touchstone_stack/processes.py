@@ -37,6 +37,8 @@ class Layout:
     """Folder that `library:` places are below."""
     threads: int
     """CPU threads of each worker."""
+    workers: Mapping[str, str] = field(default_factory=lambda: WORKERS)
+    """All of state.WORKERS, or some of them."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Further TOUCHSTONE_* variables for every process."""
 
@@ -56,7 +58,7 @@ def stages(layout: Layout, state: State) -> Stages:
     api = Process(
         "api", (sys.executable, *serving, *address), folder, lambda: answers(f"{state.api_url}/readyz"), common
     )
-    workers = tuple(_with_health(name, module, layout, state) for name, module in WORKERS.items())
+    workers = tuple(_with_health(name, module, layout, state) for name, module in layout.workers.items())
     conductor = _with_health("conductor", "touchstone_api.conductor", layout, state)
     return (servers, (api, *workers), (conductor,))
 

@@ -15,9 +15,9 @@ from touchstone_contracts.values import Digest, Locator, Name, Strict, WhenSet
 # No path segment starts with a dot, so a place cannot lead out of the library folder.
 _PATH = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
 _OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s/.]\S*"  # bucket/key
-LibraryPath = Annotated[str, StringConstraints(pattern=rf"^library:{_PATH}$", max_length=400)]
-FilePlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000)]
-"""A file of the library, or an object on the S3 server that the workers' settings name (`s3://bucket/key`)."""
+DataPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000)]
+"""A file or folder of the library, or an object or the objects below a prefix on the S3 server that the workers'
+settings name (`s3://bucket/key`)."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
 ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400)]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
@@ -28,7 +28,7 @@ class ParquetFile(Strict):
     """Columns: `key`, `image` (encoded bytes), and `caption` (upstream) or `class_id` (target split)."""
 
     format: Literal["parquet"] = "parquet"
-    location: Annotated[FilePlace, Locator]
+    location: Annotated[DataPlace, Locator]
     digest: Digest
     images: int = Field(gt=0)
 
@@ -38,7 +38,7 @@ class TarShard(Strict):
     `<key>.cls`, the class id in digits (target split)."""
 
     format: Literal["webdataset"] = "webdataset"
-    location: Annotated[FilePlace, Locator]
+    location: Annotated[DataPlace, Locator]
     digest: Digest
     images: int = Field(gt=0)
 
@@ -49,7 +49,7 @@ class ImageFolder(Strict):
     Captions: `metadata.csv` in it (columns `file_name`, `caption`), else a `.txt` of the image's name beside it."""
 
     format: Literal["image_folder"] = "image_folder"
-    location: Annotated[LibraryPath, Locator]
+    location: Annotated[DataPlace, Locator]
     digest: Digest
     """listing_digest over the images and their captions (touchstone_runtime.digests)."""
     images: int = Field(gt=0)
@@ -59,7 +59,7 @@ class ClassFolders(Strict):
     """A target split as one folder per class."""
 
     format: Literal["class_folders"] = "class_folders"
-    location: Annotated[LibraryPath, Locator]
+    location: Annotated[DataPlace, Locator]
     digest: Digest
     """listing_digest over the images."""
     images: int = Field(gt=0)
@@ -68,7 +68,7 @@ class ClassFolders(Strict):
 
 
 class ArrayFile(Strict):
-    location: Annotated[FilePlace, Locator]
+    location: Annotated[DataPlace, Locator]
     digest: Digest
 
 
@@ -80,7 +80,7 @@ class LinkTable(Strict):
     Images are downloaded once an arm has retrieved them."""
 
     format: Literal["links"] = "links"
-    location: Annotated[FilePlace, Locator]
+    location: Annotated[DataPlace, Locator]
     digest: Digest
     images: int = Field(gt=0)
     """Rows."""

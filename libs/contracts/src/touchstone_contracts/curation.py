@@ -1,8 +1,8 @@
 """Curation: the same rules for every arm (paper section 3)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from touchstone_contracts.values import Cosine, Fraction, Lenient, Name, Strict, WhenSet
 
@@ -35,7 +35,27 @@ class KeepAboveClassScore(Strict):
     """For classes that `minimums` does not name."""
 
 
-Filter = Annotated[KeepAll | KeepTopFraction | KeepAboveScore | KeepAboveClassScore, Field(discriminator="kind")]
+ScoreRule = Annotated[KeepTopFraction | KeepAboveScore | KeepAboveClassScore, Field(discriminator="kind")]
+
+
+class AllOf(Strict):
+    """Several rules in their order, each on what the ones before it left: a top fraction after a threshold is a
+    fraction of what reached the threshold."""
+
+    kind: Literal["all_of"] = "all_of"
+    rules: tuple[ScoreRule, ...] = Field(min_length=2, max_length=3)
+
+    @model_validator(mode="after")
+    def _one_rule_of_a_kind(self) -> Self:
+        kinds = [rule.kind for rule in self.rules]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("all_of takes one rule of a kind: an image's drop reason names the kind")
+        return self
+
+
+Filter = Annotated[
+    KeepAll | KeepTopFraction | KeepAboveScore | KeepAboveClassScore | AllOf, Field(discriminator="kind")
+]
 HeldOut = Literal["test", "validation"]
 
 
@@ -65,6 +85,17 @@ class Curation(Strict):
     """Whether a prefix takes classes in turn or images regardless of class (the paper: uniform)."""
 
     @property
+    def score_rules(self) -> tuple[ScoreRule, ...]:
+        """What the filter consists of, in the order of application; nothing where it keeps all."""
+        match self.filter:
+            case KeepAll():
+                return ()
+            case AllOf(rules=rules):
+                return rules
+            case rule:
+                return (rule,)
+
+    @property
     def needs_upstream(self) -> bool:
         """Whether synthetic images are compared with the upstream."""
         return self.novelty_cosine is not None or self.memorisation_cosine is not None
@@ -74,12 +105,35 @@ class Curation(Strict):
         return self.model_copy(update={"score_encoder": None, "copy_encoder": None})
 
 
-DropReason = Literal["leaked", "leaked_validation", "familiar", "near_duplicate", "filtered", "over_cap"]
-"""`leaked`: too similar to a test image; `familiar`: a synthetic image too similar to an upstream image."""
+DropReason = Literal[
+    "leaked",
+    "leaked_validation",
+    "familiar",
+    "near_duplicate",
+    "filtered",
+    "filtered/keep_top_fraction",
+    "filtered/keep_above_score",
+    "filtered/keep_above_class_score",
+    "over_cap",
+]
+"""`leaked`: too similar to a test image; `familiar`: a synthetic image too similar to an upstream image.
+
+Of several rules (`all_of`), `filtered/` names the one that dropped the image."""
+FILTERED_BY: dict[str, DropReason] = {
+    "keep_top_fraction": "filtered/keep_top_fraction",
+    "keep_above_score": "filtered/keep_above_score",
+    "keep_above_class_score": "filtered/keep_above_class_score",
+}
+"""By the kind of a rule of `all_of`."""
+
+
+def stage_of(reason: str) -> str:
+    """The field of CurationCounts that a drop reason counts towards."""
+    return reason.partition("/")[0]
 
 
 class CurationCounts(Lenient):
-    """Images of one arm by stage; `obtained` = kept + the images of every drop reason."""
+    """Images of one arm by stage; `obtained` = kept + the images of every stage that drops some."""
 
     requested: int
     obtained: int

@@ -48,7 +48,8 @@ from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked
 from touchstone_retrieval.download.recording import record_images
 from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
-from touchstone_retrieval.index.collections import collection_name, collection_rows, collection_shape
+from touchstone_retrieval.index.collections import collection_of
+from touchstone_retrieval.index.protocol import Collection
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
@@ -127,26 +128,28 @@ def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -
 @handlers.serve(INDEX_UPSTREAM)
 def index_upstream(request: IndexUpstream, tools: Tools, progress: Progress) -> UpstreamIndexed:
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
-    return _ensure_indexed(shards, tools, progress)
+    collection = _ensure_indexed(shards, tools, progress)
+    return UpstreamIndexed(collection=collection.name, count=collection.count)
 
 
-def _ensure_indexed(shards: Sequence[EmbeddedImages], tools: Tools, progress: Progress) -> UpstreamIndexed:
-    """The collection is a cache: whatever the index has lost is filled again from the shards."""
-    collection, shape = collection_name(shards), collection_shape(shards)
-    tools.index.ensure(collection, shape, lambda: collection_rows(shards), progress)
-    return UpstreamIndexed(collection=collection, count=shape.count)
+def _ensure_indexed(shards: Sequence[EmbeddedImages], tools: Tools, progress: Progress) -> Collection:
+    """The index is a cache: the shards it does not have, or has lost, are written from what is stored."""
+    collection = collection_of(shards)
+    written = tools.index.ensure(collection, progress)
+    log.info("upstream.indexed", collection=collection.name, rows=collection.count, written=written)
+    return collection
 
 
 @handlers.serve(RETRIEVE_IMAGES)
 def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -> ImagesFound:
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
     # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
-    indexed = _ensure_indexed(shards, tools, progress)
+    collection = _ensure_indexed(shards, tools, progress)
     table = pa.concat_tables([shard.table() for shard in shards])
     encoder = tools.encoders.get(request.encoder)
     upstream = SearchableUpstream(
         index=tools.index,
-        collection=indexed.collection,
+        collection=collection,
         image_ids=table["id"].to_pylist(),
         embed_texts=lambda texts: embed_texts(encoder, texts),
         captions=table["caption"],

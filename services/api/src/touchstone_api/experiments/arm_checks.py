@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from touchstone_contracts.arms.mixture import Mixture
 from touchstone_contracts.arms.retrieval import Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import classes_called
-from touchstone_contracts.curation import KeepAboveClassScore
+from touchstone_contracts.curation import AllOf, Curation, KeepAboveClassScore
 from touchstone_contracts.problems import FieldError
 
 from touchstone_api.experiments.resolve import ResolvedExperiment
@@ -20,8 +20,7 @@ def impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
             yield from _train_splits(resolved, pointer)
         elif arm.kind == "retrieval":
             yield from _queries(resolved, arm.strategy, f"{pointer}/strategy")
-    if isinstance(resolved.spec.curation.filter, KeepAboveClassScore):
-        yield from _unknown_classes(resolved, resolved.spec.curation.filter.minimums, "/curation/filter/minimums")
+    yield from _thresholds(resolved, resolved.spec.curation)
 
 
 def _counts(resolved: ResolvedExperiment, mixture: Mixture) -> Iterator[FieldError]:
@@ -50,6 +49,13 @@ def _queries(resolved: ResolvedExperiment, strategy: Strategy, pointer: str) -> 
             for position, pattern in enumerate(patterns):
                 if problem := _pattern_problem(pattern):
                     yield FieldError(pointer=f"{pointer}/queries/{_escaped(key)}/{position}", detail=problem)
+
+
+def _thresholds(resolved: ResolvedExperiment, curation: Curation) -> Iterator[FieldError]:
+    for position, rule in enumerate(curation.score_rules):
+        if isinstance(rule, KeepAboveClassScore):
+            place = f"/rules/{position}" if isinstance(curation.filter, AllOf) else ""
+            yield from _unknown_classes(resolved, rule.minimums, f"/curation/filter{place}/minimums")
 
 
 def _unknown_classes(resolved: ResolvedExperiment, keys: Iterable[str], pointer: str) -> Iterator[FieldError]:

@@ -1,14 +1,10 @@
-"""Filters by CLIP score. Each returns which of the scored images stay: scores (n,), class_ids (n,) -> bool (n,)."""
+"""Rules by CLIP score. Each returns which of the scored images stay: scores (n,), class_ids (n,) -> bool (n,)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from touchstone_contracts.catalogue import ClassLabel, classes_called
-from touchstone_contracts.curation import Filter, KeepAboveClassScore, KeepAboveScore, KeepAll, KeepTopFraction
-
-
-def keep_all(scores: np.ndarray) -> np.ndarray:
-    return np.ones(len(scores), dtype=bool)
+from touchstone_contracts.curation import KeepAboveClassScore, KeepAboveScore, KeepTopFraction, ScoreRule
 
 
 def keep_top_fraction(scores: np.ndarray, class_ids: np.ndarray, fraction: float) -> np.ndarray:
@@ -41,13 +37,11 @@ def class_minimums(rule: KeepAboveClassScore, classes: Sequence[ClassLabel]) -> 
     return minimums
 
 
-def apply_filter(
-    rule: Filter, scores: np.ndarray, class_ids: np.ndarray, classes: Sequence[ClassLabel] = ()
+def apply_rule(
+    rule: ScoreRule, scores: np.ndarray, class_ids: np.ndarray, classes: Sequence[ClassLabel] = ()
 ) -> np.ndarray:
     """`classes` are needed by a rule that names some."""
     match rule:
-        case KeepAll():
-            return keep_all(scores)
         case KeepTopFraction(fraction=fraction):
             return keep_top_fraction(scores, class_ids, fraction)
         case KeepAboveScore(minimum=minimum):

@@ -3,19 +3,20 @@
 Each rule sees what the earlier ones left, so a leaked image neither shadows its duplicates nor shifts a quantile.
 Images are taken in the order of their ids, so neither the order they came in nor a tie decides what stays."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.curation import Curation, CurationCounts, DropReason
+from touchstone_contracts.curation import FILTERED_BY, AllOf, Curation, CurationCounts, DropReason, stage_of
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.curation.cap import within_cap
 from touchstone_retrieval.curation.clip_score import own_class_scores
 from touchstone_retrieval.curation.decontamination import leaked
-from touchstone_retrieval.curation.filters import apply_filter
+from touchstone_retrieval.curation.filters import apply_rule
 from touchstone_retrieval.curation.near_duplicates import without_near_duplicates
 from touchstone_retrieval.curation.nearest import Nearest, nearest_images, nearest_of_parts
 from touchstone_retrieval.curation.ranks import at_least
@@ -141,20 +142,22 @@ def _drop_leaks_and_copies(
 
 
 def _drop_by_score(compared: Curated, class_ids: np.ndarray, rules: Curation, classes: Sequence[ClassLabel]) -> None:
-    left = np.flatnonzero(compared.kept)
-    compared.drop("filtered", ~apply_filter(rules.filter, compared.scores[left], class_ids[left], classes), left)
+    for rule in rules.score_rules:
+        left = np.flatnonzero(compared.kept)
+        reason = FILTERED_BY[rule.kind] if isinstance(rules.filter, AllOf) else "filtered"
+        compared.drop(reason, ~apply_rule(rule, compared.scores[left], class_ids[left], classes), left)
     left = np.flatnonzero(compared.kept)
     compared.drop("over_cap", ~within_cap(compared.scores[left], class_ids[left], rules.per_class_cap), left)
 
 
 def count_stages(reasons: np.ndarray, class_ids: np.ndarray, classes: int, requested: int) -> CurationCounts:
     """reasons and class_ids (n,), KEPT where an image stays."""
-    dropped = {reason: int((reasons == reason).sum()) for reason in get_args(DropReason)}
+    dropped = Counter(map(stage_of, reasons.tolist()))
     kept = np.bincount(class_ids[reasons == KEPT], minlength=classes)
     return CurationCounts(
         requested=requested,
         obtained=len(reasons),
         kept=int(kept.sum()),
         classes_without_images=tuple(np.flatnonzero(kept == 0).tolist()),
-        **dropped,
+        **{stage: dropped[stage] for stage in map(stage_of, get_args(DropReason))},
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,14 @@ from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
 from touchstone_runtime.s3_files import SCHEME
 
-from touchstone_retrieval.ingest.folder_source import images_in, labelled_images, require_class_folders, with_captions
+from touchstone_retrieval.ingest.folder_source import (
+    images_in,
+    in_image_folder,
+    is_image_name,
+    labelled_images,
+    require_class_folders,
+    with_captions,
+)
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_source import index_samples
@@ -42,17 +50,19 @@ def describe_parquet(place: str, places: Places) -> ParquetFile:
 
 
 def describe_folder(place: str, places: Places) -> ImageFolder:
-    folder = places.folder(place)
-    images = images_in(folder)
-    return ImageFolder(location=place, digest=listing_digest(folder, with_captions(folder, images)), images=len(images))
+    with places.folder(place, in_image_folder) as folder:
+        images = images_in(folder)
+        digest = listing_digest(folder, with_captions(folder, images))
+    return ImageFolder(location=place, digest=digest, images=len(images))
 
 
 def describe_class_folders(place: str, folders: Sequence[str], places: Places) -> ClassFolders:
     """Raises Invalid, naming it, when a folder is missing or belongs to no class."""
-    root = places.folder(place)
-    require_class_folders(root, folders)
-    images = labelled_images(root, folders)
-    return ClassFolders(location=place, digest=listing_digest(root, images), images=len(images), folders=tuple(folders))
+    with places.folder(place, is_image_name) as root:
+        require_class_folders(root, folders, place)
+        images = labelled_images(root, folders)
+        digest = listing_digest(root, images)
+    return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 
 def describe_links(place: str, places: Places) -> LinkTable:
@@ -95,14 +105,10 @@ DESCRIBE: dict[str, tuple[str, Callable[[str, Places], UpstreamShard]]] = {
 def describe_shards(form: str, place: str, places: Places) -> Iterator[UpstreamShard]:
     """Every shard of that form at or below the place, by name."""
     if form == "image_folder":
-        yield from (shard for folder in folders_below(place, places) if (shard := _filled(folder, places)))
+        yield from (describe_folder(folder, places) for folder in image_folders(place, places))
         return
     ending, describe = DESCRIBE[form]
     yield from (describe(file, places) for file in below(place, places) if file.endswith(ending))
-
-
-def _filled(folder: str, places: Places) -> ImageFolder | None:
-    return describe_folder(folder, places) if images_in(places.folder(folder)) else None
 
 
 def below(place: str, places: Places) -> list[str]:
@@ -115,7 +121,7 @@ def below(place: str, places: Places) -> list[str]:
     return [f"library:{file.relative_to(root).as_posix()}" for file in files]
 
 
-def folders_below(place: str, places: Places) -> list[str]:
-    root, folder = places.library.root, places.folder(place)
-    found = sorted(path for path in (folder, *folder.rglob("*")) if path.is_dir())
-    return [f"library:{path.relative_to(root).as_posix()}" for path in found]
+def image_folders(place: str, places: Places) -> list[str]:
+    """The folders at or below the place that images lie directly in, sorted."""
+    images = (file for file in below(place.rstrip("/") + "/", places) if is_image_name(PurePosixPath(file)))
+    return sorted({image.rpartition("/")[0] for image in images}, key=PurePosixPath)

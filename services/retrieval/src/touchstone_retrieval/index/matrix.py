@@ -6,14 +6,7 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.embedded_images import normalised
 from touchstone_retrieval.index.exact_nearest import exact_nearest
-from touchstone_retrieval.index.protocol import (
-    CaptionMatch,
-    CollectionShape,
-    Hit,
-    RowLoader,
-    VectorIndex,
-    VectorName,
-)
+from touchstone_retrieval.index.protocol import CaptionMatch, Collection, Hit, VectorIndex, VectorName, load_rows
 
 log = get_logger(__name__)
 
@@ -29,41 +22,35 @@ class MatrixIndex:
 
     def __init__(self, inner: VectorIndex, memory_bytes: int) -> None:
         self._inner, self._memory_bytes = inner, memory_bytes
-        self._fitting: dict[str, tuple[CollectionShape, RowLoader]] = {}
         self._held: tuple[str, Matrices] = ("", {})
 
-    def ensure(
-        self, collection: str, shape: CollectionShape, load: RowLoader, progress: ProgressFunction = no_progress
-    ) -> bool:
-        filled = self._inner.ensure(collection, shape, load, progress)
-        if 2 * 4 * shape.count * shape.dimension <= self._memory_bytes:  # two vectors a row, fp32
-            # Collections are named by content, so the first loader is as good as any later one.
-            self._fitting.setdefault(collection, (shape, load))
-        return filled
+    def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
+        return self._inner.ensure(collection, progress)
 
-    def count(self, collection: str) -> int:
+    def count(self, collection: Collection) -> int:
         return self._inner.count(collection)
 
     def search(
         self,
-        collection: str,
+        collection: Collection,
         vector: VectorName,
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
     ) -> list[list[Hit]]:
-        if only is not None or collection not in self._fitting:
+        fits = 2 * 4 * collection.count * collection.dimension <= self._memory_bytes  # two vectors a row, fp32
+        if only is not None or not fits:
             return self._inner.search(collection, vector, queries, k, only)
         return list(exact_nearest(normalised(queries), self._matrices(collection)[vector], k))
 
-    def _matrices(self, collection: str) -> Matrices:
-        if self._held[0] != collection:
+    def _matrices(self, collection: Collection) -> Matrices:
+        if self._held[0] != collection.name:
             self._held = "", {}  # makes room first
-            self._held = collection, _read(*self._fitting[collection])
-            log.info("index.held_in_memory", collection=collection, rows=self._fitting[collection][0].count)
+            self._held = collection.name, _read(collection)
+            log.info("index.held_in_memory", collection=collection.name, rows=collection.count)
         return self._held[1]
 
-    def match_text(self, collection: str, match: CaptionMatch, limit: int) -> list[int]:
+    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         return self._inner.match_text(collection, match, limit)
 
     def close(self) -> None:
@@ -71,10 +58,11 @@ class MatrixIndex:
         self._inner.close()
 
 
-def _read(shape: CollectionShape, load: RowLoader) -> Matrices:
+def _read(collection: Collection) -> Matrices:
     """Each (count, dimension), L2-normalised float32."""
-    image, text = (np.empty((shape.count, shape.dimension), dtype=np.float32) for _ in range(2))
-    for rows in load():
-        part = slice(rows.first_row, rows.first_row + len(rows.captions))
+    image, text = (np.empty((collection.count, collection.dimension), dtype=np.float32) for _ in range(2))
+    for shard in collection.shards:
+        rows, first = load_rows(shard), collection.first_rows[shard.name]
+        part = slice(first, first + shard.count)
         image[part], text[part] = normalised(rows.image), normalised(rows.text)
     return {"image": image, "text": text}

@@ -1,7 +1,8 @@
 """What a vector index promises. Rows are positions in the upstream: its shards' manifests, concatenated."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -21,24 +22,46 @@ class IndexUnavailable(Transient):
 
 
 @dataclass(frozen=True)
-class CollectionShape:
-    count: int
-    dimension: int
-
-
-@dataclass(frozen=True)
 class IndexRows:
-    """Consecutive rows: embeddings of shape (rows, dimension), captions and keys of the same length."""
+    """The rows of a shard: embeddings of shape (rows, dimension), captions and keys of the same length."""
 
-    first_row: int
     image: np.ndarray
     text: np.ndarray
     captions: Sequence[str]
     keys: Sequence[str]
 
 
-RowLoader = Callable[[], Iterator[IndexRows]]
-"""Reads all rows of a collection again, from the object store."""
+@dataclass(frozen=True)
+class IndexShard:
+    """A part of an upstream that is written once, whatever upstreams it becomes part of."""
+
+    name: str
+    """points.NAME_DIGITS hexadecimal digits of its content's identity."""
+    count: int
+    load: Callable[[], IndexRows]
+    """Reads its rows again, from the object store."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is searched together: the shards of an upstream, each once, in their order."""
+
+    name: str
+    dimension: int
+    shards: tuple[IndexShard, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(shard.count for shard in self.shards)
+
+    @cached_property
+    def first_rows(self) -> dict[str, int]:
+        """By the name of a shard."""
+        starts, row = {}, 0
+        for shard in self.shards:
+            starts[shard.name] = row
+            row += shard.count
+        return starts
 
 
 @dataclass(frozen=True)
@@ -58,22 +81,20 @@ class Hit(NamedTuple):
 
 
 class VectorIndex(Protocol):
-    """A cache of embeddings and captions by collection. Adapters raise IndexUnavailable when it cannot be reached."""
+    """A cache of embeddings and captions by shard. Adapters raise IndexUnavailable when it cannot be reached."""
 
     exact: bool
     """Whether searches return the true nearest neighbours, and so the same ones every time."""
 
-    def ensure(
-        self, collection: str, shape: CollectionShape, load: RowLoader, progress: ProgressFunction = no_progress
-    ) -> bool:
-        """Makes the collection complete; calls `load` only if it was not. Returns whether it had to be filled."""
+    def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
+        """Makes the collection complete, loading those of its shards alone that are not. Returns the rows written."""
 
-    def count(self, collection: str) -> int:
-        """Rows present; 0 for an unknown collection."""
+    def count(self, collection: Collection) -> int:
+        """Rows of its shards that are present."""
 
     def search(
         self,
-        collection: str,
+        collection: Collection,
         vector: VectorName,
         queries: np.ndarray,
         k: int,
@@ -81,14 +102,16 @@ class VectorIndex(Protocol):
     ) -> list[list[Hit]]:
         """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row."""
 
-    def match_text(self, collection: str, match: CaptionMatch, limit: int) -> list[int]:
+    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         """The first `limit` rows, in upstream order, whose caption matches."""
 
     def close(self) -> None:
         """Releases connections and locks."""
 
 
-def require_all_rows(collection: str, loaded: int, shape: CollectionShape) -> None:
-    """Raises ValueError: a loader that yields fewer rows would make every later search refill the collection."""
-    if loaded != shape.count:
-        raise ValueError(f"collection {collection} needs {shape.count} rows, its loader gave {loaded}")
+def load_rows(shard: IndexShard) -> IndexRows:
+    """Raises ValueError: a loader that yields fewer rows would make every later search load the shard again."""
+    rows = shard.load()
+    if len(rows.captions) != shard.count:
+        raise ValueError(f"shard {shard.name} needs {shard.count} rows, its loader gave {len(rows.captions)}")
+    return rows

@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -11,15 +11,16 @@ import qdrant_edge as edge
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
+from touchstone_retrieval.index.points import PointId, engine_collection, first_matches, point_id, upstream_row
 from touchstone_retrieval.index.protocol import (
     CaptionMatch,
-    CollectionShape,
+    Collection,
     Hit,
     IndexRows,
+    IndexShard,
     IndexUnavailable,
-    RowLoader,
     VectorName,
-    require_all_rows,
+    load_rows,
 )
 from touchstone_retrieval.index.ties import nearest_with_ties_by_row
 
@@ -27,63 +28,66 @@ log = get_logger(__name__)
 
 UPSERT_ROWS = 1000
 COMPLETE = "COMPLETE"
-"""Written into a collection's folder last; without it the folder is what a killed process left behind."""
+"""Absent from an engine's folder while it is written to; without it the folder is what a killed process left behind,
+and all shards are written again."""
 
 
 class QdrantEdgeIndex:
-    """One folder per collection. One process owns `folder`; a second one gets IndexUnavailable."""
+    """One folder per width of embeddings. One process owns `folder`; a second one gets IndexUnavailable."""
 
     exact = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._shards: dict[str, edge.EdgeShard] = {}
+        self._engines: dict[str, edge.EdgeShard] = {}
         self._lock: TextIOWrapper | None = None
 
-    def ensure(
-        self, collection: str, shape: CollectionShape, load: RowLoader, progress: ProgressFunction = no_progress
-    ) -> bool:
-        if self.count(collection) == shape.count:
-            return False
-        self._drop(collection)
-        shard = self._create(collection, shape)
+    def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
+        if self.count(collection) == collection.count:
+            return 0
+        name = engine_collection(collection.dimension)
+        engine = self._open(name) or self._create(name, collection.dimension)
+        missing = [shard for shard in collection.shards if _count(engine, [shard]) != shard.count]
+        (self._folder / name / COMPLETE).unlink(missing_ok=True)
         done = 0
-        for rows in load():
-            for points in point_batches(rows):
-                shard.update(edge.UpdateOperation.upsert_points(points))
+        for shard in missing:
+            for points in point_batches(shard, load_rows(shard)):
+                engine.update(edge.UpdateOperation.upsert_points(points))
                 done += len(points)
-                progress(done, shape.count)
-        require_all_rows(collection, done, shape)
-        shard.optimize()
-        shard.flush()
-        (self._folder / collection / COMPLETE).touch()
-        log.info("index.filled", collection=collection, rows=done)
-        return True
+                progress(done, sum(shard.count for shard in missing))
+        engine.optimize()
+        engine.flush()
+        (self._folder / name / COMPLETE).touch()
+        return done
 
-    def count(self, collection: str) -> int:
-        shard = self._open(collection)
-        return 0 if shard is None else shard.count(edge.CountRequest(exact=True))
+    def count(self, collection: Collection) -> int:
+        engine = self._open(engine_collection(collection.dimension))
+        return 0 if engine is None else _count(engine, collection.shards)
 
     def search(
         self,
-        collection: str,
+        collection: Collection,
         vector: VectorName,
         queries: np.ndarray,
         k: int,
         only: CaptionMatch | None = None,
     ) -> list[list[Hit]]:
-        shard = self._opened(collection)
-        return [_search_one(shard, vector, query, k, only) for query in queries.tolist()]
+        engine = self._opened(collection)
+        return [_search_one(engine, collection, vector, query, k, only) for query in queries.tolist()]
 
-    def match_text(self, collection: str, match: CaptionMatch, limit: int) -> list[int]:
-        request = edge.ScrollRequest(limit=limit, filter=caption_filter(match), with_payload=False)
-        records, _ = self._opened(collection).scroll(request)
-        return [int(record.id) for record in records]
+    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
+        engine = self._opened(collection)
+
+        def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
+            request = edge.ScrollRequest(limit=most, filter=point_filter(shards, match), with_payload=False)
+            return [record.id for record in engine.scroll(request)[0]]
+
+        return first_matches(find, collection, limit)
 
     def close(self) -> None:
-        for shard in self._shards.values():
-            shard.close()
-        self._shards.clear()
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -104,44 +108,42 @@ class QdrantEdgeIndex:
             ) from None
         self._lock = lock
 
-    def _open(self, collection: str) -> edge.EdgeShard | None:
+    def _open(self, name: str) -> edge.EdgeShard | None:
         self._own_folder()
-        path = self._folder / collection
-        if collection not in self._shards and (path / COMPLETE).exists():
+        path = self._folder / name
+        if name not in self._engines and (path / COMPLETE).exists():
             try:
-                self._shards[collection] = edge.EdgeShard.load(str(path))
+                self._engines[name] = edge.EdgeShard.load(str(path))
             except Exception as error:  # the engine raises nothing more precise; a cache that is broken is made again
-                log.warning("index.unreadable", collection=collection, error=str(error))
-        return self._shards.get(collection)
+                log.warning("index.unreadable", collection=name, error=str(error))
+        return self._engines.get(name)
 
-    def _opened(self, collection: str) -> edge.EdgeShard:
-        shard = self._open(collection)
-        if shard is None:
-            raise IndexUnavailable(f"the index has no collection {collection}")
-        return shard
+    def _opened(self, collection: Collection) -> edge.EdgeShard:
+        engine = self._open(engine_collection(collection.dimension))
+        if engine is None:
+            raise IndexUnavailable(f"the index has no collection {collection.name}")
+        return engine
 
-    def _drop(self, collection: str) -> None:
-        if collection in self._shards:
-            self._shards.pop(collection).close()
-        shutil.rmtree(self._folder / collection, ignore_errors=True)
-
-    def _create(self, collection: str, shape: CollectionShape) -> edge.EdgeShard:
-        vector = edge.EdgeVectorParams(size=shape.dimension, distance=edge.Distance.Cosine)
-        path = self._folder / collection
+    def _create(self, name: str, dimension: int) -> edge.EdgeShard:
+        """In place of whatever lies there: nothing, or what could not be opened."""
+        path = self._folder / name
+        shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
+        vector = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
         # Searches are exact, so no graph is built (m=0).
         config = edge.EdgeConfig(
             vectors={"image": vector, "text": vector},
             hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=0),
         )
-        shard = edge.EdgeShard.create(str(path), config)
+        engine = edge.EdgeShard.create(str(path), config)
         text_index = edge.TextIndexParams(tokenizer=edge.TokenizerType.Word, lowercase=True, phrase_matching=True)
-        shard.update(edge.UpdateOperation.create_field_index("caption", text_index))
-        self._shards[collection] = shard
-        return shard
+        engine.update(edge.UpdateOperation.create_field_index("caption", text_index))
+        engine.update(edge.UpdateOperation.create_field_index("shard", edge.PayloadSchemaType.Keyword))
+        self._engines[name] = engine
+        return engine
 
 
-def point_batches(rows: IndexRows) -> Iterator[list[edge.Point]]:
+def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[edge.Point]]:
     for start in range(0, len(rows.captions), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
         columns = (
@@ -151,26 +153,42 @@ def point_batches(rows: IndexRows) -> Iterator[list[edge.Point]]:
             rows.keys[part],
         )
         yield [
-            edge.Point(rows.first_row + start + i, {"image": image, "text": text}, {"caption": caption, "key": key})
+            edge.Point(
+                point_id(shard, start + i),
+                {"image": image, "text": text},
+                {"shard": shard.name, "caption": caption, "key": key},
+            )
             for i, (image, text, caption, key) in enumerate(zip(*columns, strict=True))
         ]
 
 
-def caption_filter(match: CaptionMatch) -> edge.Filter:
-    condition = edge.MatchPhrase(match.query) if match.mode == "phrase" else edge.MatchText(match.query)
-    return edge.Filter(must=[edge.FieldCondition("caption", match=condition)])
+def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None) -> edge.Filter:
+    of_shards = edge.FieldCondition("shard", match=edge.MatchAny([shard.name for shard in shards]))
+    if match is None:
+        return edge.Filter(must=[of_shards])
+    caption = edge.MatchPhrase(match.query) if match.mode == "phrase" else edge.MatchText(match.query)
+    return edge.Filter(must=[of_shards, edge.FieldCondition("caption", match=caption)])
+
+
+def _count(engine: edge.EdgeShard, shards: Sequence[IndexShard]) -> int:
+    return engine.count(edge.CountRequest(exact=True, filter=point_filter(shards)))
 
 
 def _search_one(
-    shard: edge.EdgeShard, vector: VectorName, query: list[float], k: int, only: CaptionMatch | None
+    engine: edge.EdgeShard,
+    collection: Collection,
+    vector: VectorName,
+    query: list[float],
+    k: int,
+    only: CaptionMatch | None,
 ) -> list[Hit]:
     def fetch(limit: int) -> list[Hit]:
         request = edge.QueryRequest(
             limit=limit,
             query=edge.Query.Nearest(query, using=vector),
             params=edge.SearchParams(exact=True),
-            filter=None if only is None else caption_filter(only),
+            filter=point_filter(collection.shards, only),
         )
-        return [Hit(int(point.id), point.score) for point in shard.query(request)]
+        return [Hit(upstream_row(point.id, collection), point.score) for point in engine.query(request)]
 
     return nearest_with_ties_by_row(fetch, k)

@@ -1,74 +1,60 @@
 """VectorIndex over a Qdrant server. The same code runs over qdrant-client's `:memory:` in unit tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
+from touchstone_retrieval.index.points import PointId, engine_collection, first_matches, point_id, upstream_row
 from touchstone_retrieval.index.protocol import (
     CaptionMatch,
-    CollectionShape,
+    Collection,
     Hit,
     IndexRows,
+    IndexShard,
     IndexUnavailable,
-    RowLoader,
     VectorName,
-    require_all_rows,
+    load_rows,
 )
 from touchstone_retrieval.index.ties import nearest_with_ties_by_row
-
-log = get_logger(__name__)
 
 UPSERT_ROWS = 500
 """Keeps a request of 2 x 768 numbers a row well below the server's 32 MB limit."""
 
 
 class QdrantServerIndex:
-    """Several workers may share it: filling is idempotent, a point's id is its row."""
+    """Several workers may share it: writing a shard is idempotent, its points have the same ids everywhere."""
 
     exact = True
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
 
-    def ensure(
-        self, collection: str, shape: CollectionShape, load: RowLoader, progress: ProgressFunction = no_progress
-    ) -> bool:
-        if self.count(collection) == shape.count:
-            return False
+    def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
+        if self.count(collection) == collection.count:
+            return 0
+        engine, done = engine_collection(collection.dimension), 0
         with _translated():
-            self._create(collection, shape)
-            done = 0
-            for rows in load():
-                for batch in point_batches(rows):
-                    self._client.upsert(collection, batch, wait=True)
+            self._create(engine, collection.dimension)
+            # An incomplete shard is written over, not dropped: another worker may be writing it at this moment.
+            missing = [shard for shard in collection.shards if self._count(engine, [shard]) != shard.count]
+            for shard in missing:
+                for batch in point_batches(shard, load_rows(shard)):
+                    self._client.upsert(engine, batch, wait=True)
                     done += len(batch.ids)
-                    progress(done, shape.count)
-        require_all_rows(collection, done, shape)
-        log.info("index.filled", collection=collection, rows=done)
-        return True
+                    progress(done, sum(shard.count for shard in missing))
+        return done
 
-    def _create(self, collection: str, shape: CollectionShape) -> None:
-        """An incomplete collection is filled up, not dropped: another worker may be filling it at this moment."""
-        if self._client.collection_exists(collection):
-            return
-        vector = models.VectorParams(size=shape.dimension, distance=models.Distance.COSINE)
-        try:
-            self._client.create_collection(
-                collection,
-                vectors_config={"image": vector, "text": vector},
-                # Searches are exact, so no graph is built (m=0).
-                hnsw_config=models.HnswConfigDiff(m=0),
-            )
-        except UnexpectedResponse as error:
-            if error.status_code != 409:  # somebody else has just created it
-                raise
+    def _create(self, engine: str, dimension: int) -> None:
+        """Each part may be there already: another worker is at it, or was killed between them."""
+        if not self._client.collection_exists(engine):
+            self._create_collection(engine, dimension)
+        self._client.create_payload_index(engine, "shard", models.PayloadSchemaType.KEYWORD, wait=True)
         self._client.create_payload_index(
-            collection,
+            engine,
             "caption",
             models.TextIndexParams(
                 type=models.TextIndexType.TEXT,
@@ -79,15 +65,30 @@ class QdrantServerIndex:
             wait=True,
         )
 
-    def count(self, collection: str) -> int:
+    def _create_collection(self, engine: str, dimension: int) -> None:
+        vector = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
+        try:
+            self._client.create_collection(
+                engine,
+                vectors_config={"image": vector, "text": vector},
+                # Searches are exact, so no graph is built (m=0).
+                hnsw_config=models.HnswConfigDiff(m=0),
+            )
+        except UnexpectedResponse as error:
+            if error.status_code != 409:  # somebody else has just created it
+                raise
+
+    def count(self, collection: Collection) -> int:
         with _translated():
-            if not self._client.collection_exists(collection):
-                return 0
-            return self._client.count(collection, exact=True).count
+            engine = engine_collection(collection.dimension)
+            return self._count(engine, collection.shards) if self._client.collection_exists(engine) else 0
+
+    def _count(self, engine: str, shards: Sequence[IndexShard]) -> int:
+        return self._client.count(engine, count_filter=point_filter(shards), exact=True).count
 
     def search(
         self,
-        collection: str,
+        collection: Collection,
         vector: VectorName,
         queries: np.ndarray,
         k: int,
@@ -96,54 +97,62 @@ class QdrantServerIndex:
         return [self._search_one(collection, vector, query, k, only) for query in queries.tolist()]
 
     def _search_one(
-        self, collection: str, vector: VectorName, query: list[float], k: int, only: CaptionMatch | None
+        self, collection: Collection, vector: VectorName, query: list[float], k: int, only: CaptionMatch | None
     ) -> list[Hit]:
         def fetch(limit: int) -> list[Hit]:
             with _translated():
                 answer = self._client.query_points(
-                    collection,
+                    engine_collection(collection.dimension),
                     query=query,
                     using=vector,
                     limit=limit,
-                    query_filter=None if only is None else caption_filter(only),
+                    query_filter=point_filter(collection.shards, only),
                     search_params=models.SearchParams(exact=True),
                     with_payload=False,
                 )
-            return [Hit(int(point.id), point.score) for point in answer.points]
+            return [Hit(upstream_row(point.id, collection), point.score) for point in answer.points]
 
         return nearest_with_ties_by_row(fetch, k)
 
-    def match_text(self, collection: str, match: CaptionMatch, limit: int) -> list[int]:
-        with _translated():
-            records, _ = self._client.scroll(
-                collection, scroll_filter=caption_filter(match), limit=limit, with_payload=False
-            )
-        return [int(record.id) for record in records]
+    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
+        def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
+            engine, wanted = engine_collection(collection.dimension), point_filter(shards, match)
+            with _translated():
+                records, _ = self._client.scroll(engine, scroll_filter=wanted, limit=most, with_payload=False)
+            return [record.id for record in records]
+
+        return first_matches(find, collection, limit)
 
     def close(self) -> None:
         self._client.close()
 
 
-def point_batches(rows: IndexRows) -> Iterator[models.Batch]:
+def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[models.Batch]:
     for start in range(0, len(rows.captions), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
         captions, keys = rows.captions[part], rows.keys[part]
-        first = rows.first_row + start
         yield models.Batch(
-            ids=list(range(first, first + len(captions))),
+            ids=[str(point_id(shard, start + i)) for i in range(len(captions))],
             vectors={
                 "image": rows.image[part].astype(np.float32).tolist(),
                 "text": rows.text[part].astype(np.float32).tolist(),
             },
-            payloads=[{"caption": caption, "key": key} for caption, key in zip(captions, keys, strict=True)],
+            payloads=[
+                {"shard": shard.name, "caption": caption, "key": key}
+                for caption, key in zip(captions, keys, strict=True)
+            ],
         )
 
 
-def caption_filter(match: CaptionMatch) -> models.Filter:
+def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None) -> models.Filter:
+    names = [shard.name for shard in shards]
+    of_shards = models.FieldCondition(key="shard", match=models.MatchAny(any=names))
+    if match is None:
+        return models.Filter(must=[of_shards])
     condition: models.Match = (
         models.MatchPhrase(phrase=match.query) if match.mode == "phrase" else models.MatchText(text=match.query)
     )
-    return models.Filter(must=[models.FieldCondition(key="caption", match=condition)])
+    return models.Filter(must=[of_shards, models.FieldCondition(key="caption", match=condition)])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder
 from touchstone_contracts.problems import Invalid
@@ -39,13 +39,13 @@ def open_image_folder(folder: Path, source: ImageFolder) -> FolderSource:
     images = images_in(folder)
     require_count(source.location, len(images), source.images)
     require_digest(source.location, source.digest, listing_digest(folder, with_captions(folder, images)))
-    captions = read_captions(folder / CAPTIONS, {path.name for path in images})
+    captions = read_captions(folder / CAPTIONS, {path.name for path in images}, source.location)
     return FolderSource("upstream", images, lambda path: SourceRow(path.name, None, _caption(path, captions)))
 
 
 def open_class_folders(root: Path, source: ClassFolders) -> FolderSource:
     """Raises Invalid, naming the folder, when one is missing or is no class; as open_image_folder otherwise."""
-    require_class_folders(root, source.folders)
+    require_class_folders(root, source.folders, source.location)
     labelled = labelled_images(root, source.folders)
     require_count(source.location, len(labelled), source.images)
     require_digest(source.location, source.digest, listing_digest(root, labelled))
@@ -76,29 +76,40 @@ def labelled_images(root: Path, folders: Sequence[str]) -> dict[Path, int]:
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix.lower().lstrip(".") in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file()
+    return is_image_name(path) and path.is_file()
 
 
-def require_class_folders(root: Path, folders: Sequence[str]) -> None:
+def is_image_name(path: PurePath) -> bool:
+    return path.suffix.lower().lstrip(".") in IMAGE_ENDINGS and not path.name.startswith(".")
+
+
+def in_image_folder(path: PurePath) -> bool:
+    """Whether a file, by its path in the folder, is one of its images or may say something about one."""
+    return len(path.parts) == 1 and (is_image_name(path) or path.suffix == ".txt" or path.name == CAPTIONS)
+
+
+def require_class_folders(root: Path, folders: Sequence[str], place: str) -> None:
     for class_id, name in enumerate(folders):
         if not (root / name).is_dir():
-            raise Invalid(f"class {class_id} has no folder {name!r} in {root}", code="missing_class_folder")
+            raise Invalid(f"class {class_id} has no folder {name!r} in {place}", code="missing_class_folder")
     for path in sorted(root.iterdir()):
         if path.is_dir() and path.name not in folders and not path.name.startswith("."):
-            raise Invalid(f"folder {path.name!r} in {root} belongs to no class", code="unknown_class_folder")
+            raise Invalid(f"folder {path.name!r} in {place} belongs to no class", code="unknown_class_folder")
 
 
-def read_captions(path: Path, names: set[str]) -> Mapping[str, str]:
+def read_captions(path: Path, names: set[str], place: str) -> Mapping[str, str]:
     """File name -> caption; none where there is no file. Rows are found by name, so bad bytes in one shift no other."""
     if not path.is_file():
         return {}
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     table = csv.DictReader(io.StringIO(text, newline=""))
     if missing := {"file_name", "caption"} - set(table.fieldnames or ()):
-        raise UnreadableSource(f"{path} lacks the columns {sorted(missing)}; is it UTF-8?", code="missing_columns")
+        detail = f"{CAPTIONS} of {place} lacks the columns {sorted(missing)}; is it UTF-8?"
+        raise UnreadableSource(detail, code="missing_columns")
     captions = {row["file_name"]: clean_caption(row["caption"]) for row in table}
     if strangers := sorted(set(captions) - names):
-        raise UnreadableSource(f"{path} has a caption for {strangers[0]!r}, which is not there", code="missing_image")
+        detail = f"{CAPTIONS} of {place} has a caption for {strangers[0]!r}, which is not there"
+        raise UnreadableSource(detail, code="missing_image")
     return captions
 
 

@@ -5,7 +5,12 @@ from contextlib import contextmanager
 
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, TarShard
 
-from touchstone_retrieval.ingest.folder_source import open_class_folders, open_image_folder
+from touchstone_retrieval.ingest.folder_source import (
+    in_image_folder,
+    is_image_name,
+    open_class_folders,
+    open_image_folder,
+)
 from touchstone_retrieval.ingest.parquet_source import open_source
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import ImageSource
@@ -25,6 +30,8 @@ def opened(source: SourceWithImages, places: Places) -> Iterator[ImageSource]:
             with places.verified_file(source.location, source.digest) as path:
                 yield open_tar(path, source)
         case ImageFolder():
-            yield open_image_folder(places.folder(source.location), source)
+            with places.folder(source.location, in_image_folder) as folder:
+                yield open_image_folder(folder, source)
         case ClassFolders():
-            yield open_class_folders(places.folder(source.location), source)
+            with places.folder(source.location, is_image_name) as folder:
+                yield open_class_folders(folder, source)

@@ -1,10 +1,10 @@
 """From the place a source names to a file on this machine whose bytes are those that were registered."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, require_digest
@@ -34,7 +34,17 @@ class Places:
             raise Invalid("s3:// places need an S3 server, and there is none", code="place_missing")
         return self.s3
 
-    def folder(self, place: str) -> Path:
+    @contextmanager
+    def folder(self, place: str, needed: Callable[[PurePosixPath], bool]) -> Iterator[Path]:
+        """A folder of the library as it is; of S3, those files that are `needed` for as long as the context is open."""
+        if not place.startswith(SCHEME):
+            yield self._library_folder(place)
+            return
+        with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
+            self.remote().fetch_folder(place, Path(folder), needed)
+            yield Path(folder)
+
+    def _library_folder(self, place: str) -> Path:
         path = self.library.path(place)
         if not path.is_dir():
             raise Invalid(f"{place} is not a folder", code="place_missing")

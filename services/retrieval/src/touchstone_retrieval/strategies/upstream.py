@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_contracts.problems import Invalid
 
-from touchstone_retrieval.index.protocol import CaptionMatch, Hit, VectorIndex, VectorName
+from touchstone_retrieval.index.protocol import CaptionMatch, Collection, Hit, VectorIndex, VectorName
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class SearchableUpstream:
     """A filled collection with the text tower that its embeddings came from."""
 
     index: VectorIndex
-    collection: str
+    collection: Collection
     image_ids: Sequence[str]
     """By row: sha256 of the encoded image."""
     embed_texts: Callable[[Sequence[str]], np.ndarray]

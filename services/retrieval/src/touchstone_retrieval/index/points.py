@@ -1,0 +1,46 @@
+"""Points in an engine: named by the content of their shard, so that a shard added to an upstream moves no other.
+
+All shards of one width lie in one collection of the engine; a search names the shards it is about."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from touchstone_retrieval.index.protocol import Collection, IndexShard
+
+NAME_DIGITS = 24
+"""Of a shard's name: 96 bits, which leave 32 of a UUID for the row in the shard."""
+ROW_BITS = 32
+
+PointId = UUID | str | int
+"""Engines answer with either form of a UUID; integers are no ids of ours."""
+
+
+def engine_collection(dimension: int) -> str:
+    return f"shards-{dimension}"
+
+
+def point_id(shard: IndexShard, row: int) -> UUID:
+    """`row` counts within the shard; ids rise with it, which is the order engines list points in."""
+    return UUID(int=int(shard.name, 16) << ROW_BITS | row)
+
+
+def upstream_row(point: PointId, collection: Collection) -> int:
+    digits = UUID(str(point)).hex
+    return collection.first_rows[digits[:NAME_DIGITS]] + int(digits[NAME_DIGITS:], 16)
+
+
+def first_matches(
+    find: Callable[[Sequence[IndexShard], int], Sequence[PointId]], collection: Collection, limit: int
+) -> list[int]:
+    """The first `limit` rows in upstream order. `find` gives at most so many points of some shards, by their ids.
+
+    Few matches are one call; of more than `limit` the first shards hold enough."""
+    found = find(collection.shards, limit + 1)
+    if len(found) <= limit:
+        return sorted(upstream_row(point, collection) for point in found)
+    rows: list[int] = []
+    for shard in collection.shards:
+        rows += [upstream_row(point, collection) for point in find([shard], limit - len(rows))]
+        if len(rows) == limit:
+            break
+    return rows

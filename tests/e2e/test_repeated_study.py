@@ -1,0 +1,66 @@
+"""The same study on two fresh states gives the same training sets and numbers, whoever did the work and when."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.running_stack import fresh_stack
+from support.tiny_world import tiny_study
+from touchstone import Client
+from touchstone_contracts.steps import ADAPT_ENCODER
+from touchstone_contracts.views import ExperimentDetail
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.objects import connect_objects
+from touchstone_stack.lifecycle import Stack
+from touchstone_stack.state import WORKERS
+
+if TYPE_CHECKING:
+    from support.tiny_world import TinyWorld
+
+ONE_TRAINER = {name: module for name, module in WORKERS.items() if name != "trainer-2"}
+
+
+def stored(stack: Stack) -> Artifacts:
+    state = stack.folder.read_state()
+    assert state is not None
+    return Artifacts(connect_objects(state.object_store()))
+
+
+def runs(experiment: ExperimentDetail) -> list[str]:
+    return [step.id for step in experiment.step_list if step.kind == ADAPT_ENCODER.name]
+
+
+def training_sets(stack: Stack, experiment: ExperimentDetail) -> dict[str, str | None]:
+    """By step."""
+    artifacts = stored(stack)
+    return {step: artifacts.result(ADAPT_ENCODER, step).training_set for step in runs(experiment)}
+
+
+def trainers(stack: Stack, experiment: ExperimentDetail) -> set[str]:
+    manifests = [stored(stack).manifest(step) for step in runs(experiment)]
+    return {manifest.worker for manifest in manifests if manifest is not None}
+
+
+def test_another_number_of_workers_and_another_order_of_work_change_no_training_set_and_no_result(
+    world: "TinyWorld", stack: Stack, client: Client, finished_experiment: ExperimentDetail, tmp_path: Path
+) -> None:
+    with fresh_stack(world, tmp_path / "other", ONE_TRAINER) as other:
+        state = other.folder.read_state()
+        assert state is not None
+        with Client(state.api_url) as elsewhere:
+            # Here every generated batch lands, and is embedded, before the upstream is even ingested.
+            none, _, synthetic = tiny_study()["arms"]
+            first, _ = elsewhere.post_document(tiny_study(name="synthetic first", arms=[none, synthetic]))
+            early = {step.kind for step in elsewhere.wait(first.id, timeout=300).step_list}
+            assert "generate_images" in early
+            assert "index_upstream" not in early
+            posted, _ = elsewhere.post_document(tiny_study())
+            repeated = elsewhere.wait(posted.id, timeout=300)
+
+            assert repeated.identity == finished_experiment.identity
+            assert len(trainers(stack, finished_experiment)) == 2
+            assert len(trainers(other, repeated)) == 1
+            sets = training_sets(stack, finished_experiment)
+            assert len(sets) == 2 * 2 * 2  # arms, sizes, seeds
+            assert None not in sets.values()
+            assert training_sets(other, repeated) == sets
+            assert elsewhere.results(posted.id).digest == client.results(finished_experiment.id).digest
