@@ -156,7 +156,7 @@ def test_what_is_left_out_is_not_asked_for() -> None:
     with client_of(answer) as client:
         for call in (
             lambda: client.classes("exp_1", "made", 60),
-            lambda: client.classes("exp_1", "made", 0, metric="linear_probe", target="fine"),
+            lambda: client.classes("exp_1", "made", 0, metric="linear_probe", target="fine", test_set="sketches"),
             lambda: client.arm_curation("exp_1", "made"),
             lambda: client.arm_links("exp_1", "found", "fine"),
             lambda: client.verdict("exp_1"),
@@ -166,8 +166,8 @@ def test_what_is_left_out_is_not_asked_for() -> None:
             with pytest.raises(ProblemError):
                 call()
     assert asked == [
-        ("classes", {"arm": "made", "size": "60"}),
-        ("classes", {"arm": "made", "size": "0", "metric": "linear_probe", "target": "fine"}),
+        ("classes", {"arm": "made", "size": "60", "test_set": "test"}),
+        ("classes", {"arm": "made", "size": "0", "metric": "linear_probe", "target": "fine", "test_set": "sketches"}),
         ("arms/made", {}),
         ("arms/found/links", {"target": "fine"}),
         ("verdict", {}),

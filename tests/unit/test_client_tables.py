@@ -51,6 +51,7 @@ def test_classes_come_with_their_change_and_what_is_taken_for_what(capsys: pytes
         arm="made",
         size=60,
         metric="zero_shot",
+        test_set="sketches",
         seeds=3,
         classes=(
             ClassRow(class_id=0, display_name="cat [tabby]", test_images=50, accuracy=0.4, untouched=0.5, change=-0.1),
@@ -60,7 +61,7 @@ def test_classes_come_with_their_change_and_what_is_taken_for_what(capsys: pytes
     )
     print_classes(console_for_output(), found)
     assert lines(capsys) == [
-        ["pets, made, 60 images: ZS in %, mean over 3 seeds, worst first"],
+        ["pets, made, 60 images: ZS on sketches in %, mean over 3 seeds, worst first"],
         ["class", "test images", "untouched", "accuracy", "change"],
         ["cat [tabby]", "50", "50.0", "40.0", "-10.0"],
         ["dog", "0", "", "", ""],
@@ -104,7 +105,7 @@ def test_links_end_with_all_classes_together(capsys: pytest.CaptureFixture[str])
 def verdict(prices: Prices, money: float | None) -> Verdict:
     places: dict[str, Any] = {"target": None, "size": None, "metric": "zero_shot", "answer": "a_better"}
     numbers = {"difference": 0.05, "low": 0.03, "high": 0.07, "degrees_of_freedom": 4, "p_value": 0.001}
-    cost = Cost(cpu_seconds=7200, gpu_seconds=36, money=money)
+    cost = Cost(cpu_seconds=123_456.7, gpu_seconds=36, money=money)
     return Verdict(
         experiment="exp_1",
         a="made",
@@ -148,13 +149,13 @@ def test_the_verdict_tells_exchange_rates_and_where_they_cannot_be_read(capsys: 
         ["pets", "120", "more than 2,000", "1,500 to beyond"],
         ["pets", "30", "at most 60", "below to 90"],
     ]
-    assert printed[-1] == ["made", "7,200 CPU s, 36 GPU s", "7,200 CPU s, 36 GPU s", "-1.0", "nothing gained"]
+    assert printed[-1] == ["made", "123,457 CPU s, 36 GPU s", "123,457 CPU s, 36 GPU s", "-1.0", "nothing gained"]
 
 
 def test_money_is_told_with_the_prices_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
     print_verdict(console_for_output(), verdict(Prices(cpu_hour=0.04, gpu_hour=1.2), 0.092))
     *_, cost, note = lines(capsys)
-    assert cost[1] == "7,200 CPU s, 36 GPU s, ¤ 0.092"
+    assert cost[1] == "123,457 CPU s, 36 GPU s, ¤ 0.092"
     assert note == [
         "¤ is the currency of the prices, whichever that is: ¤ 0.04 an hour of a CPU core, ¤ 1.2 an hour of a GPU"
     ]

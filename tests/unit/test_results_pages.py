@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
-from typing import Any
+from typing import Any, get_args
 
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
@@ -14,7 +14,7 @@ from touchstone_api.dashboard.facts import progress_by_kind
 from touchstone_api.dashboard.pools import curated_pool
 from touchstone_api.main import create_app
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.curation import CurationReport
+from touchstone_contracts.curation import CurationReport, DropReason
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
@@ -120,6 +120,17 @@ def test_a_pool_is_shown_before_and_after_with_the_reasons_by_class(api: TestCli
         assert pool.count('<rect class="obtained"') == 3
 
 
+def test_every_reason_has_a_column_of_its_own() -> None:
+    reasons = get_args(DropReason)
+    assert len(reasons) >= 9
+    labels = [ClassLabel(id=0, display_name="thing")]
+    dropped = {reason: (number,) for number, reason in enumerate(reasons, 1)}
+    report = CurationReport(obtained_by_class=(100,), dropped_by_class=dropped, kept_by_class=(40,), class_coverage=1.0)
+    pool = curated_pool("fine", "made", report, labels)
+    assert len(set(pool.reasons)) == len(reasons)
+    assert sorted(pool.classes[0].dropped) == list(range(1, len(reasons) + 1))
+
+
 def test_many_classes_show_the_ones_that_kept_least() -> None:
     labels = [ClassLabel(id=number, display_name=f"thing {number}") for number in range(50)]
     report = CurationReport(
@@ -145,10 +156,12 @@ def test_the_class_table_is_offered_once_every_seed_and_the_untouched_encoder_ar
     finish_only(services, told, {arms[cell]: results[arms[cell]] for cell in arms if cell.size == 0})
     offered = measured(api, told.id)
     assert offered == [
-        ["fine", arm, 6, metric] for arm in ("retrieved", "synthetic") for metric in ("linear_probe", "zero_shot")
+        ["fine", arm, 6, metric, "test"]
+        for arm in ("retrieved", "synthetic")
+        for metric in ("linear_probe", "zero_shot")
     ]
-    for target, arm, size, metric in offered:
-        query = {"target": target, "arm": arm, "size": size, "metric": metric}
+    for target, arm, size, metric, test_set in offered:
+        query = {"target": target, "arm": arm, "size": size, "metric": metric, "test_set": test_set}
         assert api.get(f"/v1/experiments/{told.id}/classes", params=query).status_code == 200
 
 

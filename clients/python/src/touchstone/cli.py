@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
 from touchstone_contracts.views import Prices, Results
 
 from touchstone.class_tables import print_classes, print_curation, print_links
@@ -154,13 +154,15 @@ def classes(
     size: Annotated[int | None, typer.Option(help="Training images. Left out: the largest size.")] = None,
     metric: Annotated[Metric | None, typer.Option(help="Left out: the first that is measured.")] = None,
     target: TargetName = None,
+    test_set: Annotated[str, typer.Option(help="One of the target's test sets.")] = MAIN_TEST_SET,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """An arm class by class: what it lost against the untouched encoder comes first."""
     with connected(server) as client:
         if size is None:
             size = max(client.experiment(experiment).spec.sizes)
-        print_classes(console_for_output(), client.classes(experiment, arm, size, metric=metric, target=target))
+        found = client.classes(experiment, arm, size, metric=metric, target=target, test_set=test_set)
+        print_classes(console_for_output(), found)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import httpx_sse
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import (
     ArmCuration,
@@ -176,11 +176,18 @@ class Client:
         return self._get(f"/v1/experiments/{experiment}/scaling", Scaling)
 
     def classes(
-        self, experiment: str, arm: str, size: int, *, metric: Metric | None = None, target: str | None = None
+        self,
+        experiment: str,
+        arm: str,
+        size: int,
+        *,
+        metric: Metric | None = None,
+        target: str | None = None,
+        test_set: str = MAIN_TEST_SET,
     ) -> ClassTable:
         """By class, the largest losses against the untouched encoder first. `target` may be left out where there is
         one, `metric` is then the first measured. Raises ProblemError (409) until every seed is in."""
-        query = {"arm": arm, "size": size} | _given(metric=metric, target=target)
+        query = {"arm": arm, "size": size, "test_set": test_set} | _given(metric=metric, target=target)
         return self._get(f"/v1/experiments/{experiment}/classes", ClassTable, params=query)
 
     def arm_curation(self, experiment: str, arm: str, target: str | None = None) -> ArmCuration:

@@ -143,12 +143,16 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
 
 def _cost(cost: Cost) -> str:
     """Seconds, and money where the prices are known."""
-    parts = [f"{cost.cpu_seconds:,.4g} CPU s"]
+    parts = [f"{_amount(cost.cpu_seconds)} CPU s"]
     if cost.gpu_seconds:
-        parts.append(f"{cost.gpu_seconds:,.4g} GPU s")
+        parts.append(f"{_amount(cost.gpu_seconds)} GPU s")
     if cost.money is not None:
-        parts.append(f"¤ {cost.money:,.3g}")
+        parts.append(f"¤ {_amount(cost.money)}")
     return ", ".join(parts)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def interval(result: ComparisonResult) -> str:

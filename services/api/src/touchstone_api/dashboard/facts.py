@@ -113,14 +113,19 @@ def accuracy_tables(spec: ExperimentSpec, targets: Iterable[Target], results: Re
     ]
 
 
-def class_tables(spec: ExperimentSpec, results: Results) -> list[tuple[str, str, int, Metric]]:
-    """(target, arm, size, metric) of which every seed is measured, and of the untouched encoder too if there is one."""
-    complete = {(row.target, row.arm, row.size, row.metric) for row in results.summary if row.seeds == len(spec.seeds)}
+def class_tables(spec: ExperimentSpec, results: Results) -> list[tuple[str, str, int, Metric, str]]:
+    """(target, arm, size, metric, test set) of which every seed is measured, and of the untouched encoder too if there
+    is one."""
+    complete = {
+        (row.target, row.arm, row.size, row.metric, row.test_set)
+        for row in results.summary
+        if row.seeds == len(spec.seeds)
+    }
     untouched = next((arm.name for arm in spec.arms if arm.kind == "none"), None)
     return sorted(
-        (target, arm, size, metric)
-        for target, arm, size, metric in complete
-        if size and (untouched is None or (target, untouched, 0, metric) in complete)
+        (target, arm, size, metric, test_set)
+        for target, arm, size, metric, test_set in complete
+        if size and (untouched is None or (target, untouched, 0, metric, test_set) in complete)
     )
 
 

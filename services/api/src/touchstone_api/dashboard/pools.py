@@ -14,6 +14,9 @@ REASON_WORDS: dict[DropReason, str] = {
     "familiar": "In upstream",
     "near_duplicate": "Near-duplicate",
     "filtered": "Filtered",
+    "filtered/keep_top_fraction": "Filtered: not in the top fraction",
+    "filtered/keep_above_score": "Filtered: below the score",
+    "filtered/keep_above_class_score": "Filtered: below the class's score",
     "over_cap": "Over cap",
 }
 

@@ -47,11 +47,11 @@ function shownClasses(answer, words) {
 export function openClasses(experiment) {
   const form = document.getElementById("classes-choice");
   const place = document.getElementById("classes");
-  const { target, arm, size, metric } = form.elements;
+  const { target, arm, size, metric, test_set: testSet } = form.elements;
   let shown = 0;
   let known = "";
 
-  const choice = () => [target.value, arm.value, Number(size.value), metric.value];
+  const choice = () => [target.value, arm.value, Number(size.value), metric.value, testSet.value];
   const measured = () => document.getElementById("results").dataset.measured;
   const isMeasured = (wanted) => JSON.parse(measured()).some((entry) => `${entry}` === `${wanted}`);
   const say = (text) => place.replaceChildren(element("p", { className: "note", textContent: text }));
@@ -65,7 +65,7 @@ export function openClasses(experiment) {
     // A slower, older answer must not replace a newer one.
     if (turn !== shown) return;
     if (!response.ok) return say(answer.detail);
-    const words = metric.selectedOptions[0].textContent;
+    const words = metric.selectedOptions[0].textContent + (testSet.value === "test" ? "" : ` on ${testSet.value}`);
     place.replaceChildren(shownClasses(answer, words));
     if (answer.confusions.length > 0) place.append(confusionTable(answer));
   }

@@ -8,7 +8,7 @@ function thumbnail(image) {
   const facts = [
     image.caption,
     image.score === null ? "" : `CLIP score ${image.score.toFixed(3)}`,
-    image.kept ? "" : `dropped: ${image.drop_reason.replace("_", " ")}`,
+    image.kept ? "" : `dropped: ${image.drop_reason.replaceAll("_", " ")}`,
     image.found_by && `found by ${image.found_by}${image.query && `: ${image.query}`}`,
     image.part && `from ${image.part}`,
   ].filter(Boolean);
@@ -22,7 +22,7 @@ function thumbnail(image) {
   });
   const frame = element("li", { className: image.kept ? "" : "dropped" }, picture);
   if (image.part) frame.append(element("span", { className: "part", textContent: image.part }));
-  if (!image.kept) frame.append(element("span", { textContent: image.drop_reason.replace("_", " ") }));
+  if (!image.kept) frame.append(element("span", { textContent: image.drop_reason.replaceAll("_", " ") }));
   return frame;
 }
 
