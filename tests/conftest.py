@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_socket
 from support.browsing import browser
@@ -33,6 +34,10 @@ __all__ = [
     "valkey_url",
     "world",
 ]
+
+# A busy machine is no finding: what an example may take is the test's own timeout.
+hypothesis.settings.register_profile("touchstone", deadline=None)
+hypothesis.settings.load_profile("touchstone")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

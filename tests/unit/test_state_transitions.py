@@ -247,7 +247,7 @@ def dag(size: int, random: Random) -> dict[str, tuple[str, ...]]:
     return {name: tuple(random.sample(names[:at], min(at, random.randrange(3)))) for at, name in enumerate(names)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 7), mishaps=st.integers(0, 150))
 def test_after_any_mishaps_healthy_workers_bring_every_step_to_success(seed: int, size: int, mishaps: int) -> None:
     random = Random(seed)
@@ -263,7 +263,7 @@ def test_after_any_mishaps_healthy_workers_bring_every_step_to_success(seed: int
     assert world.computed >= size
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 6), mishaps=st.integers(0, 100))
 def test_lost_messages_and_reports_alone_never_fail_a_step(seed: int, size: int, mishaps: int) -> None:
     random = Random(seed)

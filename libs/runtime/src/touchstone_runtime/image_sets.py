@@ -90,9 +90,6 @@ class ImageRecord:
 _DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}
 
 
-_DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}
-
-
 @dataclass
 class ImageSetWriter:
     """Collects encoded images into tar shards. `finish` writes the manifest and returns the set."""

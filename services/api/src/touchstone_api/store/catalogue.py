@@ -6,7 +6,6 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
-from touchstone_contracts.identity import canonical_json, sha256
 from touchstone_contracts.problems import NotFound, Unfair
 
 from touchstone_api.store.tables import CatalogueRow
@@ -31,9 +30,7 @@ def register(session: Session, entry: Entry, now: datetime) -> bool:
     kind = kind_of(type(entry))
     found = session.get(CatalogueRow, (kind, entry.name))
     if found is None:
-        body = entry.model_dump(mode="json")
-        digest = sha256(canonical_json(body))
-        session.add(CatalogueRow(kind=kind, name=entry.name, body=body, digest=digest, created_at=now))
+        session.add(CatalogueRow(kind=kind, name=entry.name, body=entry.model_dump(mode="json"), created_at=now))
         session.flush()
         return True
     # Parsed, so that a field which came later does not make the same thing another.

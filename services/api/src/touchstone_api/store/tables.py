@@ -119,7 +119,6 @@ class CatalogueRow(Base):
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     body: Mapped[dict[str, Any]]
-    digest: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
 
 
