@@ -47,7 +47,9 @@ def declared(name: str, services: Mapping[str, Any]) -> Process:
         name=name,
         command=service.get("command") or image.command(),
         health=health[1:],
-        environment={**image.environment(), **{key: str(value) for key, value in service["environment"].items()}},
+        # Without a value here or in .env a variable is not set.
+        environment=image.environment()
+        | {key: str(value) for key, value in service["environment"].items() if value is not None},
     )
 
 

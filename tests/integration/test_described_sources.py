@@ -245,7 +245,8 @@ def test_a_data_set_of_torchvision_becomes_a_target_without_download(
     assert [label.display_name for label in target.classes][:2] == ["T-shirt/top", "Trouser"]
     places, splits = Places(Library(library), None), target.splits
     assert splits.train is not None
-    rows = {name: ingested(split, places) for name, split in splits}
+    published = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    rows = {name: ingested(split, places) for name, split in published.items()}
     assert {name: len(found) for name, found in rows.items()} == {"train": 30, "validation": 20, "test": 20}
     assert [row["class_id"] for row in rows["test"]] == labels["test"].tolist()
     assert not {row["source_key"] for row in rows["train"]} & {row["source_key"] for row in rows["validation"]}
