@@ -13,8 +13,8 @@ PANEL_INCHES = (4.2, 3.2)
 
 
 def draw_accuracies(results: Results, metric: Metric, path: Path) -> None:
-    """One panel a target and test set: accuracy (%) over images per arm, or over the arms in the study's order where
-    there is one size; bars are standard deviations over seeds, the dashed line is the untouched encoder. The suffix of
+    """One panel a target and test set: accuracy (%) over images per arm, or, where there is one
+    size, of the arms side by side; bars are standard deviations over seeds, the dashed line is the untouched encoder. The suffix of
     `path` names the format."""
     places = list(dict.fromkeys((row.target, row.test_set) for row in results.summary))
     width, height = PANEL_INCHES
@@ -50,5 +50,6 @@ def _draw_panel(axes: Axes, rows: Sequence[SummaryRow]) -> None:
 
 
 def _draw_points(axes: Axes, places: Sequence[int] | Sequence[str], rows: Sequence[SummaryRow], label: str) -> None:
+    line = "" if isinstance(places[0], str) else "-"  # between arms there is nothing
     means, spreads = [100 * row.mean for row in rows], [100 * (row.std or 0.0) for row in rows]
-    axes.errorbar(places, means, yerr=spreads, marker="o", capsize=3, label=label)
+    axes.errorbar(places, means, yerr=spreads, marker="o", linestyle=line, capsize=3, label=label)
