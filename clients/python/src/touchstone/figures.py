@@ -13,9 +13,10 @@ PANEL_INCHES = (4.2, 3.2)
 
 
 def draw_accuracies(results: Results, metric: Metric, path: Path) -> None:
-    """One panel a target and test set: accuracy (%) over images per arm, or, where there is one
-    size, of the arms side by side; bars are standard deviations over seeds, the dashed line is the untouched encoder. The suffix of
-    `path` names the format."""
+    """One panel a target and test set: accuracy (%) over images per arm or, with one size, of the arms side by side.
+
+    Bars are standard deviations over seeds, the dashed line is the untouched encoder. The suffix of `path` names the
+    format."""
     places = list(dict.fromkeys((row.target, row.test_set) for row in results.summary))
     width, height = PANEL_INCHES
     figure = Figure(figsize=(width * len(places), height), layout="constrained")
