@@ -25,7 +25,7 @@ QUICK_LOOK = REPOSITORY / "studies" / "quick-look" / "study.yaml"
 @pytest.fixture(scope="package")
 def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder, miniverse = Folder(tmp_path_factory.mktemp("demo").resolve()), REPOSITORY / "miniverse"
-    layout = Layout(folder, miniverse, threads_per_worker(), QUICK_RECOVERY)
+    layout = Layout(folder, miniverse, threads_per_worker(), extra=QUICK_RECOVERY)
     stack = Stack(layout, miniverse / "catalogue.yaml", api_port=free_ports(1)[0])
     try:
         with stack.running():
