@@ -1,5 +1,6 @@
-"""What tests of the generator's steps start from: a library with a tiny pipeline, and a worker on it."""
+"""What tests of the generator's steps start from: a library with a tiny pipeline, a worker on it, one thread."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,3 +29,14 @@ def worker(library: Path) -> "GeneratorWorker":
     from support.generator_worker import GeneratorWorker
 
     return GeneratorWorker(library)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For modules that compare bytes: torch's results repeat at one thread count only."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,7 +1,6 @@
 """The generator's handlers end to end: a pipeline from disk, an object store in memory."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,8 @@ from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import Progress, StepRunner
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES = tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(("cat", "dog", "owl")))
 TEMPLATES = ("an icon of a {name}", "a {name}")
@@ -107,14 +108,6 @@ class Workshop:
     def images(self, found: ImagesFound) -> list[bytes]:
         table = self.artifacts.get_table(found.images.manifest)
         return list(read_images(self.artifacts, table, found.images.shards))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ from touchstone_trainer import tasks as trainer
 from touchstone_trainer.settings import TrainerSettings
 from touchstone_trainer.tools import build_tools
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 STUDY = tiny_study(seeds=[0], evaluation={"metrics": ["zero_shot"]})
 # Enough images for two chunks.
@@ -104,14 +106,6 @@ def do(step: PlannedStep, runner: StepRunner[Any]) -> None:
     runner.run(StepMessage(step_id=step.id, attempt=1, kind=step.kind, version=contract.version, request=request))
     last = runner.reporter.sent[-1]  # type: ignore[attr-defined]
     assert not isinstance(last, StepFailed), f"{step.role}: {last.problem.detail}\n{last.log_tail}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_two_fresh_states_hold_the_same_results_whatever_the_order_and_the_number_of_workers(

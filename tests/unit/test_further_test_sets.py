@@ -17,7 +17,6 @@ from touchstone.tables import print_results, print_verdict
 from touchstone_api.bootstrap import Services
 from touchstone_api.experiments.fairness import check_fair
 from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.main import create_app
 from touchstone_api.store.catalogue import NameTaken, kind_of, register
 from touchstone_api.store.tables import CatalogueRow
 from touchstone_contracts.catalogue import ClassFolders, Splits, Target
@@ -108,16 +107,6 @@ def test_the_main_test_set_by_name_is_the_same_experiment() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ reporting
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Services:
-    return memory_services(tmp_path)
-
-
-@pytest.fixture
-def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from itertools import pairwise
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from touchstone_contracts.catalogue import MAIN_TEST_SET, ClassLabel
+from touchstone_contracts.catalogue import ClassLabel, on_test_set
 from touchstone_contracts.curation import CurationReport
 from touchstone_contracts.views import ArmCuration, ClassTable, LinkReport, LinksOfClass
 
@@ -25,9 +25,9 @@ def _table(*headings: str) -> Table:
 
 
 def print_classes(console: Console, found: ClassTable) -> None:
-    elsewhere = "" if found.test_set == MAIN_TEST_SET else f" on {found.test_set}"
+    measured = on_test_set(METRIC_NAMES[found.metric], found.test_set)
     console.print(
-        f"{found.target}, {found.arm}, {found.size} images: {METRIC_NAMES[found.metric]}{elsewhere} in %, "
+        f"{found.target}, {found.arm}, {found.size} images: {measured} in %, "
         f"mean over {found.seeds} seeds, worst first",
         highlight=False,
     )

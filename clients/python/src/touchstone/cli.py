@@ -191,12 +191,13 @@ def report(
 ) -> None:
     """What experiments found, as Markdown."""
     with connected(server) as client:
-        for experiment in experiments:
-            spec, found = client.experiment(experiment).spec, client.results(experiment)
-            verdict = client.verdict(experiment) if spec.primary is not None else None
+        measured = [client.results(experiment) for experiment in experiments]
+        for found in measured:
+            spec = client.experiment(found.experiment).spec
+            verdict = client.verdict(found.experiment) if spec.primary is not None else None
             sys.stdout.write(markdown_report(spec.name, found, verdict))
         if figure is not None:
-            _draw(client.results(experiments[0]), metric, figure)
+            _draw(measured[0], metric, figure)
 
 
 def _draw(results: Results, metric: Metric, figure: Path) -> None:

@@ -6,6 +6,8 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import ComparisonResult, Results, SummaryRow, Verdict
 
+from touchstone.tables import mean_and_std
+
 METRIC_TITLES: dict[Metric, str] = {
     "zero_shot": "zero-shot accuracy",
     "linear_probe": "linear probe accuracy",
@@ -24,7 +26,7 @@ def _accuracies(summary: Sequence[SummaryRow], metric: Metric) -> str:
     """Sizes across; the untouched encoder has no size and stands in every column."""
     sizes = sorted({row.size for row in summary if row.size})
     measured = [row for row in summary if row.metric == metric]
-    cells = {(on_test_set(row.target, row.test_set), row.arm, row.size): _mean_and_std(row) for row in measured}
+    cells = {(on_test_set(row.target, row.test_set), row.arm, row.size): mean_and_std(row) for row in measured}
     arms = dict.fromkeys((target, arm) for target, arm, _ in cells)
     rows = (
         (target, arm, *(cells.get((target, arm, size)) or cells.get((target, arm, 0), "") for size in sizes))
@@ -32,10 +34,6 @@ def _accuracies(summary: Sequence[SummaryRow], metric: Metric) -> str:
     )
     title = f"{METRIC_TITLES[metric].capitalize()} in %, mean ± standard deviation over seeds:"
     return f"{title}\n\n" + "\n".join(_table(("target", "arm", *map(str, sizes)), rows))
-
-
-def _mean_and_std(row: SummaryRow) -> str:
-    return f"{100 * row.mean:.1f}" + ("" if row.std is None else f" ± {100 * row.std:.1f}")
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -53,7 +53,7 @@ def print_results(console: Console, results: Results) -> None:
     for (target, arm, size), by_metric in cells.items():
         if previous not in ("", target):
             table.add_section()
-        values = (_mean_and_std(by_metric.get(metric)) for metric in metrics)
+        values = (mean_and_std(by_metric.get(metric)) for metric in metrics)
         table.add_row(target, arm, str(size) if size else "-", *values)
         previous = target
     console.print(table)
@@ -68,7 +68,7 @@ def _by_test_set(row: SummaryRow) -> tuple[str, bool, str]:
     return row.target, row.test_set != MAIN_TEST_SET, row.test_set
 
 
-def _mean_and_std(row: SummaryRow | None) -> str:
+def mean_and_std(row: SummaryRow | None) -> str:
     if row is None:
         return ""
     return f"{100 * row.mean:.1f}" + ("" if row.std is None else f" ± {100 * row.std:.1f}")

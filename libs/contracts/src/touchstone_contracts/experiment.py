@@ -81,6 +81,11 @@ class ExperimentSpec(Strict):
         return tuple(arm for arm in self.arms if arm.kind != "none")
 
     @property
+    def untouched(self) -> Name | None:
+        """The arm of the encoder as it is, if there is one."""
+        return next((arm.name for arm in self.arms if arm.kind == "none"), None)
+
+    @property
     def primary(self) -> Comparison | None:
         """The declared comparison, or the first two arms that train; None if there are fewer."""
         if self.comparison is not None:

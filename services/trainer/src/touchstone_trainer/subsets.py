@@ -95,7 +95,8 @@ def training_order(pool: Pool, seed: int, rules: Curation) -> np.ndarray:
     if rules.balance == "uniform":
         return order
     classes = sorted(np.unique(pool.class_ids).tolist(), key=lambda label: _place(seed, f"class {label}"))
-    return _in_turn([order[pool.class_ids[order] == label] for label in classes])
+    class_ids = pool.class_ids[order]
+    return _in_turn([order[class_ids == label] for label in classes])
 
 
 def _best_first(pool: Pool) -> np.ndarray:

@@ -86,7 +86,7 @@ def accuracy_tables(spec: ExperimentSpec, targets: Iterable[Target], results: Re
         (row.target, row.arm, row.size, row.metric, row.test_set): row for row in results.summary
     }
     gone = {(entry.target, entry.arm, entry.size): entry for entry in results.exhausted}
-    untouched = next((arm.name for arm in spec.arms if arm.kind == "none"), "")
+    untouched = spec.untouched or ""
     sizes = tuple(sorted(spec.sizes))
     return [
         AccuracyTable(
@@ -121,11 +121,10 @@ def class_tables(spec: ExperimentSpec, results: Results) -> list[tuple[str, str,
         for row in results.summary
         if row.seeds == len(spec.seeds)
     }
-    untouched = next((arm.name for arm in spec.arms if arm.kind == "none"), None)
     return sorted(
         (target, arm, size, metric, test_set)
         for target, arm, size, metric, test_set in complete
-        if size and (untouched is None or (target, untouched, 0, metric, test_set) in complete)
+        if size and (spec.untouched is None or (target, spec.untouched, 0, metric, test_set) in complete)
     )
 
 

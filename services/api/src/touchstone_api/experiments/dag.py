@@ -65,6 +65,11 @@ class Plan:
     """(target, test set) -> ingest_images step."""
 
     @property
+    def test_sets(self) -> tuple[str, ...]:
+        """Those of any target, the main one first."""
+        return tuple(dict.fromkeys(test_set for _, test_set in self.tests))
+
+    @property
     def steps(self) -> tuple[PlannedStep, ...]:
         return tuple(self._steps.values())
 

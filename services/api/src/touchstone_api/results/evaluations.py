@@ -27,11 +27,6 @@ class Finished:
         evaluations = {cell: step for cell, step in self.plan.evaluations.items() if cell.seed in seeds}
         return replace(self, plan=replace(self.plan, evaluations=evaluations))
 
-    @property
-    def test_sets(self) -> tuple[str, ...]:
-        """Those of any target, the main one first."""
-        return tuple(dict.fromkeys(test_set for _, test_set in self.plan.tests))
-
     def missing(self, target: str, arm: str) -> int:
         return sum(step not in self.evaluations for step in cells_of(self.plan, target, arm).values())
 

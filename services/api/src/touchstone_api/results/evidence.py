@@ -67,9 +67,11 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
         metrics=spec.evaluation.metrics,
         sizes=tuple(sorted(spec.sizes)),
         arms=tuple(arm.name for arm in spec.training_arms),
-        baseline=next((arm.name for arm in spec.arms if arm.kind == "none"), None),
+        baseline=spec.untouched,
         curves=gather_curves(finished, comparison.test_set),
-        elsewhere={name: gather_curves(finished, name) for name in finished.test_sets if name != comparison.test_set},
+        elsewhere={
+            name: gather_curves(finished, name) for name in finished.plan.test_sets if name != comparison.test_set
+        },
         results_digest=results.digest,
         labels={
             target: _labels(finished, target, comparison)

@@ -93,10 +93,10 @@ class ResultsReader:
             raise NotFound(f"experiment {experiment!r} does not measure {metric!r}")
         if (target, test_set) not in planned.plan.tests:
             raise NotFound(f"target {target!r} has no test set {test_set!r}")
-        labels = next(known.classes for known in planned.resolved.targets if known.name == target)
+        labels = planned.resolved.classes_of(target)
         reached = self._seeds(planned.plan, target, arm, size, test_set)
         counts = count_predictions(self.finished, reached, metric, len(labels))
-        baseline = next((known.name for known in spec.arms if known.kind == "none"), None)
+        baseline = spec.untouched
         untouched = None
         if baseline is not None:
             before = self._seeds(planned.plan, target, baseline, 0, test_set)
@@ -137,7 +137,7 @@ class ResultsReader:
             confidence = primary.confidence if primary else CONFIDENCE
             fits = tuple(
                 fit
-                for test_set in finished.test_sets
+                for test_set in finished.plan.test_sets
                 for fit in scaling_fits(gather_curves(finished, test_set), test_set, confidence, results.digest)
             )
             found = Scaling(experiment=experiment, confidence=confidence, fits=fits, results_digest=results.digest)

@@ -81,7 +81,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "drawing": draw_interval(verdict) if verdict else None,
         "classes": largest_class_differences(verdict, planned.resolved.targets) if verdict else [],
         "measured": class_tables(detail.spec, results),
-        "test_sets": list(dict.fromkeys(test_set for _, test_set in planned.plan.tests)),
+        "test_sets": planned.plan.test_sets,
         "pools": _pools(planned, reader.finished, done),
         "links": [(report, most_rotten(report)) for report in reports],
     }

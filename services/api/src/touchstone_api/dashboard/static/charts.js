@@ -1,4 +1,6 @@
 /* global Plotly */
+import { onTestSet } from "./elements.js";
+
 const WORDS = { zero_shot: "Zero-shot accuracy", linear_probe: "Linear-probe accuracy", regularised_probe: "Regularised-probe accuracy" };
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -113,7 +115,7 @@ function drawOne(place, arms, summary, fits, palette) {
   arms.forEach((arm, number) => fitOf(arm) && traces.push(...fitTraces(fitOf(arm), number, palette)));
   const untouched = here.find((row) => row.size === 0);
   if (untouched) traces.push(baselineTrace(untouched, sizes, palette));
-  const title = `${target}: ${WORDS[metric].toLowerCase()}${testSet === "test" ? "" : ` on ${testSet}`}`;
+  const title = onTestSet(`${target}: ${WORDS[metric].toLowerCase()}`, testSet);
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `${title} by number of training images; the numbers are in the table of results`);
   Plotly.react(place, traces, layout(title, sizes, palette), { displayModeBar: false, responsive: true });

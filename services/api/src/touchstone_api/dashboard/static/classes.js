@@ -1,5 +1,5 @@
 // One arm at one size, class by class: what it lost against the untouched encoder comes first.
-import { element, table } from "./elements.js";
+import { element, onTestSet, table } from "./elements.js";
 
 const CLASSES_SHOWN = 20;
 const CONFUSIONS_SHOWN = 10;
@@ -65,7 +65,7 @@ export function openClasses(experiment) {
     // A slower, older answer must not replace a newer one.
     if (turn !== shown) return;
     if (!response.ok) return say(answer.detail);
-    const words = metric.selectedOptions[0].textContent + (testSet.value === "test" ? "" : ` on ${testSet.value}`);
+    const words = onTestSet(metric.selectedOptions[0].textContent, testSet.value);
     place.replaceChildren(shownClasses(answer, words));
     if (answer.confusions.length > 0) place.append(confusionTable(answer));
   }

@@ -5,6 +5,9 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// "flags", "flags on sketch": the main test set goes without saying.
+export const onTestSet = (measured, testSet) => (testSet === "test" ? measured : `${measured} on ${testSet}`);
+
 // `columns`: [heading, is a number]; the first cell of a row is its heading.
 export function table(caption, columns, rows) {
   const className = (isNumber) => (isNumber ? "number" : "");
