@@ -211,8 +211,8 @@ def test_reduced_precision_trains_too(world: World, kind: str, precision: str) -
     assert all(value.dtype in (torch.float32, torch.int64) for value in weights_of(world, result).values())
 
 
-@every_recipe
-def test_class_without_images_stops_class_means_and_nothing_else(world: World, kind: str) -> None:
+def request_without_blue(world: World, recipe: Recipe) -> AdaptEncoder:
+    """Of three classes the last one has no image."""
     images = world.image_set([(row % 2, row) for row in range(16)], kept=16)
     counts = world.artifacts.result(CURATE_IMAGES, world.pool(16)).counts
     pool = world.finish(
@@ -220,13 +220,21 @@ def test_class_without_images_stops_class_means_and_nothing_else(world: World, k
         CURATE_IMAGES.name,
         ImagesCurated(images=images, counts=counts, kept_by_class=(8, 8, 0)),
     )
-    request = request_for(world, RECIPES[kind]).model_copy(update={"pool": pool, "size": 16})
-    if kind != "head_only":
-        assert adapt_encoder(request, world.tools, progress()).weights is not None
-        return
-    with pytest.raises(Invalid, match=r"none of \['blue'\]") as refused:
-        adapt_encoder(request, world.tools, progress())
-    assert refused.value.code == "class_without_images"
+    return request_for(world, recipe).model_copy(update={"pool": pool, "size": 16})
+
+
+@every_recipe
+def test_class_without_images_stops_no_recipe(world: World, kind: str) -> None:
+    request = request_without_blue(world, RECIPES[kind])
+    assert adapt_encoder(request, world.tools, progress()).weights is not None
+
+
+def test_class_without_images_keeps_its_text_in_the_mixed_head(world: World) -> None:
+    result = adapt_encoder(request_without_blue(world, HeadOnly(mixing_weights=(1.0,))), world.tools, progress())
+    heads = weights_of(world, result)["head.weight"], untouched_weights(world)["head.weight"]
+    cosine = torch.cosine_similarity(*heads)
+    assert float(cosine[2]) == pytest.approx(1, abs=1e-5)
+    assert float(cosine[:2].max()) < 0.99
 
 
 def test_run_without_a_learning_rate_is_refused_where_one_is_needed(world: World) -> None:

@@ -148,7 +148,17 @@ def test_a_clone_with_other_sizes_repeats_only_training(client: TestClient, serv
     assert (unchanged.status_code, unchanged.json()["id"]) == (200, first["id"])
 
 
-def test_a_clone_with_a_bad_patch_names_the_field(client: TestClient, services: Services) -> None:
+def test_a_clone_can_turn_a_rule_off(client: TestClient) -> None:
+    first = post(client, curation={"leak_cosine": 0.9, "ranking": "score"}).json()
+    changes = {"curation": {"leak_cosine": None}, "recipe": {"kind": "head_only"}}
+    answer = client.post(f"/v1/experiments/{first['id']}/clone", json=changes)
+    assert answer.status_code == 201
+    spec = answer.json()["spec"]
+    assert (spec["curation"]["leak_cosine"], spec["curation"]["ranking"]) == (None, "score")
+    assert spec["recipe"]["kind"] == "head_only"
+
+
+def test_a_clone_with_bad_changes_names_the_field(client: TestClient, services: Services) -> None:
     first = post(client).json()
     before = rows(services)
     answer = client.post(f"/v1/experiments/{first['id']}/clone", json={"sizes": ["many"], "encoder": None})

@@ -220,7 +220,7 @@ def test_the_list_follows_every_page() -> None:
         assert len(list(client.experiments())) == 3
 
 
-def test_changes_become_a_merge_patch() -> None:
+def test_assignments_become_one_document_of_changes() -> None:
     changes = parse_changes(["sizes=[8, 16]", "curation.ranking=score", "curation.per_class_cap=null"])
     assert changes == {"sizes": [8, 16], "curation": {"ranking": "score", "per_class_cap": None}}
     with pytest.raises(UnreadableDocument, match="field=value"):

@@ -110,8 +110,8 @@ def test_rebuilt_file_with_other_bytes_is_named(tmp_path: Path) -> None:
 
 
 def test_fixed_fraction_depends_on_the_key_alone() -> None:
-    pairs = Pairs(np.zeros((400, 1, 1, 3), np.uint8), ["x"] * 400, [f"a/{n}" for n in range(400)], [])
-    pairs = Pairs(pairs.images, pairs.captions, pairs.keys, [SOURCES_BY_NAME["twemoji"].kind] * 400)
+    pairs = Pairs(np.zeros((400, 1, 1, 3), np.uint8), ["x"] * 400, [f"a/{n}" for n in range(400)], [], [])
+    pairs = Pairs(pairs.images, pairs.captions, pairs.keys, [SOURCES_BY_NAME["twemoji"].kind] * 400, pairs.keys)
     chosen = fixed_fraction(pairs, 0.35, "mini-clip").keys
     assert 100 < len(chosen) < 180
     backwards = pairs.take(np.arange(400)[::-1])

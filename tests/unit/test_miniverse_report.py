@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from touchstone_miniverse.report.pictures import Labelled, flat_pixels, upstream_of_class
+from touchstone_miniverse.report.pictures import Labelled, upstream_of_class
 from touchstone_miniverse.report.sheets import SIDE, by_prompt, real_and_generated
 from touchstone_miniverse.report.statistics import (
     frechet_against_floor,
@@ -49,12 +49,29 @@ def test_identical_pictures_have_no_variety_and_opposite_ones_the_most() -> None
 def test_planted_copies_are_found_beyond_chance() -> None:
     upstream = RNG.standard_normal((300, 12)).astype(np.float32)
     held_out = nearest_pixel_distances(RNG.standard_normal((400, 12)).astype(np.float32), upstream)
-    honest = nearness(nearest_pixel_distances(RNG.standard_normal((400, 12)).astype(np.float32), upstream), held_out)
+    each = np.arange(len(upstream))
+    own_style = nearest_pixel_distances(upstream, upstream, unlike=(each, each))
+    unseen = nearest_pixel_distances(RNG.standard_normal((400, 12)).astype(np.float32), upstream)
+    honest = nearness(unseen, held_out, own_style)
     assert honest.share <= honest.upper
+    assert honest.share <= honest.own_style_upper
     copies = np.concatenate([upstream[:40] + 1e-3, RNG.standard_normal((360, 12)).astype(np.float32)])
-    found = nearness(nearest_pixel_distances(copies, upstream), held_out)
+    found = nearness(nearest_pixel_distances(copies, upstream), held_out, own_style)
     assert found.share == pytest.approx(0.1, abs=0.02)
     assert found.share > found.upper
+    assert found.share > found.own_style_upper
+
+
+def test_pictures_in_the_styles_of_the_upstream_are_near_it_without_being_copies() -> None:
+    styles = RNG.standard_normal((5, 12))
+    drawn = [(styles[n % 5] + 0.1 * RNG.standard_normal(12)).astype(np.float32) for n in range(700)]
+    upstream, generated = np.stack(drawn[:300]), np.stack(drawn[300:])
+    held_out = nearest_pixel_distances(RNG.standard_normal((400, 12)).astype(np.float32), upstream)
+    each = np.arange(len(upstream))
+    own_style = nearest_pixel_distances(upstream, upstream, unlike=(each, each))
+    found = nearness(nearest_pixel_distances(generated, upstream), held_out, own_style)
+    assert found.share > found.upper
+    assert found.share <= found.own_style_upper
 
 
 def test_nearest_distances_agree_with_all_pairs() -> None:
@@ -66,22 +83,34 @@ def test_nearest_distances_agree_with_all_pairs() -> None:
     assert found == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_picture_is_not_compared_with_its_own_drawing() -> None:
+    upstream = np.array([[0, 0], [0, 0], [3, 4]], np.float32)
+    drawings = np.array([7, 7, 8])
+    assert nearest_pixel_distances(upstream, upstream).tolist() == [0, 0, 0]
+    apart = nearest_pixel_distances(upstream, upstream, unlike=(drawings, drawings), block=2)
+    assert apart == pytest.approx([np.sqrt(12.5)] * 3)
+    turned = np.array([[1.0, 0], [1, 0], [0, 1]])
+    assert nearest_cosine_distances(turned, turned, unlike=(drawings, drawings), block=2).tolist() == [1, 1, 1]
+
+
 def test_real_pictures_of_a_class_are_those_whose_caption_begins_with_its_name() -> None:
     captions = [
         "cat, s, pet, mammal", "cat face, s, mammal", "cat, s, mammal", "cat, an icon", "bus stop, s, land vehicle",
     ]  # fmt: skip
     kinds = [Kind.EMOJI, Kind.EMOJI, Kind.EMOJI, Kind.INTERFACE, Kind.EMOJI]
-    pairs = Pairs(np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, 3), captions, list("abcde"), kinds)
+    pairs = Pairs(
+        np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, 3), captions, list("abcde"), kinds, list("abcde")
+    )
     fine = {"name": "animals", "classes": [{"id": 0, "display_name": "cat"}, {"id": 1, "display_name": "cat face"}]}
-    found = upstream_of_class(pairs, fine, per_class=8)
-    assert found.labels.tolist() == [0, 0, 1]
-    assert flat_pixels(found.images, side=1)[:, 0].tolist() == [0, 2, 1]
-    assert len(upstream_of_class(pairs, fine, per_class=1).images) == 2
+    rows, labels = upstream_of_class(pairs, fine, per_class=8)
+    assert labels.tolist() == [0, 0, 1]
+    assert rows.tolist() == [0, 2, 1]
+    assert len(upstream_of_class(pairs, fine, per_class=1)[0]) == 2
     broad = {
         "name": "broad",
         "classes": [{"id": 0, "display_name": "mammal"}, {"id": 1, "display_name": "land vehicle"}],
     }
-    assert upstream_of_class(pairs, broad, per_class=8).labels.tolist() == [0, 0, 0]  # a bus stop is no vehicle
+    assert upstream_of_class(pairs, broad, per_class=8)[1].tolist() == [0, 0, 0]  # a bus stop is no vehicle
 
 
 def test_contact_sheets_have_a_row_for_every_class_and_prompt(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_a_study_and_its_variants_can_be_planned(folder: Path, miniverse: Regist
     assert len(identities) == len(specs)  # no variant asks the study's own question again
 
 
-def test_a_variant_is_a_patch_of_its_study(tmp_path: Path) -> None:
+def test_a_variant_is_its_study_with_changes(tmp_path: Path) -> None:
     base: dict[str, Any] = {"name": "base", "curation": {"leak_cosine": 0.9, "ranking": "score"}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(base))
     (tmp_path / "variants.yaml").write_text("without:\n  name: without\n  curation: {leak_cosine: null}\n")
-    assert read_study(tmp_path) == [base, {"name": "without", "curation": {"ranking": "score"}}]
+    assert read_study(tmp_path) == [base, {"name": "without", "curation": {"leak_cosine": None, "ranking": "score"}}]
     assert read_study(tmp_path / "study.yaml") == [base]
 
 

@@ -16,12 +16,13 @@ from touchstone_miniverse.sources import SOURCES_BY_NAME, Kind
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images (n, 64, 64, 3) uint8, their captions, keys and kinds."""
+    """Images (n, 64, 64, 3) uint8, their captions, keys and kinds, and the key of the first picture of each drawing."""
 
     images: NDArray[np.uint8]
     captions: list[str]
     keys: list[str]
     kinds: list[Kind]
+    drawings: list[str]
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -33,6 +34,7 @@ class Pairs:
             [self.captions[row] for row in rows],
             [self.keys[row] for row in rows],
             [self.kinds[row] for row in rows],
+            [self.drawings[row] for row in rows],
         )
 
 
@@ -47,6 +49,7 @@ def read_upstream(data: Path) -> Pairs:
         [row["caption"] for row in rows],
         [row["key"] for row in rows],
         [SOURCES_BY_NAME[row["source"]].kind for row in rows],
+        [row["group"] for row in rows],
     )
 
 

@@ -157,7 +157,7 @@ class Client:
         return self._act(experiment, "retry")
 
     def clone(self, experiment: str, changes: dict[str, Any]) -> ExperimentView:
-        """A new experiment from an old one's spec and a JSON merge patch (RFC 7396)."""
+        """A new experiment from an old one's spec and what differs: objects merge, anything else replaces."""
         response = self._call("POST", f"/v1/experiments/{experiment}/clone", json=changes)
         return ExperimentView.model_validate_json(response.content)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from touchstone_contracts.merge_patch import merge_patch
+from touchstone_contracts.changes import apply_changes
 
 
 class UnreadableDocument(Exception):
@@ -26,16 +26,16 @@ def read_document(path: Path) -> dict[str, Any]:
 def read_study(path: Path) -> list[dict[str, Any]]:
     """The experiments of a study: one file is one; a folder has `study.yaml` and, of it, the `variants.yaml` if any.
 
-    `variants.yaml` holds a JSON merge patch of the study by name."""
+    `variants.yaml` holds what differs from the study, by name (`apply_changes`)."""
     if not path.is_dir():
         return [read_document(path)]
-    study, variants = read_document(path / "study.yaml"), path / "variants.yaml"
-    patches = read_document(variants) if variants.exists() else {}
-    return [study, *(merge_patch(study, patch) for patch in patches.values())]
+    study, file = read_document(path / "study.yaml"), path / "variants.yaml"
+    variants = read_document(file) if file.exists() else {}
+    return [study, *(apply_changes(study, changes) for changes in variants.values())]
 
 
 def parse_changes(assignments: list[str]) -> dict[str, Any]:
-    """`sizes=[8,16]` and `curation.ranking=score` as one JSON merge patch; values are YAML."""
+    """`sizes=[8,16]` and `curation.ranking=score` as one document of changes; values are YAML."""
     changes: dict[str, Any] = {}
     for assignment in assignments:
         place, equals, text = assignment.partition("=")

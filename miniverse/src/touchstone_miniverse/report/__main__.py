@@ -58,8 +58,9 @@ TEN_PROMPTS = (
 
 @dataclass(frozen=True)
 class Compared:
-    """One target's pictures in the judge's features."""
+    """One target's pictures in the judge's features; the real ones are `rows` of the upstream."""
 
+    rows: NDArray[np.int64]
     real: Labelled
     held_out: Labelled
     generated: Labelled
@@ -68,11 +69,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Upstream:
-    """The whole upstream in the judge's features, as small pixels, as perceptual hashes."""
+    """The whole upstream in the judge's features, as small pixels, as perceptual hashes, and which drawing each is."""
 
     features: Features
     pixels: NDArray[np.float32]
     hashes: NDArray[np.uint64]
+    drawings: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def build_report(tools: Tools, targets: Sequence[Mapping[str, Any]], sheets: Path) -> dict[str, Any]:
     """Every number of the report but the encoders' own, and the contact sheets in `sheets`."""
     upstream = _describe_upstream(tools)
-    compared = {target["name"]: _compare(tools, target) for target in targets}
+    compared = {target["name"]: _compare(tools, target, upstream) for target in targets}
     sheets.mkdir(parents=True, exist_ok=True)
     for target in targets:
         pictures = compared[target["name"]]
@@ -137,18 +139,23 @@ def build_report(tools: Tools, targets: Sequence[Mapping[str, Any]], sheets: Pat
 def _describe_upstream(tools: Tools) -> Upstream:
     images = [Image.fromarray(image) for image in tools.pairs.images]
     shown = list(track(tools.pairs.images, "hash upstream", transient=True))
-    return Upstream(embed(tools.judge, images, "embed upstream"), flat_pixels(images), perceptual_hashes(shown))
+    drawings = np.unique(tools.pairs.drawings, return_inverse=True)[1]
+    features = embed(tools.judge, images, "embed upstream")
+    return Upstream(features, flat_pixels(images), perceptual_hashes(shown), drawings)
 
 
-def _compare(tools: Tools, target: Mapping[str, Any]) -> Compared:
+def _compare(tools: Tools, target: Mapping[str, Any], upstream: Upstream) -> Compared:
+    rows, classes = upstream_of_class(tools.pairs, target, tools.sampling.per_class)
     pixels, labels = read_split(tools.home / "data", target["name"], "test")
-    parts = {
-        "real": upstream_of_class(tools.pairs, target, tools.sampling.per_class),
-        "held_out": Labelled([Image.fromarray(image) for image in pixels], labels),
-        "generated": draw(tools.pipeline, tools.generator_digest, target, tools.sampling, tools.cache),
+    real = Labelled([Image.fromarray(image) for image in tools.pairs.images[rows]], classes)
+    held_out = Labelled([Image.fromarray(image) for image in pixels], labels)
+    generated = draw(tools.pipeline, tools.generator_digest, target, tools.sampling, tools.cache)
+    features = {
+        "real": upstream.features[rows],
+        "held_out": embed(tools.judge, held_out.images),
+        "generated": embed(tools.judge, generated.images),
     }
-    features = {part: embed(tools.judge, pictures.images) for part, pictures in parts.items()}
-    return Compared(parts["real"], parts["held_out"], parts["generated"], features)
+    return Compared(rows, real, held_out, generated, features)
 
 
 def _target_row(tools: Tools, target: Mapping[str, Any], compared: Compared) -> dict[str, Any]:
@@ -180,16 +187,20 @@ def _clustered_error(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> flo
 
 
 def _nearest_rows(compared: Compared, upstream: Upstream) -> dict[str, Any]:
-    """Generated pictures against held-out ones, by the judge's cosine and by pixels."""
-    parts = {"generated": compared.generated, "held_out": compared.held_out}
-    cosine = {part: nearest_cosine_distances(compared.features[part], upstream.features) for part in parts}
-    pixels = {
-        part: nearest_pixel_distances(flat_pixels(shown.images), upstream.pixels) for part, shown in parts.items()
-    }
-    return {
-        "cosine": nearness(cosine["generated"], cosine["held_out"]).row(),
-        "pixels": nearness(pixels["generated"], pixels["held_out"]).row(),
-    }
+    """Generated pictures against held-out and the upstream's own ones, by the judge's cosine and by pixels."""
+    unlike = (upstream.drawings[compared.rows], upstream.drawings)
+    features, everything = compared.features, upstream.features
+    cosine = nearness(
+        nearest_cosine_distances(features["generated"], everything),
+        nearest_cosine_distances(features["held_out"], everything),
+        nearest_cosine_distances(features["real"], everything, unlike),
+    )
+    pixels = nearness(
+        nearest_pixel_distances(flat_pixels(compared.generated.images), upstream.pixels),
+        nearest_pixel_distances(flat_pixels(compared.held_out.images), upstream.pixels),
+        nearest_pixel_distances(upstream.pixels[compared.rows], upstream.pixels, unlike),
+    )
+    return {"cosine": cosine.row(), "pixels": pixels.row()}
 
 
 def _disjointness_row(held_out: Labelled, hashes: NDArray[np.uint64]) -> dict[str, int]:

@@ -40,8 +40,11 @@ class Labelled:
     labels: NDArray[np.int64]
 
 
-def upstream_of_class(pairs: Pairs, target: Mapping[str, Any], per_class: int) -> Labelled:
-    """The first `per_class` upstream emoji and flags of each class, in the upstream's own (random) order.
+def upstream_of_class(
+    pairs: Pairs, target: Mapping[str, Any], per_class: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the first `per_class` upstream emoji and flags of each class, in the upstream's own (random) order, and
+    their classes.
 
     A fine class is the name a caption starts with; a broad one the category it ends with.
     """
@@ -52,8 +55,8 @@ def upstream_of_class(pairs: Pairs, target: Mapping[str, Any], per_class: int) -
         shown = name if target["name"] != "broad" else rest[-1] if rest and name not in NOT_IN_BROAD else ""
         if kind in (Kind.EMOJI, Kind.FLAG) and shown in names and len(rows[names[shown]]) < per_class:
             rows[names[shown]].append(row)
-    chosen = [(label, row) for label, found in rows.items() for row in found]
-    return Labelled([Image.fromarray(pairs.images[row]) for _, row in chosen], np.array([label for label, _ in chosen]))
+    labels = [label for label, found in rows.items() for _ in found]
+    return np.array([row for found in rows.values() for row in found]), np.array(labels)
 
 
 def draw(

@@ -1,6 +1,7 @@
 """Distances between sets of pictures, in an encoder's features: how alike, how varied, how close to copies."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from scipy.linalg import sqrtm
 
 Features = NDArray[np.float64]
 """(pictures, width), each row normalised."""
+
+Drawings = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Which drawing each of n and each of m pictures shows: a picture is not compared with its own."""
 
 FRECHET_DRAWS = 5
 
@@ -50,8 +54,9 @@ def mean_pairwise_distance(features: Features, labels: NDArray[np.int64]) -> flo
 class Nearness:
     """Share of `pictures` nearer to the upstream than the first percentile of the held-out real ones.
 
-    `chance` is what held-out pictures themselves give (0.01), `upper` the end of a 95 % interval around it for this
-    many pictures: a larger share is more than chance.
+    `chance` is what held-out pictures themselves give (0.01), `own_style` what real upstream pictures give whose own
+    drawing is left out of the comparison: held-out pictures are in styles that the upstream lacks, generated ones are
+    in the upstream's. `upper` and `own_style_upper` end 95 % intervals around them for this many pictures.
     """
 
     pictures: int
@@ -59,33 +64,68 @@ class Nearness:
     share: float
     chance: float
     upper: float
+    own_style: float
+    own_style_upper: float
 
     def row(self) -> dict[str, float]:
         """As JSON holds it."""
         return asdict(self)
 
 
-def nearness(generated: NDArray[np.float64], held_out: NDArray[np.float64], percentile: float = 1.0) -> Nearness:
-    """Compare distances to the nearest upstream picture: (n,) of generated with (m,) of held-out pictures."""
+def nearness(
+    generated: NDArray[np.float64],
+    held_out: NDArray[np.float64],
+    upstream: NDArray[np.float64],
+    percentile: float = 1.0,
+) -> Nearness:
+    """Compare distances to the nearest upstream picture: (n,) of generated, (m,) of held-out and (k,) of upstream
+    pictures, the last ones to other drawings than themselves.
+    """
     threshold, chance = float(np.percentile(held_out, percentile)), percentile / 100
-    upper = chance + 1.96 * float(np.sqrt(chance * (1 - chance) * (1 / len(generated) + 1 / len(held_out))))
-    return Nearness(len(generated), threshold, float((generated < threshold).mean()), chance, upper)
+    own_style = float((upstream < threshold).mean())
+    return Nearness(
+        pictures=len(generated),
+        threshold=threshold,
+        share=float((generated < threshold).mean()),
+        chance=chance,
+        upper=_upper(chance, len(generated), len(held_out)),
+        own_style=own_style,
+        own_style_upper=_upper(own_style, len(generated), len(upstream)),
+    )
 
 
-def nearest_cosine_distances(features: Features, others: Features, block: int = 512) -> NDArray[np.float64]:
-    """(n,): distance of each row to the nearest row of `others`."""
-    parts = [features[start : start + block] @ others.T for start in range(0, len(features), block)]
-    return np.concatenate([1 - part.max(1) for part in parts])
+def _upper(share: float, pictures: int, others: int) -> float:
+    return share + 1.96 * float(np.sqrt(share * (1 - share) * (1 / pictures + 1 / others)))
+
+
+def nearest_cosine_distances(
+    features: Features, others: Features, unlike: Drawings | None = None, block: int = 512
+) -> NDArray[np.float64]:
+    """(n,): distance of each row to the nearest row of `others`, or to the nearest of another drawing."""
+    nearest = []
+    for start in range(0, len(features), block):
+        distances = 1 - features[start : start + block] @ others.T
+        nearest.append(_nearest(distances, unlike, start))
+    return np.concatenate(nearest)
 
 
 def nearest_pixel_distances(
-    pictures: NDArray[np.float32], others: NDArray[np.float32], block: int = 256
+    pictures: NDArray[np.float32], others: NDArray[np.float32], unlike: Drawings | None = None, block: int = 256
 ) -> NDArray[np.float64]:
-    """(n,): root mean square difference of each flattened picture (n, values) to the nearest of `others`."""
+    """(n,): root mean square difference of each flattened picture (n, values) to the nearest of `others`, or to the
+    nearest of another drawing.
+    """
     squares = (others**2).sum(1)
     nearest = []
     for start in range(0, len(pictures), block):
         part = pictures[start : start + block]
         distances = (part**2).sum(1)[:, None] + squares - 2 * part @ others.T
-        nearest.append(np.sqrt(np.maximum(distances.min(1), 0) / pictures.shape[1]))
+        nearest.append(np.sqrt(np.maximum(_nearest(distances, unlike, start), 0) / pictures.shape[1]))
     return np.concatenate(nearest).astype(np.float64)
+
+
+def _nearest(distances: NDArray[Any], unlike: Drawings | None, start: int) -> NDArray[Any]:
+    if unlike is not None:
+        own, others = unlike
+        distances[own[start : start + len(distances), None] == others] = np.inf
+    return distances.min(1)

@@ -18,12 +18,14 @@ def print_report(report: Mapping[str, Any], written: Path, console: Console) -> 
         table.add_row(
             name, str(row["classes"]), f"{row['real_recognised']:.3f}", f"{row['held_out_recognised']:.3f}",
             f"{row['synthetic_recognised']:.3f} ± {row['synthetic_standard_error']:.3f}", f"{row['ratio']:.2f}",
-            f"{spread['synthetic'] / spread['real']:.2f}", f"{near['share']:.3f} ({near['upper']:.3f})",
+            f"{spread['synthetic'] / spread['real']:.2f}",
+            f"{near['share']:.3f} ({near['upper']:.3f}, {near['own_style_upper']:.3f})",
         )  # fmt: skip
     console.print(table)
     console.print(
         "variety: mean distance within a class, of real. "
-        "copies: share nearer to the upstream than 99 % of held-out pictures (in brackets: beyond chance from here)."
+        "copies: share nearer to the upstream than 99 % of held-out pictures, which are in other styles (in brackets: "
+        "beyond chance from here, and beyond what real upstream pictures have to other drawings from here)."
     )
     frechet = report["frechet"]
     console.print(

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import ValidationError
+from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
-from touchstone_contracts.merge_patch import merge_patch
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 
@@ -155,10 +155,12 @@ def retry_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
     responses={200: {"model": ExperimentView}, **documented(400, 404, 409, 413, 422, 503)},
 )
 def clone_experiment(experiment: str, changes: Changes, response: Response, services: ServicesHere) -> ExperimentView:
-    """A new experiment from this one's spec and a JSON merge patch (RFC 7396). What both need is not done again."""
+    """A new experiment from this one's spec and what differs: objects merge, anything else replaces, null too, and an
+    object of another `kind` begins anew. What both need is not done again.
+    """
     with services.store.read() as session:
         original = require_experiment(session, experiment).resolved.spec
-    document = merge_patch(original.model_dump(mode="json"), changes)
+    document = apply_changes(original.model_dump(mode="json"), changes)
     try:
         spec = ExperimentSpec.model_validate(document)
     except ValidationError as error:

@@ -34,7 +34,7 @@ def adapt(
     processes: Processes = ALONE,
     progress: ProgressFunction = no_progress,
 ) -> Adapted:
-    """May change `subject.classifier`. Raises Diverged, ClassWithoutImages, NoTextTower or Invalid."""
+    """May change `subject.classifier`. Raises Diverged, NoTextTower or Invalid."""
     if isinstance(recipe, HeadOnly):
         return mix_head(subject, data, recipe, progress)
     if learning_rate is None:
