@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from touchstone.figures import draw_accuracies
-from touchstone.report import markdown_report
+from touchstone.report import Finding, markdown_report, markdown_reports
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import ComparisonResult, Results, SummaryRow, Verdict
@@ -45,7 +45,7 @@ def verdict() -> Verdict:
 
 
 def test_every_arm_has_a_row_and_the_untouched_encoder_stands_at_every_size() -> None:
-    lines = markdown_report("quick look", results(), None).splitlines()
+    lines = markdown_report(Finding("quick look", results(), None)).splitlines()
     assert lines[0] == "### quick look"
     assert [line for line in lines if line.startswith("| ")][1:] == [
         "| --- | --- | --- | --- |",
@@ -63,14 +63,14 @@ def test_another_test_set_has_rows_of_its_own() -> None:
     here = results()
     there = [row.model_copy(update={"test_set": "sketch", "mean": 0.1}) for row in here.summary]
     both = here.model_copy(update={"summary": (*here.summary, *there)})
-    lines = markdown_report("two domains", both, None).splitlines()
+    lines = markdown_report(Finding("two domains", both, None)).splitlines()
     assert "| flags | real | 50.0 ± 0.4 | 50.0 ± 0.4 |" in lines
     assert "| flags on sketch | real | 10.0 ± 0.4 | 10.0 ± 0.4 |" in lines
     assert len([line for line in lines if " on sketch | " in line]) == 6
 
 
 def test_the_verdict_comes_with_its_means_over_sizes_and_its_warnings() -> None:
-    text = markdown_report("quick look", results(), verdict())
+    text = markdown_report(Finding("quick look", results(), verdict()))
     assert "**real beats made**" in text
     assert text.endswith("few seeds\n")
     rows = [line for line in text.splitlines() if "0.1 to" in line]
@@ -82,6 +82,20 @@ def test_the_verdict_comes_with_its_means_over_sizes_and_its_warnings() -> None:
             ("broad", "linear probe accuracy"),
         )
     ]
+
+
+def test_variants_stand_in_one_table_before_their_reports() -> None:
+    undecided = verdict().model_copy(update={"answer": "undecided", "a": "made", "b": "real"})
+    variants = [Finding("plain", results(), verdict()), Finding("strict", results(), undecided)]
+    text = markdown_reports(variants)
+    assert text.splitlines()[:4] == [
+        "| experiment | compared | points | interval | answer |",
+        "| --- | --- | --- | --- | --- |",
+        "| plain | real - made | +2.1 | +0.1 to +4.1 | real is better |",
+        "| strict | made - real | +2.1 | +0.1 to +4.1 | undecided |",
+    ]
+    assert text.count("### ") == 2
+    assert markdown_reports(variants[:1]) == markdown_report(variants[0])
 
 
 @pytest.mark.parametrize("sizes", [(240,), (240, 480)])

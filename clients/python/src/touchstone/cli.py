@@ -19,7 +19,7 @@ from touchstone.client import DEFAULT_SERVER, Client
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
 from touchstone.problems import ExperimentFailed, ProblemError, describe
 from touchstone.progress import showing_progress
-from touchstone.report import markdown_report
+from touchstone.report import Finding, markdown_reports
 from touchstone.tables import (
     console_for_output,
     print_counts,
@@ -191,13 +191,16 @@ def report(
 ) -> None:
     """What experiments found, as Markdown."""
     with connected(server) as client:
-        measured = [client.results(experiment) for experiment in experiments]
-        for found in measured:
-            spec = client.experiment(found.experiment).spec
-            verdict = client.verdict(found.experiment) if spec.primary is not None else None
-            sys.stdout.write(markdown_report(spec.name, found, verdict))
-        if figure is not None:
-            _draw(measured[0], metric, figure)
+        findings = [_finding(client, experiment) for experiment in experiments]
+    sys.stdout.write(markdown_reports(findings))
+    if figure is not None:
+        _draw(findings[0].results, metric, figure)
+
+
+def _finding(client: Client, experiment: str) -> Finding:
+    spec = client.experiment(experiment).spec
+    verdict = client.verdict(experiment) if spec.primary is not None else None
+    return Finding(spec.name, client.results(experiment), verdict)
 
 
 def _draw(results: Results, metric: Metric, figure: Path) -> None:

@@ -1,10 +1,11 @@
 """What an experiment found, as Markdown: to paste into a study's README, an issue or a paper's appendix."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import on_test_set
-from touchstone_contracts.views import ComparisonResult, Results, SummaryRow, Verdict
+from touchstone_contracts.views import Answer, ComparisonResult, Results, SummaryRow, Verdict
 
 from touchstone.tables import mean_and_std
 
@@ -15,11 +16,34 @@ METRIC_TITLES: dict[Metric, str] = {
 }
 
 
-def markdown_report(name: str, results: Results, verdict: Verdict | None) -> str:
+class Finding(NamedTuple):
+    """One experiment: its name and what it measured; no verdict where it compares nothing."""
+
+    name: str
+    results: Results
+    verdict: Verdict | None
+
+
+def markdown_reports(findings: Sequence[Finding]) -> str:
+    """A report each; before several, a table of their primary endpoints."""
+    compared = [(finding.name, finding.verdict) for finding in findings if finding.verdict is not None]
+    overview = [_overview(compared)] if len(compared) > 1 else []
+    return "\n".join([*overview, *(markdown_report(finding) for finding in findings)])
+
+
+def markdown_report(finding: Finding) -> str:
     """A table of each metric and, where arms were compared, the verdict with its intervals."""
-    metrics = [metric for metric in METRIC_TITLES if any(row.metric == metric for row in results.summary)]
-    parts = [f"### {name}", *(_accuracies(results.summary, metric) for metric in metrics)]
-    return "\n\n".join(parts + ([_verdict(verdict)] if verdict else [])) + "\n"
+    summary = finding.results.summary
+    metrics = [metric for metric in METRIC_TITLES if any(row.metric == metric for row in summary)]
+    parts = [f"### {finding.name}", *(_accuracies(summary, metric) for metric in metrics)]
+    return "\n\n".join(parts + ([_verdict(finding.verdict)] if finding.verdict else [])) + "\n"
+
+
+def _overview(compared: Iterable[tuple[str, Verdict]]) -> str:
+    rows = (
+        (name, f"{verdict.a} - {verdict.b}", *_numbers(verdict.primary), _answer(verdict)) for name, verdict in compared
+    )
+    return "\n".join(_table(("experiment", "compared", "points", "interval", "answer"), rows)) + "\n"
 
 
 def _accuracies(summary: Sequence[SummaryRow], metric: Metric) -> str:
@@ -48,6 +72,16 @@ def _averages(verdict: Verdict) -> Iterator[ComparisonResult]:
     """The primary endpoint, then the secondary ones that are means over sizes."""
     yield verdict.primary
     yield from (entry for entry in verdict.secondary if entry.size is None)
+
+
+def _answer(verdict: Verdict) -> str:
+    words: dict[Answer, str] = {
+        "a_better": f"{verdict.a} is better",
+        "b_better": f"{verdict.b} is better",
+        "no_difference": f"no difference over {100 * verdict.delta:g} points",
+        "undecided": "undecided",
+    }
+    return words[verdict.answer]
 
 
 def _where(entry: ComparisonResult) -> str:

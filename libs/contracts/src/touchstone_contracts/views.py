@@ -170,6 +170,8 @@ class ResultRow(Lenient):
     learning_rate: float | None = None
     peak_lr_fraction: float | None = None
     updates: Annotated[int | None, WhenSet] = None
+    validation: Annotated[float | None, WhenSet] = None
+    """Accuracy of the adapted classifier on validation, by which epoch and learning rate were chosen."""
     test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
     test_images: int
     macro: float | None = None

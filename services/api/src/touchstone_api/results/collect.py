@@ -66,6 +66,7 @@ def _row(
         learning_rate=result.learning_rate,
         peak_lr_fraction=result.peak_lr_fraction,
         updates=result.updates,
+        validation=result.validation_accuracy,
         test_set=test_set,
         test_images=images,
         macro=measured.macro_accuracy,

@@ -25,6 +25,7 @@ def _schema() -> "pa.Schema":
             ("learning_rate", pa.float64()),
             ("peak_lr_fraction", pa.float64()),
             ("updates", pa.int64()),
+            ("validation", pa.float64()),
             ("test_set", pa.string()),
             ("test_images", pa.int64()),
             ("macro", pa.float64()),
