@@ -204,12 +204,38 @@ def _finding(client: Client, experiment: str) -> Finding:
 
 
 def _draw(results: Results, metric: Metric, figure: Path) -> None:
-    try:
-        # matplotlib is an extra of the package: most installations only talk to a server.
+    with _figures():
         from touchstone.figures import draw_accuracies
+    draw_accuracies(results, metric, figure)
+
+
+@contextmanager
+def _figures() -> Iterator[None]:
+    """matplotlib is an extra of the package: most installations only talk to a server."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise _stop(f"{error.name} is missing: pip install 'touchstone[figures]'", 1) from error
-    draw_accuracies(results, metric, figure)
+
+
+@app.command()
+def grid(
+    experiment: ExperimentId,
+    picture: Annotated[Path, typer.Argument(help="The file to draw; its suffix names the format.")],
+    target: Annotated[str | None, typer.Option(help="Left out: the experiment's first.")] = None,
+    classes: Annotated[int, typer.Option(min=1, help="As many of the target's classes, at equal distances.")] = 8,
+    each: Annotated[int, typer.Option(min=1, max=50, help="Images of a class and arm, the first that were kept.")] = 4,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Draw what every arm trains on, class by class, side by side."""
+    with _figures():
+        from touchstone.grid import Place, draw_grid, evenly, fetch_row
+    with connected(server) as client:
+        spec = client.experiment(experiment).spec
+        place = Place(experiment, target or spec.targets[0])
+        shown = evenly(client.target(place.target).classes, classes)
+        arms = [arm.name for arm in spec.training_arms]
+        draw_grid([fetch_row(client, place, label, arms, each) for label in shown], each, picture)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from touchstone_contracts.views import (
     ExperimentPage,
     ExperimentView,
     ImagePage,
+    ImageView,
     LinkReport,
     Prices,
     Results,
@@ -201,6 +202,10 @@ class Client:
     def arm_images(self, experiment: str, arm: str, target: str, **params: Any) -> ImagePage:
         query = {"target": target} | params
         return self._get(f"/v1/experiments/{experiment}/arms/{arm}/images", ImagePage, params=query)
+
+    def image(self, shown: ImageView) -> bytes:
+        """The file of one image of a page."""
+        return self._call("GET", shown.url).content
 
     def events(self, experiment: str, after: int | None = None, *, silence: float = 60.0) -> Iterator[Event]:
         """The history as it happens, from the event after `after`; ends when the experiment does.
