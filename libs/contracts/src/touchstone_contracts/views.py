@@ -171,7 +171,7 @@ class ResultRow(Lenient):
     peak_lr_fraction: float | None = None
     updates: Annotated[int | None, WhenSet] = None
     validation: Annotated[float | None, WhenSet] = None
-    """Accuracy of the adapted classifier on validation, by which epoch and learning rate were chosen."""
+    """Accuracy on validation, by which epoch and learning rate were chosen."""
     test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
     test_images: int
     macro: float | None = None
