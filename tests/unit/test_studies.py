@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
-from touchstone.documents import UnreadableDocument, read_study
+from touchstone.documents import UnreadableDocument, read_document, read_study
 from touchstone_api.experiments.estimate import workload
 from touchstone_api.experiments.fairness import check_fair
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,19 @@ def test_a_study_and_its_variants_can_be_planned(folder: Path, miniverse: Regist
         assert len(plan_experiment(resolved).steps) > 20
         identities.add(resolved.model_copy(update={"spec": spec.model_copy(update={"name": "x"})}).model_dump_json())
     assert len(identities) == len(specs)  # no variant asks the study's own question again
+
+
+def test_what_a_variant_says_holds_in_its_experiment() -> None:
+    checked = 0
+    for folder in STUDIES:
+        if not (folder / "variants.yaml").exists():
+            continue
+        changes = read_document(folder / "variants.yaml").values()
+        for change, document in zip(changes, read_study(folder)[1:], strict=True):
+            spec = ExperimentSpec.model_validate(document).model_dump(mode="json")
+            assert spec == apply_changes(spec, change)
+            checked += 1
+    assert checked >= 11
 
 
 def test_a_variant_is_its_study_with_changes(tmp_path: Path) -> None:
