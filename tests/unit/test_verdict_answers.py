@@ -147,8 +147,8 @@ def test_between_sizes_the_rate_is_interpolated_in_the_logarithm() -> None:
 def test_beyond_the_measured_sizes_the_rate_is_censored_never_extrapolated() -> None:
     real, made = steps((10, 100), (0.5, 0.9)), steps((10, 100), (0.2, 0.3))
     above, below = rate_of(real, made, 100), rate_of(made, real, 10)
-    assert (above.images, above.more_than, above.high) == (None, 100.0, None)
-    assert (below.images, below.at_most, below.low) == (None, 10.0, None)
+    assert (above.images, above.more_than, above.low, above.high) == (None, 100.0, 100.0, None)
+    assert (below.images, below.at_most, below.low, below.high) == (None, 10.0, None, 10.0)
 
 
 def test_the_interval_of_the_rate_contains_the_rate() -> None:

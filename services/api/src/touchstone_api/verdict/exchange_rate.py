@@ -16,11 +16,13 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Images of b; each None where it lies outside the sizes measured for b."""
+    """Images of b; None where it lies outside the sizes measured for b."""
 
     images: float | None
     low: float | None
+    """None: below the smallest size. The largest size, where the whole interval lies above it."""
     high: float | None
+    """None: above the largest size. The smallest size, where the whole interval lies below it."""
     more_than: float | None = None
     """The largest size measured: even there b stays below a."""
     at_most: float | None = None
@@ -41,8 +43,8 @@ def exchange_rate(a: Curve, b: Curve, images_a: int, confidence: float, rng: np.
     high = np.quantile(refitted, 1 - tail, method="higher")
     return Rate(
         _finite(needed),
-        _finite(low),
-        _finite(high),
+        _finite(min(low, b.sizes[-1])),
+        _finite(max(high, b.sizes[0])),
         more_than=float(b.sizes[-1]) if needed == np.inf else None,
         at_most=float(b.sizes[0]) if needed == -np.inf else None,
     )
