@@ -42,12 +42,13 @@ def _run(benchmark: ModuleType) -> Entry:
         )
     entry = summarise(name, repetitions)
     low, high = entry["spread"]
-    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x, {_word(entry['quality_ok'])}\n")
+    reached, quality = _word(entry["ratio"] >= floor), _word(entry["quality_ok"])
+    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x {reached}, quality {quality}\n")
     return entry
 
 
-def _word(quality_ok: bool) -> str:
-    return "ok" if quality_ok else "NOT MET"
+def _word(met: bool) -> str:
+    return "met" if met else "NOT MET"
 
 
 def _write(entries: list[Entry]) -> None:
