@@ -1,8 +1,10 @@
 """Every study on the miniverse, with each of its variants, can be planned, and asks one question at a time."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from touchstone.documents import UnreadableDocument, read_document, read_study
@@ -13,6 +15,9 @@ from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_miniverse import far_domain
+from touchstone_miniverse.build import TARGET_SCHEMA, write_table
+from touchstone_miniverse.catalogue import SPLITS
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(folder.parent for folder in (ROOT / "studies").glob("*/study.yaml"))
@@ -38,13 +43,25 @@ class Registered:
 
 
 @pytest.fixture(scope="module")
-def miniverse() -> Registered:
+def miniverse(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+    """With the far target, which is prepared on request and registered beside the others."""
     document = yaml.load((ROOT / "miniverse" / "catalogue.yaml").read_text(), Loader=yaml.CSafeLoader)
+    document["targets"].append(far_target(tmp_path_factory.mktemp("library")))
     return Registered(Catalogue.model_validate(document))
 
 
+def far_target(library: Path) -> Mapping[str, Any]:
+    """Fashion-MNIST's entry over 50 black pictures a class and split."""
+    folder, labels = library / "prepared" / far_domain.NAME, np.repeat(np.arange(len(far_domain.CLASSES)), 50)
+    for split in SPLITS:
+        black = np.zeros((len(labels), 28, 28), np.uint8)
+        columns = far_domain.columns_of(split, black, labels, np.arange(len(labels)))
+        write_table(columns, TARGET_SCHEMA, folder / f"{split}.parquet")
+    return far_domain.target_entry(folder, library)
+
+
 def test_every_type_of_experiment_has_its_study() -> None:
-    assert len(STUDIES) >= 16
+    assert len(STUDIES) >= 17
     assert all((folder / "README.md").exists() for folder in STUDIES)
 
 
