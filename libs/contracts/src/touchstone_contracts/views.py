@@ -393,9 +393,9 @@ class ExchangeRate(Lenient):
     more_than: float | None = None
     at_most: float | None = None
     low: float | None = None
-    """None: the interval begins below the smallest size measured for b. One that lies above all begins at the largest."""
+    """None: the interval begins below the smallest size of b. One that lies above all of them begins at the largest."""
     high: float | None = None
-    """None: the interval ends above the largest size. One that lies below all ends at the smallest."""
+    """None: the interval ends above the largest size of b. One that lies below all of them ends at the smallest."""
 
 
 class ScalingPoint(Lenient):
