@@ -23,7 +23,7 @@ from touchstone_api.submission import submit_experiment
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.identity import derive_seed
+from touchstone_contracts.identity import derive_seed, sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.recipes.head_only import HeadOnly
@@ -178,6 +178,7 @@ def _evaluated(
     return EncoderEvaluated(
         learning_rate=rate,
         validation_accuracy=None if rate is None else 0.7,
+        training_set=None if rate is None else sha256(repr(cell).encode()),
         predictions=main.predictions,
         labels=main.labels,
         further_tests=dict(zip(test_sets[1:], further, strict=True)),

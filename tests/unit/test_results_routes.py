@@ -50,6 +50,24 @@ def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, f
     assert all(entry["seeds"] == 3 and entry["std"] is not None for entry in results["summary"])
 
 
+def test_the_manifest_names_all_that_decides_the_numbers(api: TestClient, finished: Told) -> None:
+    experiment = api.get(f"/v1/experiments/{finished.id}").json()
+    found = api.get(f"/v1/experiments/{finished.id}/manifest").json()
+    assert (found["identity"], found["spec"]) == (experiment["identity"], experiment["spec"])
+    assert [step["id"] for step in found["steps"]] == [step["id"] for step in experiment["step_list"]]
+    known: set[str] = set()
+    for step in found["steps"]:
+        assert set(step["inputs"]) <= known
+        known.add(step["id"])
+    trained = [(row["target"], row["arm"], row["size"], row["seed"]) for row in found["training_sets"]]
+    spec = found["spec"]
+    assert len(set(trained)) == len(spec["targets"]) * 2 * len(spec["sizes"]) * len(spec["seeds"])
+    assert found["complete"]
+    assert found["results_digest"] == api.get(f"/v1/experiments/{finished.id}/results").json()["digest"]
+    assert [entry["name"] for entry in found["targets"]] == spec["targets"]
+    assert api.get("/v1/experiments/exp_none/manifest").status_code == 404
+
+
 def test_validation_stands_beside_test_for_what_was_adapted(api: TestClient, finished: Told) -> None:
     rows = api.get(f"/v1/experiments/{finished.id}/results").json()["rows"]
     assert {(row["arm"] == "none", row["validation"]) for row in rows} == {(True, None), (False, 0.7)}

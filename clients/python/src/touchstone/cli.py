@@ -219,6 +219,13 @@ def _figures() -> Iterator[None]:
 
 
 @app.command()
+def manifest(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """What decides the numbers, as JSON: the spec, entries, steps and training sets with their digests."""
+    with connected(server) as client:
+        sys.stdout.write(client.manifest(experiment).model_dump_json(indent=2) + "\n")
+
+
+@app.command()
 def grid(
     experiment: ExperimentId,
     picture: Annotated[Path, typer.Argument(help="The file to draw; its suffix names the format.")],

@@ -19,6 +19,7 @@ from touchstone_contracts.views import (
     Estimation,
     Event,
     ExperimentDetail,
+    ExperimentManifest,
     ExperimentPage,
     ExperimentView,
     ImagePage,
@@ -171,6 +172,10 @@ class Client:
     def verdict(self, experiment: str, *, prices: Prices = NO_PRICES) -> Verdict:
         """Costs come in money too where a price is given here or in the server's settings."""
         return self._get(f"/v1/experiments/{experiment}/verdict", Verdict, params=prices.model_dump(exclude_none=True))
+
+    def manifest(self, experiment: str) -> ExperimentManifest:
+        """What decides the numbers, with digests."""
+        return self._get(f"/v1/experiments/{experiment}/manifest", ExperimentManifest)
 
     def scaling(self, experiment: str) -> Scaling:
         """Accuracy as a power law of size, for every arm that has finished."""

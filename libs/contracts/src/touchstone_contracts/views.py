@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Problem
@@ -179,6 +179,46 @@ class ResultRow(Lenient):
     top5: float | None = None
     calibration_error: float | None = None
     """Expected calibration error, 15 bins of equal width."""
+
+
+class ManifestStep(Lenient):
+    """Its id follows from what it computes, with what and from which inputs, before it has run."""
+
+    id: StepId
+    kind: str
+    role: str
+    inputs: tuple[StepId, ...]
+
+
+class TrainingSet(Lenient):
+    """What one run was trained on."""
+
+    target: Name
+    arm: Name
+    size: int
+    seed: int
+    digest: Digest
+    """Of the ids of its images, in their order; an image's id is the sha256 of its bytes."""
+
+
+class ExperimentManifest(Lenient):
+    """What decides an experiment's numbers; the same on another installation means the same experiment."""
+
+    identity: Digest
+    """Of the spec and of the registered entries below."""
+    spec: ExperimentSpec
+    upstream: Upstream
+    encoders: tuple[Encoder, ...]
+    generators: tuple[Generator, ...]
+    targets: tuple[Target, ...]
+    steps: tuple[ManifestStep, ...]
+    """In an order in which they can be done."""
+    training_sets: tuple[TrainingSet, ...]
+    """Of the runs that have been tested."""
+    complete: bool
+    """All evaluations are in."""
+    results_digest: Digest
+    """Of the result rows so far."""
 
 
 class ClassRow(Lenient):

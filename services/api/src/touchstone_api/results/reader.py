@@ -11,7 +11,7 @@ from touchstone_contracts.experiment import CONFIDENCE
 from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
+from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
 from touchstone_runtime.artifacts import Artifacts
 
 from touchstone_api.experiments.dag import Plan
@@ -21,6 +21,7 @@ from touchstone_api.results.classes import class_rows, count_predictions, top_co
 from touchstone_api.results.collect import cells_of, collect, exhausted
 from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.problems import NotFinished
 from touchstone_api.store.database import Store
 from touchstone_api.store.experiments import require_experiment
@@ -112,6 +113,12 @@ class ResultsReader:
             classes=class_rows(labels, counts, untouched),
             confusions=top_confusions(counts),
         )
+
+    def manifest(self, experiment: str) -> ExperimentManifest:
+        """Raises NotFound."""
+        results, finished = self.results(experiment), self._evaluations(experiment)
+        resolved = self.planned(experiment).resolved
+        return manifest_of(resolved, finished.plan, finished.evaluations, results)
 
     def _seeds(self, plan: Plan, target: str, arm: str, size: int, test_set: str) -> list[Tested]:
         steps = [step for cell, step in cells_of(plan, target, arm).items() if cell.size == size]

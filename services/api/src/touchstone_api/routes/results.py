@@ -1,4 +1,4 @@
-"""/v1/experiments/{experiment}/results, /classes and /verdict."""
+"""/v1/experiments/{experiment}/results, /classes, /verdict, /scaling and /manifest."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.values import Name
-from touchstone_contracts.views import ClassTable, Results, Scaling, Verdict
+from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
 
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
@@ -78,3 +78,10 @@ def get_verdict(
 def get_scaling(experiment: str, reader: ResultsHere) -> Scaling:
     """Accuracy as a power law of size, for every arm that has finished; points beyond the measured sizes are marked."""
     return reader.scaling(experiment)
+
+
+@router.get("/{experiment}/manifest", responses=documented(404, 503))
+def get_manifest(experiment: str, reader: ResultsHere) -> ExperimentManifest:
+    """What decides the numbers: the spec, every registered entry with its digests, each step's id, each run's training
+    set and the digest of the results. Compare two installations' manifests to see whether they measured the same."""
+    return reader.manifest(experiment)
