@@ -5,6 +5,7 @@ Recognised: zero-shot accuracy over all classes of a target, by an encoder that 
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,10 @@ TEN_PROMPTS = (
     "flag of canada", "slice of pizza", "cow face", "airplane", "red heart", "octopus", "police car", "banana",
     "crying face", "sunflower",
 )  # fmt: skip
+
+
+WIDTH = 120
+"""Columns of the table where no terminal says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n")
-    print_report(report, options.out, Console())
+    print_report(report, options.out, Console(width=None if sys.stdout.isatty() else WIDTH))
 
 
 def build_report(tools: Tools, targets: Sequence[Mapping[str, Any]], sheets: Path) -> dict[str, Any]:
@@ -187,20 +192,26 @@ def _clustered_error(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> flo
 
 
 def _nearest_rows(compared: Compared, upstream: Upstream) -> dict[str, Any]:
-    """Generated pictures against held-out and the upstream's own ones, by the judge's cosine and by pixels."""
+    """Generated pictures against real ones, by the judge's cosine and by pixels.
+
+    Held-out pictures are in styles that the upstream lacks, generated ones in the upstream's: so also against the
+    upstream's own pictures, each compared with other drawings than itself (`..._own_styles`).
+    """
     unlike = (upstream.drawings[compared.rows], upstream.drawings)
     features, everything = compared.features, upstream.features
-    cosine = nearness(
-        nearest_cosine_distances(features["generated"], everything),
-        nearest_cosine_distances(features["held_out"], everything),
-        nearest_cosine_distances(features["real"], everything, unlike),
-    )
-    pixels = nearness(
-        nearest_pixel_distances(flat_pixels(compared.generated.images), upstream.pixels),
-        nearest_pixel_distances(flat_pixels(compared.held_out.images), upstream.pixels),
-        nearest_pixel_distances(upstream.pixels[compared.rows], upstream.pixels, unlike),
-    )
-    return {"cosine": cosine.row(), "pixels": pixels.row()}
+    cosine = {part: nearest_cosine_distances(features[part], everything) for part in ("generated", "held_out")}
+    pixels = {
+        part: nearest_pixel_distances(flat_pixels(shown.images), upstream.pixels)
+        for part, shown in (("generated", compared.generated), ("held_out", compared.held_out))
+    }
+    own_cosine = nearest_cosine_distances(features["real"], everything, unlike)
+    own_pixels = nearest_pixel_distances(upstream.pixels[compared.rows], upstream.pixels, unlike)
+    return {
+        "cosine": nearness(cosine["generated"], cosine["held_out"]).row(),
+        "pixels": nearness(pixels["generated"], pixels["held_out"]).row(),
+        "cosine_own_styles": nearness(cosine["generated"], own_cosine).row(),
+        "pixels_own_styles": nearness(pixels["generated"], own_pixels).row(),
+    }
 
 
 def _disjointness_row(held_out: Labelled, hashes: NDArray[np.uint64]) -> dict[str, int]:

@@ -52,11 +52,10 @@ def mean_pairwise_distance(features: Features, labels: NDArray[np.int64]) -> flo
 
 @dataclass(frozen=True)
 class Nearness:
-    """Share of `pictures` nearer to the upstream than the first percentile of the held-out real ones.
+    """Share of `pictures` nearer to the upstream than the first percentile of real ones.
 
-    `chance` is what held-out pictures themselves give (0.01), `own_style` what real upstream pictures give whose own
-    drawing is left out of the comparison: held-out pictures are in styles that the upstream lacks, generated ones are
-    in the upstream's. `upper` and `own_style_upper` end 95 % intervals around them for this many pictures.
+    `chance` is what the real pictures themselves give (0.01), `upper` the end of a 95 % interval around it for this
+    many pictures: a larger share is more than chance.
     """
 
     pictures: int
@@ -64,38 +63,17 @@ class Nearness:
     share: float
     chance: float
     upper: float
-    own_style: float
-    own_style_upper: float
 
     def row(self) -> dict[str, float]:
         """As JSON holds it."""
         return asdict(self)
 
 
-def nearness(
-    generated: NDArray[np.float64],
-    held_out: NDArray[np.float64],
-    upstream: NDArray[np.float64],
-    percentile: float = 1.0,
-) -> Nearness:
-    """Compare distances to the nearest upstream picture: (n,) of generated, (m,) of held-out and (k,) of upstream
-    pictures, the last ones to other drawings than themselves.
-    """
-    threshold, chance = float(np.percentile(held_out, percentile)), percentile / 100
-    own_style = float((upstream < threshold).mean())
-    return Nearness(
-        pictures=len(generated),
-        threshold=threshold,
-        share=float((generated < threshold).mean()),
-        chance=chance,
-        upper=_upper(chance, len(generated), len(held_out)),
-        own_style=own_style,
-        own_style_upper=_upper(own_style, len(generated), len(upstream)),
-    )
-
-
-def _upper(share: float, pictures: int, others: int) -> float:
-    return share + 1.96 * float(np.sqrt(share * (1 - share) * (1 / pictures + 1 / others)))
+def nearness(generated: NDArray[np.float64], real: NDArray[np.float64], percentile: float = 1.0) -> Nearness:
+    """Compare distances to the nearest upstream picture: (n,) of generated with (m,) of real pictures."""
+    threshold, chance = float(np.percentile(real, percentile)), percentile / 100
+    upper = chance + 1.96 * float(np.sqrt(chance * (1 - chance) * (1 / len(generated) + 1 / len(real))))
+    return Nearness(len(generated), threshold, float((generated < threshold).mean()), chance, upper)
 
 
 def nearest_cosine_distances(

@@ -11,21 +11,21 @@ from rich.table import Table
 def print_report(report: Mapping[str, Any], written: Path, console: Console) -> None:
     """Recognisability by target, then the distances and where everything lies."""
     table = Table(title=f"Recognised by {report['judge']['folder']}: share of pictures put into their class")
-    for heading in ("target", "classes", "real", "held out", "synthetic", "of real", "variety", "copies"):
+    for heading in ("target", "classes", "real", "held out", "synthetic", "of real", "variety", "near", "copies"):
         table.add_column(heading, justify="left" if heading == "target" else "right")
     for name, row in report["targets"].items():
-        spread, near = row["mean_pairwise_distance"], report["nearest_neighbour"][name]["pixels"]
+        spread, near = row["mean_pairwise_distance"], report["nearest_neighbour"][name]
         table.add_row(
             name, str(row["classes"]), f"{row['real_recognised']:.3f}", f"{row['held_out_recognised']:.3f}",
             f"{row['synthetic_recognised']:.3f} ± {row['synthetic_standard_error']:.3f}", f"{row['ratio']:.2f}",
             f"{spread['synthetic'] / spread['real']:.2f}",
-            f"{near['share']:.3f} ({near['upper']:.3f}, {near['own_style_upper']:.3f})",
+            _share(near["pixels"]), _share(near["pixels_own_styles"]),
         )  # fmt: skip
     console.print(table)
     console.print(
-        "variety: mean distance within a class, of real. "
-        "copies: share nearer to the upstream than 99 % of held-out pictures, which are in other styles (in brackets: "
-        "beyond chance from here, and beyond what real upstream pictures have to other drawings from here)."
+        "variety: mean distance within a class, of real. near: share nearer to the upstream than 99 % of held-out "
+        "pictures, which are in other styles. copies: nearer than 99 % of the upstream's own pictures are to other "
+        "drawings. In brackets: more than chance from here."
     )
     frechet = report["frechet"]
     console.print(
@@ -33,3 +33,7 @@ def print_report(report: Mapping[str, Any], written: Path, console: Console) -> 
         f"{frechet['ratio']:.1f} times, {frechet['pictures']} pictures each"
     )
     console.print(f"Written: {written} and the contact sheets in {written.with_suffix('')}/")
+
+
+def _share(near: Mapping[str, float]) -> str:
+    return f"{near['share']:.3f} ({near['upper']:.3f})"
