@@ -47,8 +47,10 @@ def evenly(entries: Sequence[Entry], count: int) -> list[Entry]:
 
 
 def draw_grid(rows: Sequence[Row], each: int, path: Path) -> None:
-    """A row a class, `each` places an arm; an arm with fewer images of a class leaves places empty."""
-    arms = list(dict.fromkeys(arm for row in rows for arm in row.images))
+    """A row a class, `each` places an arm; an arm with fewer images of a class leaves places empty.
+
+    Every row has the same arms."""
+    arms = list(rows[0].images)
     columns = each * len(arms)
     size = (LABEL_INCHES + CELL_INCHES * columns, CELL_INCHES * (len(rows) + 1))
     figure = Figure(figsize=size, layout="constrained")

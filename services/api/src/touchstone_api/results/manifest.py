@@ -5,15 +5,11 @@ from collections.abc import Iterator
 from touchstone_contracts.identity import identity
 from touchstone_contracts.views import ExperimentManifest, ManifestStep, Results, TrainingSet
 
-from touchstone_api.experiments.dag import Plan
 from touchstone_api.experiments.resolve import ResolvedExperiment
-from touchstone_api.results.collect import Evaluations
+from touchstone_api.results.evaluations import Finished
 
 
-def manifest_of(
-    resolved: ResolvedExperiment, plan: Plan, evaluations: Evaluations, results: Results
-) -> ExperimentManifest:
-    """`evaluations`: those that have a result."""
+def manifest_of(resolved: ResolvedExperiment, finished: Finished, results: Results) -> ExperimentManifest:
     encoders = (resolved.encoder, resolved.index_encoder, resolved.score_encoder, resolved.copy_encoder)
     return ExperimentManifest(
         identity=identity(resolved),
@@ -23,17 +19,17 @@ def manifest_of(
         generators=resolved.generators,
         targets=resolved.targets,
         steps=tuple(
-            ManifestStep(id=step.id, kind=step.kind, role=step.role, inputs=step.inputs) for step in plan.steps
+            ManifestStep(id=step.id, kind=step.kind, role=step.role, inputs=step.inputs) for step in finished.plan.steps
         ),
-        training_sets=tuple(_training_sets(plan, evaluations)),
+        training_sets=tuple(_training_sets(finished)),
         complete=results.complete,
         results_digest=results.digest,
     )
 
 
-def _training_sets(plan: Plan, evaluations: Evaluations) -> Iterator[TrainingSet]:
-    for cell, step in plan.evaluations.items():
-        result = evaluations.get(step)
+def _training_sets(finished: Finished) -> Iterator[TrainingSet]:
+    for cell, step in finished.plan.evaluations.items():
+        result = finished.evaluations.get(step)
         if result is not None and result.training_set is not None:
             yield TrainingSet(
                 target=cell.target, arm=cell.arm, size=cell.size, seed=cell.seed, digest=result.training_set

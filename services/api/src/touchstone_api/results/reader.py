@@ -116,9 +116,8 @@ class ResultsReader:
 
     def manifest(self, experiment: str) -> ExperimentManifest:
         """Raises NotFound."""
-        results, finished = self.results(experiment), self._evaluations(experiment)
-        resolved = self.planned(experiment).resolved
-        return manifest_of(resolved, finished.plan, finished.evaluations, results)
+        results = self.results(experiment)  # first, so that complete results never lack a training set
+        return manifest_of(self.planned(experiment).resolved, self._evaluations(experiment), results)
 
     def _seeds(self, plan: Plan, target: str, arm: str, size: int, test_set: str) -> list[Tested]:
         steps = [step for cell, step in cells_of(plan, target, arm).items() if cell.size == size]
