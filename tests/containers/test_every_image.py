@@ -38,9 +38,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
-def system(request: pytest.FixtureRequest, engine: Engine) -> Iterator[ComposedSystem]:
-    if not request.config.getoption("--every-image"):
-        pytest.skip("gigabytes and many minutes: `make containers` runs it")
+def system(engine: Engine) -> Iterator[ComposedSystem]:
     services = compose_services("cpu")
     ours = {service["image"] for service in services.values() if service.get("build")}
     how = provide(engine, [PYTHON, *sorted({service["image"] for service in services.values()} - ours)])
@@ -50,7 +48,7 @@ def system(request: pytest.FixtureRequest, engine: Engine) -> Iterator[ComposedS
         tell(PyTorch="its own index does not answer, so the workers get the wheels with CUDA")
         settings["TORCH_BACKEND"] = "cuda"
     with composed_system(engine, profile="cpu", **settings) as system:
-        system.build()
+        system.make_up()
         system.up(arguments=("--scale", "trainer=2"))
         containers = system.wait_healthy(SERVICES, within=300)
         tell(**{f"{each.service} {each.id[:12]}": each.health for each in containers})
@@ -88,10 +86,8 @@ def test_a_worker_writes_to_its_disk_and_not_to_its_memory(system: ComposedSyste
     looked_at = 0
     for name in WORKERS:
         for container in system.containers(name):
-            kinds = dict(
-                line.split()
-                for line in system.execute(container, "stat", "--file-system", "--format", "%n %T", "/tmp", "/scratch").splitlines()
-            )  # fmt: skip
+            said = system.execute(container, "stat", "--file-system", "--format", "%n %T", "/tmp", "/scratch")
+            kinds = dict(line.split() for line in said.splitlines())
             assert kinds["/tmp"] == "tmpfs"
             assert kinds["/scratch"] != "tmpfs"
             system.execute(container, "touch", "/scratch/written", "/cache/written")
@@ -161,7 +157,8 @@ def test_the_experiment_reaches_its_verdict_although_workers_and_the_conductor_w
     results = system.get(f"/v1/experiments/{disturbed.ended.id}/results")
     assert results["complete"]
     assert len(results["rows"]) >= 20
-    repeated = {step.kind for step in disturbed.ended.step_list if step.attempt > disturbed.interrupted.get(step.id, step.attempt)}  # fmt: skip
+    attempts = {step.id: step.attempt for step in disturbed.ended.step_list}
+    repeated = [step for step, attempt in disturbed.interrupted.items() if attempts[step] > attempt]
     assert repeated, "no step that was cut short was done again"
 
 
