@@ -15,11 +15,14 @@ log = get_logger(__name__)
 
 
 class IdleTime:
-    """Seconds since the last step ended, or since the start; a running step is no idle time."""
+    """Seconds since the last step ended, or since `begin`; starting up and a running step are no idle time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._since: float | None = clock()
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        self._since = self._clock()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -27,7 +30,7 @@ class IdleTime:
         try:
             yield
         finally:
-            self._since = self._clock()
+            self.begin()
 
     def seconds(self) -> float:
         since = self._since  # read once: the step may end meanwhile
@@ -35,10 +38,11 @@ class IdleTime:
 
 
 def leave_when_idle(idle: IdleTime, limit: float) -> None:
-    """Asks this process to end (SIGTERM to itself) once it was idle for `limit` seconds; 0 is never.
+    """From now on, asks this process to end (SIGTERM to itself) once it was idle for `limit` seconds; 0 is never.
 
-    Celery's warm shutdown follows: a step that began in this very moment is finished, and a message that arrives later
-    goes back to its queue."""
+    Celery's handler of that signal must be installed. Its warm shutdown follows: a step that began in this very moment
+    is finished, and a message that arrives later goes back to its queue."""
+    idle.begin()
     if limit:
         threading.Thread(target=_leave, args=(idle, limit), name="idle", daemon=True).start()
 

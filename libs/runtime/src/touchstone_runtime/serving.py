@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
-from celery import Celery
+from celery import Celery, signals
 from pydantic import ValidationError
 from touchstone_contracts.messages import (
     StepFailed,
@@ -251,8 +251,8 @@ def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, sett
         without_gossip=True,
         without_heartbeat=True,
     )
+    signals.worker_ready.connect(lambda **_: leave_when_idle(idle, settings.exit_when_idle_seconds), weak=False)
     with Announcer(presence, runner.handlers.queue, runner.worker, settings.heartbeat_seconds):
-        leave_when_idle(idle, settings.exit_when_idle_seconds)
         worker.start()
     if worker.exitcode:
         raise SystemExit(worker.exitcode)
