@@ -63,6 +63,13 @@ def messages_left(url: str) -> int:
         return int(client.llen(QUEUE)) + int(client.hlen("unacked"))
 
 
+def receive_until(reports: ReportLine, seen: list[StepReport], enough: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not enough():
+        assert time.monotonic() < deadline, f"only {len(seen)} reports came"
+        seen += reports.receive(0.5)
+
+
 def ended(seen: list[StepReport]) -> set[str]:
     return {report.step_id for report in seen if isinstance(report, StepSucceeded)}
 
@@ -73,8 +80,7 @@ def test_while_steps_trickle_in_workers_leave_one_by_one_and_every_step_is_done(
     rng, sent, seen = Random(0), [echo_message(f"trickle-{number}") for number in range(60)], list[StepReport]()
     workers = [start() for _ in range(6)]
     dispatcher.send(sent[0])
-    while not ended(seen):
-        seen += reports.receive(DEADLINE_SECONDS)
+    receive_until(reports, seen, lambda: bool(ended(seen)))
     for number, message in enumerate(sent[1:]):
         dispatcher.send(message)
         # Ever slower, so that each worker's next step comes when it is about to leave.
@@ -101,8 +107,7 @@ def test_a_message_that_was_taken_in_the_moment_of_leaving_is_not_lost(
     for message in warm:
         dispatcher.send(message)
     seen: list[StepReport] = []
-    while len(ended(seen)) < len(warm):
-        seen += reports.receive(DEADLINE_SECONDS)
+    receive_until(reports, seen, lambda: len(ended(seen)) == len(warm))
     # Frozen while they ask for a message: the server hands it out and nobody reads it.
     for worker in workers:
         worker.send_signal(signal.SIGSTOP)
@@ -128,17 +133,15 @@ def test_a_step_longer_than_the_idle_time_is_finished_and_idleness_counts_from_i
 ) -> None:
     worker, sent = start(), echo_message("wait")
     dispatcher.send(sent)
-    began, seen = None, list[StepReport]()
-    while began is None or time.monotonic() < began + 3 * IDLE_SECONDS:
-        seen += reports.receive(0.1)
-        if began is None and any(isinstance(report, StepStarted) for report in seen):
-            began = time.monotonic()
+    seen: list[StepReport] = []
+    receive_until(reports, seen, lambda: any(isinstance(report, StepStarted) for report in seen))
+    began = time.monotonic()
+    receive_until(reports, seen, lambda: time.monotonic() > began + 3 * IDLE_SECONDS)
     assert worker.poll() is None
     assert any(isinstance(report, StepProgressed) for report in seen)
     asked_to_end = time.monotonic()
     reports.mark_cancelled(sent.step_id)
-    while not any(isinstance(report, StepFailed) for report in seen):
-        seen += reports.receive(DEADLINE_SECONDS)
+    receive_until(reports, seen, lambda: any(isinstance(report, StepFailed) for report in seen))
     assert worker.wait(DEADLINE_SECONDS) == 0
     assert time.monotonic() - asked_to_end >= IDLE_SECONDS
 

@@ -1,4 +1,4 @@
-"""What echo workers (support/echo_worker.py) are given: their environment, and messages of steps that they understand."""
+"""What echo workers (support/echo_worker.py) are given: their environment, and messages they understand."""
 
 import os
 import subprocess

@@ -38,5 +38,6 @@ class ConductorSettings(ApiSettings):
     """A step that failed this often stays failed."""
     retry_seconds: float = Field(default=2.0, ge=0)
     """Wait before the second attempt; doubles with every failure."""
-    poll_seconds: float = Field(default=0.5, gt=0)
-    """Longest wait for reports before the conductor looks at the database again."""
+    poll_seconds: float = Field(default=0.5, gt=0, le=4)
+    """Longest wait for reports before the conductor looks at the database again. The Redis client takes a server that
+    answers nothing for five seconds for dead."""
