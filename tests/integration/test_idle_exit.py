@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -81,10 +82,11 @@ def test_while_steps_trickle_in_workers_leave_one_by_one_and_every_step_is_done(
     workers = [start() for _ in range(6)]
     dispatcher.send(sent[0])
     receive_until(reports, seen, lambda: bool(ended(seen)))
+    paced = threading.Event()
     for number, message in enumerate(sent[1:]):
         dispatcher.send(message)
         # Ever slower, so that each worker's next step comes when it is about to leave.
-        seen += reports.receive(rng.uniform(0.05, 0.1 + number / 60))
+        paced.wait(rng.uniform(0.05, 0.1 + number / 60))
     assert any(worker.poll() == 0 for worker in workers), "nobody left while there was work"
     for worker in workers:
         assert worker.wait(DEADLINE_SECONDS) == 0
