@@ -1,4 +1,4 @@
-"""Every overlay and every combination of components renders, and what comes out is valid, strictly and in every kind."""
+"""Every overlay and every combination of components renders, and what comes out is strictly valid, in every kind."""
 
 import subprocess
 from collections import Counter
@@ -77,7 +77,7 @@ def test_what_decides_the_release_is_not_applied(rendered_overlays: dict[str, Ma
 def test_an_overlay_without_its_secrets_does_not_render(tmp_path: Path) -> None:
     tree = check_out(tmp_path)
     (tree / "k8s/overlays/local/secrets/services.env").unlink()
-    with pytest.raises(AssertionError, match="services.env"):
+    with pytest.raises(AssertionError, match=r"services\.env"):
         render_overlay(tree, "local")
 
 

@@ -175,12 +175,15 @@ def keys_of_sources(manifests: Manifests) -> dict[str, set[str]]:
 
 
 def sources(container: Manifest) -> list[tuple[str, str | None]]:
-    """`Kind/name` of every ConfigMap and Secret that a container's environment comes from, and the key if one is named."""
-    kinds = {"configMapRef": "ConfigMap", "secretRef": "Secret", "configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
-    whole = [(f"{kinds[how]}/{of['name']}", None) for each in container.get("envFrom", []) for how, of in each.items()]
+    """`Kind/name` of each ConfigMap and Secret that an environment comes from, and the key where one is named."""
+    whole = [(_source(*each), None) for entry in container.get("envFrom", []) for each in entry.items()]
     single = [
-        (f"{kinds[how]}/{of['name']}", str(of["key"]))
-        for each in container.get("env", [])
-        for how, of in each.get("valueFrom", {}).items()
+        (_source(*each), str(each[1]["key"]))
+        for entry in container.get("env", [])
+        for each in entry.get("valueFrom", {}).items()
     ]
     return [*whole, *single]
+
+
+def _source(how: str, reference: Manifest) -> str:
+    return f"{'Secret' if how.startswith('secret') else 'ConfigMap'}/{reference['name']}"
