@@ -3,7 +3,8 @@
 from itertools import product
 
 import yaml
-from support.manifests import WORKERS, Manifest, Manifests, Pod, of_kind, pods
+from support.deployment import WORKERS
+from support.manifests import Manifest, Manifests, Pod, of_kind, pods
 from support.network_policies import NAMESPACE, Place, may_reach, selects
 
 PROCESSES = ("api", "conductor", *WORKERS)
@@ -61,9 +62,7 @@ def test_the_small_prometheus_scrapes_every_replica_of_every_process(rendered_ov
         scraped: set[str] = set()
         for name, port, by_dns in scrape_targets(manifests):
             service = of_kind(manifests, "Service").get(name)
-            if service is None:
-                assert name.endswith("-gpu")  # compose's name
-                continue
+            assert service is not None, name
             [pod] = chosen(manifests, service)
             assert port in ports_of(pod).values()
             assert service["spec"].get("clusterIP") == "None", f"{name} is one address for many pods"

@@ -27,7 +27,6 @@ COMPONENTS = (
     "registry",
 )
 """In the order in which an overlay may name them."""
-WORKERS = ("retrieval", "generator", "trainer")
 SHARED = ("k8s", "monitoring")
 """The folders that kustomize reads."""
 
