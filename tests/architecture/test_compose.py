@@ -215,8 +215,9 @@ def test_prometheus_scrapes_processes_that_exist_on_the_ports_they_answer(
 ) -> None:
     jobs = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())["scrape_configs"]
     fixed = [target for job in jobs for static in job.get("static_configs", []) for target in static["targets"]]
-    assert fixed == ["api:8000", "conductor:9100"]
-    [workers] = [sd for job in jobs for sd in job.get("dns_sd_configs", [])]
+    assert fixed == ["conductor:9100"]
+    [api, workers] = [sd for job in jobs for sd in job.get("dns_sd_configs", [])]
+    assert (api["names"], api["port"]) == (["api"], 8000)
     everything = rendered["cpu"] | rendered["gpu"]
     assert set(workers["names"]) == set(WORKERS)
     assert everything["conductor"]["environment"]["TOUCHSTONE_METRICS_PORT"] == "9100"

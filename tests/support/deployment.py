@@ -1,10 +1,9 @@
-"""What is deployed, as data: Dockerfiles parsed, compose and manifests rendered by the tools that will read them."""
+"""What is deployed, as data: Dockerfiles parsed, compose rendered by the tool that will read it."""
 
 import importlib.util
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,6 @@ TARGETS = {
     **{f"touchstone-{name}-cuda": name for name in WORKERS},
 }
 """By the name of an image, the target of DOCKERFILE it is built from."""
-OVERLAYS = ("local", "gpu")
 SECRET_FOR_RENDERING = "abcdefgh12345678"
 
 
@@ -142,28 +140,3 @@ def compose_services(profile: str, *overrides: str) -> dict[str, Any]:
     assert answer.returncode == 0, answer.stderr
     services: dict[str, Any] = yaml.safe_load(answer.stdout)["services"]
     return services
-
-
-def kubectl() -> str | None:
-    return shutil.which("kubectl")
-
-
-def render_overlay(name: str, folder: Path) -> list[dict[str, Any]]:
-    """The manifests of an overlay as kustomize renders them, with its example secrets; works in `folder`."""
-    copy = folder / "k8s"
-    if not copy.exists():
-        shutil.copytree(ROOT / "k8s", copy)
-    for example in copy.rglob("*.env.example"):
-        example.with_suffix("").write_text(example.read_text())
-    command = [kubectl() or "kubectl", "kustomize", str(copy / "overlays" / name)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert answer.returncode == 0, answer.stderr
-    return [document for document in yaml.safe_load_all(answer.stdout) if document]
-
-
-def pod_template(manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The pod template of a Deployment, StatefulSet or Job."""
-    if manifest["kind"] not in {"Deployment", "StatefulSet", "Job"}:
-        return None
-    template: dict[str, Any] = manifest["spec"]["template"]
-    return template

@@ -4,6 +4,7 @@ from typing import TypeVar
 
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.metrics import WorkerMetrics
+from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import celery_app
 from touchstone_runtime.reports import connect_reports
 from touchstone_runtime.serving import Handlers, StepRunner, serve_forever, worker_name
@@ -15,7 +16,9 @@ ToolsT = TypeVar("ToolsT")
 def run_worker(
     handlers: Handlers[ToolsT], tools: ToolsT, artifacts: Artifacts, settings: WorkerSettings, *, device: str
 ) -> None:
-    """Serves `handlers` until SIGTERM. `device`: the type of device that the tools compute on, as torch calls it."""
+    """Serves `handlers` until SIGTERM, or until it was idle for as long as the settings say.
+
+    `device`: the type of device that the tools compute on, as torch calls it."""
     runner = StepRunner(
         handlers=handlers,
         tools=tools,
@@ -26,4 +29,4 @@ def run_worker(
         heartbeat_seconds=settings.heartbeat_seconds,
         holds_gpu=device != "cpu",
     )
-    serve_forever(celery_app(settings.redis_url), runner, settings)
+    serve_forever(celery_app(settings.redis_url), runner, connect_presence(settings.redis_url), settings)

@@ -10,6 +10,7 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
 from touchstone_runtime.metrics import start_metrics_server
 from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, celery_app
 from touchstone_runtime.reports import connect_reports
 
@@ -31,12 +32,13 @@ def build_conductor(settings: ConductorSettings, store: Store) -> Conductor:
         artifacts=Artifacts(connect_objects(settings)),
         reports=connect_reports(settings.redis_url),
         dispatcher=CeleryDispatcher(celery_app(settings.redis_url)),
+        presence=connect_presence(settings.redis_url),
         limits=Limits(
             lease=timedelta(seconds=settings.lease_seconds),
             max_failures=settings.max_failures,
             retry=timedelta(seconds=settings.retry_seconds),
         ),
-        leases_per_queue=settings.leases_per_queue,
+        leases_per_worker=settings.leases_per_worker,
     )
 
 
@@ -58,7 +60,7 @@ def run(conductor: Conductor, metrics: ConductorMetrics, stop: threading.Event, 
         answered = conductor.cycle(poll_seconds)
         if answered and time.monotonic() - refreshed >= METRICS_SECONDS:
             refreshed = time.monotonic()
-            answered = metrics.refresh(conductor.store, utc_now())
+            answered = metrics.refresh(conductor.store, utc_now(), conductor.live_workers)
         metrics.cycles.labels("complete" if answered else "hindered").inc()
         if not answered:
             stop.wait(poll_seconds)
@@ -74,7 +76,7 @@ def main() -> None:
     if settings.metrics_port:
         start_metrics_server(metrics.registry, settings.metrics_host, settings.metrics_port)
     wait_for_schema(store, stop, settings.poll_seconds)
-    log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_queue=settings.leases_per_queue)
+    log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_worker=settings.leases_per_worker)
     run(build_conductor(settings, store), metrics, stop, settings.poll_seconds)
     log.info("conductor.stopped")
     store.close()

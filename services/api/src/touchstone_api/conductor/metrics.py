@@ -1,5 +1,6 @@
 """What the conductor tells Prometheus: enough to scale workers on."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -19,6 +20,12 @@ class ConductorMetrics:
             ["queue", "state"],
             registry=self.registry,
         )
+        self.workers = Gauge(
+            "touchstone_live_workers",
+            "Workers that announced themselves within their last heartbeats",
+            ["queue"],
+            registry=self.registry,
+        )
         self.cycles = Counter(
             "touchstone_conductor_cycles_total",
             "Cycles by whether every server answered",
@@ -26,7 +33,7 @@ class ConductorMetrics:
             registry=self.registry,
         )
 
-    def refresh(self, store: Store, now: datetime) -> bool:
+    def refresh(self, store: Store, now: datetime, live_workers: Mapping[str, int]) -> bool:
         """Whether the database answered; else the gauges keep their values."""
         try:
             with store.read() as session:
@@ -34,6 +41,7 @@ class ConductorMetrics:
         except Transient:
             return False
         for queue in QUEUES:
+            self.workers.labels(queue).set(live_workers.get(queue, 0))
             self.steps.labels(queue, "queued").set(queued.get(queue, 0))
             self.steps.labels(queue, "leased").set(leased.get(queue, 0))
         return True
