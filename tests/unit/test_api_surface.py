@@ -197,3 +197,22 @@ def test_pointers_leave_out_the_member_of_a_tagged_union() -> None:
 )
 def test_changes_merge_objects_and_replace_the_rest(document: object, changes: object, changed: object) -> None:
     assert apply_changes(document, changes) == changed
+
+
+def test_invented_methods_and_paths_make_one_series(client: TestClient) -> None:
+    for method in ("BREW", "WHEN", "BREW"):
+        client.request(method, f"/v1/{method.lower()}")
+    text = client.get("/metrics").text
+    assert 'touchstone_http_requests_total{method="other",route="unmatched",status="404"} 3.0' in text
+    assert "BREW" not in text
+    assert "brew" not in text
+
+
+def test_metrics_count_problems_by_code(client: TestClient) -> None:
+    client.get("/v1/targets/some-name")
+    client.get("/v1/experiments", params={"limit": 0})
+    text = client.get("/metrics").text
+    assert 'touchstone_http_problems_total{code="not_found"} 1.0' in text
+    assert 'touchstone_http_problems_total{code="invalid_request"} 1.0' in text
+    assert 'touchstone_http_problems_total{code="bug"} 0.0' in text
+    assert "process_resident_memory_bytes" in text

@@ -8,6 +8,7 @@ from touchstone_contracts.problems import Transient
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
 from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.tracing import NO_TRACES, Traces, connect_traces
 
 from touchstone_api.settings import ApiSettings
 from touchstone_api.store.database import Store, open_store
@@ -28,6 +29,7 @@ class Services:
     settings: ApiSettings
     checks: Mapping[str, Check] = field(default_factory=dict)
     """Readiness by dependency name."""
+    traces: Traces = NO_TRACES
 
 
 def build_services(settings: ApiSettings) -> Services:
@@ -46,7 +48,13 @@ def build_services(settings: ApiSettings) -> Services:
         "redis": _redis_check(settings.redis_url),
         "object_store": objects.create_bucket,
     }
-    return Services(store=store, artifacts=Artifacts(objects), settings=settings, checks=checks)
+    return Services(
+        store=store,
+        artifacts=Artifacts(objects),
+        settings=settings,
+        checks=checks,
+        traces=connect_traces("api", settings),
+    )
 
 
 def _redis_check(url: str) -> Check:
