@@ -133,12 +133,31 @@ def test_progress_of_another_kind_is_counted_nowhere() -> None:
 def test_a_failed_attempt_held_its_gpu_too() -> None:
     bench = Bench(fail(Invalid("bad")), holds_gpu=True)
     bench.run()
-    held = bench.value("touchstone_gpu_seconds_total", kind=KIND)
+    held, busy = (bench.value(f"touchstone_{name}_seconds_total", kind=KIND) for name in ("gpu", "busy"))
     assert held is not None
-    assert held > 0
+    assert busy is not None
+    assert 0 < held <= busy
     without = Bench(fail(Invalid("bad")))
     without.run()
     assert without.value("touchstone_gpu_seconds_total", kind=KIND) is None
+
+
+def test_a_step_that_runs_shows_before_it_ends_and_counts_once() -> None:
+    bench = Bench(holds_gpu=True)
+    seen: list[float] = []
+
+    def look(progress: Progress) -> None:
+        for _ in range(2):
+            held = bench.value("touchstone_gpu_seconds_total", kind=KIND)
+            assert held is not None
+            seen.append(held)
+
+    bench.work = look
+    bench.run()
+    ended = bench.value("touchstone_gpu_seconds_total", kind=KIND)
+    assert ended is not None
+    assert 0 < seen[0] < seen[1] < ended
+    assert bench.value("touchstone_gpu_seconds_total", kind=KIND) == ended
 
 
 def test_series_begin_at_zero_so_that_a_first_failure_is_a_rise() -> None:

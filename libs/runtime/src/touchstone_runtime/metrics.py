@@ -1,7 +1,9 @@
 """Prometheus metrics of workers and the conductor, with a liveness answer on the same port."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -68,9 +70,15 @@ class WorkerMetrics:
             "touchstone_images", "Images that were embedded, generated or perturbed, as they are made", "kind"
         )
         self.updates = self._counter("touchstone_updates", "Updates of an optimiser, as they are made", "kind")
-        self.gpu_seconds = self._counter(
-            "touchstone_gpu_seconds", "Seconds that steps held the worker's GPU, failed attempts too", "kind"
+        self.busy = RunningSeconds(
+            "touchstone_busy_seconds", "Seconds that steps ran, failed attempts and the running step too"
         )
+        self.gpu = RunningSeconds(
+            "touchstone_gpu_seconds",
+            "Seconds that steps held the worker's GPU, failed attempts and the running step too",
+        )
+        self.registry.register(self.busy)
+        self.registry.register(self.gpu)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, registry=self.registry)
@@ -84,13 +92,23 @@ class WorkerMetrics:
                 self.phases.labels(kind, phase)
             self.seconds.labels(kind)
             self.failures.labels(kind, "bug")
-            self.gpu_seconds.labels(kind)
+            self.busy.expect(kind)
+            self.gpu.expect(kind)
             if unit is not None:
                 self.work(kind, unit)
 
     def work(self, kind: str, unit: Unit) -> Callable[[float], None]:
         """Adds to the images or updates of a kind."""
         return (self.images if unit == "images" else self.updates).labels(kind).inc
+
+    @contextmanager
+    def running(self, kind: str, *, holds_gpu: bool) -> Iterator[None]:
+        with self.busy.running(kind):
+            if holds_gpu:
+                with self.gpu.running(kind):
+                    yield
+            else:
+                yield
 
     def computed(self, kind: str, seconds: float, by_phase: Mapping[str, float]) -> None:
         self.seconds.labels(kind).observe(seconds)
@@ -121,6 +139,47 @@ class Cuda(Protocol):
 
     def memory_reserved(self) -> int:
         """Bytes that this process's allocator holds."""
+
+
+class RunningSeconds(Collector):
+    """A counter of seconds by kind that also rises while a step runs: a step of hours would otherwise show as idleness
+    and then as a leap."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name, self._documentation = name, documentation
+        self._lock = threading.Lock()
+        self._ended: dict[str, float] = {}
+        self._running: tuple[str, float] | None = None
+
+    def expect(self, kind: str) -> None:
+        with self._lock:
+            self._ended.setdefault(kind, 0.0)
+
+    @contextmanager
+    def running(self, kind: str) -> Iterator[None]:
+        """One step at a time."""
+        self.expect(kind)
+        with self._lock:
+            self._running = kind, time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ended, self._running = self._now(), None
+
+    def _now(self) -> dict[str, float]:
+        if self._running is None:
+            return self._ended
+        kind, began = self._running
+        return self._ended | {kind: self._ended[kind] + time.perf_counter() - began}
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            seconds = self._now()
+        family = CounterMetricFamily(self._name, self._documentation, labels=["kind"])
+        for kind, value in seconds.items():
+            family.add_metric([kind], value)
+        yield family
 
 
 class _CacheCollector(Collector):

@@ -27,7 +27,7 @@ from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.logs import get_logger, recent_lines
 from touchstone_runtime.metrics import Unit, WorkerMetrics, start_metrics_server
-from touchstone_runtime.phases import PhaseClock, measured
+from touchstone_runtime.phases import measured
 from touchstone_runtime.queue import TASK_PREFIX
 from touchstone_runtime.settings import WorkerSettings
 from touchstone_runtime.tracing import NO_TRACES, Span, Traces
@@ -176,12 +176,12 @@ class StepRunner(Generic[ToolsT]):
             raise Transient(f"this worker serves {message.kind} v{contract.version}", code="contract_version")
         request = _parse(contract, message)
         self.reporter.send(StepStarted(step_id=message.step_id, attempt=message.attempt, worker=self.worker))
-        with measured() as clock:
+        with measured() as clock, self.metrics.running(message.kind, holds_gpu=self.holds_gpu):
             try:
                 manifest = self._handled(message, contract, request)
                 self.artifacts.write_manifest(manifest)
             finally:
-                self._account(message.kind, clock, span)
+                span.tell(**{f"{phase}_seconds": round(spent, 3) for phase, spent in clock.by_phase().items()})
         self.metrics.computed(message.kind, manifest.seconds, clock.by_phase())
         log.info("step.computed", seconds=manifest.seconds, cpu_seconds=manifest.cpu_seconds)
 
@@ -204,12 +204,6 @@ class StepRunner(Generic[ToolsT]):
             gpu_seconds=seconds if self.holds_gpu else 0.0,
             worker=self.worker,
         )
-
-    def _account(self, kind: str, clock: PhaseClock, span: Span) -> None:
-        """What an attempt took, whether or not it succeeded."""
-        if self.holds_gpu:
-            self.metrics.gpu_seconds.labels(kind).inc(clock.elapsed())
-        span.tell(**{f"{phase}_seconds": round(seconds, 3) for phase, seconds in clock.by_phase().items()})
 
     def _report_failure(self, message: StepMessage, error: Exception, span: Span) -> None:
         problem = problem_of(error)

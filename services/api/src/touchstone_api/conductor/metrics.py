@@ -45,6 +45,8 @@ class ConductorMetrics:
             ["outcome"],
             registry=self.registry,
         )
+        for outcome in ("complete", "hindered"):
+            self.cycles.labels(outcome)
 
     def started(self, kind: str, waited: float) -> None:
         """A worker reports that it began, `waited` seconds after the step was handed out."""
