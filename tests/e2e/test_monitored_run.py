@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from support.monitoring_files import all_queries, documented_metrics
 from support.promql import Exposed
 from touchstone_contracts.steps import CATALOGUE
@@ -24,6 +25,16 @@ def scrapes(stack: Stack, server: str, finished_experiment: ExperimentDetail) ->
 @pytest.fixture(scope="module")
 def exposed(scrapes: dict[str, str]) -> Exposed:
     return Exposed.of(scrapes.values())
+
+
+def total(text: str, sample: str, **labels: str) -> float:
+    """The sum over all series of a sample that have these labels."""
+    return sum(
+        each.value
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+        if each.name == sample and labels.items() <= each.labels.items()
+    )
 
 
 def test_every_metric_that_a_panel_or_an_alert_asks_for_was_exposed(exposed: Exposed) -> None:
@@ -57,16 +68,35 @@ def test_labels_hold_no_ids_and_few_values(exposed: Exposed) -> None:
     assert seen > 40
 
 
-def test_the_run_left_its_marks(exposed: Exposed, scrapes: dict[str, str]) -> None:
-    assert 'touchstone_images_total{kind="generate_images"} 24.0' in scrapes["generator"]
-    updates = [
-        float(line.rsplit(" ", 1)[1])
-        for name in ("trainer", "trainer-2")
-        for line in scrapes[name].splitlines()
-        if line.startswith("touchstone_updates_total")
-    ]
-    # Two arms, sizes 4 and 8 in batches of 4, two seeds, two epochs.
-    assert sum(updates) >= 2 * (1 + 2) * 2 * 2
-    assert exposed.values["touchstone_cache_requests_total"]["cache"] == {
-        "encoder", "generator", "decoded_images", "splits", "class_vectors", "index",
-    }  # fmt: skip
+def test_images_and_updates_are_those_of_the_study(scrapes: dict[str, str]) -> None:
+    assert total(scrapes["generator"], "touchstone_images_total", kind="generate_images") == 24
+    assert total(scrapes["retrieval"], "touchstone_images_total", kind="embed_images") >= 48
+    updates = sum(total(scrapes[name], "touchstone_updates_total") for name in ("trainer", "trainer-2"))
+    # Two arms, sizes 4 and 8 in batches of 4, two seeds, two epochs; other tests may have trained more.
+    assert updates >= 2 * (1 + 2) * 2 * 2
+
+
+def test_each_worker_loads_a_model_once_and_then_finds_it(scrapes: dict[str, str], exposed: Exposed) -> None:
+    caches = exposed.values["touchstone_cache_requests_total"]["cache"]
+    assert caches == {"encoder", "generator", "decoded_images", "splits", "class_vectors", "index"}
+    for worker, cache in (("retrieval", "encoder"), ("generator", "generator"), ("trainer", "encoder")):
+        misses, hits = (
+            total(scrapes[worker], "touchstone_cache_requests_total", cache=cache, outcome=outcome)
+            for outcome in ("miss", "hit")
+        )
+        assert misses == 1, (worker, cache)
+        # The tiny study draws all its images in one step.
+        assert hits > 0 or worker == "generator", (worker, cache)
+
+
+def test_the_phases_of_a_worker_add_up_to_what_its_steps_took(scrapes: dict[str, str]) -> None:
+    for worker in ("retrieval", "generator", "trainer"):
+        phases = {
+            phase: total(scrapes[worker], "touchstone_step_phase_seconds_sum", phase=phase)
+            for phase in ("load", "compute", "store")
+        }
+        assert min(phases.values()) > 0, worker
+        handlers = total(scrapes[worker], "touchstone_step_seconds_sum")
+        busy = total(scrapes[worker], "touchstone_busy_seconds_total")
+        # The handlers' time is without the manifest; the busy time has failed attempts and a running step too.
+        assert handlers - 0.1 <= sum(phases.values()) <= busy + 0.1, worker

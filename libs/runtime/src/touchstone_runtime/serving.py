@@ -164,7 +164,7 @@ class StepRunner(Generic[ToolsT]):
             if not found:
                 self._compute(message, span)
             outcome = "found" if found else "computed"
-            self.metrics.steps.labels(message.kind, outcome).inc()
+            self.metrics.steps.labels(_known_kind(message), outcome).inc()
             span.tell(outcome=outcome)
             self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
         except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
