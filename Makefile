@@ -44,7 +44,8 @@ down: .venv/ready ## Stop what `make up` started; data stays
 
 # Pulls the images where TOUCHSTONE_REGISTRY names a registry, builds them here otherwise.
 compose-up: .env ## Start the system in containers; writes .env with fresh secrets if there is none
-	$(COMPOSE) up --detach $(if $(shell sed -n 's/^TOUCHSTONE_REGISTRY=//p' .env 2>/dev/null),--pull=missing,--build)
+	@if grep -qs '^TOUCHSTONE_REGISTRY=.' .env; then $(COMPOSE) pull && $(COMPOSE) up --detach --no-build; \
+		else $(COMPOSE) up --detach --build; fi
 	@$(COMPOSE) ps
 
 # Never written over: the data is locked with the secrets in it.

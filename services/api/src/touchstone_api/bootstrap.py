@@ -7,16 +7,16 @@ import redis
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
-from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.objects import S3Objects, connect_objects
 
 from touchstone_api.settings import ApiSettings
 from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.migrate import migrate
+from touchstone_api.store.migrate import migrate, require_current
 
 log = get_logger(__name__)
 
 Check = Callable[[], object]
-"""Raises when its dependency is not usable."""
+"""Raises Transient when its dependency is not usable."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,17 @@ def build_services(settings: ApiSettings) -> Services:
     except Transient as error:
         # The api starts without the object store; /readyz tells, and tries again.
         log.warning("object_store.unreachable", error=str(error))
-    checks = {
-        "database": store.ping,
-        "redis": _redis_check(settings.redis_url),
+    checks = readiness_checks(store, objects, settings.redis_url)
+    return Services(store=store, artifacts=Artifacts(objects), settings=settings, checks=checks)
+
+
+def readiness_checks(store: Store, objects: S3Objects, redis_url: str) -> dict[str, Check]:
+    """What /readyz asks."""
+    return {
+        "database": lambda: require_current(store),
+        "redis": _redis_check(redis_url),
         "object_store": objects.create_bucket,
     }
-    return Services(store=store, artifacts=Artifacts(objects), settings=settings, checks=checks)
 
 
 def _redis_check(url: str) -> Check:
