@@ -28,8 +28,8 @@ def run_worker(
 ) -> None:
     """Serves `handlers` until SIGTERM, or until it was idle for as long as the settings say.
 
-    `device`: the type of device that the tools compute on, as torch calls it; `cuda`: torch.cuda; `caches`: how those of
-    the tools are used, by name."""
+    `device`: the type of device that the tools compute on, as torch calls it; `cuda`: torch.cuda; `caches`: how those
+    of the tools are used, by name."""
     traces = connect_traces(handlers.queue, settings)
     runner = StepRunner(
         handlers=handlers,
