@@ -70,7 +70,7 @@ tests: .venv/ready browser containers-engine
 	$(BIN)/pytest $(TESTS:%=tests/%)
 
 containers: .venv/ready containers-engine ## Build every image, run an experiment in containers, kill, scale, restart; needs 30 GB
-	$(BIN)/pytest tests/containers --every-image --capture=no
+	$(BIN)/pytest tests/containers --every-image
 
 # One thread each, on both sides: CPU seconds are then comparable on a busy machine too.
 bench: .venv/ready ## Measure ours against the peers' own code; ONLY="probe_path ..." for some; takes minutes

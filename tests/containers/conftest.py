@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.composed import Tell
 from support.deployment import ROOT
 from support.engine import Engine, NoEngine, running_engine
 from support.servers import server_missing
@@ -16,10 +17,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def tell(pytestconfig: pytest.Config) -> Tell:
+    """Prints facts to the log of the run, whether or not output is captured: what was built, and how large it is."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(**facts: object) -> None:
+        with capture.global_and_fixture_disabled():
+            print("".join(f"\n  {name.replace('_', ' ')}: {fact}" for name, fact in facts.items()), flush=True)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def engine(tell: Tell) -> Iterator[Engine]:
     try:
         with running_engine(ROOT / ".touchstone/engine") as engine:
-            print(f"\ncontainer engine {engine.version()}", flush=True)
+            tell(container_engine=engine.version())
             yield engine
     except NoEngine as error:
         server_missing(str(error))

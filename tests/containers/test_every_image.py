@@ -16,6 +16,7 @@ from support.composed import (
     SYSTEM_CERTIFICATES,
     ComposedSystem,
     Container,
+    Tell,
     composed_system,
     image_sizes,
     layers,
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
-def system(engine: Engine) -> Iterator[ComposedSystem]:
+def system(engine: Engine, tell: Tell) -> Iterator[ComposedSystem]:
     services = compose_services("cpu")
     ours = {service["image"] for service in services.values() if service.get("build")}
     how = provide(engine, [PYTHON, *sorted({service["image"] for service in services.values()} - ours)])
@@ -64,13 +65,10 @@ def system(engine: Engine) -> Iterator[ComposedSystem]:
         yield system
 
 
-def tell(**facts: object) -> None:
-    print("".join(f"\n  {name}: {fact}" for name, fact in facts.items()), flush=True)
-
-
-def test_the_workers_share_the_layers_that_are_large(system: ComposedSystem) -> None:
+def test_the_workers_share_the_layers_that_are_large(system: ComposedSystem, tell: Tell) -> None:
     sizes = image_sizes(system.engine, [f"{image}:latest" for image in IMAGES])
-    tell(**{image: f"{size / 1e6:.0f} MB" for image, size in sizes.items()}, **system.took)
+    tell(**{image: f"{size / 1e6:.0f} MB" for image, size in sizes.items()})
+    tell(**{what: f"{seconds} s" for what, seconds in system.took.items()})
     below = [layers(system.engine, f"touchstone-{name}:latest") for name in WORKERS]
     shared = sum(len(set(level)) == 1 for level in zip(*below, strict=False))
     assert shared >= min(map(len, below)) - 2
@@ -100,7 +98,7 @@ def test_without_cuda_only_torch_comes_from_the_other_index(engine: Engine, tmp_
         arguments = ("--file", str(ROOT / "images/Dockerfile"), "--target", "worker", "--network", "host")
         secret = ("--secret", f"id=ca,src={SYSTEM_CERTIFICATES}") if SYSTEM_CERTIFICATES.exists() else ()
         engine.run(
-            "build", "--quiet", *arguments, *secret, "--build-arg", f"TORCH_INDEX={index}", "--tag", WITHOUT_CUDA,
+            "build", "--quiet", *arguments, *secret, "--build-arg", f"TORCH_INDEX={index.url}", "--tag", WITHOUT_CUDA,
             str(ROOT), within=1800,
         )  # fmt: skip
     installed = engine.run("run", "--rm", WITHOUT_CUDA, "python", "-c", LIST_PACKAGES).split()
@@ -137,7 +135,7 @@ class Disturbed:
 
 
 @pytest.fixture(scope="module")
-def disturbed(system: ComposedSystem) -> Disturbed:
+def disturbed(system: ComposedSystem, tell: Tell) -> Disturbed:
     study = short_form(yaml.safe_load((ROOT / "studies/quick-look/study.yaml").read_text()))
     answer = httpx.post(f"{system.api}/v1/experiments", json=study, timeout=60)
     assert answer.status_code == 201, answer.text
@@ -155,9 +153,11 @@ def disturbed(system: ComposedSystem) -> Disturbed:
                 trainers.add(host_of(data["worker"]))
             if service and service not in killed:
                 killed[service] = kill(system, service, host_of(data["worker"]))
+                tell(killed=f"{service} {killed[service].id[:12]}")
                 interrupted[data["step"]] = data["attempt"]
             if len(killed) == len(VICTIMS) and "conductor" not in killed:
                 killed["conductor"] = kill(system, "conductor")
+                tell(killed="conductor")
         ended = client.wait(experiment, timeout=1800)
     return Disturbed(ended, killed, interrupted, trainers)
 
@@ -171,12 +171,11 @@ def kill(system: ComposedSystem, service: str, host: str = "") -> Container:
     """SIGKILL to the process of a container, as the kernel does when memory is short."""
     [container] = [each for each in system.containers(service) if each.id.startswith(host)]
     system.execute(container, "python", "-c", KILL)
-    tell(killed=f"{service} {container.id[:12]}")
     return container
 
 
 def test_the_experiment_reaches_its_verdict_although_workers_and_the_conductor_were_killed(
-    system: ComposedSystem, disturbed: Disturbed
+    system: ComposedSystem, disturbed: Disturbed, tell: Tell
 ) -> None:
     assert set(disturbed.killed) == {*VICTIMS.values(), "conductor"}
     assert disturbed.ended.phase == "succeeded"

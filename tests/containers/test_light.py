@@ -8,10 +8,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from support.composed import ComposedSystem, Container, composed_system, image_sizes, wait_for
+from support.composed import ComposedSystem, Container, Tell, composed_system, image_sizes, wait_for
 from support.deployment import ROOT, compose_services
 from support.engine import Engine, EngineFailed
 from support.standins import PYTHON, provide
+from support.wheel_index import wheel_index
 
 SERVERS = ("postgres", "valkey", "minio", "prometheus")
 OURS = ("api", "conductor")
@@ -23,15 +24,15 @@ LOOK_FOR_TOOLS = "ls -d /opt/tools/* /wheels/* /run/secrets/* /locks/*; command 
 
 
 @pytest.fixture(scope="module")
-def system(engine: Engine) -> Iterator[ComposedSystem]:
+def system(engine: Engine, tell: Tell) -> Iterator[ComposedSystem]:
     services = compose_services("cpu")
     how = provide(engine, [PYTHON, *(services[name]["image"] for name in SERVERS)])
-    print("".join(f"\n  {image}: {had}" for image, had in how.items()), flush=True)
+    tell(**how)
     with composed_system(engine, profile="") as system:
         system.build("api", "catalogue")
         system.up(*SERVERS, "conductor", "catalogue")
         system.wait_healthy([*SERVERS, *OURS], within=120)
-        print("".join(f"\n  {each.service}: {each.status} {each.health}" for each in system.containers()), flush=True)
+        tell(**{each.service: f"{each.status} {each.health}" for each in system.containers()})
         yield system
 
 
@@ -43,9 +44,10 @@ def test_every_service_becomes_healthy(system: ComposedSystem) -> None:
     assert found["bucket"].exit_code == 0
 
 
-def test_images_stay_small(system: ComposedSystem) -> None:
+def test_images_stay_small(system: ComposedSystem, tell: Tell) -> None:
     sizes = image_sizes(system.engine, ["touchstone-api:latest", "touchstone-client:latest"])
-    print("".join(f"\n  {image}: {size / 1e6:.0f} MB" for image, size in sizes.items()), *system.took.items())
+    tell(**{image: f"{size / 1e6:.0f} MB" for image, size in sizes.items()})
+    tell(**{what: f"{seconds} s" for what, seconds in system.took.items()})
     assert 100e6 < sizes["touchstone-client:latest"] < sizes["touchstone-api:latest"] < API_MEGABYTES * 1e6
 
 
@@ -70,6 +72,18 @@ def test_no_build_tool_and_no_secret_of_the_build_is_left_in_an_image(system: Co
         assert system.engine.run("run", "--rm", "--entrypoint", "sh", image, "-c", LOOK_FOR_TOOLS) == ""
         looked_at += 1
     assert looked_at == 2
+
+
+def test_the_build_asks_a_mirror_in_place_of_the_public_index(
+    system: ComposedSystem, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    secret = tmp_path_factory.mktemp("secret") / "mirror.txt"
+    with wheel_index(tmp_path_factory.mktemp("empty"), {}) as mirror:
+        secret.write_text(f"{mirror.url}\n")
+        build = ("build", "--no-cache", "--network", "host", "--target", "tools", "--secret", f"id=mirror,src={secret}")
+        with pytest.raises(EngineFailed, match="No matching distribution found for uv"):
+            system.engine.run(*build, "--file", str(ROOT / "images/Dockerfile"), str(ROOT))
+    assert any(path.startswith("/uv") for path in mirror.asked)
 
 
 def test_the_database_is_migrated_and_the_api_is_ready(system: ComposedSystem) -> None:

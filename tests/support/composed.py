@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 from support.deployment import ROOT, compose_binary, example_environment
@@ -21,6 +21,12 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 BUILD_SECONDS = 3600
 
 Found = TypeVar("Found")
+
+
+class Tell(Protocol):
+    """Prints facts to the log of the run."""
+
+    def __call__(self, **facts: object) -> None: ...
 
 
 class NotInTime(Exception):

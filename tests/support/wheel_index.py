@@ -6,7 +6,15 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WheelIndex:
+    url: str
+    asked: list[str] = field(default_factory=list)
+    """Paths, in order of requests."""
 
 
 def empty_wheel(folder: Path, name: str, version: str) -> Path:
@@ -25,23 +33,23 @@ def empty_wheel(folder: Path, name: str, version: str) -> Path:
 
 
 @contextmanager
-def wheel_index(folder: Path, packages: Mapping[str, str]) -> Iterator[str]:
-    """The URL of a simple index, on loopback, with an empty wheel of each package (name -> version)."""
+def wheel_index(folder: Path, packages: Mapping[str, str]) -> Iterator[WheelIndex]:
+    """A simple index on loopback with an empty wheel of each package (name -> version)."""
     for name, version in packages.items():
         home = folder / name
         home.mkdir(parents=True)
         wheel = empty_wheel(home, name, version)
         (home / "index.html").write_text(f'<a href="{wheel.name.replace("+", "%2B")}">{wheel.name}</a>')
-    handler = functools.partial(_Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield WheelIndex(f"http://127.0.0.1:{server.server_port}/", asked)
     finally:
         server.shutdown()
         server.server_close()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Requests are not worth a line."""
