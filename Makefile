@@ -12,7 +12,8 @@ WORKSPACE := libs/contracts libs/runtime libs/encoders services/api services/ret
 	services/trainer clients/python stack miniverse
 PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
 SOURCES := libs services clients stack miniverse tests
-TESTS ?= unit contract architecture integration demo e2e faults
+TESTS ?= unit contract architecture integration demo e2e faults containers
+COMPOSE ?= docker compose
 
 # The environment of this folder alone: nothing that is installed elsewhere leaks in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -21,7 +22,8 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup demo miniverse-report up down test lint types imports tests bench browser lock clean
+.PHONY: help setup demo miniverse-report up down compose-up test lint types imports tests containers bench browser \
+	containers-engine lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,19 @@ up: .venv/ready ## Start servers, api, conductor and workers as local processes
 down: .venv/ready ## Stop what `make up` started; data stays
 	@$(BIN)/python -m touchstone_stack down
 
+# Pulls the images where TOUCHSTONE_REGISTRY names a registry, builds them here otherwise.
+compose-up: .env ## Start the system in containers; writes .env with fresh secrets if there is none
+	@if grep -qs '^TOUCHSTONE_REGISTRY=.' .env; then $(COMPOSE) pull && $(COMPOSE) up --detach --no-build; \
+		else $(COMPOSE) up --detach --build; fi
+	@$(COMPOSE) ps
+
+# Never written over: the data is locked with the secrets in it.
+.env:
+	@umask 077 && $(PYTHON) -c 'import re, secrets, string; letters = string.ascii_letters + string.digits; \
+		fresh = lambda line: line[0] + "".join(secrets.choice(letters) for _ in range(20)); \
+		print(re.sub(r"(?m)^[A-Z0-9_]+=$$", fresh, open(".env.example").read()), end="")' > $@
+	@echo "wrote .env with fresh secrets"
+
 test: lint types imports tests ## Lint, type-check, check the import arrows and run every test
 
 lint: .venv/ready ## Ruff
@@ -51,8 +66,11 @@ types: .venv/ready ## mypy
 imports: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
 
-tests: .venv/ready browser
+tests: .venv/ready browser containers-engine
 	$(BIN)/pytest $(TESTS:%=tests/%)
+
+containers: .venv/ready containers-engine ## Build every image, run an experiment in containers, kill, scale, restart; needs 30 GB
+	$(BIN)/pytest tests/containers --every-image --capture=no
 
 # One thread each, on both sides: CPU seconds are then comparable on a busy machine too.
 bench: .venv/ready ## Measure ours against the peers' own code; ONLY="probe_path ..." for some; takes minutes
@@ -68,6 +86,16 @@ browser:
 			chromium fonts-dejavu-core; } >/dev/null || echo "chromium could not be installed"; \
 	fi
 
+# Images are tested by a real engine. As root on Debian it is installed; elsewhere, without one, its tests are skipped
+# (and fail where CI is set).
+containers-engine:
+	@if ! command -v dockerd >/dev/null && ! docker info >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] \
+		&& command -v apt-get >/dev/null; then \
+		echo "installing docker.io and debootstrap for the container tests"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+			docker.io debootstrap iptables; } >/dev/null || echo "a container engine could not be installed"; \
+	fi
+
 lock: .uv/ready ## Resolve again and rewrite every requirements.lock
 	$(UV) lock --quiet
 	$(UV) export $(EXPORT) --all-packages --all-groups --output-file requirements.lock
@@ -75,6 +103,10 @@ lock: .uv/ready ## Resolve again and rewrite every requirements.lock
 		$(UV) export $(EXPORT) --package touchstone-$$name --no-dev --output-file services/$$name/requirements.lock || exit 1; \
 	done
 	$(UV) export $(EXPORT) --package touchstone --no-dev --output-file clients/python/requirements.lock
+	$(PYTHON) services/build/shared_lock.py services/retrieval/requirements.lock services/generator/requirements.lock \
+		services/trainer/requirements.lock > services/worker.lock
+	$(UV) pip compile --quiet --no-header --no-annotate --generate-hashes --universal --python-version 3.11 \
+		services/build/requirements.in --output-file services/build/requirements.lock
 EXPORT := --quiet --no-header --no-annotate --no-emit-workspace --format requirements-txt
 
 clean: ## Remove the environment and caches; data and locks stay

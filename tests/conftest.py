@@ -42,6 +42,7 @@ hypothesis.settings.load_profile("touchstone")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole-demo", action="store_true", help="tests/demo: the study as it is, not its short form")
+    parser.addoption("--every-image", action="store_true", help="tests/containers: the workers' images too")
 
 
 WITHOUT_SOCKETS = frozenset({"unit", "contract"})

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
-from support.deployment import DOCKERFILES, ROOT, Dockerfile, compose_services, example_environment, run_compose, tool
+from support.deployment import (
+    ROOT,
+    WORKERS,
+    compose_services,
+    example_environment,
+    image_of,
+    run_compose,
+    tool,
+)
 from support.processes import SETTINGS, variables
 
 PROFILES = ("cpu", "gpu")
@@ -59,7 +67,7 @@ def test_every_variable_is_explained_in_the_example() -> None:
     used = set(re.findall(r"\$\{([A-Z_0-9]+)", text)) | passed_on
     explained = set(re.findall(r"^#?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert len(used) >= 10
-    assert used | {"COMPOSE_PROFILES"} == explained
+    assert used | {"COMPOSE_PROFILES", "COMPOSE_FILE"} == explained
 
 
 def test_only_the_api_and_prometheus_are_published_and_on_loopback(rendered: dict[str, dict[str, Any]]) -> None:
@@ -84,8 +92,8 @@ def test_every_service_waits_until_what_it_needs_is_healthy_or_done(rendered: di
 def has_health_check(service: dict[str, Any]) -> bool:
     if service.get("healthcheck"):
         return True
-    image = service["image"].split(":")[0]
-    return bool(image in DOCKERFILES and Dockerfile.read(DOCKERFILES[image]).health_command())
+    image = image_of(service["image"])
+    return bool(image and image.health_command())
 
 
 def test_every_long_running_service_restarts_is_bounded_and_gains_no_privileges(
@@ -127,8 +135,10 @@ def test_every_variable_of_ours_is_read_by_the_process_that_gets_it(rendered: di
     seen = 0
     for services in rendered.values():
         for name, service in our_processes(services).items():
-            image = Dockerfile.read(DOCKERFILES[service["image"].split(":")[0]]).environment()
-            given = {each for each in {**image, **service["environment"]} if each.startswith("TOUCHSTONE_")}
+            image = image_of(service["image"])
+            assert image is not None
+            everything = {**image.environment(), **service["environment"]}
+            given = {each for each in everything if each.startswith("TOUCHSTONE_")}
             assert given <= variables(name.removesuffix("-gpu")), name
             assert "TOUCHSTONE_S3_SECRET_KEY" in given
             seen += len(given)
@@ -140,6 +150,56 @@ def test_images_of_others_are_pinned_by_version(rendered: dict[str, dict[str, An
     others = {image for image in images if not image.startswith("touchstone-")}
     assert len(others) == 5
     assert all(re.search(r":[\w.-]*\d+[\w.-]*$", image) for image in others)
+
+
+def test_thread_counts_are_pinned_to_one_number(rendered: dict[str, dict[str, Any]]) -> None:
+    """Results repeat bit for bit at one thread count only; a default of "all cores" would differ by machine."""
+    pinned = {
+        (service["environment"]["TOUCHSTONE_THREADS"], service["environment"]["OMP_NUM_THREADS"])
+        for services in rendered.values()
+        for name, service in services.items()
+        if name.removesuffix("-gpu") in WORKERS
+    }
+    assert pinned == {("2", "2")}
+
+
+def test_shards_lie_on_a_volume_of_each_worker_and_not_in_its_memory(rendered: dict[str, dict[str, Any]]) -> None:
+    seen = 0
+    for services in rendered.values():
+        for name, service in services.items():
+            if name.removesuffix("-gpu") in WORKERS:
+                image = image_of(service["image"])
+                assert image is not None
+                scratch = image.environment()["TMPDIR"]
+                volumes = {volume["target"]: volume for volume in service["volumes"]}
+                assert volumes[scratch]["type"] == "volume"
+                assert "source" not in volumes[scratch], "a named volume would be shared by all workers"
+                assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+                seen += 1
+    assert seen == 6
+
+
+GPUS = {1: (), 2: ("compose/gpus-2.yml",), 8: ("compose/gpus-8.yml",)}
+
+
+@pytest.mark.parametrize("gpus", GPUS)
+def test_every_gpu_is_used_and_with_eight_each_worker_has_its_own(gpus: int) -> None:
+    services = compose_services("gpu", *GPUS[gpus])
+    devices = {
+        name: device["device_ids"]
+        for name, service in services.items()
+        for device in service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
+    }
+    kinds = {name: image_of(services[name]["image"]) for name in devices}
+    assert {kind.name for kind in kinds.values() if kind} == set(WORKERS)
+    assert all(len(ids) == 1 for ids in devices.values()), "a container that sees several GPUs uses the first"
+    used = [ids[0] for ids in devices.values()]
+    assert set(used) == {str(number) for number in range(gpus)}
+    assert len(used) == max(3, gpus)
+    # Prometheus finds them by the name of their kind, whatever the service is called.
+    for name, kind in kinds.items():
+        assert kind is not None
+        assert services[name]["networks"]["backend"]["aliases"] == [kind.name]
 
 
 def test_gpu_workers_reserve_a_gpu_and_cpu_workers_none(rendered: dict[str, dict[str, Any]]) -> None:
@@ -155,13 +215,14 @@ def test_prometheus_scrapes_processes_that_exist_on_the_ports_they_answer(
 ) -> None:
     jobs = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())["scrape_configs"]
     fixed = [target for job in jobs for static in job.get("static_configs", []) for target in static["targets"]]
-    assert fixed == ["api:8000", "conductor:9100"]
-    [workers] = [sd for job in jobs for sd in job.get("dns_sd_configs", [])]
+    assert fixed == ["conductor:9100"]
+    [api, workers] = [sd for job in jobs for sd in job.get("dns_sd_configs", [])]
+    assert (api["names"], api["port"]) == (["api"], 8000)
     everything = rendered["cpu"] | rendered["gpu"]
-    assert set(workers["names"]) == {
-        name for name in everything if name.removesuffix("-gpu") in {"retrieval", "generator", "trainer"}
-    }
+    assert set(workers["names"]) == set(WORKERS)
     assert everything["conductor"]["environment"]["TOUCHSTONE_METRICS_PORT"] == "9100"
-    for name in workers["names"]:
-        image = Dockerfile.read(DOCKERFILES[everything[name]["image"].split(":")[0]])
+    for name in (*WORKERS, *(f"{name}-gpu" for name in WORKERS)):
+        assert everything[name]["networks"]["backend"]["aliases"] == [name.removesuffix("-gpu")]
+        image = image_of(everything[name]["image"])
+        assert image is not None
         assert image.environment()["TOUCHSTONE_METRICS_PORT"] == str(workers["port"])

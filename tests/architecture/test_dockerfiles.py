@@ -1,4 +1,6 @@
-"""The images, proved without an engine: linted, every copied path there, every command importable."""
+"""services/Dockerfile, proved without an engine: linted, every copied path there, every command importable.
+
+tests/containers builds and runs the images."""
 
 import fnmatch
 import importlib.util
@@ -8,29 +10,32 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support.deployment import DOCKERFILES, ROOT, Dockerfile, tool
+from support.deployment import DOCKERFILE, ROOT, TARGETS, WORKERS, read_stages, tool
 
-IMAGES = sorted(DOCKERFILES)
+STAGES = read_stages()
+FOLDERS = {"client": Path("clients/python"), **{name: Path("services") / name for name in ("api", *WORKERS)}}
+"""By target: the package an image is for."""
+IMAGES = sorted(FOLDERS)
 
 
-def test_every_service_has_a_dockerfile() -> None:
-    found = {path.parent for path in ROOT.glob("services/*/pyproject.toml")}
+def test_every_service_and_the_client_have_an_image() -> None:
+    found = {path.parent.relative_to(ROOT) for path in ROOT.glob("services/*/pyproject.toml")}
     assert len(found) == 4
-    assert {ROOT / path.parent for path in DOCKERFILES.values()} >= found
+    assert set(FOLDERS.values()) == {*found, Path("clients/python")}
+    assert set(TARGETS.values()) == set(FOLDERS) <= set(STAGES)
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_hadolint_finds_nothing(image: str) -> None:
+def test_hadolint_finds_nothing() -> None:
     answer = subprocess.run(
-        [tool("hadolint"), "--no-color", str(ROOT / DOCKERFILES[image])], capture_output=True, text=True, timeout=60
+        [tool("hadolint"), "--no-color", str(ROOT / DOCKERFILE)], capture_output=True, text=True, timeout=60
     )
     assert answer.returncode == 0, answer.stdout
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_copied_paths_are_in_the_tree_and_in_the_build_context(image: str) -> None:
-    sources = Dockerfile.read(DOCKERFILES[image]).copied_from_tree()
-    assert len(sources) >= 3
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_copied_and_mounted_paths_are_in_the_tree_and_in_the_build_context(stage: str) -> None:
+    sources = STAGES[stage].copied_from_tree()
+    assert sources or stage == "base"
     for source in sources:
         assert (ROOT / source).exists(), source
         assert in_context(source), f".dockerignore hides {source}"
@@ -50,16 +55,19 @@ def prefixes(path: str) -> list[str]:
     return [str(Path(*Path(path).parts[: i + 1])) for i in range(len(Path(path).parts))]
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_an_image_installs_its_own_lock_with_hashes_and_its_packages_without_dependencies(image: str) -> None:
-    file = Dockerfile.read(DOCKERFILES[image])
-    folder = DOCKERFILES[image].parent
-    commands = " ".join(each.rest for each in file.all("RUN", stage=0))
-    assert f"{folder}/requirements.lock" in file.copied_from_tree()
-    assert "--require-hashes --requirement requirements.lock" in commands
-    installed = set(re.findall(r"(?<=\./)(?:libs|services|clients)/\w+", commands))
-    assert installed == workspace_closure(folder)
-    assert installed <= set(file.copied_from_tree())
+@pytest.mark.parametrize("target", IMAGES)
+def test_an_image_installs_its_own_lock_and_its_own_packages(target: str) -> None:
+    commands = " ".join(each.rest for each in STAGES[target].own if each.word == "RUN")
+    assert f"source={FOLDERS[target]}/requirements.lock" in commands
+    assert f"source=/wheels/{target}" in commands
+    assert set(wheels(target)) == workspace_closure(FOLDERS[target])
+
+
+def wheels(target: str) -> list[str]:
+    """The workspace folders that services/build/wheels.sh builds for an image."""
+    text = (ROOT / "services/build/wheels.sh").read_text()
+    [line] = re.findall(rf"^build {target} (.*)$", text, flags=re.MULTILINE)
+    return [folder.removeprefix("./") for folder in line.split()]
 
 
 def workspace_closure(folder: Path) -> set[str]:
@@ -74,46 +82,61 @@ def workspace_closure(folder: Path) -> set[str]:
     return wanted
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_the_last_stage_is_unprivileged_checked_and_free_of_build_tools(image: str) -> None:
-    file = Dockerfile.read(DOCKERFILES[image])
-    assert len(file.stages) == 2
-    assert file.all("USER", stage=-1)[-1].rest == "10001:10001"
-    assert len(file.all("HEALTHCHECK", stage=-1)) == 1
-    commands = " ".join(each.rest for each in file.all("RUN", stage=-1))
+def test_everything_that_is_downloaded_is_checked_by_hash_except_torch_without_cuda() -> None:
+    """PyTorch's own index has other bytes than the locked ones, so two packages come by version."""
+    calls = [
+        call
+        for script in sorted((ROOT / "services/build").glob("*.sh"))
+        for call in re.findall(r"pip (?:install|wheel) (?:[^\n]|(?<=\\)\n)*", script.read_text())
+    ]
+    assert len(calls) >= 7
+    unchecked = [call for call in calls if "--require-hashes" not in call and "--no-index" not in call]
+    assert len(unchecked) == 2
+    assert all(call.rstrip().endswith("/tmp/torch.txt") for call in unchecked)
+
+
+@pytest.mark.parametrize("target", IMAGES)
+def test_an_image_is_unprivileged_checked_and_free_of_build_tools(target: str) -> None:
+    stage = STAGES[target]
+    assert stage.all("USER")[-1].rest == "10001:10001"
+    assert stage.all("HEALTHCHECK")
+    commands = " ".join(each.rest for each in stage.all("RUN"))
     assert "pip uninstall" in commands
-    assert not re.search(r"apt-get|pip install|uv |gcc", commands)
+    assert not re.search(r"apt-get|pip install|gcc", commands)
+    assert not any("/opt/tools" in each.rest for each in stage.all("COPY"))
+
+
+def test_the_workers_share_the_layer_with_pytorch() -> None:
+    for name in WORKERS:
+        assert STAGES[name].inherited == (*STAGES["worker"].inherited, *STAGES["worker"].own)
+        assert not any("install-torch" in each.rest for each in STAGES[name].own)
 
 
 def test_every_stage_starts_from_one_pinned_base() -> None:
-    bases = {each.rest.split()[0] for path in DOCKERFILES.values() for each in Dockerfile.read(path).all("FROM")}
+    bases = {stage.base for stage in STAGES.values()}
+    assert len(STAGES) == 8
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases.pop())
 
 
-@pytest.mark.parametrize("image", [image for image in IMAGES if image != "touchstone-client"])
-def test_commands_name_modules_that_exist(image: str) -> None:
-    file = Dockerfile.read(DOCKERFILES[image])
-    for command in (file.command(), file.health_command()):
+@pytest.mark.parametrize("target", [target for target in IMAGES if target != "client"])
+def test_commands_name_modules_that_exist(target: str) -> None:
+    for command in (STAGES[target].command(), STAGES[target].health_command()):
         module = command[command.index("-m") + 1] if "-m" in command else command[2].split(":")[0]
         assert importlib.util.find_spec(module) is not None, module
 
 
 def test_the_clients_entry_point_is_the_command_its_package_installs() -> None:
-    file = Dockerfile.read(DOCKERFILES["touchstone-client"])
     project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
-    assert file.all("ENTRYPOINT", stage=-1)[-1].words()[0] in project["scripts"]
+    assert STAGES["client"].all("ENTRYPOINT")[-1].words()[0] in project["scripts"]
 
 
-@pytest.mark.parametrize("service", ["retrieval", "generator", "trainer"])
-def test_with_an_index_of_its_own_torch_leaves_the_hash_pinned_rest_whole(service: str) -> None:
-    """The Dockerfile splits the lock into torch's family and the rest; nothing may fall between."""
-    file = Dockerfile.read(Path(f"services/{service}/Dockerfile"))
-    [family] = [each.rest.split("=", 1)[1].strip('"') for each in file.all("ARG") if "TORCH_FAMILY" in each.rest]
-    lock = (ROOT / f"services/{service}/requirements.lock").read_text()
-    names = re.findall(r"^([a-z0-9.-]+)==", lock, flags=re.MULTILINE)
+def test_without_cuda_torch_leaves_the_hash_pinned_rest_whole() -> None:
+    """install-torch.sh splits the workers' lock into torch's family and the rest; nothing may fall between."""
+    script = (ROOT / "services/build/install-torch.sh").read_text()
+    [family] = re.findall(r"^family='\^(.*)=='$", script, flags=re.MULTILINE)
+    names = re.findall(r"^([a-z0-9.-]+)==", (ROOT / "services/worker.lock").read_text(), flags=re.MULTILINE)
     taken_out = {name for name in names if re.fullmatch(family, name)}
-    assert "torch" in taken_out
     assert len(names) > 40
-    assert not {name for name in set(names) - taken_out if re.match(r"nvidia|cuda|triton|torch$|torchvision", name)}
-    assert taken_out <= {n for n in names if re.match(r"nvidia|cuda|triton|torch$|torchvision", n)}
+    assert {"torch", "torchvision"} <= taken_out
+    assert taken_out == {name for name in names if re.match(r"nvidia|cuda|triton|torch$|torchvision", name)}

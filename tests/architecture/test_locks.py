@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from support.deployment import ROOT
 
 PACKAGES = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/pyproject.toml"))
 LONERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/pyproject.toml"))
-LOCKED = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/requirements.lock"))
+BUILD = Path("services/build")
+"""No package: the tools that build the images."""
+LOCKED = sorted(p.parent.relative_to(ROOT) for p in ROOT.glob("*/*/requirements.lock") if p.parent != ROOT / BUILD)
+SHARED = Path("services/worker.lock")
 
 Pins = dict[str, set[Version]]
 """By canonical name; more than one version where the platforms differ."""
@@ -86,13 +90,30 @@ def test_a_lock_of_its_own_is_a_part_of_the_root_lock(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lock", [Path("requirements.lock"), *(folder / "requirements.lock" for folder in LOCKED)], ids=str
+    "lock",
+    [Path("requirements.lock"), SHARED, *(folder / "requirements.lock" for folder in (*LOCKED, BUILD))],
+    ids=str,
 )
 def test_every_entry_has_hashes_and_no_address(lock: Path) -> None:
     found = entries(lock)
-    assert len(found) >= 10
+    assert len(found) >= (2 if lock.parent == BUILD else 10)
     assert all(hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", h) for h in hashes) for hashes in found.values())
     assert not re.search(r"https?:|file:|index|find-links|@|#", (ROOT / lock).read_text())
+
+
+def test_the_workers_share_what_two_of_them_need() -> None:
+    workers = [entries(Path(f"services/{name}/requirements.lock")) for name in ("retrieval", "generator", "trainer")]
+    counts = Counter(entry for lock in workers for entry in lock.items())
+    wanted = dict(entry for entry, count in counts.items() if count > 1)
+    assert len(wanted) > 60
+    assert entries(SHARED) == wanted, "run `make lock`"
+
+
+def test_the_build_tools_are_those_that_were_asked_for() -> None:
+    lines = (ROOT / BUILD / "requirements.in").read_text().splitlines()
+    asked = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert len(asked) == 2
+    assert not unpinned(asked, pins(BUILD / "requirements.lock")), "run `make lock`"
 
 
 def test_the_api_is_locked_without_a_learning_framework() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from support.many_steps import QUEUE, independent_steps
 from support.memory_services import empty_manifest, memory_services
 from support.specs import resolved
 from touchstone_api.conductor.conductor import Conductor
+from touchstone_api.conductor.metrics import ConductorMetrics
 from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.store.database import Store, open_store
 from touchstone_api.store.events import events_after
@@ -26,10 +28,11 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Problem, Transient
-from touchstone_contracts.steps import CATALOGUE
+from touchstone_contracts.steps import CATALOGUE, QUEUES
 from touchstone_contracts.views import StepCounts
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.presence import MemoryPresence, connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, MemoryDispatcher, celery_app
 from touchstone_runtime.reports import connect_reports
 
@@ -65,6 +68,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.artifacts = Artifacts(self.objects)
+        self.presence = MemoryPresence(lambda: self.time.timestamp())
         self.conductor = self.another_conductor()
         with self.store.write() as session:
             create_plan(session, NAME, PLAN.steps, Survey(), self.time)
@@ -75,7 +79,7 @@ class Bench:
             artifacts=self.artifacts,
             reports=self.reports,
             dispatcher=self.broker,
-            leases_per_queue=2,
+            presence=self.presence,
             now=lambda: self.time,
         )
 
@@ -159,6 +163,45 @@ def test_few_steps_are_handed_out_at_once(bench: Bench) -> None:
     assert bench.counts().leased == 3
 
 
+def test_six_workers_of_a_kind_have_a_step_each_and_a_next_one(bench: Bench) -> None:
+    with bench.store.write() as session:
+        create_plan(session, "exp_many", independent_steps(30), Survey(), bench.time)
+    for number in range(6):
+        bench.presence.announce(QUEUE, f"w{number}", 15)
+    bench.cycle()
+    assert bench.conductor.live_workers == {"retrieval": 0, "generator": 6, "trainer": 0}
+    assert {queue: bench.broker.waiting(queue) for queue in QUEUES} == {"retrieval": 2, "generator": 12, "trainer": 0}
+
+
+def test_workers_that_die_get_no_share_and_the_first_lease_needs_none(bench: Bench) -> None:
+    assert bench.conductor.leases_per_worker == 2
+    for number in range(6):
+        bench.presence.announce("retrieval", f"w{number}", 15)
+    bench.cycle(15)
+    assert bench.conductor.live_workers["retrieval"] == 0
+    assert bench.broker.waiting("retrieval") == 2
+    bench.presence.announce("retrieval", "w6", 15)
+    bench.cycle(1)
+    assert bench.broker.waiting("retrieval") == 2, "two leases are the share of one worker"
+
+
+def test_while_nobody_can_be_counted_nothing_is_handed_out_and_the_last_count_stays(bench: Bench) -> None:
+    for number in range(6):
+        bench.presence.announce("retrieval", f"w{number}", 15)
+    bench.presence.away = True
+    assert bench.cycle() is False
+    assert bench.counts().leased == 0
+    bench.presence.away = False
+    assert bench.cycle(1)
+    bench.presence.away = True
+    assert bench.cycle(60) is False
+    assert bench.conductor.live_workers["retrieval"] == 6
+    metrics = ConductorMetrics()
+    assert metrics.refresh(bench.store, bench.time, bench.conductor.live_workers)
+    assert metrics.registry.get_sample_value("touchstone_live_workers", {"queue": "retrieval"}) == 6
+    assert metrics.registry.get_sample_value("touchstone_live_workers", {"queue": "trainer"}) == 0
+
+
 def test_a_lost_report_costs_a_lease_never_the_result(bench: Bench) -> None:
     bench.cycle()
     message = bench.work()
@@ -191,7 +234,7 @@ def test_messages_that_wait_behind_a_long_step_are_not_sent_twice(bench: Bench) 
 
 
 def test_a_worker_that_dies_each_time_fails_the_experiment_after_three(bench: Bench) -> None:
-    bench.conductor.leases_per_queue = 100
+    bench.conductor.leases_per_worker = 100
     bench.cycle()
     victim = bench.broker.take()
     for attempt in range(3):
@@ -328,7 +371,10 @@ def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: st
     with services.store.write() as session:
         create_plan(session, NAME, PLAN.steps, Survey(), datetime.now(UTC))
     dispatcher, reports = CeleryDispatcher(celery_app(fresh_valkey_url)), connect_reports(fresh_valkey_url)
-    conductor = Conductor(services.store, services.artifacts, reports, dispatcher)
+    presence = connect_presence(fresh_valkey_url)
+    conductor = Conductor(services.store, services.artifacts, reports, dispatcher, presence)
+    presence.announce("retrieval", "one", 60)
+    presence.announce("retrieval", "two", 60)
     assert conductor.cycle(0.05)
     assert dispatcher.waiting("retrieval") == 4
     client = redis.Redis.from_url(fresh_valkey_url)
@@ -341,6 +387,8 @@ def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: st
     with services.store.read() as session:
         assert tallies(session, [NAME])[NAME].counts().succeeded == 1
     client.flushall()
+    presence.announce("retrieval", "one", 60)
+    presence.announce("retrieval", "two", 60)
     conductor.limits = replace(conductor.limits, lease=timedelta(seconds=0.01))
     conductor.now = lambda: datetime.now(UTC) + timedelta(seconds=60)
     assert conductor.cycle(0.05)

@@ -1,27 +1,23 @@
 """Celery on a real Valkey with a worker in its own process: what is sent is run once, and nothing stops the worker."""
 
-import os
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from celery import Celery
-from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepStarted, StepSucceeded
+from support.echo_steps import echo_message, echo_worker
+from touchstone_contracts.messages import StepFailed, StepReport, StepStarted, StepSucceeded
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import WRITE_PROMPTS, WritePrompts
+from touchstone_contracts.steps import WRITE_PROMPTS
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.queue import TASK_PREFIX, CeleryDispatcher, celery_app
 from touchstone_runtime.reports import ReportLine, connect_reports
 from touchstone_runtime.settings import RuntimeSettings
-from touchstone_stack.servers import end, free_ports
+from touchstone_stack.servers import free_ports
 
-TESTS = Path(__file__).resolve().parents[1]
 DEADLINE_SECONDS = 60
 
 
@@ -38,23 +34,9 @@ def worker(
     metrics_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {
-        "PYTHONPATH": str(TESTS),
-        "TOUCHSTONE_REDIS_URL": valkey_url,
-        "TOUCHSTONE_S3_ENDPOINT": s3_settings.s3_endpoint,
-        "TOUCHSTONE_S3_ACCESS_KEY": s3_settings.s3_access_key,
-        "TOUCHSTONE_S3_SECRET_KEY": s3_settings.s3_secret_key.get_secret_value(),
-        "TOUCHSTONE_S3_BUCKET": s3_settings.s3_bucket,
-        "TOUCHSTONE_METRICS_PORT": str(metrics_port),
-        "TOUCHSTONE_HEARTBEAT_SECONDS": "0.2",
-    }
-    with (tmp_path_factory.mktemp("worker") / "log").open("wb") as log:
-        command = [sys.executable, "-m", "support.echo_worker"]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            end(process)
+    log = tmp_path_factory.mktemp("worker") / "log"
+    with echo_worker(valkey_url, s3_settings, log, metrics_port=metrics_port, heartbeat_seconds=0.2) as process:
+        yield process
 
 
 @pytest.fixture
@@ -69,23 +51,6 @@ def reports(valkey_url: str) -> ReportLine:
 @pytest.fixture
 def app(valkey_url: str) -> Celery:
     return celery_app(valkey_url)
-
-
-def message(wish: str, **changes: object) -> StepMessage:
-    request = WritePrompts(
-        classes=(ClassLabel(id=0, display_name="cat"), ClassLabel(id=1, display_name="dog")),
-        # The process id keeps steps of different test runs against one server apart.
-        templates=(f"{wish} {os.getpid()} {{name}}",),
-        images_per_class=3,
-    )
-    fields: dict[str, object] = {
-        "step_id": WRITE_PROMPTS.step_id(request),
-        "attempt": 1,
-        "kind": WRITE_PROMPTS.name,
-        "version": WRITE_PROMPTS.version,
-        "request": request.model_dump(mode="json"),
-    }
-    return StepMessage.model_validate(fields | changes)
 
 
 def outcome(line: ReportLine, step: str, seen: list[StepReport] | None = None) -> StepSucceeded | StepFailed:
@@ -104,7 +69,7 @@ def outcome(line: ReportLine, step: str, seen: list[StepReport] | None = None) -
 def test_a_sent_step_is_run_and_its_result_lies_in_the_object_store(
     app: Celery, reports: ReportLine, artifacts_on_s3: Artifacts
 ) -> None:
-    sent, seen = message("write"), list[StepReport]()
+    sent, seen = echo_message("write"), list[StepReport]()
     CeleryDispatcher(app).send(sent)
     ended = outcome(reports, sent.step_id, seen)
     assert isinstance(ended, StepSucceeded)
@@ -116,7 +81,7 @@ def test_a_sent_step_is_run_and_its_result_lies_in_the_object_store(
 
 @pytest.mark.usefixtures("worker")
 def test_a_step_that_was_run_before_is_found_not_run_again(app: Celery, reports: ReportLine) -> None:
-    sent = message("once")
+    sent = echo_message("once")
     CeleryDispatcher(app).send(sent)
     assert not getattr(outcome(reports, sent.step_id), "found", True)
     seen: list[StepReport] = []
@@ -133,7 +98,7 @@ def test_a_poison_message_is_dropped_and_the_worker_goes_on(app: Celery, reports
     for poison in ({"message": {"kind": 7}}, {"message": "nonsense"}, {"other": 1}):
         app.send_task(TASK_PREFIX + WRITE_PROMPTS.name, kwargs=poison, queue="generator")
     app.send_task("touchstone.no_such_kind", kwargs={"message": {}}, queue="generator")
-    healthy = message("after-poison")
+    healthy = echo_message("after-poison")
     CeleryDispatcher(app).send(healthy)
     assert isinstance(outcome(reports, healthy.step_id), StepSucceeded)
 
@@ -152,7 +117,7 @@ def test_a_poison_message_is_dropped_and_the_worker_goes_on(app: Celery, reports
 def test_a_failure_is_reported_with_its_reason(
     app: Celery, reports: ReportLine, wish: str, changes: dict[str, object], code: str, retryable: bool
 ) -> None:
-    sent = message(wish, **changes)
+    sent = echo_message(wish, **changes)
     CeleryDispatcher(app).send(sent)
     ended = outcome(reports, sent.step_id)
     assert isinstance(ended, StepFailed)
@@ -162,7 +127,7 @@ def test_a_failure_is_reported_with_its_reason(
 
 @pytest.mark.usefixtures("worker")
 def test_a_cancelled_step_stops_at_its_next_progress(app: Celery, reports: ReportLine) -> None:
-    sent = message("wait")
+    sent = echo_message("wait")
     CeleryDispatcher(app).send(sent)
     while not any(isinstance(report, StepStarted) for report in reports.receive(DEADLINE_SECONDS)):
         pass
@@ -179,7 +144,7 @@ def test_a_cancelled_step_stops_at_its_next_progress(app: Celery, reports: Repor
 def test_a_worker_answers_for_its_health_and_counts_its_steps(
     worker: subprocess.Popen[bytes], app: Celery, reports: ReportLine, metrics_port: int
 ) -> None:
-    sent = message("counted")
+    sent = echo_message("counted")
     CeleryDispatcher(app).send(sent)
     outcome(reports, sent.step_id)
     assert worker.poll() is None
@@ -203,6 +168,6 @@ def test_reports_arrive_in_order_and_unreadable_ones_are_dropped(valkey_url: str
 def test_without_a_broker_sending_and_reporting_are_transient_failures() -> None:
     nowhere = "redis://127.0.0.1:9/0"
     with pytest.raises(Transient):
-        CeleryDispatcher(celery_app(nowhere)).send(message("lost"))
+        CeleryDispatcher(celery_app(nowhere)).send(echo_message("lost"))
     with pytest.raises(Transient):
         connect_reports(nowhere).send(StepStarted(step_id="a" * 64, attempt=1, worker="w"))

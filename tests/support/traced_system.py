@@ -23,6 +23,7 @@ from touchstone_contracts.steps import CATALOGUE, QUEUES
 from touchstone_contracts.values import Lenient
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.opentelemetry_traces import OpenTelemetryTraces
+from touchstone_runtime.presence import MemoryPresence
 from touchstone_runtime.queue import MemoryDispatcher
 from touchstone_runtime.serving import Handlers, Progress, StepRunner
 from touchstone_runtime.tracing import NO_TRACES, Traces
@@ -66,6 +67,7 @@ class TracedSystem:
             artifacts=self.services.artifacts,
             reports=self.reports,
             dispatcher=self.broker,
+            presence=MemoryPresence(lambda: self.time.timestamp()),
             now=lambda: self.time,
             traces=self.traces("conductor"),
         )

@@ -11,6 +11,8 @@ from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_api.problems import json_pointer
+from touchstone_api.store.database import open_store
+from touchstone_api.store.migrate import migrate, require_current
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.problems import Problem, Transient
 
@@ -216,3 +218,15 @@ def test_metrics_count_problems_by_code(client: TestClient) -> None:
     assert 'touchstone_http_problems_total{code="invalid_request"} 1.0' in text
     assert 'touchstone_http_problems_total{code="bug"} 0.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_readiness_names_a_database_without_schema_and_says_what_to_do(services: Services, tmp_path: Path) -> None:
+    empty = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
+    waiting = replace(services, store=empty, checks={"database": lambda: require_current(empty)})
+    with TestClient(create_app(waiting)) as client:
+        problem = problem_of(client, "GET", "/readyz")
+        assert [(error.pointer, error.detail) for error in problem.errors] == [
+            ("/database", "database has no schema: run the migration")
+        ]
+        migrate(empty)
+        assert client.get("/readyz").json() == {"database": "ok"}

@@ -12,6 +12,7 @@ from touchstone_api.experiments.plan import plan_experiment
 from touchstone_api.store.plans import Survey, create_plan
 from touchstone_contracts.messages import StepMessage, StepReport, StepStarted, StepSucceeded
 from touchstone_contracts.steps import CATALOGUE
+from touchstone_runtime.presence import MemoryPresence
 from touchstone_runtime.queue import MemoryDispatcher
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
@@ -45,6 +46,7 @@ class Bench:
             artifacts=self.artifacts,
             reports=self.reports,
             dispatcher=self.broker,
+            presence=MemoryPresence(lambda: self.time.timestamp()),
             now=lambda: self.time,
         )
         with self.store.write() as session:
@@ -127,7 +129,7 @@ def test_a_result_without_its_report_is_an_expiry_of_another_kind(bench: Bench) 
 
 
 def test_the_age_of_a_queue_is_that_of_the_step_that_has_waited_longest(bench: Bench) -> None:
-    bench.conductor.metrics.refresh(bench.store, bench.time + timedelta(seconds=20))
+    bench.conductor.metrics.refresh(bench.store, bench.time + timedelta(seconds=20), {})
     assert bench.value("touchstone_queue_age_seconds", queue="retrieval") == 20
     assert bench.value("touchstone_queue_age_seconds", queue="trainer") == 0, "its inputs are not there yet"
 

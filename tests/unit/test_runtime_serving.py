@@ -18,6 +18,7 @@ from touchstone_contracts.steps import (
     WritePrompts,
 )
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.idleness import IdleTime
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import Handlers, Progress, StepRunner, problem_of, worker_name
@@ -199,3 +200,19 @@ def test_a_worker_with_an_unserved_or_a_foreign_contract_does_not_start() -> Non
 def test_a_worker_is_named_by_its_setting_or_its_process() -> None:
     assert worker_name(WorkerSettings(worker_name="gpu-7"), "trainer") == "gpu-7"
     assert worker_name(WorkerSettings(worker_name=""), "trainer").startswith("trainer@")
+
+
+def test_idle_time_counts_from_the_end_of_the_last_step_and_not_while_one_runs_or_before_the_first_may() -> None:
+    moment = [0.0]
+    idle = IdleTime(lambda: moment[0])
+
+    def seconds_at(second: float) -> float:
+        moment[0] = second
+        return idle.seconds()
+
+    assert seconds_at(100) == 0
+    idle.begin()
+    assert seconds_at(110) == 10
+    with idle.busy():
+        assert seconds_at(500) == 0
+    assert seconds_at(507) == 7

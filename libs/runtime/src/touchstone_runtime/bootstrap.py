@@ -6,6 +6,7 @@ from typing import TypeVar
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.metrics import Cuda, WorkerMetrics
+from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import celery_app
 from touchstone_runtime.reports import connect_reports
 from touchstone_runtime.serving import Handlers, StepRunner, serve_forever, worker_name
@@ -25,8 +26,10 @@ def run_worker(
     cuda: Cuda | None = None,
     caches: Mapping[str, CacheUse] | None = None,
 ) -> None:
-    """Serves `handlers` until SIGTERM. `device`: the type of device that the tools compute on, as torch calls it;
-    `cuda`: torch.cuda; `caches`: how those of the tools are used, by name."""
+    """Serves `handlers` until SIGTERM, or until it was idle for as long as the settings say.
+
+    `device`: the type of device that the tools compute on, as torch calls it; `cuda`: torch.cuda; `caches`: how those
+    of the tools are used, by name."""
     traces = connect_traces(handlers.queue, settings)
     runner = StepRunner(
         handlers=handlers,
@@ -40,7 +43,7 @@ def run_worker(
         traces=traces,
     )
     try:
-        serve_forever(celery_app(settings.redis_url), runner, settings)
+        serve_forever(celery_app(settings.redis_url), runner, connect_presence(settings.redis_url), settings)
     finally:
         traces.close()
 

@@ -42,24 +42,25 @@ class ReportLine:
 
     def mark_cancelled(self, step: StepId) -> None:
         """Tells a worker at its next progress that nobody wants the step. Raises Transient."""
-        with _translated():
+        with redis_outages_translated():
             self._client.set(f"touchstone:cancelled:{step}", 1, ex=CANCEL_SECONDS)
 
     def clear_cancelled(self, step: StepId) -> None:
-        with _translated():
+        with redis_outages_translated():
             self._client.delete(f"touchstone:cancelled:{step}")
 
     def is_cancelled(self, step: StepId) -> bool:
-        with _translated():
+        with redis_outages_translated():
             return bool(self._client.exists(f"touchstone:cancelled:{step}"))
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def redis_outages_translated() -> Iterator[None]:
+    """Raises Transient for whatever the client raises."""
     try:
         yield
     except redis.RedisError as error:
-        raise Transient(f"cannot reach the report line: {error}", code="redis") from error
+        raise Transient(f"cannot reach Redis: {error}", code="redis") from error
 
 
 def _parse(data: bytes) -> StepReport | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
-from celery import Celery
+from celery import Celery, signals
 from pydantic import ValidationError
 from touchstone_contracts.messages import (
     StepFailed,
@@ -25,9 +25,11 @@ from touchstone_contracts.problems import Cancelled, Failure, Invalid, Problem, 
 from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT
 
 from touchstone_runtime.artifacts import Artifacts, blobs_in
+from touchstone_runtime.idleness import IdleTime, leave_when_idle
 from touchstone_runtime.logs import get_logger, recent_lines
 from touchstone_runtime.metrics import Unit, WorkerMetrics, start_metrics_server
 from touchstone_runtime.phases import measured
+from touchstone_runtime.presence import Announcer, Presence
 from touchstone_runtime.queue import TASK_PREFIX
 from touchstone_runtime.settings import WorkerSettings
 from touchstone_runtime.tracing import NO_TRACES, Span, Traces
@@ -276,13 +278,15 @@ def worker_name(settings: WorkerSettings, queue: str) -> str:
     return settings.worker_name or f"{queue}@{socket.gethostname()}:{os.getpid()}"
 
 
-def serve_forever(app: Celery, runner: StepRunner[Any], settings: WorkerSettings) -> None:
-    """Registers one Celery task per contract and consumes the queue until SIGTERM (a running step finishes first).
+def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, settings: WorkerSettings) -> None:
+    """Registers one Celery task per contract and consumes the queue until SIGTERM (a running step finishes first) or
+    until it was idle for `exit_when_idle_seconds`. Raises SystemExit when Celery gave up.
 
     The solo pool runs steps in the main process: torch must not be used across a fork."""
     runner.handlers.require_complete()
+    idle = IdleTime()
     for kind in runner.handlers.by_kind:
-        app.task(_task(runner), name=TASK_PREFIX + kind)
+        app.task(_task(runner, idle), name=TASK_PREFIX + kind)
     if settings.metrics_port:
         start_metrics_server(runner.metrics.registry, settings.metrics_host, settings.metrics_port)
     worker = app.Worker(
@@ -293,11 +297,16 @@ def serve_forever(app: Celery, runner: StepRunner[Any], settings: WorkerSettings
         without_gossip=True,
         without_heartbeat=True,
     )
-    worker.start()
+    signals.worker_ready.connect(lambda **_: leave_when_idle(idle, settings.exit_when_idle_seconds), weak=False)
+    with Announcer(presence, runner.handlers.queue, runner.worker, settings.heartbeat_seconds):
+        worker.start()
+    if worker.exitcode:
+        raise SystemExit(worker.exitcode)
 
 
-def _task(runner: StepRunner[Any]) -> Callable[..., None]:
+def _task(runner: StepRunner[Any], idle: IdleTime) -> Callable[..., None]:
     def run_step(message: dict[str, Any]) -> None:
-        runner.run(StepMessage.model_validate(message))
+        with idle.busy():
+            runner.run(StepMessage.model_validate(message))
 
     return run_step

@@ -39,7 +39,10 @@ class WorkerSettings(RuntimeSettings):
     worker_name: str = ""
     """Empty: host name and process id."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
-    """How often a busy worker renews its lease; well below the conductor's lease_seconds."""
+    """How often a worker says that it lives and a busy one renews its lease; well below the conductor's
+    lease_seconds."""
+    exit_when_idle_seconds: float = Field(default=0.0, ge=0)
+    """A worker without a step for so long ends with exit code 0, so that an autoscaler need end none; 0 is never."""
     device: str = "auto"
     """`auto` takes cuda when there is one; else a torch device name."""
     threads: int = Field(default=0, ge=0)

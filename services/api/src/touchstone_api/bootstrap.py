@@ -7,17 +7,17 @@ import redis
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
-from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.objects import S3Objects, connect_objects
 from touchstone_runtime.tracing import NO_TRACES, Traces, connect_traces
 
 from touchstone_api.settings import ApiSettings
 from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.migrate import migrate
+from touchstone_api.store.migrate import migrate, require_current
 
 log = get_logger(__name__)
 
 Check = Callable[[], object]
-"""Raises when its dependency is not usable."""
+"""Raises Transient when its dependency is not usable."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,7 @@ def build_services(settings: ApiSettings) -> Services:
     except Transient as error:
         # The api starts without the object store; /readyz tells, and tries again.
         log.warning("object_store.unreachable", error=str(error))
-    checks = {
-        "database": store.ping,
-        "redis": _redis_check(settings.redis_url),
-        "object_store": objects.create_bucket,
-    }
+    checks = readiness_checks(store, objects, settings.redis_url)
     return Services(
         store=store,
         artifacts=Artifacts(objects),
@@ -55,6 +51,15 @@ def build_services(settings: ApiSettings) -> Services:
         checks=checks,
         traces=connect_traces("api", settings),
     )
+
+
+def readiness_checks(store: Store, objects: S3Objects, redis_url: str) -> dict[str, Check]:
+    """What /readyz asks."""
+    return {
+        "database": lambda: require_current(store),
+        "redis": _redis_check(redis_url),
+        "object_store": objects.create_bucket,
+    }
 
 
 def _redis_check(url: str) -> Check:

@@ -10,6 +10,7 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
 from touchstone_runtime.metrics import start_metrics_server
 from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, celery_app
 from touchstone_runtime.reports import connect_reports
 from touchstone_runtime.tracing import Traces, connect_traces
@@ -32,12 +33,13 @@ def build_conductor(settings: ConductorSettings, store: Store, metrics: Conducto
         artifacts=Artifacts(connect_objects(settings)),
         reports=connect_reports(settings.redis_url),
         dispatcher=CeleryDispatcher(celery_app(settings.redis_url)),
+        presence=connect_presence(settings.redis_url),
         limits=Limits(
             lease=timedelta(seconds=settings.lease_seconds),
             max_failures=settings.max_failures,
             retry=timedelta(seconds=settings.retry_seconds),
         ),
-        leases_per_queue=settings.leases_per_queue,
+        leases_per_worker=settings.leases_per_worker,
         metrics=metrics,
         traces=traces,
     )
@@ -62,7 +64,7 @@ def run(conductor: Conductor, stop: threading.Event, poll_seconds: float) -> Non
         answered = conductor.cycle(poll_seconds)
         if answered and time.monotonic() - refreshed >= METRICS_SECONDS:
             refreshed = time.monotonic()
-            answered = metrics.refresh(conductor.store, utc_now())
+            answered = metrics.refresh(conductor.store, utc_now(), conductor.live_workers)
         metrics.cycles.labels("complete" if answered else "hindered").inc()
         if not answered:
             stop.wait(poll_seconds)
@@ -78,7 +80,7 @@ def main() -> None:
     if settings.metrics_port:
         start_metrics_server(metrics.registry, settings.metrics_host, settings.metrics_port)
     wait_for_schema(store, stop, settings.poll_seconds)
-    log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_queue=settings.leases_per_queue)
+    log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_worker=settings.leases_per_worker)
     traces = connect_traces("conductor", settings)
     run(build_conductor(settings, store, metrics, traces), stop, settings.poll_seconds)
     log.info("conductor.stopped")

@@ -5,7 +5,7 @@ server: what was not applied shows again as an expired lease, and what was lease
 not in its queue. Two conductors at once do no harm: each change locks its step's row."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -60,6 +60,12 @@ class Reports(Protocol):
     def clear_cancelled(self, step: StepId) -> None: ...
 
 
+class LiveWorkers(Protocol):
+    """What the conductor needs of runtime.presence."""
+
+    def count(self, queues: Collection[str]) -> Mapping[str, int]: ...
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -73,8 +79,13 @@ class Conductor:
     artifacts: Artifacts
     reports: Reports
     dispatcher: Dispatcher
+    presence: LiveWorkers
     limits: Limits = field(default_factory=Limits)
-    leases_per_queue: int = 4
+    leases_per_worker: int = 2
+    """One to compute and the next, so that nobody waits for a cycle of the conductor; a queue without workers gets the
+    share of one."""
+    live_workers: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(QUEUES, 0))
+    """By queue, as last heard."""
     now: Callable[[], datetime] = utc_now
     metrics: ConductorMetrics = field(default_factory=ConductorMetrics)
     traces: Traces = NO_TRACES
@@ -232,17 +243,22 @@ class Conductor:
             self._change(step, lambda before: before if before.started_at else transitions.release(before))
 
     def _hand_out(self) -> None:
+        # Raises when Redis is away: then messages would not arrive either.
+        self.live_workers = self.presence.count(QUEUES)
         with self.store.read() as session:
             leased = leased_by_queue(session)
             ready = [
                 step
                 for queue in QUEUES
-                if (free := self.leases_per_queue - leased.get(queue, 0)) > 0
+                if (free := self._share(queue) - leased.get(queue, 0)) > 0
                 for step in ready_ids(session, queue, self.now(), free)
             ]
         for step in ready:
             if (message := self._lease(step)) is not None:
                 self._send(message)
+
+    def _share(self, queue: str) -> int:
+        return self.leases_per_worker * max(1, self.live_workers[queue])
 
     def _lease(self, step: StepId) -> StepMessage | None:
         """None when somebody else was faster."""

@@ -1,5 +1,6 @@
 """What the conductor tells Prometheus: enough to scale workers on."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from prometheus_client import Counter, Gauge
@@ -20,6 +21,12 @@ class ConductorMetrics:
             "touchstone_queue_steps",
             "Steps that wait to be handed out (queued) and that are handed out (leased)",
             ["queue", "state"],
+            registry=self.registry,
+        )
+        self.workers = Gauge(
+            "touchstone_live_workers",
+            "Workers that announced themselves within their last heartbeats",
+            ["queue"],
             registry=self.registry,
         )
         self.age = Gauge(
@@ -55,7 +62,7 @@ class ConductorMetrics:
     def expired(self, kind: str, reason: str) -> None:
         self._expiries.labels(CATALOGUE[kind].queue, reason).inc()
 
-    def refresh(self, store: Store, now: datetime) -> bool:
+    def refresh(self, store: Store, now: datetime, live_workers: Mapping[str, int]) -> bool:
         """Whether the database answered; else the gauges keep their values."""
         try:
             with store.read() as session:
@@ -64,6 +71,7 @@ class ConductorMetrics:
         except Transient:
             return False
         for queue in QUEUES:
+            self.workers.labels(queue).set(live_workers.get(queue, 0))
             self.steps.labels(queue, "queued").set(queued.get(queue, 0))
             self.steps.labels(queue, "leased").set(leased.get(queue, 0))
             self.age.labels(queue).set((now - since.get(queue, now)).total_seconds())

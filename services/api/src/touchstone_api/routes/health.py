@@ -7,13 +7,14 @@ from touchstone_runtime.logs import get_logger
 
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
+from touchstone_api.store.migrate import WrongSchema
 
 log = get_logger(__name__)
 router = APIRouter(tags=["health"])
 
 
 class NotReady(Transient):
-    """A server the api depends on does not answer; `errors` names each."""
+    """A server the api depends on does not answer, or the database is not migrated; `errors` names each."""
 
     code = "not_ready"
     title = "Not ready"
@@ -27,16 +28,19 @@ def get_health() -> dict[str, str]:
 
 @router.get("/readyz", responses=documented(503))
 def get_readiness(services: ServicesHere) -> dict[str, str]:
-    """`ok` for each of database, redis and object_store; 503 names those that do not answer."""
+    """`ok` for each of database, redis and object_store; 503 names those that do not answer, and a database whose
+    schema is not the one of this version."""
     errors = []
     for name, check in services.checks.items():
         try:
             check()
         except Transient as error:
-            log.warning("dependency.unreachable", dependency=name, error=str(error))
-            errors.append(FieldError(pointer=f"/{name}", detail=f"{name} does not answer"))
+            log.warning("dependency.unusable", dependency=name, error=str(error))
+            # Other texts speak of addresses.
+            reason = error.detail if isinstance(error, WrongSchema) else "does not answer"
+            errors.append(FieldError(pointer=f"/{name}", detail=f"{name} {reason}"))
     if errors:
-        raise NotReady("not every server answers", errors=tuple(errors))
+        raise NotReady("not everything the api depends on is ready", errors=tuple(errors))
     return dict.fromkeys(services.checks, "ok")
 
 

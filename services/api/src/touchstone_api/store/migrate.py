@@ -1,9 +1,11 @@
 """Brings the database to the newest schema: `python -m touchstone_api.store.migrate`."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+from touchstone_contracts.problems import Transient
 from touchstone_runtime.logs import configure_logs, get_logger
 
 from touchstone_api.settings import ApiSettings
@@ -39,14 +41,45 @@ def migrate(store: Store) -> None:
         command.upgrade(config, "head")
 
 
+class WrongSchema(Transient):
+    """The database answers, but its schema is not the one this code was written for; the message says what to do."""
+
+    code = "schema"
+
+
 def is_current(store: Store) -> bool:
     """Whether the schema is the one this code was written for. Raises Transient."""
+    return _found_revision(store) == _known_revisions()[0]
+
+
+def require_current(store: Store) -> None:
+    """Cheap enough to be asked each second. Raises WrongSchema, or Transient when the database does not answer."""
+    found, known = _found_revision(store), _known_revisions()
+    if found == known[0]:
+        return
+    if found is None:
+        raise WrongSchema("has no schema: run the migration")
+    if found in known:
+        raise WrongSchema(f"has the schema {found} of an earlier version, not {known[0]}: run the migration")
+    raise WrongSchema(
+        f"has the schema {found} of a later version, this one knows {known[0]}: run the later version again, "
+        "or restore a backup from before its migration"
+    )
+
+
+def _found_revision(store: Store) -> str | None:
     from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
 
     with store.read() as session:
-        found = MigrationContext.configure(session.connection()).get_current_revision()
-    return found == ScriptDirectory.from_config(_config()).get_current_head()
+        return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+@cache
+def _known_revisions() -> tuple[str, ...]:
+    """Newest first. They are files of this package, so they do not change while it runs."""
+    from alembic.script import ScriptDirectory
+
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def main() -> None:
