@@ -13,10 +13,10 @@ from support.deployment import ROOT
 
 PACKAGES = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/pyproject.toml"))
 LONERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/pyproject.toml"))
-BUILD = Path("services/build")
+BUILD = Path("images")
 """No package: the tools that build the images."""
 LOCKED = sorted(p.parent.relative_to(ROOT) for p in ROOT.glob("*/*/requirements.lock") if p.parent != ROOT / BUILD)
-SHARED = Path("services/worker.lock")
+SHARED = Path("images/worker.lock")
 
 Pins = dict[str, set[Version]]
 """By canonical name; more than one version where the platforms differ."""
