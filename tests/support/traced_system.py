@@ -2,6 +2,7 @@
 
 Handlers compute nothing: what is looked at is how the work travels."""
 
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,7 +68,7 @@ class TracedSystem:
             artifacts=self.services.artifacts,
             reports=self.reports,
             dispatcher=self.broker,
-            presence=MemoryPresence(lambda: self.time.timestamp()),
+            presence=MemoryPresence(time.monotonic),
             now=lambda: self.time,
             traces=self.traces("conductor"),
         )

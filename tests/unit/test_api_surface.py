@@ -201,6 +201,18 @@ def test_changes_merge_objects_and_replace_the_rest(document: object, changes: o
     assert apply_changes(document, changes) == changed
 
 
+def test_readiness_names_a_database_without_schema_and_says_what_to_do(services: Services, tmp_path: Path) -> None:
+    empty = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
+    waiting = replace(services, store=empty, checks={"database": lambda: require_current(empty)})
+    with TestClient(create_app(waiting)) as client:
+        problem = problem_of(client, "GET", "/readyz")
+        assert [(error.pointer, error.detail) for error in problem.errors] == [
+            ("/database", "database has no schema: run the migration")
+        ]
+        migrate(empty)
+        assert client.get("/readyz").json() == {"database": "ok"}
+
+
 def test_invented_methods_and_paths_make_one_series(client: TestClient) -> None:
     for method in ("BREW", "WHEN", "BREW"):
         client.request(method, f"/v1/{method.lower()}")
@@ -218,15 +230,3 @@ def test_metrics_count_problems_by_code(client: TestClient) -> None:
     assert 'touchstone_http_problems_total{code="invalid_request"} 1.0' in text
     assert 'touchstone_http_problems_total{code="bug"} 0.0' in text
     assert "process_resident_memory_bytes" in text
-
-
-def test_readiness_names_a_database_without_schema_and_says_what_to_do(services: Services, tmp_path: Path) -> None:
-    empty = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
-    waiting = replace(services, store=empty, checks={"database": lambda: require_current(empty)})
-    with TestClient(create_app(waiting)) as client:
-        problem = problem_of(client, "GET", "/readyz")
-        assert [(error.pointer, error.detail) for error in problem.errors] == [
-            ("/database", "database has no schema: run the migration")
-        ]
-        migrate(empty)
-        assert client.get("/readyz").json() == {"database": "ok"}

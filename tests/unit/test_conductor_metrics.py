@@ -1,5 +1,6 @@
 """What the conductor tells Prometheus: how long steps wait, and which leases ran out and why."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,7 +47,7 @@ class Bench:
             artifacts=self.artifacts,
             reports=self.reports,
             dispatcher=self.broker,
-            presence=MemoryPresence(lambda: self.time.timestamp()),
+            presence=MemoryPresence(time.monotonic),
             now=lambda: self.time,
         )
         with self.store.write() as session:
@@ -129,7 +130,7 @@ def test_a_result_without_its_report_is_an_expiry_of_another_kind(bench: Bench) 
 
 
 def test_the_age_of_a_queue_is_that_of_the_step_that_has_waited_longest(bench: Bench) -> None:
-    bench.conductor.metrics.refresh(bench.store, bench.time + timedelta(seconds=20), {})
+    bench.conductor.metrics.refresh(bench.store, bench.time + timedelta(seconds=20), live_workers={})
     assert bench.value("touchstone_queue_age_seconds", queue="retrieval") == 20
     assert bench.value("touchstone_queue_age_seconds", queue="trainer") == 0, "its inputs are not there yet"
 

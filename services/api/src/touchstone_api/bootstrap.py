@@ -43,12 +43,11 @@ def build_services(settings: ApiSettings) -> Services:
     except Transient as error:
         # The api starts without the object store; /readyz tells, and tries again.
         log.warning("object_store.unreachable", error=str(error))
-    checks = readiness_checks(store, objects, settings.redis_url)
     return Services(
         store=store,
         artifacts=Artifacts(objects),
         settings=settings,
-        checks=checks,
+        checks=readiness_checks(store, objects, settings.redis_url),
         traces=connect_traces("api", settings),
     )
 
