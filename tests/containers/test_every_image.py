@@ -3,14 +3,17 @@
 The last tests disturb the system: order matters."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 from support.composed import (
+    SYSTEM_CERTIFICATES,
     ComposedSystem,
     Container,
     composed_system,
@@ -23,6 +26,7 @@ from support.deployment import ROOT, WORKERS, compose_services
 from support.engine import Engine
 from support.finished_demo import short_form
 from support.standins import PYTHON, provide
+from support.wheel_index import wheel_index
 from touchstone import Client
 from touchstone_contracts.views import ExperimentDetail
 
@@ -34,6 +38,10 @@ VICTIMS = {"embed_images": "retrieval", "generate_images": "generator", "adapt_e
 """At the first start of each kind of step, SIGKILL to the worker that does it."""
 KILL = "import os; [os.kill(int(p), 9) for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]"
 """Run inside a container: ends everything but its init, which then ends too."""
+WITHOUT_CUDA = "touchstone-worker:without-cuda"
+LIST_PACKAGES = (
+    "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
+)
 pytestmark = pytest.mark.timeout(3600)
 
 
@@ -80,6 +88,26 @@ def own_bytes(engine: Engine, image: str, count: int) -> int:
     """Of the uppermost `count` layers that hold files."""
     sizes = [int(line) for line in engine.run("history", "--human=false", "--format", "{{.Size}}", image).split()]
     return sum([size for size in sizes if size > 0][:count])
+
+
+def test_without_cuda_only_torch_comes_from_the_other_index(engine: Engine, tmp_path: Path) -> None:
+    """The path of the CPU profile, with an index on this machine in PyTorch's place."""
+    lock = (ROOT / "images/worker.lock").read_text()
+    versions = {
+        name: re.findall(rf"^{name}==([\d.]+)", lock, flags=re.MULTILINE)[0] for name in ("torch", "torchvision")
+    }
+    with wheel_index(tmp_path, {name: f"{version}+cpu" for name, version in versions.items()}) as index:
+        arguments = ("--file", str(ROOT / "images/Dockerfile"), "--target", "worker", "--network", "host")
+        secret = ("--secret", f"id=ca,src={SYSTEM_CERTIFICATES}") if SYSTEM_CERTIFICATES.exists() else ()
+        engine.run(
+            "build", "--quiet", *arguments, *secret, "--build-arg", f"TORCH_INDEX={index}", "--tag", WITHOUT_CUDA,
+            str(ROOT), within=1800,
+        )  # fmt: skip
+    installed = engine.run("run", "--rm", WITHOUT_CUDA, "python", "-c", LIST_PACKAGES).split()
+    assert len(installed) > 40
+    assert {f"{name}=={version}+cpu" for name, version in versions.items()} <= set(installed)
+    assert not [package for package in installed if re.match(r"nvidia|cuda|triton", package)]
+    engine.run("rmi", WITHOUT_CUDA)
 
 
 def test_a_worker_writes_to_its_disk_and_not_to_its_memory(system: ComposedSystem) -> None:
