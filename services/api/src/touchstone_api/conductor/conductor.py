@@ -20,6 +20,7 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.queue import Dispatcher
 
 from touchstone_api.conductor.history import event_of
+from touchstone_api.conductor.lost_messages import Fate, LostMessages
 from touchstone_api.experiments import transitions
 from touchstone_api.experiments.state import Step
 from touchstone_api.experiments.transitions import Limits
@@ -44,6 +45,8 @@ log = get_logger(__name__)
 
 PROGRESS_EVENT_SECONDS = 2.0
 """A step's progress is told at most this often; leases are renewed by every report."""
+PATIENCE_IN_LEASES = 1 / 6
+"""For how long messages must be missing until they are taken for lost, in lengths of a lease."""
 LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
 
 
@@ -88,6 +91,10 @@ class Conductor:
     """Received, but the database or the object store did not answer when they were to be applied."""
     _told_progress: dict[StepId, float] = field(default_factory=dict)
     _unsettled: bool = True
+    _lost: LostMessages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lost = LostMessages(self.limits.lease * PATIENCE_IN_LEASES)
 
     def cycle(self, timeout: float) -> bool:
         """One round; waits up to `timeout` seconds for reports. Whether every server answered."""
@@ -196,6 +203,7 @@ class Conductor:
         self._unsettled = True
 
     def _expire_leases(self) -> None:
+        self._lost.begin_round()
         with self.store.read() as session:
             expired = expired_ids(session, self.now())
         for step in expired:
@@ -208,11 +216,17 @@ class Conductor:
     def _expire(self, step: StepId) -> None:
         with self.store.read() as session:
             row = session.get_one(StepRow, step)
-            unstarted = unstarted_in(session, row.queue)
-        # As many messages wait as leases have not started: none was lost, the workers are merely busy.
-        still_queued = row.started_at is None and self.dispatcher.waiting(row.queue) >= unstarted
+        fate: Fate = "lost" if row.started_at else self._fate_in(row.queue)
+        if fate == "unknown":
+            return
         now = self.now()
-        self._change(step, lambda before: transitions.expire(before, now, self.limits, still_queued=still_queued))
+        self._change(step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits"))
+
+    def _fate_in(self, queue: str) -> Fate:
+        waiting = self.dispatcher.waiting(queue)
+        with self.store.read() as session:
+            unstarted = unstarted_in(session, queue)
+        return self._lost.fate(queue, unstarted=unstarted, waiting=waiting, now=self.now())
 
     def _take_back_unwanted(self) -> None:
         """Steps that only cancelled or failed experiments wanted: queued ones return, running ones are told."""
