@@ -50,7 +50,7 @@ class Outcome:
     """What happened, for tests to judge."""
 
     workers: list[int] = field(default_factory=list)
-    """How many there were at each look of the autoscaler."""
+    """How many there were at each look of the autoscaler, and at the end."""
     missing: int = 0
     """Looks after which steps that had waited for a whole interval had no worker, although more were allowed."""
     started: int = 0
@@ -92,6 +92,7 @@ class Simulation:
         self.rng, self.clock, self.outcome = Random(seed), 0.0, Outcome()
         self.workers: list[Worker] = []
         self._durations, self._idle_seconds, self._autoscaler = durations, idle_seconds, autoscaler
+        folder.mkdir(exist_ok=True)
         self._services = memory_services(folder)
         self._reports, self._broker = MemoryReports(), MemoryDispatcher()
         self._presence = MemoryPresence(lambda: self.clock)
@@ -275,6 +276,7 @@ class Simulation:
 
     def _close(self) -> None:
         self.outcome.seconds = self.clock
+        self.outcome.workers.append(len(self.workers))
         with self._services.store.read() as session:
             for plan in self._plans:
                 for owned in owned_steps(session, plan):
