@@ -41,9 +41,7 @@ def test_a_thousand_steps_take_forty_workers_and_leave_none_and_no_lease_is_kill
 ) -> None:
     assert (job.max_replicas, len(job.triggers)) == (40, 2)
     assert sum(ARRIVALS.values()) == STEPS
-    simulation = Simulation(
-        tmp_path, ARRIVALS, seconds_to_minutes, autoscaler=Keda(job), idle_seconds=job.idle_seconds
-    )
+    simulation = Simulation(tmp_path, ARRIVALS, seconds_to_minutes, autoscaler=Keda(job), idle_seconds=job.idle_seconds)
     outcome = simulation.run(A_DAY)
     assert outcome.states == {"succeeded": STEPS}
     assert outcome.attempts == {1: STEPS}, "no step was handed out twice"

@@ -5,6 +5,7 @@ activation value (0) is active and asks for value / target Jobs; `multipleScaler
 `scalingStrategy` takes off the Jobs that are there. KEDA creates Jobs and never ends one."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,10 @@ def _samples(page: str) -> list[Sample]:
     return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
 
 
+MERGE: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
+"""By `multipleScalersCalculation`."""
+
+
 @dataclass(frozen=True)
 class ScaledJob:
     triggers: tuple[Trigger, ...]
@@ -47,10 +52,10 @@ class ScaledJob:
         """`running`: Jobs that have not ended, `pending`: those among them whose pod does not run yet."""
         values = [(trigger.value(page), trigger.target) for trigger in self.triggers]
         active = [(value, value / target) for value, target in values if value > 0]
-        merge = {"sum": sum, "max": max, "min": min}[self.calculation]
+        merge = MERGE[self.calculation]
         if not active:
             return 0
-        length, wanted = merge(value for value, _ in active), merge(jobs for _, jobs in active)
+        length, wanted = merge([value for value, _ in active]), merge([jobs for _, jobs in active])
         free = self._less_what_is_there(math.ceil(min(wanted, self.max_replicas)), running, pending)
         return max(0, min(math.ceil(length), free))
 

@@ -69,8 +69,13 @@ class Outcome:
 
 
 class Autoscaler(Protocol):
-    interval: float
-    limit: int
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks."""
+
+    @property
+    def limit(self) -> int:
+        """Workers at most."""
 
     def look(self, simulation: "Simulation", page: str) -> None:
         """Starts and ends workers, by what the conductor's /metrics says."""
