@@ -135,8 +135,8 @@ def test_every_variable_of_ours_is_read_by_the_process_that_gets_it(rendered_ove
 def test_processes_get_the_same_variables_as_in_compose(rendered_overlays: dict[str, Manifests]) -> None:
     """A setting that compose passes on and Kubernetes forgets would be found at night."""
     by_choice = {"TOUCHSTONE_MIGRATE_ON_START"}
-    # Nobody's default: an overlay that knows its prices adds them to the ConfigMap `settings`.
-    by_choice |= {"TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE"}
+    # Nobody's default: an overlay that knows its prices, or has a collector, adds them to the ConfigMap `settings`.
+    by_choice |= {"TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE", "OTEL_EXPORTER_OTLP_ENDPOINT"}
     manifests, services = rendered_overlays["local"], compose_services("cpu")
     for process in ("api", "conductor", *WORKERS):
         here = container(manifests, process)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.many_steps import QUEUE, independent_steps
-from support.memory_services import empty_manifest, memory_services
+from support.memory_services import MemoryReports, empty_manifest, memory_services
 from support.specs import resolved
 from touchstone_api.conductor.conductor import Conductor
 from touchstone_api.conductor.metrics import ConductorMetrics
@@ -23,7 +23,6 @@ from touchstone_contracts.messages import (
     StepFailed,
     StepMessage,
     StepProgressed,
-    StepReport,
     StepStarted,
     StepSucceeded,
 )
@@ -38,22 +37,6 @@ from touchstone_runtime.reports import connect_reports
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 NAME = "exp_a"
-
-
-@dataclass
-class MemoryReports:
-    waiting: list[StepReport] = field(default_factory=list)
-    cancelled: set[str] = field(default_factory=set)
-
-    def receive(self, timeout: float) -> list[StepReport]:
-        received, self.waiting = self.waiting, []
-        return received
-
-    def mark_cancelled(self, step: str) -> None:
-        self.cancelled.add(step)
-
-    def clear_cancelled(self, step: str) -> None:
-        self.cancelled.discard(step)
 
 
 @dataclass
@@ -219,11 +202,27 @@ def test_a_flushed_broker_gets_its_messages_again(bench: Bench) -> None:
     bench.cycle()
     bench.broker.lose()
     bench.cycle(31)
+    assert bench.broker.waiting_anywhere() == 0, "workers may have taken them a moment ago"
+    bench.cycle(5)
     assert bench.broker.waiting_anywhere() == 3
     bench.work_all()
     assert bench.phases()[-1] == "succeeded"
     with bench.store.read() as session:
         assert {owned.step.failures for owned in owned_steps(session, NAME)} == {0}
+
+
+def test_a_message_that_a_worker_has_just_taken_when_other_leases_run_out_is_not_sent_twice(bench: Bench) -> None:
+    bench.conductor.leases_per_worker = 4
+    bench.cycle()
+    assert bench.broker.waiting_anywhere() == 5
+    while bench.broker.waiting_anywhere():
+        taken = bench.broker.take()
+        bench.cycle(31)  # every lease that has not started runs out in this very moment
+        bench.compute(taken)
+        bench.reports.waiting.append(StepSucceeded(step_id=taken.step_id, attempt=taken.attempt))
+        bench.cycle(0.5)
+    assert bench.counts().succeeded == len(PLAN.steps)
+    assert len(bench.broker.sent) == len(PLAN.steps)
 
 
 def test_messages_that_wait_behind_a_long_step_are_not_sent_twice(bench: Bench) -> None:
@@ -391,6 +390,8 @@ def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: st
     presence.announce("retrieval", "two", 60)
     conductor.limits = replace(conductor.limits, lease=timedelta(seconds=0.01))
     conductor.now = lambda: datetime.now(UTC) + timedelta(seconds=60)
+    assert conductor.cycle(0.05)
+    conductor.now = lambda: datetime.now(UTC) + timedelta(seconds=70)
     assert conductor.cycle(0.05)
     assert dispatcher.waiting("retrieval") == 4
     client.close()

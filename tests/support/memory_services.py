@@ -1,5 +1,6 @@
-"""The api's services without servers: SQLite in a folder, objects in memory."""
+"""The api's services without servers: SQLite in a folder, objects and reports in memory."""
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from touchstone_api.store.database import open_store
 from touchstone_api.store.migrate import migrate
 from touchstone_api.store.plans import settle
 from touchstone_api.store.steps import lock_step, owned_steps, save_step, to_step
-from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.messages import StepManifest, StepReport
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 
@@ -26,6 +27,24 @@ def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Service
         artifacts=artifacts or Artifacts(MemoryObjects()),
         settings=ApiSettings(database_url=SecretStr(url)),
     )
+
+
+@dataclass
+class MemoryReports:
+    """What runtime.reports.ReportLine is to the conductor."""
+
+    waiting: list[StepReport] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+
+    def receive(self, timeout: float) -> list[StepReport]:
+        received, self.waiting = self.waiting, []
+        return received
+
+    def mark_cancelled(self, step: str) -> None:
+        self.cancelled.add(step)
+
+    def clear_cancelled(self, step: str) -> None:
+        self.cancelled.discard(step)
 
 
 def empty_manifest(step: str, kind: str) -> StepManifest:

@@ -21,6 +21,7 @@ from touchstone_runtime.queue import Dispatcher
 from touchstone_runtime.tracing import NO_TRACES, Traces
 
 from touchstone_api.conductor.history import event_of
+from touchstone_api.conductor.lost_messages import Fate, LostMessages
 from touchstone_api.conductor.metrics import ConductorMetrics
 from touchstone_api.experiments import transitions
 from touchstone_api.experiments.state import Step
@@ -47,6 +48,8 @@ log = get_logger(__name__)
 
 PROGRESS_EVENT_SECONDS = 2.0
 """A step's progress is told at most this often; leases are renewed by every report."""
+PATIENCE_IN_LEASES = 1 / 6
+"""For how long messages must be missing until they are taken for lost, in lengths of a lease."""
 LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
 
 
@@ -95,6 +98,10 @@ class Conductor:
     _handed_out: dict[StepId, datetime] = field(default_factory=dict)
     """Steps that no worker has started yet, as far as this process knows."""
     _unsettled: bool = True
+    _lost: LostMessages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lost = LostMessages(self.limits.lease * PATIENCE_IN_LEASES)
 
     def cycle(self, timeout: float) -> bool:
         """One round; waits up to `timeout` seconds for reports. Whether every server answered."""
@@ -212,6 +219,7 @@ class Conductor:
         self._unsettled = True
 
     def _expire_leases(self) -> None:
+        self._lost.begin_round()
         with self.store.read() as session:
             expired = expired_ids(session, self.now())
         for step in expired:
@@ -224,15 +232,22 @@ class Conductor:
     def _expire(self, step: StepId) -> None:
         with self.store.read() as session:
             row = session.get_one(StepRow, step)
-            unstarted = unstarted_in(session, row.queue)
-        # As many messages wait as leases have not started: none was lost, the workers are merely busy.
-        still_queued = row.started_at is None and self.dispatcher.waiting(row.queue) >= unstarted
+        fate: Fate = "lost" if row.started_at else self._fate_in(row.queue)
+        if fate == "unknown":
+            return
         now = self.now()
+        still_queued = fate == "waits"
         changed = self._change(
             step, lambda before: transitions.expire(before, now, self.limits, still_queued=still_queued)
         )
         if changed and not still_queued:
             self.metrics.expired(row.kind, "lost_message" if row.started_at is None else "silent_worker")
+
+    def _fate_in(self, queue: str) -> Fate:
+        waiting = self.dispatcher.waiting(queue)
+        with self.store.read() as session:
+            unstarted = unstarted_in(session, queue)
+        return self._lost.fate(queue, unstarted=unstarted, waiting=waiting, now=self.now())
 
     def _take_back_unwanted(self) -> None:
         """Steps that only cancelled or failed experiments wanted: queued ones return, running ones are told."""
