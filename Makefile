@@ -44,7 +44,8 @@ down: .venv/ready ## Stop what `make up` started; data stays
 
 # Pulls the images where TOUCHSTONE_REGISTRY names a registry, builds them here otherwise.
 compose-up: .env ## Start the system in containers; writes .env with fresh secrets if there is none
-	$(COMPOSE) up --detach $(if $(shell sed -n 's/^TOUCHSTONE_REGISTRY=//p' .env 2>/dev/null),--pull=missing,--build)
+	@if grep -qs '^TOUCHSTONE_REGISTRY=.' .env; then $(COMPOSE) pull && $(COMPOSE) up --detach --no-build; \
+		else $(COMPOSE) up --detach --build; fi
 	@$(COMPOSE) ps
 
 # Never written over: the data is locked with the secrets in it.
@@ -102,10 +103,10 @@ lock: .uv/ready ## Resolve again and rewrite every requirements.lock
 		$(UV) export $(EXPORT) --package touchstone-$$name --no-dev --output-file services/$$name/requirements.lock || exit 1; \
 	done
 	$(UV) export $(EXPORT) --package touchstone --no-dev --output-file clients/python/requirements.lock
-	$(PYTHON) services/build/shared_lock.py services/retrieval/requirements.lock services/generator/requirements.lock \
-		services/trainer/requirements.lock > services/worker.lock
+	$(PYTHON) images/shared_lock.py services/retrieval/requirements.lock services/generator/requirements.lock \
+		services/trainer/requirements.lock > images/worker.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --generate-hashes --universal --python-version 3.11 \
-		services/build/requirements.in --output-file services/build/requirements.lock
+		images/requirements.in --output-file images/requirements.lock
 EXPORT := --quiet --no-header --no-annotate --no-emit-workspace --format requirements-txt
 
 clean: ## Remove the environment and caches; data and locks stay

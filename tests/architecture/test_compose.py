@@ -18,7 +18,7 @@ from support.deployment import (
 from support.processes import SETTINGS, variables
 
 PROFILES = ("cpu", "gpu")
-SERVERS = {"postgres", "valkey", "qdrant", "minio", "prometheus"}
+SERVERS = {"postgres", "valkey", "qdrant", "minio", "prometheus", "grafana"}
 ONE_SHOT = {"bucket", "catalogue"}
 SECRETS = sorted(name for name in example_environment() if name != "COMPOSE_PROFILES")
 
@@ -70,10 +70,10 @@ def test_every_variable_is_explained_in_the_example() -> None:
     assert used | {"COMPOSE_PROFILES", "COMPOSE_FILE"} == explained
 
 
-def test_only_the_api_and_prometheus_are_published_and_on_loopback(rendered: dict[str, dict[str, Any]]) -> None:
+def test_only_pages_for_people_are_published_and_on_loopback(rendered: dict[str, dict[str, Any]]) -> None:
     for services in rendered.values():
         published = {name: service["ports"] for name, service in services.items() if service.get("ports")}
-        assert set(published) == {"api", "prometheus"}
+        assert set(published) == {"api", "prometheus", "grafana"}
         assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
 
 
@@ -148,7 +148,7 @@ def test_every_variable_of_ours_is_read_by_the_process_that_gets_it(rendered: di
 def test_images_of_others_are_pinned_by_version(rendered: dict[str, dict[str, Any]]) -> None:
     images = {s["image"] for services in rendered.values() for s in services.values() if not s.get("build")}
     others = {image for image in images if not image.startswith("touchstone-")}
-    assert len(others) == 5
+    assert len(others) == 6
     assert all(re.search(r":[\w.-]*\d+[\w.-]*$", image) for image in others)
 
 

@@ -1,4 +1,4 @@
-"""services/Dockerfile, proved without an engine: linted, every copied path there, every command importable.
+"""images/Dockerfile, proved without an engine: linted, every copied path there, every command importable.
 
 tests/containers builds and runs the images."""
 
@@ -64,8 +64,8 @@ def test_an_image_installs_its_own_lock_and_its_own_packages(target: str) -> Non
 
 
 def wheels(target: str) -> list[str]:
-    """The workspace folders that services/build/wheels.sh builds for an image."""
-    text = (ROOT / "services/build/wheels.sh").read_text()
+    """The workspace folders that images/wheels.sh builds for an image."""
+    text = (ROOT / "images/wheels.sh").read_text()
     [line] = re.findall(rf"^build {target} (.*)$", text, flags=re.MULTILINE)
     return [folder.removeprefix("./") for folder in line.split()]
 
@@ -86,7 +86,7 @@ def test_everything_that_is_downloaded_is_checked_by_hash_except_torch_without_c
     """PyTorch's own index has other bytes than the locked ones, so two packages come by version."""
     calls = [
         call
-        for script in sorted((ROOT / "services/build").glob("*.sh"))
+        for script in sorted((ROOT / "images").glob("*.sh"))
         for call in re.findall(r"pip (?:install|wheel) (?:[^\n]|(?<=\\)\n)*", script.read_text())
     ]
     assert len(calls) >= 7
@@ -133,9 +133,9 @@ def test_the_clients_entry_point_is_the_command_its_package_installs() -> None:
 
 def test_without_cuda_torch_leaves_the_hash_pinned_rest_whole() -> None:
     """install-torch.sh splits the workers' lock into torch's family and the rest; nothing may fall between."""
-    script = (ROOT / "services/build/install-torch.sh").read_text()
+    script = (ROOT / "images/install-torch.sh").read_text()
     [family] = re.findall(r"^family='\^(.*)=='$", script, flags=re.MULTILINE)
-    names = re.findall(r"^([a-z0-9.-]+)==", (ROOT / "services/worker.lock").read_text(), flags=re.MULTILINE)
+    names = re.findall(r"^([a-z0-9.-]+)==", (ROOT / "images/worker.lock").read_text(), flags=re.MULTILINE)
     taken_out = {name for name in names if re.fullmatch(family, name)}
     assert len(names) > 40
     assert {"torch", "torchvision"} <= taken_out

@@ -13,10 +13,10 @@ from support.deployment import ROOT
 
 PACKAGES = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/pyproject.toml"))
 LONERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/pyproject.toml"))
-BUILD = Path("services/build")
+BUILD = Path("images")
 """No package: the tools that build the images."""
 LOCKED = sorted(p.parent.relative_to(ROOT) for p in ROOT.glob("*/*/requirements.lock") if p.parent != ROOT / BUILD)
-SHARED = Path("services/worker.lock")
+SHARED = Path("images/worker.lock")
 
 Pins = dict[str, set[Version]]
 """By canonical name; more than one version where the platforms differ."""
@@ -110,7 +110,8 @@ def test_the_workers_share_what_two_of_them_need() -> None:
 
 
 def test_the_build_tools_are_those_that_were_asked_for() -> None:
-    asked = [Requirement(line) for line in (ROOT / BUILD / "requirements.in").read_text().splitlines() if line[0] != "#"]
+    lines = (ROOT / BUILD / "requirements.in").read_text().splitlines()
+    asked = [Requirement(line) for line in lines if not line.startswith("#")]
     assert len(asked) == 2
     assert not unpinned(asked, pins(BUILD / "requirements.lock")), "run `make lock`"
 

@@ -3,16 +3,17 @@
 The last tests disturb the system: order matters."""
 
 import json
-import os
-import signal
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 from support.composed import (
+    SYSTEM_CERTIFICATES,
     ComposedSystem,
     Container,
     composed_system,
@@ -25,6 +26,7 @@ from support.deployment import ROOT, WORKERS, compose_services
 from support.engine import Engine
 from support.finished_demo import short_form
 from support.standins import PYTHON, provide
+from support.wheel_index import wheel_index
 from touchstone import Client
 from touchstone_contracts.views import ExperimentDetail
 
@@ -34,13 +36,17 @@ OWN_MEGABYTES = 250
 """What a worker's image may add to the layers it shares with the others."""
 VICTIMS = {"embed_images": "retrieval", "generate_images": "generator", "adapt_encoder": "trainer"}
 """At the first start of each kind of step, SIGKILL to the worker that does it."""
+KILL = "import os; [os.kill(int(p), 9) for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]"
+"""Run inside a container: ends everything but its init, which then ends too."""
+WITHOUT_CUDA = "touchstone-worker:without-cuda"
+LIST_PACKAGES = (
+    "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
+)
 pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
-def system(request: pytest.FixtureRequest, engine: Engine) -> Iterator[ComposedSystem]:
-    if not request.config.getoption("--every-image"):
-        pytest.skip("gigabytes and many minutes: `make containers` runs it")
+def system(engine: Engine) -> Iterator[ComposedSystem]:
     services = compose_services("cpu")
     ours = {service["image"] for service in services.values() if service.get("build")}
     how = provide(engine, [PYTHON, *sorted({service["image"] for service in services.values()} - ours)])
@@ -50,7 +56,7 @@ def system(request: pytest.FixtureRequest, engine: Engine) -> Iterator[ComposedS
         tell(PyTorch="its own index does not answer, so the workers get the wheels with CUDA")
         settings["TORCH_BACKEND"] = "cuda"
     with composed_system(engine, profile="cpu", **settings) as system:
-        system.build()
+        system.make_up()
         system.up(arguments=("--scale", "trainer=2"))
         containers = system.wait_healthy(SERVICES, within=300)
         tell(**{f"{each.service} {each.id[:12]}": each.health for each in containers})
@@ -84,14 +90,32 @@ def own_bytes(engine: Engine, image: str, count: int) -> int:
     return sum([size for size in sizes if size > 0][:count])
 
 
+def test_without_cuda_only_torch_comes_from_the_other_index(engine: Engine, tmp_path: Path) -> None:
+    """The path of the CPU profile, with an index on this machine in PyTorch's place."""
+    lock = (ROOT / "images/worker.lock").read_text()
+    versions = {
+        name: re.findall(rf"^{name}==([\d.]+)", lock, flags=re.MULTILINE)[0] for name in ("torch", "torchvision")
+    }
+    with wheel_index(tmp_path, {name: f"{version}+cpu" for name, version in versions.items()}) as index:
+        arguments = ("--file", str(ROOT / "images/Dockerfile"), "--target", "worker", "--network", "host")
+        secret = ("--secret", f"id=ca,src={SYSTEM_CERTIFICATES}") if SYSTEM_CERTIFICATES.exists() else ()
+        engine.run(
+            "build", "--quiet", *arguments, *secret, "--build-arg", f"TORCH_INDEX={index}", "--tag", WITHOUT_CUDA,
+            str(ROOT), within=1800,
+        )  # fmt: skip
+    installed = engine.run("run", "--rm", WITHOUT_CUDA, "python", "-c", LIST_PACKAGES).split()
+    assert len(installed) > 40
+    assert {f"{name}=={version}+cpu" for name, version in versions.items()} <= set(installed)
+    assert not [package for package in installed if re.match(r"nvidia|cuda|triton", package)]
+    engine.run("rmi", WITHOUT_CUDA)
+
+
 def test_a_worker_writes_to_its_disk_and_not_to_its_memory(system: ComposedSystem) -> None:
     looked_at = 0
     for name in WORKERS:
         for container in system.containers(name):
-            kinds = dict(
-                line.split()
-                for line in system.execute(container, "stat", "--file-system", "--format", "%n %T", "/tmp", "/scratch").splitlines()
-            )  # fmt: skip
+            said = system.execute(container, "stat", "--file-system", "--format", "%n %T", "/tmp", "/scratch")
+            kinds = dict(line.split() for line in said.splitlines())
             assert kinds["/tmp"] == "tmpfs"
             assert kinds["/scratch"] != "tmpfs"
             system.execute(container, "touch", "/scratch/written", "/cache/written")
@@ -144,9 +168,9 @@ def host_of(worker: str) -> str:
 
 
 def kill(system: ComposedSystem, service: str, host: str = "") -> Container:
-    """SIGKILL to the first process of a container, as the kernel does when memory is short."""
+    """SIGKILL to the process of a container, as the kernel does when memory is short."""
     [container] = [each for each in system.containers(service) if each.id.startswith(host)]
-    os.kill(container.pid, signal.SIGKILL)
+    system.execute(container, "python", "-c", KILL)
     tell(killed=f"{service} {container.id[:12]}")
     return container
 
@@ -161,7 +185,8 @@ def test_the_experiment_reaches_its_verdict_although_workers_and_the_conductor_w
     results = system.get(f"/v1/experiments/{disturbed.ended.id}/results")
     assert results["complete"]
     assert len(results["rows"]) >= 20
-    repeated = {step.kind for step in disturbed.ended.step_list if step.attempt > disturbed.interrupted.get(step.id, step.attempt)}  # fmt: skip
+    attempts = {step.id: step.attempt for step in disturbed.ended.step_list}
+    repeated = [step for step, attempt in disturbed.interrupted.items() if attempts[step] > attempt]
     assert repeated, "no step that was cut short was done again"
 
 

@@ -56,6 +56,13 @@ def test_identities_have_not_moved(path: Path) -> None:
     assert unmoved == (message.version == contract.version)
 
 
+def test_messages_with_and_without_a_trace_are_the_same_step() -> None:
+    older, newer = (StepMessage.model_validate(read(PUBLISHED / f"write_prompts.{n}.json")["message"]) for n in (1, 2))
+    assert older.traceparent is None
+    assert newer.traceparent is not None
+    assert newer.model_copy(update={"traceparent": None}) == older
+
+
 @pytest.mark.parametrize("kind", sorted(CATALOGUE))
 def test_a_result_from_a_newer_worker_is_read_and_a_request_with_an_unknown_field_is_not(kind: str) -> None:
     sample, contract = read(newest(kind)), CATALOGUE[kind]

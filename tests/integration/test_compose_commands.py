@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from support.deployment import DOCKERFILES, ROOT, Dockerfile, compose_services, tool
+from support.deployment import ROOT, compose_services, image_of, read_stages, tool
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.settings import RuntimeSettings
 from touchstone_stack.servers import end, free_ports, last_lines
@@ -40,7 +40,8 @@ class Process:
 def declared(name: str, services: Mapping[str, Any]) -> Process:
     """Command, health check and environment as declared by image and compose together."""
     service = services[name]
-    image = Dockerfile.read(DOCKERFILES[service["image"].split(":")[0]])
+    image = image_of(service["image"])
+    assert image is not None
     health = service.get("healthcheck", {}).get("test", ["CMD", *image.health_command()])
     assert health[0] == "CMD"
     return Process(
@@ -146,7 +147,7 @@ def test_the_catalogue_is_registered_by_its_command_and_again_without_harm(
     services: dict[str, Any], started: dict[str, tuple[Process, subprocess.Popen[bytes]]], folder: Path
 ) -> None:
     service = services["catalogue"]
-    [program] = Dockerfile.read(DOCKERFILES["touchstone-client"]).all("ENTRYPOINT", stage=-1)[-1].words()
+    [program] = read_stages()["client"].all("ENTRYPOINT")[-1].words()
     assert service["environment"] == {"TOUCHSTONE_SERVER": "http://api:8000"}
     library = next(volume for volume in service["volumes"] if volume["target"] == "/library")
     command = [tool(program), *(word.replace("/library", library["source"]) for word in service["command"])]

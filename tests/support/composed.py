@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from support.deployment import ROOT, example_environment
+from support.deployment import ROOT, compose_binary, example_environment
 from support.engine import Engine, EngineFailed
 from touchstone_stack.servers import free_ports
 
@@ -85,6 +85,14 @@ class ComposedSystem:
         except EngineFailed as error:
             raise EngineFailed(f"{error}\n{self.complaints()}") from None
 
+    def make_up(self) -> None:
+        """`make compose-up`, with this project's secrets instead of a .env file. Raises EngineFailed."""
+        compose = f"{compose_binary()} --env-file {os.devnull} --project-name {self.project}"
+        # As if .env were there: the repository's own, if there is one, stays out of this.
+        command = ("make", "--directory", str(ROOT), "--old-file=.env", "compose-up", f"COMPOSE={compose}")
+        with self._timed("make compose-up"):
+            self.engine.call(command, self.environment, within=BUILD_SECONDS)
+
     def down(self, *, volumes: bool) -> None:
         self.compose("down", "--timeout", "20", *(("--volumes",) if volumes else ()), within=300)
 
@@ -123,9 +131,7 @@ class ComposedSystem:
         """The states of all containers and the last lines of those that are not well."""
         containers = self.containers()
         states = ", ".join(f"{each.service} {each.status} {each.health}".strip() for each in containers)
-        logs = [
-            f"--- {each.service}\n{self.engine.logs(each.id)}" for each in containers if not _is_well(each)
-        ]
+        logs = [f"--- {each.service}\n{self.engine.logs(each.id)}" for each in containers if not _is_well(each)]
         return "\n".join([states, *logs])
 
     def execute(self, container: Container, *command: str) -> str:
@@ -209,4 +215,3 @@ def pytorch_index_answers(uv: Path, python: Path) -> bool:
     command = (str(uv), "pip", "install", "--dry-run", "--python", str(python), "--torch-backend", "cpu", "--no-deps")
     answer = subprocess.run((*command, "--reinstall", "torch"), capture_output=True, text=True, timeout=120)
     return answer.returncode == 0
-

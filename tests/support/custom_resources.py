@@ -55,7 +55,7 @@ def _validate_the_job_inside(scaled_job: Manifest) -> Manifest:
     """By the schema of a Job, which is stricter than the model of KEDA; returns the ScaledJob without it."""
     spec = scaled_job["spec"].get("jobTargetRef", {})
     _validate_as_kubernetes_does({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": spec})
-    without = {"template": {"spec": {"containers": []}}}
+    without: Manifest = {"template": {"spec": {"containers": []}}}
     return {**scaled_job, "spec": {**scaled_job["spec"], "jobTargetRef": without}}
 
 

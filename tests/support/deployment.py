@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCKERFILE = Path("services/Dockerfile")
+DOCKERFILE = Path("images/Dockerfile")
 WORKERS = ("retrieval", "generator", "trainer")
 TARGETS = {
     **{f"touchstone-{name}": name for name in ("api", "client", *WORKERS)},

@@ -63,6 +63,10 @@ class Engine:
         """The real Compose over `files`, whose project folder is that of the first. Raises EngineFailed."""
         named = [part for file in files for part in ("--file", str(file))]
         command = (compose_binary(), "--env-file", os.devnull, *named, *arguments)
+        return self.call(command, env, within)
+
+    def call(self, command: Sequence[str], env: Mapping[str, str], within: float) -> str:
+        """Any command that finds this engine in its environment. Raises EngineFailed."""
         return _checked(command, {**self.variables(), **env}, within)
 
 

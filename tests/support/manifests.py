@@ -97,7 +97,7 @@ def render_overlay(tree: Path, name: str) -> Manifests:
 def render_components(tree: Path, names: Sequence[str]) -> Manifests:
     """The base with some components, as an overlay of a user would have them."""
     folder = tree / "k8s/overlays" / "-".join(("with", *names))
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "release.yaml").write_text(yaml.safe_dump(_RELEASE))
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay_of(names)))
     return render(folder)

@@ -28,9 +28,7 @@ def may_reach(manifests: Manifests, source: Place, target: Place, port: int, pro
     )
 
 
-def _passes(
-    policies: Manifests, direction: Direction, here: Place, there: Place, port: tuple[int, str]
-) -> bool:
+def _passes(policies: Manifests, direction: Direction, here: Place, there: Place, port: tuple[int, str]) -> bool:
     """A pod that no policy of this direction selects is open; else some rule must allow it."""
     if here.namespace != NAMESPACE or here.address:
         return True

@@ -211,3 +211,22 @@ def test_readiness_names_a_database_without_schema_and_says_what_to_do(services:
         ]
         migrate(empty)
         assert client.get("/readyz").json() == {"database": "ok"}
+
+
+def test_invented_methods_and_paths_make_one_series(client: TestClient) -> None:
+    for method in ("BREW", "WHEN", "BREW"):
+        client.request(method, f"/v1/{method.lower()}")
+    text = client.get("/metrics").text
+    assert 'touchstone_http_requests_total{method="other",route="unmatched",status="404"} 3.0' in text
+    assert "BREW" not in text
+    assert "brew" not in text
+
+
+def test_metrics_count_problems_by_code(client: TestClient) -> None:
+    client.get("/v1/targets/some-name")
+    client.get("/v1/experiments", params={"limit": 0})
+    text = client.get("/metrics").text
+    assert 'touchstone_http_problems_total{code="not_found"} 1.0' in text
+    assert 'touchstone_http_problems_total{code="invalid_request"} 1.0' in text
+    assert 'touchstone_http_problems_total{code="bug"} 0.0' in text
+    assert "process_resident_memory_bytes" in text

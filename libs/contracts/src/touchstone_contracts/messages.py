@@ -16,6 +16,8 @@ class StepMessage(Lenient):
     kind: str
     version: int
     request: dict[str, Any]
+    traceparent: str | None = None
+    """W3C context of the span that handed the step out; not part of its identity."""
 
 
 class StepStarted(Lenient):

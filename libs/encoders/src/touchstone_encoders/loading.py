@@ -14,7 +14,9 @@ from PIL import Image
 from torch import nn
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
+from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.library import Library
+from touchstone_runtime.phases import phase
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -146,12 +148,15 @@ class EncoderCache:
     def __init__(self, library: Library, device: torch.device) -> None:
         self._library, self._device = library, device
         self._loaded: dict[ModelRef, LoadedTower] = {}
+        self.use = CacheUse()
 
     def tower(self, ref: ModelRef) -> LoadedTower:
         """Whichever kind it is."""
+        self.use.count(ref in self._loaded)
         if ref not in self._loaded:
             load = load_backbone if ref.kind == "timm" else load_encoder
-            self._loaded[ref] = load(ref, self._library, self._device)
+            with phase("load"):
+                self._loaded[ref] = load(ref, self._library, self._device)
         return self._loaded[ref]
 
     def get(self, ref: ModelRef) -> LoadedEncoder:

@@ -16,6 +16,7 @@ from touchstone_contracts.steps import Contract
 from touchstone_contracts.values import Blob, Lenient, StepId
 
 from touchstone_runtime.objects import MissingObject, ObjectStore
+from touchstone_runtime.phases import phase
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,11 +35,13 @@ class Artifacts:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
+    @phase("store")
     def put_blob(self, data: bytes) -> Blob:
         digest = sha256(data)
         self._objects.put(blob_key(digest), data)
         return Blob(digest=digest, size=len(data))
 
+    @phase("load")
     def get_blob(self, blob: Blob) -> bytes:
         """Raises MissingObject, or CorruptObject when the digest disagrees."""
         data = self._objects.get(blob_key(blob.digest))
@@ -46,19 +49,23 @@ class Artifacts:
             raise CorruptObject(f"blob {blob.digest} has other bytes than its name says")
         return data
 
+    @phase("load")
     def get_range(self, digest: str, offset: int, length: int) -> bytes:
         return self._objects.get_range(blob_key(digest), offset, length)
 
+    @phase("store")
     def put_array(self, array: np.ndarray) -> Blob:
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         return self.put_blob(buffer.getvalue())
 
+    @phase("load")
     def get_array(self, blob: Blob) -> np.ndarray:
         array: np.ndarray = np.load(io.BytesIO(self.get_blob(blob)), allow_pickle=False)
         return array
 
     # pyarrow is imported where tables are met: the conductor and most requests of the api never see one.
+    @phase("store")
     def put_table(self, table: "pa.Table") -> Blob:
         import pyarrow.parquet as pq
 
@@ -66,14 +73,17 @@ class Artifacts:
         pq.write_table(table, buffer, compression="zstd")
         return self.put_blob(buffer.getvalue())
 
+    @phase("load")
     def get_table(self, blob: Blob) -> "pa.Table":
         import pyarrow.parquet as pq
 
         return pq.read_table(io.BytesIO(self.get_blob(blob)))
 
+    @phase("store")
     def write_manifest(self, manifest: StepManifest) -> None:
         self._objects.put(manifest_key(manifest.step_id), manifest.model_dump_json().encode())
 
+    @phase("load")
     def manifest(self, step: StepId) -> StepManifest | None:
         """None when the step has not finished, or its manifest is unreadable."""
         try:

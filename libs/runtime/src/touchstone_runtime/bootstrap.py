@@ -1,32 +1,57 @@
 """What a worker's bootstrap does after it has built its tools."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.metrics import WorkerMetrics
+from touchstone_runtime.caches import CacheUse
+from touchstone_runtime.metrics import Cuda, WorkerMetrics
 from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import celery_app
 from touchstone_runtime.reports import connect_reports
 from touchstone_runtime.serving import Handlers, StepRunner, serve_forever, worker_name
 from touchstone_runtime.settings import WorkerSettings
+from touchstone_runtime.tracing import connect_traces
 
 ToolsT = TypeVar("ToolsT")
 
 
 def run_worker(
-    handlers: Handlers[ToolsT], tools: ToolsT, artifacts: Artifacts, settings: WorkerSettings, *, device: str
+    handlers: Handlers[ToolsT],
+    tools: ToolsT,
+    artifacts: Artifacts,
+    settings: WorkerSettings,
+    *,
+    device: str,
+    cuda: Cuda | None = None,
+    caches: Mapping[str, CacheUse] | None = None,
 ) -> None:
     """Serves `handlers` until SIGTERM, or until it was idle for as long as the settings say.
 
-    `device`: the type of device that the tools compute on, as torch calls it."""
+    `device`: the type of device that the tools compute on, as torch calls it; `cuda`: torch.cuda; `caches`: how those
+    of the tools are used, by name."""
+    traces = connect_traces(handlers.queue, settings)
     runner = StepRunner(
         handlers=handlers,
         tools=tools,
         artifacts=artifacts,
         reporter=connect_reports(settings.redis_url),
-        metrics=WorkerMetrics(),
+        metrics=_metrics(handlers, cuda, caches or {}),
         worker=worker_name(settings, handlers.queue),
         heartbeat_seconds=settings.heartbeat_seconds,
         holds_gpu=device != "cpu",
+        traces=traces,
     )
-    serve_forever(celery_app(settings.redis_url), runner, connect_presence(settings.redis_url), settings)
+    try:
+        serve_forever(celery_app(settings.redis_url), runner, connect_presence(settings.redis_url), settings)
+    finally:
+        traces.close()
+
+
+def _metrics(handlers: Handlers[ToolsT], cuda: Cuda | None, caches: Mapping[str, CacheUse]) -> WorkerMetrics:
+    metrics = WorkerMetrics()
+    metrics.expect(handlers.units)
+    metrics.watch_caches(caches)
+    if cuda is not None:
+        metrics.watch_gpu(cuda)
+    return metrics

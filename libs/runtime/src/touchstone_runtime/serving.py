@@ -27,10 +27,12 @@ from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.idleness import IdleTime, leave_when_idle
 from touchstone_runtime.logs import get_logger, recent_lines
-from touchstone_runtime.metrics import WorkerMetrics, start_metrics_server
+from touchstone_runtime.metrics import Unit, WorkerMetrics, start_metrics_server
+from touchstone_runtime.phases import measured
 from touchstone_runtime.presence import Announcer, Presence
 from touchstone_runtime.queue import TASK_PREFIX
 from touchstone_runtime.settings import WorkerSettings
+from touchstone_runtime.tracing import NO_TRACES, Span, Traces
 
 log = get_logger(__name__)
 
@@ -47,6 +49,10 @@ class Reporter(Protocol):
     def is_cancelled(self, step: str) -> bool: ...
 
 
+def count_nothing(amount: float) -> None:
+    """For steps whose progress is neither images nor updates."""
+
+
 @dataclass
 class Progress:
     """Handed to every handler; `progress(done, total)` reports and raises Cancelled once the work is unwanted."""
@@ -55,10 +61,16 @@ class Progress:
     reporter: Reporter
     done: int = 0
     total: int | None = None
+    count: Callable[[float], None] = count_nothing
+    """Told how much more is done than ever before in this attempt."""
     _last: float = 0.0
+    _counted: int = 0
 
     def __call__(self, done: int, total: int | None = None) -> None:
         self.done, self.total = done, total
+        if done > self._counted:
+            self.count(done - self._counted)
+            self._counted = done
         now = time.monotonic()
         if now - self._last >= REPORT_INTERVAL:
             self._last = now
@@ -95,9 +107,11 @@ class Handlers(Generic[ToolsT]):
 
     queue: str
     by_kind: dict[str, Handler] = field(default_factory=dict)
+    units: dict[str, Unit | None] = field(default_factory=dict)
+    """By kind: what its progress counts, if that is worth a metric."""
 
     def serve(
-        self, contract: Contract[RequestT, ResultT]
+        self, contract: Contract[RequestT, ResultT], *, progress_counts: Unit | None = None
     ) -> Callable[[Callable[[RequestT, ToolsT, Progress], ResultT]], Callable[[RequestT, ToolsT, Progress], ResultT]]:
         def register(
             function: Callable[[RequestT, ToolsT, Progress], ResultT],
@@ -105,6 +119,7 @@ class Handlers(Generic[ToolsT]):
             if contract.queue != self.queue or contract.name in self.by_kind:
                 raise ValueError(f"{contract.name} does not belong to queue {self.queue} or is served twice")
             self.by_kind[contract.name] = function
+            self.units[contract.name] = progress_counts
             return function
 
         return register
@@ -128,32 +143,59 @@ class StepRunner(Generic[ToolsT]):
     worker: str
     heartbeat_seconds: float
     holds_gpu: bool = False
+    traces: Traces = NO_TRACES
 
     def run(self, message: StepMessage) -> None:
         structlog.contextvars.bind_contextvars(step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
         try:
-            found = self.artifacts.verified(message.step_id) is not None
-            if not found:
-                self._compute(message)
-            self.metrics.steps.labels(message.kind, "found" if found else "computed").inc()
-            self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
-        except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
-            self._report_failure(message, error)
+            with self.traces.span(
+                f"step {_known_kind(message)}",
+                parent=message.traceparent,
+                role="consumer",
+                step=message.step_id,
+                attempt=message.attempt,
+                worker=self.worker,
+            ) as span:
+                self._run(message, span)
         finally:
             structlog.contextvars.clear_contextvars()
 
-    def _compute(self, message: StepMessage) -> None:
+    def _run(self, message: StepMessage, span: Span) -> None:
+        try:
+            found = self.artifacts.verified(message.step_id) is not None
+            if not found:
+                self._compute(message, span)
+            outcome = "found" if found else "computed"
+            self.metrics.steps.labels(_known_kind(message), outcome).inc()
+            span.tell(outcome=outcome)
+            self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
+        except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
+            self._report_failure(message, error, span)
+
+    def _compute(self, message: StepMessage, span: Span) -> None:
         contract = CATALOGUE[message.kind]
         if message.version != contract.version:
             raise Transient(f"this worker serves {message.kind} v{contract.version}", code="contract_version")
         request = _parse(contract, message)
         self.reporter.send(StepStarted(step_id=message.step_id, attempt=message.attempt, worker=self.worker))
-        progress = Progress(message, self.reporter)
+        with measured() as clock, self.metrics.running(message.kind, holds_gpu=self.holds_gpu):
+            try:
+                manifest = self._handled(message, contract, request)
+                self.artifacts.write_manifest(manifest)
+            finally:
+                span.tell(**{f"{phase}_seconds": round(spent, 3) for phase, spent in clock.by_phase().items()})
+        self.metrics.computed(message.kind, manifest.seconds, clock.by_phase())
+        log.info("step.computed", seconds=manifest.seconds, cpu_seconds=manifest.cpu_seconds)
+
+    def _handled(self, message: StepMessage, contract: Contract[Any, Any], request: object) -> StepManifest:
+        unit = self.handlers.units[message.kind]
+        count = self.metrics.work(message.kind, unit) if unit else count_nothing
+        progress = Progress(message, self.reporter, count=count)
         wall, cpu = time.perf_counter(), time.process_time()
         with _Heartbeat(progress, self.heartbeat_seconds, contract.time_limit.total_seconds()):
             result = self.handlers.by_kind[message.kind](request, self.tools, progress)
         seconds = round(time.perf_counter() - wall, 3)
-        manifest = StepManifest(
+        return StepManifest(
             step_id=message.step_id,
             kind=message.kind,
             version=message.version,
@@ -164,22 +206,26 @@ class StepRunner(Generic[ToolsT]):
             gpu_seconds=seconds if self.holds_gpu else 0.0,
             worker=self.worker,
         )
-        self.artifacts.write_manifest(manifest)
-        self.metrics.seconds.labels(message.kind).observe(manifest.seconds)
-        log.info("step.computed", seconds=manifest.seconds, cpu_seconds=manifest.cpu_seconds)
 
-    def _report_failure(self, message: StepMessage, error: Exception) -> None:
-        self.metrics.steps.labels(message.kind, "failed").inc()
+    def _report_failure(self, message: StepMessage, error: Exception, span: Span) -> None:
+        problem = problem_of(error)
+        self.metrics.failed(_known_kind(message), problem.code)
+        span.fail(problem.code)
         log.error("step.failed", error=str(error), exc_info=not isinstance(error, Failure))
         self.reporter.send(
             StepFailed(
                 step_id=message.step_id,
                 attempt=message.attempt,
-                problem=problem_of(error),
+                problem=problem,
                 retryable=isinstance(error, Transient),
                 log_tail=recent_lines()[-4000:],
             )
         )
+
+
+def _known_kind(message: StepMessage) -> str:
+    """A message may say anything; names of metrics and spans are few."""
+    return message.kind if message.kind in CATALOGUE else "unknown"
 
 
 def _parse(contract: Contract[RequestT, Any], message: StepMessage) -> RequestT:

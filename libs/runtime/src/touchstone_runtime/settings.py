@@ -1,10 +1,15 @@
 """Settings every process shares: environment variables TOUCHSTONE_*, read once at bootstrap."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _collector_named() -> bool:
+    return bool(os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 
 
 class RuntimeSettings(BaseSettings):
@@ -25,6 +30,9 @@ class RuntimeSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     """Where a worker or the conductor answers /metrics and /healthz; 0 turns it off."""
+    traces: bool = Field(default_factory=_collector_named)
+    """Whether spans are sent over OTLP/HTTP. Without a value: when OTEL_EXPORTER_OTLP_ENDPOINT names a collector.
+    OpenTelemetry's own variables (OTEL_*) say the rest."""
 
 
 class WorkerSettings(RuntimeSettings):

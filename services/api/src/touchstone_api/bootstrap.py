@@ -8,6 +8,7 @@ from touchstone_contracts.problems import Transient
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
 from touchstone_runtime.objects import S3Objects, connect_objects
+from touchstone_runtime.tracing import NO_TRACES, Traces, connect_traces
 
 from touchstone_api.settings import ApiSettings
 from touchstone_api.store.database import Store, open_store
@@ -28,6 +29,7 @@ class Services:
     settings: ApiSettings
     checks: Mapping[str, Check] = field(default_factory=dict)
     """Readiness by dependency name."""
+    traces: Traces = NO_TRACES
 
 
 def build_services(settings: ApiSettings) -> Services:
@@ -41,8 +43,13 @@ def build_services(settings: ApiSettings) -> Services:
     except Transient as error:
         # The api starts without the object store; /readyz tells, and tries again.
         log.warning("object_store.unreachable", error=str(error))
-    checks = readiness_checks(store, objects, settings.redis_url)
-    return Services(store=store, artifacts=Artifacts(objects), settings=settings, checks=checks)
+    return Services(
+        store=store,
+        artifacts=Artifacts(objects),
+        settings=settings,
+        checks=readiness_checks(store, objects, settings.redis_url),
+        traces=connect_traces("api", settings),
+    )
 
 
 def readiness_checks(store: Store, objects: S3Objects, redis_url: str) -> dict[str, Check]:

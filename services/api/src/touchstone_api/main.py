@@ -1,10 +1,13 @@
 """The HTTP gateway: `uvicorn --factory touchstone_api.main:create_app`. Importing it does nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+from touchstone_runtime.tracing import Traces
 
 from touchstone_api.bootstrap import Services, build_services
 from touchstone_api.openapi import describe
@@ -25,7 +28,8 @@ def create_app(services: Services | None = None) -> FastAPI:
         version="0.1.0",
         description="Do generated training images beat simply retrieving real ones?",
         generate_unique_id_function=_operation_id,
-        lifespan=_close_store,
+        lifespan=_close_services,
+        telemetry=_request_spans(services.traces),
         # Its own pages load their scripts from elsewhere; ours is in routes/dashboard.py.
         docs_url=None,
         redoc_url=None,
@@ -48,6 +52,24 @@ def _operation_id(route: APIRoute) -> str:
 
 
 @asynccontextmanager
-async def _close_store(app: FastAPI) -> AsyncIterator[None]:
+async def _close_services(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.services.store.close()
+    app.state.services.traces.close()
+
+
+def _request_spans(traces: Traces) -> TelemetryConfig:
+    """FastAPI's own span per request, continuing the caller's trace. Metrics and logs are ours."""
+    return {
+        "tracer_provider": traces.provider,
+        "tracing": traces.provider is not None,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": _is_probe,
+    }
+
+
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    return scope["path"] in {"/healthz", "/readyz", "/metrics"}

@@ -20,6 +20,7 @@ _TAG_ERRORS = {"union_tag_invalid", "union_tag_not_found"}
 
 
 def problem_response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    request.app.state.telemetry.count_problem(problem.code)
     request_id = getattr(request.state, "request_id", None)
     content = problem.model_copy(update={"request_id": request_id}).model_dump(mode="json")
     # Answers to bugs leave past every middleware, so these two are set here as well.

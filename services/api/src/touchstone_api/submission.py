@@ -75,6 +75,15 @@ def _succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
 def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key: str | None = None) -> Submitted:
     """Creates the experiment, or finds the one with the same identity. Raises Invalid, Unfair or Transient; then
     nothing has been created."""
+    with services.traces.span("plan experiment") as span:
+        submitted = _submit_experiment(services, spec, idempotency_key, span.traceparent)
+        span.tell(experiment=submitted.id, created=submitted.created)
+    return submitted
+
+
+def _submit_experiment(
+    services: Services, spec: ExperimentSpec, idempotency_key: str | None, traceparent: str | None
+) -> Submitted:
     body_digest = identity(spec)
     with services.store.read() as session:
         if idempotency_key and (earlier := _experiment_of_key(session, idempotency_key, body_digest)):
@@ -86,7 +95,7 @@ def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key:
         found = Survey() if known else survey(services.store, services.artifacts, plan)
         try:
             with services.store.write() as session:
-                submitted = _create_or_find(session, resolved, plan, found)
+                submitted = _create_or_find(session, resolved, plan, found, traceparent)
                 if idempotency_key:
                     _remember_key(session, idempotency_key, body_digest, submitted.id)
             return submitted
@@ -95,12 +104,14 @@ def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key:
     raise Transient("other experiments with the same steps are being created; try again", code="contended")
 
 
-def _create_or_find(session: Session, resolved: ResolvedExperiment, plan: Plan, found: Survey) -> Submitted:
+def _create_or_find(
+    session: Session, resolved: ResolvedExperiment, plan: Plan, found: Survey, traceparent: str | None
+) -> Submitted:
     digest = identity(resolved)
     if known := experiment_with_identity(session, digest):
         return Submitted(known.id, created=False)
     experiment, now = new_experiment_id(), datetime.now(UTC)
-    create_plan(session, experiment, plan.steps, found, now)
+    create_plan(session, experiment, plan.steps, found, now, traceparent)
     session.add(
         ExperimentRow(
             id=experiment,
@@ -137,6 +148,13 @@ def upstream_plan_id(name: str) -> str:
 
 def submit_upstream(services: Services, upstream: Upstream) -> bool:
     """Registers the upstream and starts its ingest. Whether it is new. Raises Invalid, NameTaken or Transient."""
+    with services.traces.span("plan upstream", upstream=upstream.name) as span:
+        created = _submit_upstream(services, upstream, span.traceparent)
+        span.tell(created=created)
+    return created
+
+
+def _submit_upstream(services: Services, upstream: Upstream, traceparent: str | None) -> bool:
     with services.store.read() as session:
         encoder = find_entry(session, Encoder, upstream.index_encoder)
         known = find_entry(session, Upstream, upstream.name) is not None
@@ -153,7 +171,7 @@ def submit_upstream(services: Services, upstream: Upstream) -> bool:
             with services.store.write() as session:
                 now = datetime.now(UTC)
                 if created := register(session, upstream, now):
-                    create_plan(session, upstream_plan_id(upstream.name), plan.steps, found, now)
+                    create_plan(session, upstream_plan_id(upstream.name), plan.steps, found, now, traceparent)
             return created
         except IntegrityError:
             continue

@@ -4,20 +4,24 @@ import time
 from collections import Counter as Tallies
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from touchstone_contracts.problems import Transient
+from touchstone_runtime.metrics import FewValues, new_registry
 
 from touchstone_api.store.database import Store
 from touchstone_api.store.experiments import phases_by_count
 from touchstone_api.store.steps import count_by_state
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""A client may invent others: those are counted as `other`."""
+
 
 class Telemetry:
     def __init__(self, store: Store) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self.requests = Counter(
             "touchstone_http_requests_total",
             "Requests by route and status",
@@ -30,7 +34,15 @@ class Telemetry:
             ["method", "route"],
             registry=self.registry,
         )
+        self._problems = Counter(
+            "touchstone_http_problems_total", "Problem documents answered, by code", ["code"], registry=self.registry
+        )
+        self._problems.labels("bug")
+        self._code = FewValues()
         self.registry.register(_StoreCollector(store))
+
+    def count_problem(self, code: str) -> None:
+        self._problems.labels(self._code(code)).inc()
 
 
 class _StoreCollector(Collector):
@@ -69,19 +81,20 @@ class CountRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        method = scope["method"] if scope["method"] in METHODS else "other"
         began, status = time.perf_counter(), 500  # what a bug is answered with, further out
 
         async def noting_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self.telemetry.seconds.labels(scope["method"], _template(scope)).observe(time.perf_counter() - began)
+                self.telemetry.seconds.labels(method, _template(scope)).observe(time.perf_counter() - began)
             await send(message)
 
         try:
             await self.app(scope, receive, noting_send)
         finally:
-            self.telemetry.requests.labels(scope["method"], _template(scope), status).inc()
+            self.telemetry.requests.labels(method, _template(scope), status).inc()
 
 
 def _template(scope: Scope) -> str:

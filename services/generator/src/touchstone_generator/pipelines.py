@@ -11,7 +11,9 @@ from diffusers import StableDiffusionPipeline
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
 from touchstone_contracts.values import Digest
+from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.library import Library
+from touchstone_runtime.phases import phase
 
 from touchstone_generator.places import find_model
 from touchstone_generator.tuning.weights import add_lora
@@ -81,14 +83,17 @@ class GeneratorCache:
     def __init__(self, library: Library, device: torch.device) -> None:
         self.library, self.device = library, device
         self._loaded: dict[tuple[ModelRef, str], LoadedGenerator] = {}
+        self.use = CacheUse()
 
     def get(self, ref: ModelRef) -> LoadedGenerator:
+        self.use.count((ref, "") in self._loaded)
         if (ref, "") not in self._loaded:
             self._loaded[ref, ""] = self.fresh(ref)
         return self._loaded[ref, ""]
 
     def tuned(self, ref: ModelRef, digest: Digest, weights: Callable[[], bytes]) -> LoadedGenerator:
         """With the LoRA of that digest added; `weights` reads it where it is not loaded yet."""
+        self.use.count((ref, digest) in self._loaded)
         if (ref, digest) not in self._loaded:
             loaded = self.fresh(ref)
             add_lora(loaded.pipeline, weights())
@@ -97,4 +102,5 @@ class GeneratorCache:
 
     def fresh(self, ref: ModelRef) -> LoadedGenerator:
         """A copy for the caller alone, who may change its weights."""
-        return load_generator(ref, self.library, self.device)
+        with phase("load"):
+            return load_generator(ref, self.library, self.device)

@@ -31,6 +31,7 @@ from touchstone_contracts.steps import (
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, read_images
 from touchstone_runtime.logs import get_logger
+from touchstone_runtime.phases import phase
 from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
 
 from touchstone_generator.encoding import encode_png
@@ -87,7 +88,8 @@ def _writer(request: WriteCaptions, tools: Tools, progress: ProgressFunction) ->
     writer = request.captions.writer
     if writer.kind == "grammar":
         return GrammarWriter(request.templates)
-    model, tokenizer = load_causal_model(writer, tools.generators.library, tools.generators.device)
+    with phase("load"):
+        model, tokenizer = load_causal_model(writer, tools.generators.library, tools.generators.device)
     return CausalWriter(model, tokenizer, writer, progress)
 
 
@@ -107,7 +109,7 @@ def _written(artifacts: Artifacts, table: pa.Table, notes: dict[str, int]) -> Pr
     return PromptsWritten(prompts=artifacts.put_table(table), count=table.num_rows, notes=notes)
 
 
-@handlers.serve(TUNE_GENERATOR)
+@handlers.serve(TUNE_GENERATOR, progress_counts="updates")
 def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> GeneratorTuned:
     images, table = kept_images(tools.artifacts, request.images)
     rows = draw_tuning_images(table["class_id"].to_numpy(), request.images_per_class, request.seed)
@@ -134,7 +136,7 @@ def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> 
     return result
 
 
-@handlers.serve(GENERATE_IMAGES)
+@handlers.serve(GENERATE_IMAGES, progress_counts="images")
 def generate_images(request: GenerateImages, tools: Tools, progress: Progress) -> ImagesFound:
     prompts = _requested_prompts(request, tools.artifacts)
     loaded = _loaded(request.generator, request.sampler, tools)
@@ -170,7 +172,7 @@ def _requested_prompts(request: GenerateImages, artifacts: Artifacts) -> list[Pr
     return read_prompts(table.slice(request.first, request.last - request.first))
 
 
-@handlers.serve(PERTURB_IMAGES)
+@handlers.serve(PERTURB_IMAGES, progress_counts="images")
 def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> ImagesFound:
     parents, first = _requested_parents(request, tools.artifacts)
     loaded = _loaded(request.generator, request.sampler, tools)

@@ -44,7 +44,9 @@ def main() -> None:
     configure_torch(settings.threads)
     artifacts = Artifacts(connect_objects(settings))
     device = pick_device(settings.device).type
-    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings, device=device)
+    tools = build_tools(settings, artifacts)
+    caches = {"generator": tools.generators.use}
+    run_worker(handlers, tools, artifacts, settings, device=device, cuda=torch.cuda, caches=caches)
 
 
 if __name__ == "__main__":

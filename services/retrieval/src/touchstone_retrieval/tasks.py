@@ -81,7 +81,7 @@ def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesI
     return ImagesIngested(images=save_image_set(tools.artifacts, table, ()))
 
 
-@handlers.serve(EMBED_IMAGES)
+@handlers.serve(EMBED_IMAGES, progress_counts="images")
 def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> ImagesEmbedded:
     images, _ = tools.artifacts.image_set(request.images)
     encoder = tools.encoders.tower(request.encoder)

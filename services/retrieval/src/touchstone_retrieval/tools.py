@@ -1,9 +1,11 @@
 """What the handlers work with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from touchstone_encoders.loading import EncoderCache, pick_device
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import connect_objects
 from touchstone_runtime.s3_files import S3Files, connect_files
@@ -26,6 +28,8 @@ class Tools:
     """Where `s3://` places are; None: nowhere."""
     private_addresses: bool = False
     """Whether links may lead into private networks."""
+    caches: Mapping[str, CacheUse] = field(default_factory=dict)
+    """By the name that metrics give them."""
 
     @property
     def places(self) -> Places:
@@ -33,18 +37,20 @@ class Tools:
 
 
 def build_tools(settings: RetrievalSettings) -> Tools:
-    library = Library(settings.library)
+    library, index = Library(settings.library), connect_index(settings)
+    encoders = EncoderCache(library, pick_device(settings.device))
     return Tools(
         artifacts=Artifacts(connect_objects(settings)),
         library=library,
-        encoders=EncoderCache(library, pick_device(settings.device)),
-        index=connect_index(settings),
+        encoders=encoders,
+        index=index,
         files=connect_files(settings),
         private_addresses=settings.download_private_addresses,
+        caches={"encoder": encoders.use, "index": index.use},
     )
 
 
-def connect_index(settings: RetrievalSettings) -> VectorIndex:
+def connect_index(settings: RetrievalSettings) -> MatrixIndex:
     """Neither connects nor locks yet."""
     return MatrixIndex(_connect_qdrant(settings), settings.index_memory_bytes)
 

@@ -18,7 +18,8 @@ def main() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     tools = build_tools(settings)
     try:
-        run_worker(handlers, tools, tools.artifacts, settings, device=pick_device(settings.device).type)
+        device = pick_device(settings.device).type
+        run_worker(handlers, tools, tools.artifacts, settings, device=device, cuda=torch.cuda, caches=tools.caches)
     finally:
         tools.index.close()
 

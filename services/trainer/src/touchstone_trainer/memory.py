@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from touchstone_runtime.caches import CacheUse
+
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
@@ -15,11 +17,13 @@ class ByteCache(Generic[KeyT, ValueT]):
         self._budget, self._size_of = budget, size_of
         self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
         self._used = 0
+        self.use = CacheUse()
 
     def __len__(self) -> int:
         return len(self._values)
 
     def get(self, key: KeyT) -> ValueT | None:
+        self.use.count(key in self._values)
         if key in self._values:
             self._values.move_to_end(key)
         return self._values.get(key)

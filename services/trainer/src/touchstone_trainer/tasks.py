@@ -36,7 +36,7 @@ log = get_logger(__name__)
 handlers: Handlers[Tools] = Handlers("trainer")
 
 
-@handlers.serve(ADAPT_ENCODER)
+@handlers.serve(ADAPT_ENCODER, progress_counts="updates")
 def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> EncoderAdapted:
     """One run: (arm, size, seed, learning rate). A pool that is too small is a result, not an error."""
     image_set = tools.artifacts.result(CURATE_IMAGES, request.pool).images

@@ -1,5 +1,6 @@
 """What the trainer's handlers work with: the object store and what is kept in memory between steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from touchstone_contracts.values import StepId
 from touchstone_encoders.embedding import class_vectors
 from touchstone_encoders.loading import EncoderCache, LoadedEncoder, LoadedTower, pick_device
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.library import Library
 
 from touchstone_trainer.classifier import ImageClassifier, untaught_classifier, zero_shot_classifier
@@ -41,6 +43,16 @@ class Tools:
     loader_threads: int = 1
     processes: Processes = ALONE
     """Those that carry out one adaptation together."""
+
+    @property
+    def caches(self) -> Mapping[str, CacheUse]:
+        """By the name that metrics give them."""
+        return {
+            "encoder": self.encoders.use,
+            "decoded_images": self.decoded.use,
+            "splits": self.splits.use,
+            "class_vectors": self.class_vectors.use,
+        }
 
     def tower(self, ref: ModelRef) -> LoadedTower:
         return self.encoders.tower(ref)

@@ -32,7 +32,8 @@ def main() -> None:
     configure_torch(settings.threads)
     artifacts = Artifacts(connect_objects(settings))
     device = pick_device(settings.device).type
-    run_worker(handlers, build_tools(settings, artifacts), artifacts, settings, device=device)
+    tools = build_tools(settings, artifacts)
+    run_worker(handlers, tools, artifacts, settings, device=device, cuda=torch.cuda, caches=tools.caches)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from touchstone_runtime.objects import connect_objects
 from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, celery_app
 from touchstone_runtime.reports import connect_reports
+from touchstone_runtime.tracing import Traces, connect_traces
 
 from touchstone_api.conductor.conductor import Conductor, utc_now
 from touchstone_api.conductor.metrics import ConductorMetrics
@@ -26,7 +27,7 @@ log = get_logger(__name__)
 METRICS_SECONDS = 2.0
 
 
-def build_conductor(settings: ConductorSettings, store: Store) -> Conductor:
+def build_conductor(settings: ConductorSettings, store: Store, metrics: ConductorMetrics, traces: Traces) -> Conductor:
     return Conductor(
         store=store,
         artifacts=Artifacts(connect_objects(settings)),
@@ -39,6 +40,8 @@ def build_conductor(settings: ConductorSettings, store: Store) -> Conductor:
             retry=timedelta(seconds=settings.retry_seconds),
         ),
         leases_per_worker=settings.leases_per_worker,
+        metrics=metrics,
+        traces=traces,
     )
 
 
@@ -54,7 +57,8 @@ def wait_for_schema(store: Store, stop: threading.Event, poll_seconds: float) ->
         stop.wait(poll_seconds)
 
 
-def run(conductor: Conductor, metrics: ConductorMetrics, stop: threading.Event, poll_seconds: float) -> None:
+def run(conductor: Conductor, stop: threading.Event, poll_seconds: float) -> None:
+    metrics = conductor.metrics
     refreshed = -METRICS_SECONDS
     while not stop.is_set():
         answered = conductor.cycle(poll_seconds)
@@ -77,8 +81,10 @@ def main() -> None:
         start_metrics_server(metrics.registry, settings.metrics_host, settings.metrics_port)
     wait_for_schema(store, stop, settings.poll_seconds)
     log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_worker=settings.leases_per_worker)
-    run(build_conductor(settings, store), metrics, stop, settings.poll_seconds)
+    traces = connect_traces("conductor", settings)
+    run(build_conductor(settings, store, metrics, traces), stop, settings.poll_seconds)
     log.info("conductor.stopped")
+    traces.close()
     store.close()
 
 

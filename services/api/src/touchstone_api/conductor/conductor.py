@@ -18,9 +18,11 @@ from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.queue import Dispatcher
+from touchstone_runtime.tracing import NO_TRACES, Traces
 
 from touchstone_api.conductor.history import event_of
 from touchstone_api.conductor.lost_messages import Fate, LostMessages
+from touchstone_api.conductor.metrics import ConductorMetrics
 from touchstone_api.experiments import transitions
 from touchstone_api.experiments.state import Step
 from touchstone_api.experiments.transitions import Limits
@@ -36,6 +38,7 @@ from touchstone_api.store.steps import (
     ready_ids,
     save_step,
     to_step,
+    traceparent_of,
     unstarted_in,
     unwanted_ids,
 )
@@ -87,9 +90,13 @@ class Conductor:
     live_workers: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(QUEUES, 0))
     """By queue, as last heard."""
     now: Callable[[], datetime] = utc_now
+    metrics: ConductorMetrics = field(default_factory=ConductorMetrics)
+    traces: Traces = NO_TRACES
     _waiting_reports: list[StepReport] = field(default_factory=list)
     """Received, but the database or the object store did not answer when they were to be applied."""
     _told_progress: dict[StepId, float] = field(default_factory=dict)
+    _handed_out: dict[StepId, datetime] = field(default_factory=dict)
+    """Steps that no worker has started yet, as far as this process knows."""
     _unsettled: bool = True
     _lost: LostMessages = field(init=False)
 
@@ -165,10 +172,19 @@ class Conductor:
             if before.state == "failed":
                 reopen_owners(session, [step], self.now())
             self._tell(session, before, after)
+        self._measure(row.kind, before, after)
         if after.state != before.state:
             self._unsettled = True
             log.info("step.changed", step=step[:12], kind=row.kind, state=after.state, attempt=after.attempt)
         return True
+
+    def _measure(self, kind: str, before: Step, after: Step) -> None:
+        started = before.started_at is None and after.started_at is not None
+        if not started and after.state == "leased":
+            return
+        handed_out = self._handed_out.pop(after.id, None)
+        if started and after.started_at is not None and handed_out is not None:
+            self.metrics.started(kind, (after.started_at - handed_out).total_seconds())
 
     def _tell(self, session: Session, before: Step, after: Step) -> None:
         found = event_of(before, after)
@@ -208,10 +224,10 @@ class Conductor:
             expired = expired_ids(session, self.now())
         for step in expired:
             manifest = self.artifacts.manifest(step)
-            if manifest is not None:
-                self._succeed(step, manifest)
-            else:
+            if manifest is None:
                 self._expire(step)
+            elif self._succeed(step, manifest):
+                self.metrics.expired(manifest.kind, "lost_report")
 
     def _expire(self, step: StepId) -> None:
         with self.store.read() as session:
@@ -220,7 +236,11 @@ class Conductor:
         if fate == "unknown":
             return
         now = self.now()
-        self._change(step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits"))
+        changed = self._change(
+            step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
+        )
+        if changed and fate == "lost":
+            self.metrics.expired(row.kind, "silent_worker" if row.started_at else "lost_message")
 
     def _fate_in(self, queue: str) -> Fate:
         waiting = self.dispatcher.waiting(queue)
@@ -262,19 +282,29 @@ class Conductor:
                 return None
             save_step(row, transitions.lease(to_step(row), self.now(), self.limits))
             self._unsettled = True
-            return message_of(row)
+            return message_of(row, traceparent_of(session, step))
 
     def _send(self, message: StepMessage) -> None:
         """After the lease was committed: a message never speaks of a lease that is not there."""
-        try:
-            self.reports.clear_cancelled(message.step_id)
-            self.dispatcher.send(message)
-        except Transient:
-            self._change(
-                message.step_id,
-                lambda step: transitions.release(step) if _holds(step, message.attempt) else step,
-            )
-            raise
+        with self.traces.span(
+            f"hand out {message.kind}",
+            parent=message.traceparent,
+            role="producer",
+            step=message.step_id,
+            attempt=message.attempt,
+        ) as span:
+            try:
+                self.reports.clear_cancelled(message.step_id)
+                self.dispatcher.send(
+                    message.model_copy(update={"traceparent": span.traceparent or message.traceparent})
+                )
+            except Transient:
+                self._change(
+                    message.step_id,
+                    lambda step: transitions.release(step) if _holds(step, message.attempt) else step,
+                )
+                raise
+        self._handed_out[message.step_id] = self.now()
         log.info("step.sent", step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
 
     def _settle(self) -> None:

@@ -28,9 +28,16 @@ class Survey:
     """Steps that SQL holds for succeeded, but whose results are gone or damaged."""
 
 
-def create_plan(session: Session, plan: str, steps: Collection[PlannedStep], survey: Survey, now: datetime) -> None:
+def create_plan(
+    session: Session,
+    plan: str,
+    steps: Collection[PlannedStep],
+    survey: Survey,
+    now: datetime,
+    traceparent: str | None = None,
+) -> None:
     """Adds the plan, its new steps and its share in known ones. Raises IntegrityError if another process was first."""
-    session.add(PlanRow(id=plan, created_at=now))
+    session.add(PlanRow(id=plan, created_at=now, traceparent=traceparent))
     session.flush()
     known = find_rows(session, [step.id for step in steps], lock=True)
     revived = [step.id for step in steps if step.id in known and _share(known[step.id], step, survey, now)]

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
@@ -192,6 +193,36 @@ def ready_by_queue(session: Session, now: datetime) -> dict[str, int]:
     return dict(session.execute(query).all())
 
 
+def ready_since_by_queue(session: Session, now: datetime) -> dict[str, datetime]:
+    """By queue with ready steps: since when the one that has waited longest could have been handed out.
+
+    That is when it and its plan were created, its last input finished and its pause ended. Earlier attempts are not
+    subtracted."""
+    needed = aliased(StepRow)
+    inputs_done = (
+        select(func.max(needed.finished_at))
+        .join(StepInputRow, StepInputRow.input_id == needed.id)
+        .where(StepInputRow.step_id == StepRow.id)
+        .correlate(StepRow)
+        .scalar_subquery()
+    )
+    created = _later(StepRow.created_at, PlanRow.created_at)
+    since = func.min(_later(_later(created, inputs_done), StepRow.not_before))
+    query = (
+        select(StepRow.queue, since)
+        .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+        .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
+        .where(*_ready(now))
+        .group_by(StepRow.queue)
+    )
+    return dict(session.execute(query).all())
+
+
+def _later(certain: SQLColumnExpression[Any], possible: SQLColumnExpression[Any]) -> ColumnElement[Any]:
+    """The later of two moments, of which the second may be null."""
+    return case((possible > certain, possible), else_=certain)
+
+
 def leased_by_queue(session: Session) -> dict[str, int]:
     query = select(StepRow.queue, func.count()).where(StepRow.state == "leased").group_by(StepRow.queue)
     return dict(session.execute(query).all())
@@ -213,8 +244,27 @@ def unwanted_ids(session: Session) -> list[StepId]:
     return list(session.scalars(select(StepRow.id).where(StepRow.state == "leased", ~exists(_active_owner()))))
 
 
-def message_of(row: StepRow) -> StepMessage:
-    return StepMessage(step_id=row.id, attempt=row.attempt, kind=row.kind, version=row.version, request=row.request)
+def traceparent_of(session: Session, step: StepId) -> str | None:
+    """Of the oldest active plan that needs the step: it is the one that the step is handed out for."""
+    query = (
+        select(PlanRow.traceparent)
+        .join(PlanStepRow, PlanStepRow.plan_id == PlanRow.id)
+        .where(PlanStepRow.step_id == step, PlanRow.finished_at.is_(None), PlanRow.cancelled_at.is_(None))
+        .order_by(PlanRow.created_at, PlanRow.id)
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
+def message_of(row: StepRow, traceparent: str | None = None) -> StepMessage:
+    return StepMessage(
+        step_id=row.id,
+        attempt=row.attempt,
+        kind=row.kind,
+        version=row.version,
+        request=row.request,
+        traceparent=traceparent,
+    )
 
 
 def inputs_of(session: Session, step: StepId) -> list[StepId]:

@@ -38,6 +38,8 @@ class PlanRow(Base):
     created_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """W3C context of the span that made the plan; None where traces were off."""
 
 
 class ExperimentRow(Base):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
@@ -25,6 +26,7 @@ class MatrixIndex:
     def __init__(self, inner: VectorIndex, memory_bytes: int) -> None:
         self._inner, self._memory_bytes = inner, memory_bytes
         self._held: tuple[str, Matrices] = ("", {})
+        self.use = CacheUse()
 
     def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
         return self._inner.ensure(collection, progress)
@@ -46,6 +48,7 @@ class MatrixIndex:
         return exact_nearest(normalised(queries), self._matrices(collection)[vector], k)
 
     def _matrices(self, collection: Collection) -> Matrices:
+        self.use.count(self._held[0] == collection.name)
         if self._held[0] != collection.name:
             self._held = "", {}  # makes room first
             self._held = collection.name, _read(collection)
