@@ -1,5 +1,5 @@
 """0 -> 40 -> 0 workers over a thousand steps, by the manifests' ScaledJob and the conductor's own gauge; and what would
-happen otherwise. In virtual time; docs/decisions/0024 draws the conclusions."""
+happen otherwise. In virtual time; docs/decisions/0027 draws the conclusions."""
 
 import math
 from collections.abc import Mapping

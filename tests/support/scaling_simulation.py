@@ -109,6 +109,7 @@ class Simulation:
             self._broker,
             self._presence,
             now=lambda: self._now,
+            metrics=self._metrics,
         )
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()

@@ -46,4 +46,5 @@ class WorkerSettings(RuntimeSettings):
     device: str = "auto"
     """`auto` takes cuda when there is one; else a torch device name."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads for torch; 0 leaves torch's default. Results repeat bit for bit only at one thread count."""
+    """CPU threads for torch; 0 leaves torch's default. Results repeat bit for bit only at one thread count. This one
+    overrides OMP_NUM_THREADS for torch alone; numpy follows that variable, so set both to the same number."""

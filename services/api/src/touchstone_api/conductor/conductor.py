@@ -236,12 +236,11 @@ class Conductor:
         if fate == "unknown":
             return
         now = self.now()
-        still_queued = fate == "waits"
         changed = self._change(
-            step, lambda before: transitions.expire(before, now, self.limits, still_queued=still_queued)
+            step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
         )
-        if changed and not still_queued:
-            self.metrics.expired(row.kind, "lost_message" if row.started_at is None else "silent_worker")
+        if changed and fate == "lost":
+            self.metrics.expired(row.kind, "silent_worker" if row.started_at else "lost_message")
 
     def _fate_in(self, queue: str) -> Fate:
         waiting = self.dispatcher.waiting(queue)

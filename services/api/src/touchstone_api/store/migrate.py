@@ -49,12 +49,12 @@ class WrongSchema(Transient):
 
 def is_current(store: Store) -> bool:
     """Whether the schema is the one this code was written for. Raises Transient."""
-    return _found_revision(store) == _known_revisions()[0]
+    return _found_revision(store) == known_revisions()[0]
 
 
 def require_current(store: Store) -> None:
     """Cheap enough to be asked each second. Raises WrongSchema, or Transient when the database does not answer."""
-    found, known = _found_revision(store), _known_revisions()
+    found, known = _found_revision(store), known_revisions()
     if found == known[0]:
         return
     if found is None:
@@ -75,7 +75,7 @@ def _found_revision(store: Store) -> str | None:
 
 
 @cache
-def _known_revisions() -> tuple[str, ...]:
+def known_revisions() -> tuple[str, ...]:
     """Newest first. They are files of this package, so they do not change while it runs."""
     from alembic.script import ScriptDirectory
 
