@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.memory import ONLY_PYTHON, Memory
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.queue import celery_app
 from touchstone_runtime.reports import connect_reports
@@ -13,9 +14,16 @@ ToolsT = TypeVar("ToolsT")
 
 
 def run_worker(
-    handlers: Handlers[ToolsT], tools: ToolsT, artifacts: Artifacts, settings: WorkerSettings, *, device: str
+    handlers: Handlers[ToolsT],
+    tools: ToolsT,
+    artifacts: Artifacts,
+    settings: WorkerSettings,
+    *,
+    device: str,
+    memory: Memory = ONLY_PYTHON,
 ) -> None:
-    """Serves `handlers` until SIGTERM. `device`: the type of device that the tools compute on, as torch calls it."""
+    """Serves `handlers` until SIGTERM. `device`: the type of device that the tools compute on, as torch calls it.
+    `memory`: what that framework raises when memory runs out, and how what it keeps is given back."""
     runner = StepRunner(
         handlers=handlers,
         tools=tools,
@@ -25,5 +33,6 @@ def run_worker(
         worker=worker_name(settings, handlers.queue),
         heartbeat_seconds=settings.heartbeat_seconds,
         holds_gpu=device != "cpu",
+        memory=memory,
     )
     serve_forever(celery_app(settings.redis_url), runner, settings)

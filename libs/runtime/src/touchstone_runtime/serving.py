@@ -26,6 +26,7 @@ from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT
 
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.logs import get_logger, recent_lines
+from touchstone_runtime.memory import ONLY_PYTHON, Memory, OutOfMemory
 from touchstone_runtime.metrics import WorkerMetrics, start_metrics_server
 from touchstone_runtime.queue import TASK_PREFIX
 from touchstone_runtime.settings import WorkerSettings
@@ -126,9 +127,11 @@ class StepRunner(Generic[ToolsT]):
     worker: str
     heartbeat_seconds: float
     holds_gpu: bool = False
+    memory: Memory = ONLY_PYTHON
 
     def run(self, message: StepMessage) -> None:
         structlog.contextvars.bind_contextvars(step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
+        ran_out = False
         try:
             found = self.artifacts.verified(message.step_id) is not None
             if not found:
@@ -136,9 +139,14 @@ class StepRunner(Generic[ToolsT]):
             self.metrics.steps.labels(message.kind, "found" if found else "computed").inc()
             self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
         except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
-            self._report_failure(message, error)
+            failure = self.memory.translated(error)
+            ran_out = isinstance(failure, OutOfMemory)
+            self._report_failure(message, failure)
         finally:
             structlog.contextvars.clear_contextvars()
+            if ran_out:
+                # Only here: the error that was just let go held the step's arrays through its traceback.
+                self.memory.give_back()
 
     def _compute(self, message: StepMessage) -> None:
         contract = CATALOGUE[message.kind]
