@@ -4,6 +4,7 @@
 nothing of the checks can be imported before the wheels are installed."""
 
 import argparse
+import importlib
 import importlib.metadata
 import re
 import subprocess
@@ -114,23 +115,23 @@ def _names(lock: Path) -> Iterator[str]:
 
 
 def require(names: list[str]) -> None:
-    """Raises SystemExit with one sentence when a package is missing or torch and torchvision are not made for each
-    other."""
+    """Raises SystemExit with one sentence when a package is missing or torch and torchvision do not fit together."""
     missing = [name for name in names if _version(name) is None]
     if "torch" in missing:
         raise SystemExit(f"{sys.executable} has no torch; give the Python that has it: make gpu-check PYTHON=...")
     if missing:
+        hint = f" TORCHVISION=<the version for torch {_version('torch')}>" if "torchvision" in missing else ""
         raise SystemExit(
-            f"neither the wheels nor this machine have {', '.join(missing)}: download them with `make gpu-wheels`"
-            + (f" TORCHVISION=<that of torch {_version('torch')}>" if "torchvision" in missing else "")
+            f"neither the wheels nor this machine have {', '.join(missing)}: download them with `make gpu-wheels{hint}`"
         )
-    for wanted in importlib.metadata.requires("torchvision") or ():
-        exact = re.match(r"torch\s*\(?==([0-9.]+)", wanted)
-        if exact and exact[1] != (_version("torch") or "").partition("+")[0]:
-            raise SystemExit(
-                f"torchvision {_version('torchvision')} is for torch {exact[1]}, this machine has "
-                f"{_version('torch')}: give `make gpu-wheels` the TORCHVISION of that torch"
-            )
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise SystemExit(
+            f"torchvision {_version('torchvision')} does not work with this machine's torch {_version('torch')} "
+            f"({error}): each release of torch has its own torchvision, and those on PyPI are built for its CUDA "
+            "builds; install the one that belongs to this torch, or name its version to `make gpu-wheels TORCHVISION=`"
+        ) from error
 
 
 def _version(name: str) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from touchstone_encoders import devices as encoder_devices
-from touchstone_encoders.embedding import BATCH, filled_batch
+from touchstone_encoders.embedding import BATCH, decoding_threads, filled_batch
 from touchstone_encoders.loading import pick_device
 from touchstone_generator import devices as generator_devices
 from touchstone_trainer.determinism import NO_KERNEL, repeatable
@@ -51,6 +51,11 @@ def test_a_batch_for_a_gpu_always_has_the_same_shape(count: int) -> None:
 def test_a_batch_for_a_cpu_is_left_as_it_is() -> None:
     rows = torch.ones(5, 2)
     assert filled_batch(rows, CPU) is rows
+
+
+def test_files_for_a_gpu_are_decoded_by_several_threads_where_there_are_cores() -> None:
+    assert decoding_threads(CPU) == 1
+    assert decoding_threads(CUDA) == min(8, os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:1"])

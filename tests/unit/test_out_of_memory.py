@@ -143,7 +143,7 @@ def test_an_error_during_the_handling_of_another_is_still_memory_that_ran_out() 
         try:
             raise_on_the_gpu()
         except RuntimeError:
-            {}["no fallback either"]
+            dict[str, int]()["no fallback either"]
 
     with pytest.raises(KeyError) as raised:
         fail_twice()

@@ -1,5 +1,6 @@
 """Embeddings: images and texts in, L2-normalised float32 arrays out."""
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.loading import LoadedEncoder, LoadedTower
 
 BATCH = 64
+MOST_DECODING_THREADS = 8
 
 
 @torch.inference_mode()
@@ -29,7 +31,7 @@ def embed_images(encoder: LoadedTower, images: Sequence[bytes], progress: Progre
 
 
 def _pixel_batches(encoder: LoadedTower, images: Sequence[bytes]) -> Iterator[torch.Tensor]:
-    """(batch, 3, size, size) in order; the next batch is decoded while the model works on this one."""
+    """(batch, 3, size, size) in order; the next batches are decoded while the model works on this one."""
 
     def prepare(start: int) -> torch.Tensor:
         pixels = torch.stack([encoder.preprocess(decode_image(data)) for data in images[start : start + BATCH]])
@@ -37,11 +39,12 @@ def _pixel_batches(encoder: LoadedTower, images: Sequence[bytes]) -> Iterator[to
         # Convolutions on CPUs run half as fast again on this layout; transformers do not care.
         return pixels.to(encoder.device, memory_format=torch.channels_last)
 
-    with ThreadPoolExecutor(max_workers=1) as ahead:
+    threads = decoding_threads(encoder.device)
+    with ThreadPoolExecutor(max_workers=threads) as ahead:
         waiting: deque[Future[torch.Tensor]] = deque()
         for start in range(0, len(images), BATCH):
             waiting.append(ahead.submit(prepare, start))
-            if len(waiting) == 2:
+            if len(waiting) == threads + 1:
                 yield waiting.popleft().result()
         for future in waiting:
             yield future.result()
@@ -56,6 +59,11 @@ def filled_batch(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cpu" or not missing:
         return rows
     return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
+
+
+def decoding_threads(device: torch.device) -> int:
+    """A GPU is done with a batch long before one thread has decoded the next; on a CPU the model needs the cores."""
+    return 1 if device.type == "cpu" else min(MOST_DECODING_THREADS, os.cpu_count() or 1)
 
 
 @torch.inference_mode()
