@@ -22,8 +22,8 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup demo miniverse-report up down compose-up test lint types imports tests containers bench browser \
-	containers-engine lock clean
+.PHONY: help setup demo miniverse-report up down compose-up test lint types imports tests containers bench gpu-check \
+	gpu-wheels browser containers-engine lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,26 @@ containers: .venv/ready containers-engine ## Build every image, run an experimen
 bench: .venv/ready ## Measure ours against the peers' own code; ONLY="probe_path ..." for some; takes minutes
 	@cd tests && HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 		../$(BIN)/python -m benchmarks $(ONLY)
+
+# Without WHEELS in the environment of this folder; with it on the Python that has torch, without any network: the
+# packages of that folder go before the machine's own, and our own run from their sources.
+GPU_SITE := .touchstone/gpu-site
+GPU_SOURCES := tests $(foreach name,contracts runtime encoders,libs/$(name)/src) \
+	$(foreach name,generator trainer,services/$(name)/src)
+space := $(subst ,, )
+gpu-check: ## Check and measure on this machine's CUDA device; docs/gpu.md; WHEELS=folder without a network
+ifdef WHEELS
+gpu-check:
+	@$(PYTHON) tests/gpu/wheels.py install $(WHEELS) $(GPU_SITE)
+	@HF_HUB_OFFLINE=1 PYTHONPATH=$(subst $(space),:,$(strip $(GPU_SITE) $(GPU_SOURCES))) $(PYTHON) -m gpu $(ONLY)
+else
+gpu-check: .venv/ready
+	@cd tests && HF_HUB_OFFLINE=1 ../$(BIN)/python -m gpu $(ONLY)
+endif
+
+gpu-wheels: .venv/ready ## Fill WHEELS=folder for `make gpu-check` elsewhere; GPU_PYTHON=3.12 HAS="numpy pyarrow" TORCHVISION=
+	@$(BIN)/python tests/gpu/wheels.py download $(or $(WHEELS),.touchstone/gpu-wheels) --pip .uv/bin/python \
+		--python $(or $(GPU_PYTHON),3.12) --without "$(HAS)" --torchvision "$(TORCHVISION)"
 
 # The dashboard is tested in a real browser. As root on Debian it is installed; elsewhere its tests are skipped
 # (and fail where CI is set).

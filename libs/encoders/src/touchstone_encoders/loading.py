@@ -162,6 +162,10 @@ class EncoderCache:
     def get(self, ref: ModelRef) -> LoadedEncoder:
         return with_text(self.tower(ref))
 
+    def clear(self) -> None:
+        """Forgets what was loaded; the next use loads it again."""
+        self._loaded.clear()
+
 
 def with_text(tower: LoadedTower) -> LoadedEncoder:
     """Raises NoTextTower."""

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import CacheUse
+from touchstone_runtime.memory import ONLY_PYTHON, Memory
 from touchstone_runtime.metrics import Cuda, WorkerMetrics
 from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import celery_app
@@ -23,13 +24,15 @@ def run_worker(
     settings: WorkerSettings,
     *,
     device: str,
+    memory: Memory = ONLY_PYTHON,
     cuda: Cuda | None = None,
     caches: Mapping[str, CacheUse] | None = None,
 ) -> None:
     """Serves `handlers` until SIGTERM, or until it was idle for as long as the settings say.
 
-    `device`: the type of device that the tools compute on, as torch calls it; `cuda`: torch.cuda; `caches`: how those
-    of the tools are used, by name."""
+    `device`: the type of device that the tools compute on, as torch calls it; `memory`: what that framework raises when
+    memory runs out, and how what it keeps is given back; `cuda`: torch.cuda; `caches`: how those of the tools are used,
+    by name."""
     traces = connect_traces(handlers.queue, settings)
     runner = StepRunner(
         handlers=handlers,
@@ -41,6 +44,7 @@ def run_worker(
         heartbeat_seconds=settings.heartbeat_seconds,
         holds_gpu=device != "cpu",
         traces=traces,
+        memory=memory,
     )
     try:
         serve_forever(celery_app(settings.redis_url), runner, connect_presence(settings.redis_url), settings)

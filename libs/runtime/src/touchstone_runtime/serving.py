@@ -27,6 +27,7 @@ from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.idleness import IdleTime, leave_when_idle
 from touchstone_runtime.logs import get_logger, recent_lines
+from touchstone_runtime.memory import ONLY_PYTHON, Memory, OutOfMemory
 from touchstone_runtime.metrics import Unit, WorkerMetrics, start_metrics_server
 from touchstone_runtime.phases import measured
 from touchstone_runtime.presence import Announcer, Presence
@@ -144,6 +145,7 @@ class StepRunner(Generic[ToolsT]):
     heartbeat_seconds: float
     holds_gpu: bool = False
     traces: Traces = NO_TRACES
+    memory: Memory = ONLY_PYTHON
 
     def run(self, message: StepMessage) -> None:
         structlog.contextvars.bind_contextvars(step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
@@ -156,11 +158,15 @@ class StepRunner(Generic[ToolsT]):
                 attempt=message.attempt,
                 worker=self.worker,
             ) as span:
-                self._run(message, span)
+                ran_out = self._run(message, span)
         finally:
             structlog.contextvars.clear_contextvars()
+        if ran_out:
+            # Only here: the error that was just let go held the step's arrays through its traceback.
+            self.memory.give_back()
 
-    def _run(self, message: StepMessage, span: Span) -> None:
+    def _run(self, message: StepMessage, span: Span) -> bool:
+        """Whether memory ran out."""
         try:
             found = self.artifacts.verified(message.step_id) is not None
             if not found:
@@ -170,7 +176,10 @@ class StepRunner(Generic[ToolsT]):
             span.tell(outcome=outcome)
             self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
         except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
-            self._report_failure(message, error, span)
+            failure = self.memory.translated(error)
+            self._report_failure(message, failure, span)
+            return isinstance(failure, OutOfMemory)
+        return False
 
     def _compute(self, message: StepMessage, span: Span) -> None:
         contract = CATALOGUE[message.kind]

@@ -100,6 +100,10 @@ class GeneratorCache:
             self._loaded[ref, digest] = replace(loaded, tuning_digest=digest)
         return self._loaded[ref, digest]
 
+    def clear(self) -> None:
+        """Forgets what was loaded; the next use loads it again."""
+        self._loaded.clear()
+
     def fresh(self, ref: ModelRef) -> LoadedGenerator:
         """A copy for the caller alone, who may change its weights."""
         with phase("load"):

@@ -1,7 +1,5 @@
 """The generator worker: `python -m touchstone_generator.worker`."""
 
-import os
-
 import diffusers
 import torch
 import transformers
@@ -11,6 +9,7 @@ from touchstone_runtime.library import Library
 from touchstone_runtime.logs import configure_logs
 from touchstone_runtime.objects import connect_objects
 
+from touchstone_generator.devices import configure_torch, torch_memory
 from touchstone_generator.pipelines import GeneratorCache, pick_device
 from touchstone_generator.settings import GeneratorSettings
 from touchstone_generator.tasks import Tools, handlers
@@ -19,15 +18,6 @@ from touchstone_generator.tasks import Tools, handlers
 def build_tools(settings: GeneratorSettings, artifacts: Artifacts) -> Tools:
     generators = GeneratorCache(Library(settings.library), pick_device(settings.device))
     return Tools(artifacts=artifacts, generators=generators)
-
-
-def configure_torch(threads: int) -> None:
-    """The same request gives the same bytes on the same hardware."""
-    if threads:
-        torch.set_num_threads(threads)
-    # cuBLAS needs a fixed workspace to be deterministic; read when CUDA starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
 
 
 def quieten_libraries() -> None:
@@ -45,8 +35,8 @@ def main() -> None:
     artifacts = Artifacts(connect_objects(settings))
     device = pick_device(settings.device).type
     tools = build_tools(settings, artifacts)
-    caches = {"generator": tools.generators.use}
-    run_worker(handlers, tools, artifacts, settings, device=device, cuda=torch.cuda, caches=caches)
+    memory, caches = torch_memory(tools.generators), {"generator": tools.generators.use}
+    run_worker(handlers, tools, artifacts, settings, device=device, memory=memory, cuda=torch.cuda, caches=caches)
 
 
 if __name__ == "__main__":

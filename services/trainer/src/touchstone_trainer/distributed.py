@@ -12,6 +12,7 @@ from pathlib import Path
 from accelerate import PartialState
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
 from touchstone_contracts.steps import ADAPT_ENCODER, AdaptEncoder
+from touchstone_encoders.devices import torch_memory
 from touchstone_encoders.loading import pick_device
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs
@@ -88,6 +89,7 @@ def run(request: AdaptEncoder, tools: Tools, settings: TrainerSettings) -> None:
         metrics=WorkerMetrics(),
         worker=worker_name(settings, handlers.queue),
         heartbeat_seconds=settings.heartbeat_seconds,
+        memory=torch_memory(tools.encoders),
     ).run(message)
     if isinstance(reporter.report, StepFailed):
         raise SystemExit(reporter.report.problem.detail)

@@ -1,6 +1,7 @@
 """The trainer's handlers: one adapter per contract."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_trainer.checkpoints import dump_weights, load_weights
 from touchstone_trainer.classifier import ImageClassifier
+from touchstone_trainer.determinism import repeatable
 from touchstone_trainer.evaluation.metrics import calibration_error, macro_accuracy, top_k_accuracy
 from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict, predict_probabilities
 from touchstone_trainer.pixels import load_training_images, require_classes
 from touchstone_trainer.probes import Head, Probes
+from touchstone_trainer.recipes.loop import Adapted
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.subsets import draw_training_set, kept_pool, largest_size, training_set_digest
@@ -48,24 +51,12 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     positions = draw_training_set(pool, request.size, request.seed, request.rules, request.mixing)
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
-    adapted = adapt(
-        Subject(
-            classifier=tools.classifier(request.encoder, request.classes, request.templates),
-            tower=tools.tower(request.encoder),
-            classes=request.classes,
-            templates=request.templates,
-        ),
-        Data(
-            training=load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget),
-            validation=tools.split(request.validation, request.encoder, len(request.classes)),
-            loader_threads=tools.loader_threads,
-        ),
-        request.recipe,
-        learning_rate=request.learning_rate,
-        seed=request.seed,
-        processes=tools.processes,
-        progress=progress,
+    data = Data(
+        training=load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget),
+        validation=tools.split(request.validation, request.encoder, len(request.classes)),
+        loader_threads=tools.loader_threads,
     )
+    adapted = repeatable(partial(_adapted_anew, request, data, tools, progress), tools.tower(request.encoder).device)
     log.info("encoder.adapted", size=request.size, updates=adapted.updates, best_epoch=adapted.best_epoch)
     return EncoderAdapted(
         available=available,
@@ -77,6 +68,25 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
         mixing_weight=adapted.mixing_weight,
         best_epoch=adapted.best_epoch,
         epochs=adapted.epochs,
+    )
+
+
+def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Progress) -> Adapted:
+    """From the untouched encoder."""
+    subject = Subject(
+        classifier=tools.classifier(request.encoder, request.classes, request.templates),
+        tower=tools.tower(request.encoder),
+        classes=request.classes,
+        templates=request.templates,
+    )
+    return adapt(
+        subject,
+        data,
+        request.recipe,
+        learning_rate=request.learning_rate,
+        seed=request.seed,
+        processes=tools.processes,
+        progress=progress,
     )
 
 

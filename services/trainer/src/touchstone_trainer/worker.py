@@ -1,8 +1,7 @@
 """Queue entry of the trainer: `python -m touchstone_trainer.worker`."""
 
-import os
-
 import torch
+from touchstone_encoders import devices
 from touchstone_encoders.loading import pick_device
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.bootstrap import run_worker
@@ -16,12 +15,7 @@ from touchstone_trainer.tools import build_tools
 
 def configure_torch(threads: int) -> None:
     """The same step on the same hardware at the same thread count gives the same bytes."""
-    if threads:
-        torch.set_num_threads(threads)
-    # Read by cuBLAS when CUDA starts; without it matrix products differ between runs.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # A warning where a GPU operation has no deterministic kernel: such a model must still train.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    devices.configure_torch(threads)
     # Vanishing weights would otherwise become denormal numbers, which CPUs handle ten times slower.
     torch.set_flush_denormal(True)
 
@@ -33,7 +27,16 @@ def main() -> None:
     artifacts = Artifacts(connect_objects(settings))
     device = pick_device(settings.device).type
     tools = build_tools(settings, artifacts)
-    run_worker(handlers, tools, artifacts, settings, device=device, cuda=torch.cuda, caches=tools.caches)
+    run_worker(
+        handlers,
+        tools,
+        artifacts,
+        settings,
+        device=device,
+        memory=devices.torch_memory(tools.encoders),
+        cuda=torch.cuda,
+        caches=tools.caches,
+    )
 
 
 if __name__ == "__main__":

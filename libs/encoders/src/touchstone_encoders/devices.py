@@ -1,0 +1,34 @@
+"""How workers that embed and train set torch up, and what they do when memory runs out."""
+
+import os
+
+import torch
+from touchstone_runtime.memory import Memory
+
+from touchstone_encoders.loading import EncoderCache
+
+
+def configure_torch(threads: int) -> None:
+    """The same step on the same hardware at the same thread count gives the same bytes. Call it before CUDA starts.
+
+    `threads` 0 leaves torch's own number."""
+    if threads:
+        torch.set_num_threads(threads)
+    # Read by cuBLAS when CUDA starts; without it matrix products differ between runs.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # A warning where a GPU operation has no deterministic kernel: such a model must still work.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Said in full, as torch's defaults differ: fp32 is fp32 in convolutions too, and no kernel is chosen by a race.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+
+
+def torch_memory(encoders: EncoderCache) -> Memory:
+    """Frees the loaded encoders and torch's reserve of a GPU's memory."""
+
+    def release() -> None:
+        encoders.clear()
+        torch.cuda.empty_cache()
+
+    return Memory(errors=(torch.OutOfMemoryError,), release=release)
