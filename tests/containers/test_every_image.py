@@ -32,7 +32,7 @@ from touchstone import Client
 from touchstone_contracts.views import ExperimentDetail
 
 IMAGES = ("touchstone-api", "touchstone-client", *(f"touchstone-{name}" for name in WORKERS))
-SERVICES = ("api", "conductor", "postgres", "valkey", "minio", "qdrant", "prometheus", *WORKERS)
+SERVICES = ("api", "conductor", "postgres", "valkey", "minio", "qdrant", "prometheus", "grafana", *WORKERS)
 OWN_MEGABYTES = 250
 """What a worker's image may add to the layers it shares with the others."""
 VICTIMS = {"embed_images": "retrieval", "generate_images": "generator", "adapt_encoder": "trainer"}

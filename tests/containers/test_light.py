@@ -14,7 +14,7 @@ from support.engine import Engine, EngineFailed
 from support.standins import PYTHON, provide
 from support.wheel_index import wheel_index
 
-SERVERS = ("postgres", "valkey", "minio", "prometheus")
+SERVERS = ("postgres", "valkey", "minio", "prometheus", "grafana")
 OURS = ("api", "conductor")
 CATALOGUE = yaml.safe_load((ROOT / "miniverse/catalogue.yaml").read_text())
 API_MEGABYTES = 900
