@@ -11,7 +11,7 @@ LOCKED_SERVICES := api retrieval generator trainer
 WORKSPACE := libs/contracts libs/runtime libs/encoders services/api services/retrieval services/generator \
 	services/trainer clients/python stack miniverse
 PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
-SOURCES := libs services clients stack miniverse tests
+SOURCES := libs services clients stack miniverse images tests
 TESTS ?= unit contract architecture integration demo e2e faults containers
 COMPOSE ?= docker compose
 
