@@ -7,9 +7,9 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
-LOCKED_SERVICES := api retrieval generator trainer
-WORKSPACE := libs/contracts libs/runtime libs/encoders services/api services/retrieval services/generator \
-	services/trainer clients/python stack miniverse
+LOCKED_SERVICES := api conductor retrieval generator trainer
+WORKSPACE := libs/contracts libs/planning libs/verdict libs/runtime libs/store libs/encoders services/api \
+	services/conductor services/retrieval services/generator services/trainer clients/python stack miniverse
 PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
 SOURCES := libs services clients stack miniverse images tests
 TESTS ?= unit contract architecture integration demo e2e faults containers

@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.deployment import WORKERS
 from support.manifests import Manifest, Manifests, of_kind, pods, render_components
-from touchstone_api.conductor.metrics import ConductorMetrics
+from touchstone_conductor.metrics import ConductorMetrics
 
 AROUND = ("servers", "gpu", "release", "registry")
 

@@ -77,7 +77,7 @@ def test_the_api_gets_requests_once_its_servers_and_its_schema_are_there(
         assert {"name": "TOUCHSTONE_MIGRATE_ON_START", "value": "false"} in api["env"]
         migrate = container(manifests, "migrate")
         assert migrate in pods(manifests)["api"].spec["initContainers"]
-        assert migrate["command"] == ["python", "-m", "touchstone_api.store.migrate"]
+        assert migrate["command"] == ["python", "-m", "touchstone_store.migrate"]
         assert migrate["image"] == api["image"]
 
 

@@ -14,8 +14,8 @@ from support.keda import ScaledJob, Trigger, scaled_job
 from support.manifests import check_out, of_kind, render_components
 from support.many_steps import QUEUE
 from support.scaling_simulation import CYCLE_SECONDS, Keda, ScaledDeployment, Simulation
-from touchstone_api.conductor.metrics import ConductorMetrics
-from touchstone_api.store.database import Store
+from touchstone_conductor.metrics import ConductorMetrics
+from touchstone_store.database import Store
 
 STEPS = 1000
 ARRIVALS = {3.0: 5, 101.0: 600, **{1150.0 + 7.3 * number: 79 for number in range(5)}}

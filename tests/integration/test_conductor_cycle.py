@@ -10,14 +10,8 @@ import redis
 from support.many_steps import QUEUE, independent_steps
 from support.memory_services import MemoryReports, empty_manifest, memory_services
 from support.specs import resolved
-from touchstone_api.conductor.conductor import Conductor
-from touchstone_api.conductor.metrics import ConductorMetrics
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.events import events_after
-from touchstone_api.store.migrate import migrate
-from touchstone_api.store.plans import Survey, cancel_plan, create_plan
-from touchstone_api.store.steps import owned_steps, tallies
+from touchstone_conductor.conductor import Conductor
+from touchstone_conductor.metrics import ConductorMetrics
 from touchstone_contracts.keys import manifest_key
 from touchstone_contracts.messages import (
     StepFailed,
@@ -29,11 +23,17 @@ from touchstone_contracts.messages import (
 from touchstone_contracts.problems import Problem, Transient
 from touchstone_contracts.steps import CATALOGUE, QUEUES
 from touchstone_contracts.views import StepCounts
+from touchstone_planning.plan import plan_experiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.presence import MemoryPresence, connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, MemoryDispatcher, celery_app
 from touchstone_runtime.reports import connect_reports
+from touchstone_store.database import Store, open_store
+from touchstone_store.events import events_after
+from touchstone_store.migrate import migrate
+from touchstone_store.plans import Survey, cancel_plan, create_plan
+from touchstone_store.steps import owned_steps, tallies
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 NAME = "exp_a"

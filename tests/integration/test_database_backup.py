@@ -13,11 +13,11 @@ import yaml
 from sqlalchemy import select
 from support.deployment import ROOT
 from support.specs import resolved
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.migrate import is_current, migrate
-from touchstone_api.store.plans import Survey, create_plan
-from touchstone_api.store.tables import PlanRow
+from touchstone_planning.plan import plan_experiment
+from touchstone_store.database import Store, open_store
+from touchstone_store.migrate import is_current, migrate
+from touchstone_store.plans import Survey, create_plan
+from touchstone_store.tables import PlanRow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = plan_experiment(resolved())

@@ -15,9 +15,6 @@ from support.specs import DictLookup
 from support.tiny_images import SHAPES, tiny_target, upstream_rows
 from support.tiny_models import DIMENSION, tiny_encoder
 from support.web import ENDLESS, Page, Web, serving
-from touchstone_api.experiments.dag import Plan, PlannedStep
-from touchstone_api.experiments.plan import plan_experiment, plan_upstream
-from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import Catalogue, Encoder, Upstream
@@ -29,6 +26,9 @@ from touchstone_contracts.problems import Problem
 from touchstone_contracts.steps import CATALOGUE, CURATE_IMAGES, DOWNLOAD_IMAGES, ModelRef
 from touchstone_encoders.embedding import embed_images
 from touchstone_encoders.loading import EncoderCache
+from touchstone_planning.dag import Plan, PlannedStep
+from touchstone_planning.plan import plan_experiment, plan_upstream
+from touchstone_planning.resolve import resolve
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.tasks import handlers

@@ -10,9 +10,6 @@ import torch
 import yaml
 from support.tiny_world import TinyWorld, tiny_study
 from support.trainer_world import SilentReporter
-from touchstone_api.experiments.dag import Plan, PlannedStep
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.messages import StepFailed, StepMessage
@@ -20,6 +17,9 @@ from touchstone_contracts.steps import ADAPT_ENCODER, CATALOGUE
 from touchstone_encoders.loading import EncoderCache
 from touchstone_generator import tasks as generator
 from touchstone_generator.pipelines import GeneratorCache
+from touchstone_planning.dag import Plan, PlannedStep
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import resolve
 from touchstone_retrieval import tasks as retrieval
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.tools import Tools as RetrievalTools

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
-from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.migrate import migrate
-from touchstone_api.store.steps import ready_since_by_queue
-from touchstone_api.store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
+from touchstone_store.database import Store, open_store
+from touchstone_store.migrate import migrate
+from touchstone_store.steps import ready_since_by_queue
+from touchstone_store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

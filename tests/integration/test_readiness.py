@@ -9,11 +9,11 @@ from sqlalchemy import event, text
 from touchstone_api.bootstrap import Services, readiness_checks
 from touchstone_api.main import create_app
 from touchstone_api.settings import ApiSettings
-from touchstone_api.store.database import open_store
-from touchstone_api.store.migrate import known_revisions, migrate
 from touchstone_contracts.problems import Problem
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import S3Objects
+from touchstone_store.database import open_store
+from touchstone_store.migrate import known_revisions, migrate
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -13,14 +13,16 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from support.memory_services import empty_manifest
 from support.specs import resolved
-from touchstone_api.experiments import transitions
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.state import Step, ready_steps
-from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.events import append_event, events_after
-from touchstone_api.store.migrate import is_current, migrate
-from touchstone_api.store.plans import Survey, cancel_plan, create_plan, retry_plan, settle
-from touchstone_api.store.steps import (
+from touchstone_contracts.problems import Problem
+from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_planning import transitions
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.state import Step, ready_steps
+from touchstone_store.database import Store, open_store
+from touchstone_store.events import append_event, events_after
+from touchstone_store.migrate import is_current, migrate
+from touchstone_store.plans import Survey, cancel_plan, create_plan, retry_plan, settle
+from touchstone_store.steps import (
     batches,
     find_rows,
     lock_step,
@@ -32,9 +34,7 @@ from touchstone_api.store.steps import (
     to_step,
     unwanted_ids,
 )
-from touchstone_api.store.tables import Base, PlanRow
-from touchstone_contracts.problems import Problem
-from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_store.tables import Base, PlanRow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = plan_experiment(resolved())

@@ -12,13 +12,6 @@ from PIL import Image, ImageDraw
 from support.memory_services import finish_steps
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.experiments import transitions
-from touchstone_api.experiments.dag import Cell, Plan
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import resolve
-from touchstone_api.store.catalogue import register
-from touchstone_api.store.plans import settle
-from touchstone_api.store.steps import lock_step, save_step, to_step
 from touchstone_api.submission import submit_experiment
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
@@ -38,8 +31,15 @@ from touchstone_contracts.steps import (
     Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
+from touchstone_planning import transitions
+from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_store.catalogue import register
+from touchstone_store.plans import settle
+from touchstone_store.steps import lock_step, save_step, to_step
 
 TEST_IMAGES = 200
 CLASSES = 3

@@ -1,8 +1,8 @@
 """Any number of steps of one queue that need nothing, as a plan has them."""
 
-from touchstone_api.experiments.dag import PlannedStep
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.steps import WRITE_PROMPTS, WritePrompts
+from touchstone_planning.dag import PlannedStep
 
 QUEUE = WRITE_PROMPTS.queue
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from touchstone_api.bootstrap import Services
-from touchstone_api.experiments import transitions
 from touchstone_api.settings import ApiSettings
-from touchstone_api.store.database import open_store
-from touchstone_api.store.migrate import migrate
-from touchstone_api.store.plans import settle
-from touchstone_api.store.steps import lock_step, owned_steps, save_step, to_step
 from touchstone_contracts.messages import StepManifest, StepReport
+from touchstone_planning import transitions
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
+from touchstone_store.database import open_store
+from touchstone_store.migrate import migrate
+from touchstone_store.plans import settle
+from touchstone_store.steps import lock_step, owned_steps, save_step, to_step
 
 
 def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Services:

@@ -1,7 +1,8 @@
 """Which settings class belongs to which deployed process."""
 
 from pydantic_settings import BaseSettings
-from touchstone_api.settings import ApiSettings, ConductorSettings
+from touchstone_api.settings import ApiSettings
+from touchstone_conductor.settings import ConductorSettings
 from touchstone_generator.settings import GeneratorSettings
 from touchstone_retrieval.settings import RetrievalSettings
 from touchstone_trainer.settings import TrainerSettings

@@ -19,13 +19,13 @@ from prometheus_client import generate_latest
 from support.keda import ScaledJob, Trigger
 from support.many_steps import QUEUE, independent_steps
 from support.memory_services import MemoryReports, empty_manifest, memory_services
-from touchstone_api.conductor.conductor import Conductor
-from touchstone_api.conductor.metrics import ConductorMetrics
-from touchstone_api.store.plans import Survey, create_plan
-from touchstone_api.store.steps import leased_by_queue, owned_steps, ready_by_queue
+from touchstone_conductor.conductor import Conductor
+from touchstone_conductor.metrics import ConductorMetrics
 from touchstone_contracts.messages import StepMessage, StepProgressed, StepStarted, StepSucceeded
 from touchstone_runtime.presence import MISSED_HEARTBEATS, MemoryPresence
 from touchstone_runtime.queue import MemoryDispatcher
+from touchstone_store.plans import Survey, create_plan
+from touchstone_store.steps import leased_by_queue, owned_steps, ready_by_queue
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 CYCLE_SECONDS = 0.5  # the conductor's poll_seconds

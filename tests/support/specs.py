@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
@@ -18,6 +17,7 @@ from touchstone_contracts.catalogue import (
 )
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import sha256
+from touchstone_planning.resolve import ResolvedExperiment, resolve
 
 TEMPLATE = ("an icon of {name}",)
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from support.memory_services import memory_services
 from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
-from touchstone_api.conductor.conductor import Conductor
 from touchstone_api.main import create_app
+from touchstone_conductor.conductor import Conductor
 from touchstone_contracts.messages import StepReport
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import CATALOGUE, QUEUES

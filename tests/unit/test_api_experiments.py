@@ -12,9 +12,9 @@ from support.memory_services import finish_steps, memory_services
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
-from touchstone_api.store.steps import owned_steps
-from touchstone_api.store.tables import Base
 from touchstone_contracts.keys import manifest_key
+from touchstone_store.steps import owned_steps
+from touchstone_store.tables import Base
 
 BODY = spec().model_dump(mode="json")
 

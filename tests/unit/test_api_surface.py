@@ -11,10 +11,10 @@ from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_api.problems import json_pointer
-from touchstone_api.store.database import open_store
-from touchstone_api.store.migrate import migrate, require_current
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.problems import Problem, Transient
+from touchstone_store.database import open_store
+from touchstone_store.migrate import migrate, require_current
 
 LOOKUP = DictLookup()
 JSON = {"content-type": "application/json"}

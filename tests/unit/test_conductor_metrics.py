@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from support.memory_services import MemoryReports, empty_manifest, memory_services
 from support.specs import resolved
-from touchstone_api.conductor.conductor import Conductor
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.store.plans import Survey, create_plan
+from touchstone_conductor.conductor import Conductor
 from touchstone_contracts.messages import StepMessage, StepStarted, StepSucceeded
 from touchstone_contracts.steps import CATALOGUE
+from touchstone_planning.plan import plan_experiment
 from touchstone_runtime.presence import MemoryPresence
 from touchstone_runtime.queue import MemoryDispatcher
+from touchstone_store.plans import Survey, create_plan
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 

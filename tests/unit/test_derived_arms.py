@@ -5,10 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from support.specs import DictLookup, resolved, source, spec
-from touchstone_api.experiments.dag import Plan, PlannedStep
-from touchstone_api.experiments.fairness import check_fair, most_images
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
 from touchstone_contracts.arms.generation import Generation, Sampler
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -18,6 +14,10 @@ from touchstone_contracts.arms.tuning import CuratedImages, TargetTrainImages, T
 from touchstone_contracts.curation import KeepAll
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid, Unfair
+from touchstone_planning.dag import Plan, PlannedStep
+from touchstone_planning.fairness import check_fair, most_images
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import ResolvedExperiment, resolve
 
 REAL = Retrieval(name="real")
 

@@ -2,8 +2,6 @@
 
 import pytest
 from support.specs import DictLookup, resolved, source, spec
-from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
 from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Amount, Count, Mixture, Part, Share
@@ -13,6 +11,8 @@ from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.curation import AllOf, Curation, Filter, KeepAboveClassScore, KeepAboveScore, KeepTopFraction
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
+from touchstone_planning.fairness import check_fair
+from touchstone_planning.resolve import ResolvedExperiment, resolve
 
 
 def test_every_unknown_name_is_pointed_at_at_once() -> None:

@@ -15,15 +15,15 @@ from support.memory_services import memory_services
 from support.specs import resolved, source, spec, target
 from touchstone.tables import print_results, print_verdict
 from touchstone_api.bootstrap import Services
-from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.store.catalogue import NameTaken, kind_of, register
-from touchstone_api.store.tables import CatalogueRow
 from touchstone_contracts.catalogue import ClassFolders, Splits, Target
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import CurateImages, EvaluateEncoder
 from touchstone_contracts.views import Results, Verdict
+from touchstone_planning.fairness import check_fair
+from touchstone_planning.plan import plan_experiment
+from touchstone_store.catalogue import NameTaken, kind_of, register
+from touchstone_store.tables import CatalogueRow
 
 # ------------------------------------------------------------------------------------------------ declaring them
 

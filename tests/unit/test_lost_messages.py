@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from touchstone_api.conductor.lost_messages import Fate, LostMessages
+from touchstone_conductor.lost_messages import Fate, LostMessages
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

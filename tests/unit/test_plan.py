@@ -4,10 +4,6 @@ from collections import Counter
 
 import pytest
 from support.specs import DictLookup, resolved, source, spec
-from touchstone_api.experiments.candidates.retrieval import deeper
-from touchstone_api.experiments.dag import Cell, Plan
-from touchstone_api.experiments.plan import plan_experiment, plan_upstream
-from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
@@ -23,6 +19,10 @@ from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
+from touchstone_planning.candidates.retrieval import deeper
+from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.plan import plan_experiment, plan_upstream
+from touchstone_planning.resolve import resolve
 
 
 def kinds(plan: Plan) -> Counter[str]:

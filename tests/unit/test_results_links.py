@@ -8,10 +8,7 @@ from fastapi.testclient import TestClient
 from support.finished_experiments import Told, finish_experiment, finish_only, post_experiment
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import resolve
 from touchstone_api.results.links import downloads_of
-from touchstone_api.store.catalogue import register
 from touchstone_api.submission import submit_experiment
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
@@ -20,6 +17,9 @@ from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.steps import ImagesDownloaded
 from touchstone_contracts.values import Blob
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import resolve
+from touchstone_store.catalogue import register
 
 TABLE = LinkTable(
     location="s3://laion/metadata_0.parquet",

@@ -7,9 +7,6 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from touchstone_api.experiments import transitions
-from touchstone_api.experiments.state import Step, phase_of, ready_steps
-from touchstone_api.experiments.transitions import Limits
 from touchstone_contracts.messages import (
     StepFailed,
     StepManifest,
@@ -20,6 +17,9 @@ from touchstone_contracts.messages import (
 )
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.views import Phase, StepState
+from touchstone_planning import transitions
+from touchstone_planning.state import Step, phase_of, ready_steps
+from touchstone_planning.transitions import Limits
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits()

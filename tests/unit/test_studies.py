@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import yaml
 from touchstone.documents import UnreadableDocument, read_document, read_study
-from touchstone_api.experiments.estimate import workload
-from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import resolve
 from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_miniverse import far_domain
 from touchstone_miniverse.build import TARGET_SCHEMA, write_table
 from touchstone_miniverse.catalogue import SPLITS
+from touchstone_planning.estimate import workload
+from touchstone_planning.fairness import check_fair
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(folder.parent for folder in (ROOT / "studies").glob("*/study.yaml"))

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from support.memory_services import memory_services
 from support.specs import DictLookup, spec
-from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
-from touchstone_api.store.catalogue import register
 from touchstone_api.submission import submit_upstream
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.catalogue import Encoder
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import AdaptEncoder, CurateImages, EmbedImages, EvaluateEncoder, ModelRef
+from touchstone_planning.fairness import check_fair
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_store.catalogue import register
 
 BACKBONE = Encoder(name="dino", model="hub:timm/vit_small_patch14_dinov2.lvd142m@main", kind="timm")
 PROBE = {"metrics": ("linear_probe",)}

@@ -193,7 +193,7 @@ def test_off_imports_nothing_that_records_or_sends_spans() -> None:
     # redis-py imports the SDK's metrics wherever they are installed, so only these two are asked for.
     code = (
         "import sys\n"
-        "import touchstone_api.main, touchstone_api.conductor.__main__, touchstone_runtime.bootstrap\n"
+        "import touchstone_api.main, touchstone_conductor.__main__, touchstone_runtime.bootstrap\n"
         "from touchstone_runtime.settings import RuntimeSettings\n"
         "from touchstone_runtime.tracing import NO_TRACES, connect_traces\n"
         "assert connect_traces('api', RuntimeSettings(traces=False)) is NO_TRACES\n"

@@ -5,16 +5,16 @@ import re
 
 import numpy as np
 import pytest
-from touchstone_api.verdict.curves import Curve
-from touchstone_api.verdict.decide import answer_of, what_would_decide
-from touchstone_api.verdict.exchange_rate import exchange_rate, monotone
-from touchstone_api.verdict.holm import holm
-from touchstone_api.verdict.intervals import Components, Estimate, components
-from touchstone_api.verdict.judge import Evidence, judge
-from touchstone_api.verdict.learning_rates import Choices, check_learning_rates
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Unfair
+from touchstone_verdict.curves import Curve
+from touchstone_verdict.decide import answer_of, what_would_decide
+from touchstone_verdict.exchange_rate import exchange_rate, monotone
+from touchstone_verdict.holm import holm
+from touchstone_verdict.intervals import Components, Estimate, components
+from touchstone_verdict.judge import Evidence, judge
+from touchstone_verdict.learning_rates import Choices, check_learning_rates
 
 DIGEST = sha256(b"rows")
 

@@ -10,10 +10,10 @@ from scipy.stats import t as student_t
 from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.experiments.dag import Cell
 from touchstone_api.main import create_app
-from touchstone_api.verdict.anytime import EFFECT, SeedSequence, seed_sequence, seeds_to_decide
 from touchstone_contracts.experiment import Comparison
+from touchstone_planning.dag import Cell
+from touchstone_verdict.anytime import EFFECT, SeedSequence, seed_sequence, seeds_to_decide
 
 
 def sequence(difference: float = 0.05, seeds: int = 5, seed_sd: float = 0.01, images: int = 10_000) -> SeedSequence:

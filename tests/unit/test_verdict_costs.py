@@ -11,11 +11,11 @@ from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_api.settings import ApiSettings
-from touchstone_api.verdict.costs import Spent, arm_costs, with_money
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval, TextMatch
 from touchstone_contracts.views import BaselineCheck, Cost, Prices
+from touchstone_verdict.costs import Spent, arm_costs, with_money
 
 STEP_CPU = 0.5
 """Of every step that support.finished_experiments makes up."""

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from touchstone_api.verdict.curves import Curve
-from touchstone_api.verdict.resampling import DRAWS, redrawn
-from touchstone_api.verdict.scaling import fit_power_laws, scaling_fit, scaling_fits
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import ScalingFit
+from touchstone_verdict.curves import Curve
+from touchstone_verdict.resampling import DRAWS, redrawn
+from touchstone_verdict.scaling import fit_power_laws, scaling_fit, scaling_fits
 
 PLACE = ("flags", "zero_shot", "real")
 SIZES = (100, 200, 400, 800, 1600)

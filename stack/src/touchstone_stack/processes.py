@@ -59,7 +59,7 @@ def stages(layout: Layout, state: State) -> Stages:
         "api", (sys.executable, *serving, *address), folder, lambda: answers(f"{state.api_url}/readyz"), common
     )
     workers = tuple(_with_health(name, module, layout, state) for name, module in layout.workers.items())
-    conductor = _with_health("conductor", "touchstone_api.conductor", layout, state)
+    conductor = _with_health("conductor", "touchstone_conductor", layout, state)
     return (servers, (api, *workers), (conductor,))
 
 

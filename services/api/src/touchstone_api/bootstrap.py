@@ -9,10 +9,10 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
 from touchstone_runtime.objects import S3Objects, connect_objects
 from touchstone_runtime.tracing import NO_TRACES, Traces, connect_traces
+from touchstone_store.database import Store, open_store
+from touchstone_store.migrate import migrate, require_current
 
 from touchstone_api.settings import ApiSettings
-from touchstone_api.store.database import Store, open_store
-from touchstone_api.store.migrate import migrate, require_current
 
 log = get_logger(__name__)
 

@@ -14,19 +14,19 @@ from touchstone_contracts.identity import identity
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import FieldError, Invalid, Transient
 from touchstone_contracts.values import StepId
+from touchstone_planning.dag import Plan
+from touchstone_planning.fairness import check_fair
+from touchstone_planning.plan import plan_experiment, plan_upstream
+from touchstone_planning.resolve import ResolvedExperiment, resolve
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_store.catalogue import RegisteredNames, find_entry, register
+from touchstone_store.database import Store
+from touchstone_store.experiments import experiment_with_identity, new_experiment_id
+from touchstone_store.plans import Survey, create_plan
+from touchstone_store.steps import batches
+from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow, StepRow
 
 from touchstone_api.bootstrap import Services
-from touchstone_api.experiments.dag import Plan
-from touchstone_api.experiments.fairness import check_fair
-from touchstone_api.experiments.plan import plan_experiment, plan_upstream
-from touchstone_api.experiments.resolve import ResolvedExperiment, resolve
-from touchstone_api.store.catalogue import RegisteredNames, find_entry, register
-from touchstone_api.store.database import Store
-from touchstone_api.store.experiments import experiment_with_identity, new_experiment_id
-from touchstone_api.store.plans import Survey, create_plan
-from touchstone_api.store.steps import batches
-from touchstone_api.store.tables import ExperimentRow, IdempotencyKeyRow, StepRow
 
 SURVEY_THREADS = 8
 DIGEST_SAMPLES = 24

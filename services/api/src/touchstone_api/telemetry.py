@@ -10,10 +10,9 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.metrics import FewValues, new_registry
-
-from touchstone_api.store.database import Store
-from touchstone_api.store.experiments import phases_by_count
-from touchstone_api.store.steps import count_by_state
+from touchstone_store.database import Store
+from touchstone_store.experiments import phases_by_count
+from touchstone_store.steps import count_by_state
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 """A client may invent others: those are counted as `other`."""

@@ -6,10 +6,10 @@ from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Target, Upstream
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.views import ExperimentDetail, ExperimentView, TargetSummary, UpstreamView
+from touchstone_planning.state import phase_of
+from touchstone_store.experiments import Experiment, require_experiment
+from touchstone_store.steps import owned_steps, problems_of, tallies
 
-from touchstone_api.experiments.state import phase_of
-from touchstone_api.store.experiments import Experiment, require_experiment
-from touchstone_api.store.steps import owned_steps, problems_of, tallies
 from touchstone_api.submission import upstream_plan_id
 
 SUBRESOURCES = ("events", "results", "verdict", "scaling", "cancel", "retry", "clone")

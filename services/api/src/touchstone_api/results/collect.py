@@ -10,8 +10,8 @@ from touchstone_contracts.identity import identity
 from touchstone_contracts.steps import EncoderEvaluated, Predictions
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ArmCounts, Exhausted, ResultRow, Results, SummaryRow
+from touchstone_planning.dag import Cell, Plan
 
-from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.finished import FinishedSteps
 
 Evaluations = Mapping[StepId, EncoderEvaluated]

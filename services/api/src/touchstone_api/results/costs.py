@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from touchstone_contracts.steps import EvaluateEncoder
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Cost
+from touchstone_planning.ancestry import with_ancestors
+from touchstone_planning.dag import Cell, Plan
 from touchstone_runtime.objects import MissingObject
+from touchstone_verdict.costs import Spent, shared, total
 
-from touchstone_api.experiments.ancestry import with_ancestors
-from touchstone_api.experiments.dag import Cell, Plan
 from touchstone_api.results.evaluations import Finished
-from touchstone_api.verdict.costs import Spent, shared, total
 
 
 def costs_by_arm(finished: Finished) -> dict[str, Spent]:

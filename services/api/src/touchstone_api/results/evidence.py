@@ -9,14 +9,14 @@ from touchstone_contracts.experiment import Comparison, ExperimentSpec
 from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results
+from touchstone_verdict.curves import Curve
+from touchstone_verdict.judge import Evidence
 
 from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.learning_rates import rate_choices
 from touchstone_api.results.problems import NoComparison, NotFinished
-from touchstone_api.verdict.curves import Curve
-from touchstone_api.verdict.judge import Evidence
 
 FEWEST_SEEDS = 2
 

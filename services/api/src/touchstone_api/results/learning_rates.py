@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.steps import EvaluateEncoder
+from touchstone_planning.dag import Cell
+from touchstone_verdict.learning_rates import Choices, Grid
 
-from touchstone_api.experiments.dag import Cell
 from touchstone_api.results.evaluations import Finished
-from touchstone_api.verdict.learning_rates import Choices, Grid
 
 
 def rate_choices(finished: Finished, comparison: Comparison) -> Iterator[Choices]:

@@ -6,9 +6,9 @@ from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.steps import CurateImages, DownloadImages
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import LinkReport, LinksOfClass
+from touchstone_planning.dag import Plan
+from touchstone_planning.resolve import ResolvedExperiment
 
-from touchstone_api.experiments.dag import Plan
-from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.results.finished import FinishedSteps
 
 

@@ -12,20 +12,20 @@ from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
+from touchstone_planning.dag import Plan
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.resolve import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_store.database import Store
+from touchstone_store.experiments import require_experiment
+from touchstone_store.tables import PlanStepRow, StepRow
 
-from touchstone_api.experiments.dag import Plan
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.resolve import ResolvedExperiment
 from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
 from touchstone_api.results.collect import cells_of, collect, exhausted
 from touchstone_api.results.evaluations import Finished
 from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.problems import NotFinished
-from touchstone_api.store.database import Store
-from touchstone_api.store.experiments import require_experiment
-from touchstone_api.store.tables import PlanStepRow, StepRow
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
@@ -72,8 +72,9 @@ class ResultsReader:
     def verdict(self, experiment: str) -> Verdict:
         """Raises NotFound, NotFinished, NoComparison, or Unfair when there is nothing to compare."""
         # scipy takes 20 MB: only processes that judge pay for it.
+        from touchstone_verdict.judge import judge
+
         from touchstone_api.results.evidence import gather_evidence
-        from touchstone_api.verdict.judge import judge
 
         results = self.results(experiment)
         key = (experiment, results.complete, results.digest)
@@ -132,8 +133,9 @@ class ResultsReader:
 
     def scaling(self, experiment: str) -> Scaling:
         """Of what has finished so far. Raises NotFound."""
+        from touchstone_verdict.scaling import scaling_fits
+
         from touchstone_api.results.evidence import gather_curves
-        from touchstone_api.verdict.scaling import scaling_fits
 
         results = self.results(experiment)
         key = (experiment, results.digest)

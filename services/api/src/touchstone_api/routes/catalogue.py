@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
 from touchstone_contracts.views import EncoderPage, GeneratorPage, TargetPage, TargetSummary, UpstreamPage, UpstreamView
+from touchstone_store.catalogue import EntryT, list_entries, register, require_entry
 
 from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
-from touchstone_api.store.catalogue import EntryT, list_entries, register, require_entry
 from touchstone_api.submission import submit_upstream
 from touchstone_api.views import target_summary, upstream_views
 

@@ -10,6 +10,8 @@ from jinja2 import Environment
 from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Prices, Verdict
+from touchstone_store.experiments import list_experiments
+from touchstone_verdict.costs import priced
 
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dashboard.facts import (
@@ -26,8 +28,6 @@ from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.links import link_reports
 from touchstone_api.results.reader import Planned, ResultsReader
-from touchstone_api.store.experiments import list_experiments
-from touchstone_api.verdict.costs import priced
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)

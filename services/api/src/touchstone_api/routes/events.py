@@ -8,13 +8,13 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from touchstone_contracts.views import Event
+from touchstone_store.database import Store
+from touchstone_store.events import events_after
+from touchstone_store.experiments import require_experiment
+from touchstone_store.tables import PlanRow
 
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
-from touchstone_api.store.database import Store
-from touchstone_api.store.events import events_after
-from touchstone_api.store.experiments import require_experiment
-from touchstone_api.store.tables import PlanRow
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 

@@ -11,16 +11,16 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
+from touchstone_planning.estimate import gpu_hours, workload
+from touchstone_planning.plan import plan_experiment
+from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
+from touchstone_store.experiments import experiment_with_identity, list_experiments, require_experiment
+from touchstone_store.plans import cancel_plan, retry_plan
 
 from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
-from touchstone_api.experiments.estimate import gpu_hours, workload
-from touchstone_api.experiments.plan import plan_experiment
-from touchstone_api.experiments.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_api.problems import documented, invalid_body
-from touchstone_api.store.experiments import experiment_with_identity, list_experiments, require_experiment
-from touchstone_api.store.plans import cancel_plan, retry_plan
 from touchstone_api.submission import Submitted, resolve_checked, submit_experiment, survey
 from touchstone_api.views import experiment_detail, experiment_views
 

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from touchstone_contracts.problems import FieldError, Transient
 from touchstone_runtime.logs import get_logger
+from touchstone_store.migrate import WrongSchema
 
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
-from touchstone_api.store.migrate import WrongSchema
 
 log = get_logger(__name__)
 router = APIRouter(tags=["health"])

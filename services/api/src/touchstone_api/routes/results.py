@@ -7,13 +7,13 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.values import Name
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
+from touchstone_verdict.costs import priced
 
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.tables import csv_table, parquet_table
 from touchstone_api.settings import Price
-from touchstone_api.verdict.costs import priced
 
 router = APIRouter(prefix="/v1/experiments", tags=["results"])
 

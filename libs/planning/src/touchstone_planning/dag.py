@@ -1,0 +1,154 @@
+"""The DAG of an experiment's steps, every step's identity known before anything runs, and how steps are added to it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from touchstone_contracts.catalogue import (
+    MAIN_TEST_SET,
+    Encoder,
+    LinkTable,
+    Source,
+    Target,
+    Upstream,
+    UpstreamShard,
+)
+from touchstone_contracts.identity import identity_payload
+from touchstone_contracts.steps import (
+    EMBED_IMAGES,
+    INDEX_UPSTREAM,
+    INGEST_IMAGES,
+    TAKE_EMBEDDINGS,
+    Contract,
+    EmbeddedShard,
+    EmbedImages,
+    IndexUpstream,
+    IngestImages,
+    ModelRef,
+    RequestT,
+    TakeEmbeddings,
+)
+from touchstone_contracts.values import StepId, Strict
+
+from touchstone_planning.resolve import ResolvedExperiment
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    id: StepId
+    kind: str
+    request: Strict
+    inputs: tuple[StepId, ...]
+    role: str
+    """What the step is for here, e.g. `flags/synthetic/generate[0:128]`."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the results: the untouched encoder has size 0."""
+
+    target: str
+    arm: str
+    size: int
+    seed: int
+
+
+@dataclass
+class Plan:
+    """Steps in topological order, each once, and where to find what results are made of."""
+
+    _steps: dict[StepId, PlannedStep] = field(default_factory=dict)
+    evaluations: dict[Cell, StepId] = field(default_factory=dict)
+    curations: dict[tuple[str, str], StepId] = field(default_factory=dict)
+    """(target, arm) -> curate_images step."""
+    tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
+    """(target, test set) -> ingest_images step."""
+
+    @property
+    def test_sets(self) -> tuple[str, ...]:
+        """Those of any target, the main one first."""
+        return tuple(dict.fromkeys(test_set for _, test_set in self.tests))
+
+    @property
+    def steps(self) -> tuple[PlannedStep, ...]:
+        return tuple(self._steps.values())
+
+    def step(self, step: StepId) -> PlannedStep:
+        return self._steps[step]
+
+    def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
+        """The same request twice is one step, under its first role. Inputs are the steps the request names."""
+        step = contract.step_id(request)
+        if step not in self._steps:
+            inputs = tuple(dict.fromkeys(text for text in _strings(identity_payload(request)) if text in self._steps))
+            self._steps[step] = PlannedStep(step, contract.name, request, inputs, role)
+        return step
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+@dataclass(frozen=True)
+class IndexedUpstream:
+    index: StepId
+    shards: tuple[EmbeddedShard, ...]
+    has_links: bool
+    """Its rows have no images until they are downloaded."""
+
+
+def indexed(plan: Plan, upstream: Upstream, encoder: Encoder) -> IndexedUpstream:
+    """Ingest, embed and index every shard."""
+    shards = embedded_upstream(plan, upstream, encoder, captions=True)
+    index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
+    return IndexedUpstream(index, shards, upstream.has_links)
+
+
+def embedded_upstream(plan: Plan, upstream: Upstream, encoder: Encoder, *, captions: bool) -> tuple[EmbeddedShard, ...]:
+    return tuple(
+        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}", captions)
+        for number, shard in enumerate(upstream.shards)
+    )
+
+
+def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str, captions: bool) -> EmbeddedShard:
+    images = ingested(plan, shard, role)
+    if not isinstance(shard, LinkTable):
+        return embedded(plan, images, encoder, role, captions)
+    request = TakeEmbeddings(images=images, table=shard, encoder=ModelRef.of(encoder))
+    return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
+
+
+def ingested(plan: Plan, source: Source, role: str) -> StepId:
+    return plan.add(INGEST_IMAGES, IngestImages(source=source), f"{role}/ingest")
+
+
+def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:
+    request = EmbedImages(images=images, encoder=ModelRef.of(encoder), captions=captions)
+    return EmbeddedShard(images=images, embeddings=plan.add(EMBED_IMAGES, request, f"{role}/embed"))
+
+
+@dataclass(frozen=True)
+class TargetContext:
+    """What planning one arm of one target needs; `upstream` is indexed whenever some arm of the experiment needs it."""
+
+    plan: Plan
+    resolved: ResolvedExperiment
+    target: Target
+    upstream: IndexedUpstream | None
+    validation: StepId
+    tests: dict[str, StepId]
+    """By name, the main one first."""
+    train: StepId | None
+
+    @property
+    def test(self) -> StepId:
+        return self.tests[MAIN_TEST_SET]
+
+    @property
+    def further_tests(self) -> dict[str, StepId]:
+        return {name: step for name, step in self.tests.items() if name != MAIN_TEST_SET}

@@ -1,0 +1,111 @@
+"""What a plan amounts to before it runs: images, updates and GPU hours. Pure."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from touchstone_contracts.recipes.head_only import HeadOnly
+from touchstone_contracts.steps import (
+    AdaptEncoder,
+    CurateImages,
+    EmbedImages,
+    EvaluateEncoder,
+    GenerateImages,
+    IngestImages,
+    PerturbImages,
+    RetrieveImages,
+)
+from touchstone_contracts.values import StepId, Strict
+from touchstone_contracts.views import GpuHours, Workload
+
+from touchstone_planning.dag import Plan, PlannedStep
+from touchstone_planning.fairness import most_candidates
+from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.throughput import REFERENCE_PIXELS, Throughput
+
+SECONDS_PER_HOUR = 3600
+
+
+def workload(resolved: ResolvedExperiment, plan: Plan, reused: Collection[StepId] = ()) -> Workload:
+    """What remains to be done when the steps `reused` are done."""
+    images = _most_candidates(resolved, plan)
+    total: Counter[str] = Counter()
+    for step in plan.steps:
+        images |= _images_of(step)
+        if step.id not in reused:
+            total.update(_work(step.request, images, images.get(step.id, 0)))
+    return Workload(**total)
+
+
+def _most_candidates(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId, int]:
+    """Step -> images: an arm's upper bound, spread over the steps that find its candidates."""
+    arms = {arm.name: arm for arm in resolved.spec.arms}
+    targets = {target.name: target for target in resolved.targets}
+    found: dict[StepId, int] = {}
+    for (target, arm), curation in plan.curations.items():
+        request = plan.step(curation).request
+        if not isinstance(request, CurateImages):  # a mixture has no candidates but those of its parts
+            continue
+        most = most_candidates(resolved, targets[target], arms[arm])
+        found |= {shard.images: -(-most // len(request.candidates)) for shard in request.candidates}
+    return found
+
+
+def _images_of(step: PlannedStep) -> dict[StepId, int]:
+    """How many images a step yields, where its request says so."""
+    request = step.request
+    if isinstance(request, IngestImages):
+        return {step.id: request.source.images}
+    if isinstance(request, GenerateImages):
+        return {step.id: request.last - request.first}
+    return {}
+
+
+def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, float]:
+    """Entries of Workload; `own`: the images that the step yields."""
+    if isinstance(request, IngestImages):
+        return {"images_ingested": own}
+    if isinstance(request, RetrieveImages):
+        return {"images_retrieved_at_most": own}
+    if isinstance(request, GenerateImages):
+        pixels = request.image_size**2 / REFERENCE_PIXELS
+        return {"images_generated": own, "denoising_steps": own * request.sampler.steps * pixels}
+    if isinstance(request, PerturbImages):
+        pixels = request.image_size**2 / REFERENCE_PIXELS
+        return {"images_generated": own, "denoising_steps": own * int(request.sampler.steps * request.gamma) * pixels}
+    if isinstance(request, EmbedImages):
+        return {"images_embedded": images[request.images]}
+    if isinstance(request, AdaptEncoder):
+        return _adaptation(request, images[request.validation])
+    if isinstance(request, EvaluateEncoder):
+        probe = request.train if "linear_probe" in request.evaluation.metrics else None
+        splits = [*request.tests.values(), *([probe] if probe else [])]
+        return {"images_evaluated": sum(images[split] for split in splits)}
+    return {}
+
+
+def _adaptation(request: AdaptEncoder, validation: int) -> dict[str, float]:
+    """Every epoch ends with a look at the validation split; head_only looks once at both."""
+    if isinstance(request.recipe, HeadOnly):
+        return {"adaptations": 1, "images_evaluated": request.size + validation}
+    epochs = request.recipe.epochs
+    return {
+        "adaptations": 1,
+        "updates": epochs * -(-request.size // request.recipe.batch_size),
+        "images_trained": epochs * request.size,
+        "images_evaluated": epochs * validation,
+    }
+
+
+def gpu_hours(work: Workload, throughputs: Iterable[Throughput]) -> tuple[GpuHours, ...]:
+    return tuple(_hours(work, throughput) for throughput in throughputs)
+
+
+def _hours(work: Workload, throughput: Throughput) -> GpuHours:
+    seconds = {
+        "generate": work.denoising_steps / throughput.denoising_steps,
+        "embed": work.images_embedded / throughput.embedded_images,
+        "adapt": work.images_trained / throughput.trained_images,
+        "evaluate": work.images_evaluated / throughput.embedded_images,
+    }
+    hours = {name: value / SECONDS_PER_HOUR for name, value in seconds.items()}
+    return GpuHours(gpu=throughput.gpu, **hours, total=sum(hours.values()), sources=throughput.sources)

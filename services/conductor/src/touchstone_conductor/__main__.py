@@ -1,0 +1,92 @@
+"""`python -m touchstone_conductor`: runs until SIGTERM; may be killed at any point."""
+
+import signal
+import threading
+import time
+from datetime import timedelta
+
+from touchstone_contracts.problems import Transient
+from touchstone_planning.transitions import Limits
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.logs import configure_logs, get_logger
+from touchstone_runtime.metrics import start_metrics_server
+from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.presence import connect_presence
+from touchstone_runtime.queue import CeleryDispatcher, celery_app
+from touchstone_runtime.reports import connect_reports
+from touchstone_runtime.tracing import Traces, connect_traces
+from touchstone_store.database import Store, open_store
+from touchstone_store.migrate import is_current
+
+from touchstone_conductor.conductor import Conductor, utc_now
+from touchstone_conductor.metrics import ConductorMetrics
+from touchstone_conductor.settings import ConductorSettings
+
+log = get_logger(__name__)
+
+METRICS_SECONDS = 2.0
+
+
+def build_conductor(settings: ConductorSettings, store: Store, metrics: ConductorMetrics, traces: Traces) -> Conductor:
+    return Conductor(
+        store=store,
+        artifacts=Artifacts(connect_objects(settings)),
+        reports=connect_reports(settings.redis_url),
+        dispatcher=CeleryDispatcher(celery_app(settings.redis_url)),
+        presence=connect_presence(settings.redis_url),
+        limits=Limits(
+            lease=timedelta(seconds=settings.lease_seconds),
+            max_failures=settings.max_failures,
+            retry=timedelta(seconds=settings.retry_seconds),
+        ),
+        leases_per_worker=settings.leases_per_worker,
+        metrics=metrics,
+        traces=traces,
+    )
+
+
+def wait_for_schema(store: Store, stop: threading.Event, poll_seconds: float) -> None:
+    """The api (or the migrate command) creates the tables."""
+    while not stop.is_set():
+        try:
+            if is_current(store):
+                return
+            log.info("conductor.waits_for_schema")
+        except Transient as error:
+            log.warning("conductor.hindered", code=error.code, error=str(error))
+        stop.wait(poll_seconds)
+
+
+def run(conductor: Conductor, stop: threading.Event, poll_seconds: float) -> None:
+    metrics = conductor.metrics
+    refreshed = -METRICS_SECONDS
+    while not stop.is_set():
+        answered = conductor.cycle(poll_seconds)
+        if answered and time.monotonic() - refreshed >= METRICS_SECONDS:
+            refreshed = time.monotonic()
+            answered = metrics.refresh(conductor.store, utc_now(), conductor.live_workers)
+        metrics.cycles.labels("complete" if answered else "hindered").inc()
+        if not answered:
+            stop.wait(poll_seconds)
+
+
+def main() -> None:
+    settings = ConductorSettings()
+    configure_logs(settings.log_level, settings.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    store, metrics = open_store(settings.database_url.get_secret_value()), ConductorMetrics()
+    if settings.metrics_port:
+        start_metrics_server(metrics.registry, settings.metrics_host, settings.metrics_port)
+    wait_for_schema(store, stop, settings.poll_seconds)
+    log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_worker=settings.leases_per_worker)
+    traces = connect_traces("conductor", settings)
+    run(build_conductor(settings, store, metrics, traces), stop, settings.poll_seconds)
+    log.info("conductor.stopped")
+    traces.close()
+    store.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""The conductor's cycle: receive reports, apply them, expire leases, hand out ready steps.
+
+Truth lies in SQL (leases) and in the object store (results). Every cycle may end anywhere, by a signal or a dead
+server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
+not in its queue. Two conductors at once do no harm: each change locks its step's row."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
+from touchstone_contracts.problems import Transient
+from touchstone_contracts.steps import QUEUES
+from touchstone_contracts.values import StepId
+from touchstone_planning import transitions
+from touchstone_planning.state import Step
+from touchstone_planning.transitions import Limits
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.logs import get_logger
+from touchstone_runtime.queue import Dispatcher
+from touchstone_runtime.tracing import NO_TRACES, Traces
+from touchstone_store.database import Store
+from touchstone_store.events import STEP_PROGRESSED, append_step_event
+from touchstone_store.plans import reopen_owners, settle, unfinished_plans
+from touchstone_store.steps import (
+    expired_ids,
+    inputs_of,
+    leased_by_queue,
+    lock_step,
+    message_of,
+    ready_ids,
+    save_step,
+    to_step,
+    traceparent_of,
+    unstarted_in,
+    unwanted_ids,
+)
+from touchstone_store.tables import StepRow
+
+from touchstone_conductor.history import event_of
+from touchstone_conductor.lost_messages import Fate, LostMessages
+from touchstone_conductor.metrics import ConductorMetrics
+
+log = get_logger(__name__)
+
+PROGRESS_EVENT_SECONDS = 2.0
+"""A step's progress is told at most this often; leases are renewed by every report."""
+PATIENCE_IN_LEASES = 1 / 6
+"""For how long messages must be missing until they are taken for lost, in lengths of a lease."""
+LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
+
+
+class Reports(Protocol):
+    """What the conductor needs of runtime.reports.ReportLine."""
+
+    def receive(self, timeout: float) -> list[StepReport]: ...
+
+    def mark_cancelled(self, step: StepId) -> None: ...
+
+    def clear_cancelled(self, step: StepId) -> None: ...
+
+
+class LiveWorkers(Protocol):
+    """What the conductor needs of runtime.presence."""
+
+    def count(self, queues: Collection[str]) -> Mapping[str, int]: ...
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+Change = Callable[[Step], Step]
+
+
+@dataclass
+class Conductor:
+    store: Store
+    artifacts: Artifacts
+    reports: Reports
+    dispatcher: Dispatcher
+    presence: LiveWorkers
+    limits: Limits = field(default_factory=Limits)
+    leases_per_worker: int = 2
+    """One to compute and the next, so that nobody waits for a cycle of the conductor; a queue without workers gets the
+    share of one."""
+    live_workers: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(QUEUES, 0))
+    """By queue, as last heard."""
+    now: Callable[[], datetime] = utc_now
+    metrics: ConductorMetrics = field(default_factory=ConductorMetrics)
+    traces: Traces = NO_TRACES
+    _waiting_reports: list[StepReport] = field(default_factory=list)
+    """Received, but the database or the object store did not answer when they were to be applied."""
+    _told_progress: dict[StepId, float] = field(default_factory=dict)
+    _handed_out: dict[StepId, datetime] = field(default_factory=dict)
+    """Steps that no worker has started yet, as far as this process knows."""
+    _unsettled: bool = True
+    _lost: LostMessages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lost = LostMessages(self.limits.lease * PATIENCE_IN_LEASES)
+
+    def cycle(self, timeout: float) -> bool:
+        """One round; waits up to `timeout` seconds for reports. Whether every server answered."""
+        parts = (
+            lambda: self._receive(timeout),
+            self._apply_reports,
+            self._expire_leases,
+            self._take_back_unwanted,
+            self._hand_out,
+            self._settle,
+        )
+        answered = [self._survives(part) for part in parts]
+        return all(answered)
+
+    def _survives(self, part: Callable[[], None]) -> bool:
+        """Other parts go on when one server is away; everything missed shows again in a later cycle."""
+        try:
+            part()
+        except Transient as error:
+            log.warning("conductor.hindered", code=error.code, error=str(error))
+            return False
+        return True
+
+    def _receive(self, timeout: float) -> None:
+        self._waiting_reports += self.reports.receive(timeout)
+
+    def _apply_reports(self) -> None:
+        reports, self._waiting_reports = self._waiting_reports, []
+        for position, report in enumerate(reports):
+            try:
+                self._apply(report)
+            except Transient as error:
+                self._waiting_reports.append(report)
+                if error.code == "database":
+                    self._waiting_reports += reports[position + 1 :]
+                    raise
+                log.warning("report.postponed", step=report.step_id[:12], error=str(error))
+
+    def _apply(self, report: StepReport) -> None:
+        if isinstance(report, StepSucceeded):
+            manifest = self.artifacts.manifest(report.step_id)
+            if manifest is None:
+                log.warning("report.without_manifest", step=report.step_id[:12])
+            else:
+                self._succeed(report.step_id, manifest)
+            return
+        now = self.now()
+        changed = self._change(report.step_id, lambda step: transitions.apply_report(step, report, now, self.limits))
+        if changed and isinstance(report, StepFailed) and report.problem.code in LOST_INPUT_CODES:
+            self._forget_lost_inputs(report.step_id)
+
+    def _succeed(self, step: StepId, manifest: StepManifest) -> bool:
+        now = self.now()
+        return self._change(step, lambda before: transitions.succeed(before, now, manifest))
+
+    def _change(self, step: StepId, change: Change) -> bool:
+        """Applies a pure transition to a step in one transaction, with its events. Whether anything changed."""
+        with self.store.write() as session:
+            row = lock_step(session, step)
+            if row is None:
+                return False
+            before = to_step(row)
+            after = change(before)
+            if after == before:
+                return False
+            save_step(row, after)
+            session.flush()
+            if before.state == "failed":
+                reopen_owners(session, [step], self.now())
+            self._tell(session, before, after)
+        self._measure(row.kind, before, after)
+        if after.state != before.state:
+            self._unsettled = True
+            log.info("step.changed", step=step[:12], kind=row.kind, state=after.state, attempt=after.attempt)
+        return True
+
+    def _measure(self, kind: str, before: Step, after: Step) -> None:
+        started = before.started_at is None and after.started_at is not None
+        if not started and after.state == "leased":
+            return
+        handed_out = self._handed_out.pop(after.id, None)
+        if started and after.started_at is not None and handed_out is not None:
+            self.metrics.started(kind, (after.started_at - handed_out).total_seconds())
+
+    def _tell(self, session: Session, before: Step, after: Step) -> None:
+        found = event_of(before, after)
+        if found is None:
+            return
+        event, data = found
+        moment = time.monotonic()
+        if event == STEP_PROGRESSED:
+            if moment - self._told_progress.get(after.id, 0.0) < PROGRESS_EVENT_SECONDS:
+                return
+            self._told_progress[after.id] = moment
+        else:
+            self._told_progress.pop(after.id, None)
+        append_step_event(session, after.id, event, data, self.now())
+
+    def _forget_lost_inputs(self, step: StepId) -> None:
+        """A step could not read an input: inputs whose results are gone or damaged are computed again."""
+        with self.store.read() as session:
+            inputs = inputs_of(session, step)
+        for needed in inputs:
+            if self.artifacts.verified(needed) is None:
+                log.warning("result.lost", step=needed[:12])
+                self._forget(needed)
+
+    def _forget(self, step: StepId) -> None:
+        with self.store.write() as session:
+            row = lock_step(session, step)
+            if row is not None and row.state == "succeeded":
+                save_step(row, transitions.forget_result(to_step(row)))
+                session.flush()
+                reopen_owners(session, [step], self.now())
+        self._unsettled = True
+
+    def _expire_leases(self) -> None:
+        self._lost.begin_round()
+        with self.store.read() as session:
+            expired = expired_ids(session, self.now())
+        for step in expired:
+            manifest = self.artifacts.manifest(step)
+            if manifest is None:
+                self._expire(step)
+            elif self._succeed(step, manifest):
+                self.metrics.expired(manifest.kind, "lost_report")
+
+    def _expire(self, step: StepId) -> None:
+        with self.store.read() as session:
+            row = session.get_one(StepRow, step)
+        fate: Fate = "lost" if row.started_at else self._fate_in(row.queue)
+        if fate == "unknown":
+            return
+        now = self.now()
+        changed = self._change(
+            step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
+        )
+        if changed and fate == "lost":
+            self.metrics.expired(row.kind, "silent_worker" if row.started_at else "lost_message")
+
+    def _fate_in(self, queue: str) -> Fate:
+        waiting = self.dispatcher.waiting(queue)
+        with self.store.read() as session:
+            unstarted = unstarted_in(session, queue)
+        return self._lost.fate(queue, unstarted=unstarted, waiting=waiting, now=self.now())
+
+    def _take_back_unwanted(self) -> None:
+        """Steps that only cancelled or failed experiments wanted: queued ones return, running ones are told."""
+        with self.store.read() as session:
+            unwanted = unwanted_ids(session)
+        for step in unwanted:
+            self.reports.mark_cancelled(step)
+            self._change(step, lambda before: before if before.started_at else transitions.release(before))
+
+    def _hand_out(self) -> None:
+        # Raises when Redis is away: then messages would not arrive either.
+        self.live_workers = self.presence.count(QUEUES)
+        with self.store.read() as session:
+            leased = leased_by_queue(session)
+            ready = [
+                step
+                for queue in QUEUES
+                if (free := self._share(queue) - leased.get(queue, 0)) > 0
+                for step in ready_ids(session, queue, self.now(), free)
+            ]
+        for step in ready:
+            if (message := self._lease(step)) is not None:
+                self._send(message)
+
+    def _share(self, queue: str) -> int:
+        return self.leases_per_worker * max(1, self.live_workers[queue])
+
+    def _lease(self, step: StepId) -> StepMessage | None:
+        """None when somebody else was faster."""
+        with self.store.write() as session:
+            row = lock_step(session, step)
+            if row is None or row.state != "waiting":
+                return None
+            save_step(row, transitions.lease(to_step(row), self.now(), self.limits))
+            self._unsettled = True
+            return message_of(row, traceparent_of(session, step))
+
+    def _send(self, message: StepMessage) -> None:
+        """After the lease was committed: a message never speaks of a lease that is not there."""
+        with self.traces.span(
+            f"hand out {message.kind}",
+            parent=message.traceparent,
+            role="producer",
+            step=message.step_id,
+            attempt=message.attempt,
+        ) as span:
+            try:
+                self.reports.clear_cancelled(message.step_id)
+                self.dispatcher.send(
+                    message.model_copy(update={"traceparent": span.traceparent or message.traceparent})
+                )
+            except Transient:
+                self._change(
+                    message.step_id,
+                    lambda step: transitions.release(step) if _holds(step, message.attempt) else step,
+                )
+                raise
+        self._handed_out[message.step_id] = self.now()
+        log.info("step.sent", step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
+
+    def _settle(self) -> None:
+        if not self._unsettled:
+            return
+        with self.store.write() as session:
+            if plans := unfinished_plans(session):
+                settle(session, plans, self.now())
+        self._unsettled = False
+
+
+def _holds(step: Step, attempt: int) -> bool:
+    return step.state == "leased" and step.attempt == attempt and step.started_at is None

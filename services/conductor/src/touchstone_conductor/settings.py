@@ -1,0 +1,19 @@
+"""Settings of the conductor: environment variables TOUCHSTONE_*, read once at start."""
+
+from pydantic import Field
+from touchstone_store.settings import StoreSettings
+
+
+class ConductorSettings(StoreSettings):
+    lease_seconds: float = Field(default=30.0, gt=0)
+    """A step without a sign of life for this long is given to somebody else; well above heartbeat_seconds."""
+    leases_per_worker: int = Field(default=2, ge=1)
+    """Steps handed out at once per live worker of a queue: one to compute and the next. Few, so that cancelling and
+    newer experiments take effect soon."""
+    max_failures: int = Field(default=3, ge=1)
+    """A step that failed this often stays failed."""
+    retry_seconds: float = Field(default=2.0, ge=0)
+    """Wait before the second attempt; doubles with every failure."""
+    poll_seconds: float = Field(default=0.5, gt=0, le=4)
+    """Longest wait for reports before the conductor looks at the database again. The Redis client takes a server that
+    answers nothing for five seconds for dead."""
