@@ -7,9 +7,10 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
-LOCKED_SERVICES := api conductor retrieval generator trainer
+LOCKED_SERVICES := api conductor retrieval generator trainer judge
 WORKSPACE := libs/contracts libs/planning libs/verdict libs/runtime libs/store libs/encoders services/api \
-	services/conductor services/retrieval services/generator services/trainer clients/python stack miniverse
+	services/conductor services/retrieval services/generator services/trainer services/judge clients/python stack \
+	miniverse
 PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
 SOURCES := libs services clients stack miniverse images tests
 TESTS ?= unit contract architecture integration demo e2e faults containers

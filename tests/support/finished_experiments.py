@@ -18,6 +18,7 @@ from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreH
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import derive_seed, sha256
 from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.steps import (
@@ -32,7 +33,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import Lenient, StepId
 from touchstone_planning import transitions
-from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, blobs_in

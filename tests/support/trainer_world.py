@@ -12,6 +12,7 @@ from touchstone_contracts.catalogue import ClassLabel, Encoder, ParquetFile
 from touchstone_contracts.curation import Curation, CurationCounts
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.layout import Adaptation
 from touchstone_contracts.messages import StepManifest, StepMessage, StepReport
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
@@ -19,7 +20,6 @@ from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
     INGEST_IMAGES,
-    Adaptation,
     AdaptEncoder,
     EncoderAdapted,
     EncoderEvaluated,

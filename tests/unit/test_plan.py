@@ -12,6 +12,7 @@ from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.identity import identity_payload, sha256
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
@@ -20,7 +21,7 @@ from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
 from touchstone_planning.candidates.retrieval import deeper
-from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve
 
@@ -50,7 +51,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
     }
     assert len(plan.evaluations) == 2 * (2 + 2 * 2 * 2)
     assert set(plan.curations) == {(t, a) for t in ("fine", "broad") for a in ("retrieved", "synthetic")}
-    assert Cell("fine", "none", 0, 1) in plan.evaluations
+    assert Cell(target="fine", arm="none", size=0, seed=1) in plan.evaluations
 
 
 def test_inputs_come_before_the_steps_that_name_them() -> None:

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop, to_pil_image
+from touchstone_contracts.layout import Adaptation
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.steps import Adaptation, EncoderAdapted, EpochScore
+from touchstone_contracts.steps import EncoderAdapted, EpochScore
 from touchstone_contracts.values import Blob
 from touchstone_trainer.augmentation import Boxes, crop_and_resize, draw_crop_boxes
 from touchstone_trainer.checkpoints import copy_weights, dump_weights, load_weights

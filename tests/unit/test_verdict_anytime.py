@@ -12,7 +12,7 @@ from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_contracts.experiment import Comparison
-from touchstone_planning.dag import Cell
+from touchstone_contracts.layout import Cell
 from touchstone_verdict.anytime import EFFECT, SeedSequence, seed_sequence, seeds_to_decide
 
 

@@ -26,7 +26,7 @@ def identity_payload(value: Any) -> Any:
     """`value` as plain JSON data without the fields marked `Locator` and those `WhenSet` that are not set."""
     if isinstance(value, BaseModel):
         fields = [(name, field, getattr(value, name)) for name, field in type(value).model_fields.items()]
-        return {name: identity_payload(item) for name, field, item in fields if _decides(field, item)}
+        return {name: identity_payload(item) for name, field, item in fields if decides(field, item)}
     if isinstance(value, Mapping):
         return {str(key): identity_payload(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -34,7 +34,8 @@ def identity_payload(value: Any) -> Any:
     return value
 
 
-def _decides(field: FieldInfo, value: object) -> bool:
+def decides(field: FieldInfo, value: object) -> bool:
+    """Whether a field that holds `value` is part of identities."""
     return Locator not in field.metadata and not (WhenSet in field.metadata and value == field.default)
 
 

@@ -3,13 +3,13 @@
 Requests name their inputs by step id; a worker reads an input's manifest from the object store. Nothing in a request
 depends on who asks, so experiments share steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
-from touchstone_contracts.adaptation import Evaluation
+from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.perturbation import PerturbationPrompt
@@ -27,8 +27,13 @@ from touchstone_contracts.catalogue import (
     Template,
 )
 from touchstone_contracts.curation import Curation, CurationCounts, CurationReport
+from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.facts import Fact, Facts, identity_form
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.inputs import Indirect
+from touchstone_contracts.layout import Adaptation, PlanLayout
+from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet
 
@@ -43,12 +48,25 @@ class Contract(Generic[RequestT, ResultT]):
     name: str
     version: int
     queue: str
+    """Whose work it is: every worker of this queue serves the contract, in the versions that it knows."""
     request: type[RequestT]
     result: type[ResultT]
     time_limit: timedelta
+    names_facts: bool = True
+    """Whether stored requests name their facts; those of versions before there were any hold them."""
 
-    def step_id(self, request: RequestT) -> StepId:
-        return identity({"kind": self.name, "version": self.version, "request": request})
+    @property
+    def channel(self) -> str:
+        """The broker's list for messages of this version: a worker that does not know it never takes one."""
+        return channel_of(self.name, self.version)
+
+    def step_id(self, request: RequestT, facts: Facts | None = None) -> StepId:
+        payload = identity_form(request, facts or Facts()) if self.names_facts else request
+        return identity({"kind": self.name, "version": self.version, "request": payload})
+
+
+def channel_of(kind: str, version: int) -> str:
+    return f"{kind}.{version}"
 
 
 class ModelRef(Strict):
@@ -108,7 +126,7 @@ class EmbeddedShard(Strict):
 
 
 class IndexUpstream(Strict):
-    shards: tuple[EmbeddedShard, ...] = Field(min_length=1)
+    shards: Annotated[tuple[EmbeddedShard, ...], Fact] = Field(min_length=1)
 
 
 class UpstreamIndexed(Lenient):
@@ -120,10 +138,11 @@ class UpstreamIndexed(Lenient):
 
 class RetrieveImages(Strict):
     index: StepId
-    shards: tuple[EmbeddedShard, ...] = Field(min_length=1)
+    shards: Annotated[tuple[EmbeddedShard, ...], Fact, Indirect] = Field(min_length=1)
+    """Those that `index` indexed."""
     encoder: ModelRef
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     strategy: Strategy
     seed: int
 
@@ -160,8 +179,8 @@ class ImagesDownloaded(ImagesFound):
 
 
 class WritePrompts(Strict):
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     images_per_class: int
 
 
@@ -177,8 +196,8 @@ class PromptsWritten(Lenient):
 class WriteCaptions(Strict):
     """Captions in the paper's modes; the table also says each one's `mode` and `writer`."""
 
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     """What the grammar builds on, and what takes the place of a caption that does not name its class."""
     images_per_class: int
     captions: LanguageModel
@@ -189,8 +208,8 @@ class CollectCaptions(Strict):
     """Captions of the kept images of a curated pool; the table also says which image each is `caption_of`."""
 
     pool: StepId
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     images_per_class: int
     seed: int
 
@@ -200,8 +219,8 @@ class TuneGenerator(Strict):
 
     images: StepId
     images_per_class: int
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     generator: ModelRef
     image_size: int
     lora: LoraSettings
@@ -250,8 +269,8 @@ class PerturbImages(Strict):
     part: int = Field(ge=0)
     parts: int = Field(ge=1)
     gamma: float = Field(ge=0, le=1)
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...] = Field(min_length=1)
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact] = Field(min_length=1)
     prompt: PerturbationPrompt
     generator: ModelRef
     image_size: int
@@ -262,8 +281,8 @@ class PerturbImages(Strict):
 class CurateImages(Strict):
     candidates: tuple[EmbeddedShard, ...] = Field(min_length=1)
     encoder: ModelRef
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     test: EmbeddedShard
     rules: Curation
     further_tests: Annotated[tuple[EmbeddedShard, ...], WhenSet] = ()
@@ -271,7 +290,7 @@ class CurateImages(Strict):
     copy_embeddings: Annotated[tuple[StepId, ...], WhenSet] = ()
     """Embeddings of each candidate set that compare images with images; left out: those of `candidates`."""
     validation: Annotated[EmbeddedShard | None, WhenSet] = None
-    upstream: Annotated[tuple[EmbeddedShard, ...], WhenSet] = ()
+    upstream: Annotated[tuple[EmbeddedShard, ...], WhenSet, Fact] = ()
     """Where the rules compare synthetic images with it. The tests, `validation` and `upstream` are embedded alike."""
 
 
@@ -301,11 +320,11 @@ class AdaptEncoder(Strict):
     learning_rate: float | None
     """None for a recipe without one."""
     recipe: Recipe
-    rules: Curation
+    rules: Annotated[Curation, Fact]
     """Ranking and balance decide which images of the pool make up `size`."""
     encoder: ModelRef
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     validation: StepId
     mixing: Annotated[Mixing | None, WhenSet] = None
     """How much of each part of a mixed pool; None takes the pool as one."""
@@ -337,14 +356,6 @@ class EncoderAdapted(Lenient):
     epochs: tuple[EpochScore, ...] = ()
 
 
-class Adaptation(Strict):
-    """One cell of the (learning rate x seed) grid of an arm at a size."""
-
-    learning_rate: float | None
-    seed: int
-    step: StepId
-
-
 class EvaluateEncoder(Strict):
     """Tests the learning rate with the best mean validation accuracy over all seeds, once.
 
@@ -353,8 +364,8 @@ class EvaluateEncoder(Strict):
     adaptations: tuple[Adaptation, ...]
     seed: int
     encoder: ModelRef
-    classes: tuple[ClassLabel, ...]
-    templates: tuple[Template, ...]
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
     train: StepId | None
     validation: StepId
     test: StepId
@@ -409,6 +420,40 @@ class EncoderEvaluated(Tested):
         return {MAIN_TEST_SET: self} | self.further_tests
 
 
+class JudgeExperiment(Strict):
+    """Everything that decides a verdict, but for the measurements themselves."""
+
+    layout: PlanLayout
+    targets: tuple[Name, ...]
+    metrics: tuple[Metric, ...]
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    """All that the experiment asks for."""
+    arms: tuple[Name, ...]
+    """Those that train."""
+    untouched: Name | None
+    """The arm of the encoder as it is."""
+    comparison: Comparison | None
+    """None: fewer than two arms train, there is a table of results and nothing to judge."""
+    leaks_checked: bool
+    """Whether images that resemble a test image were looked for among the training images."""
+    first_seeds: int | None = None
+    """Judge the arms compared on so many of `seeds` alone, while the others are still to come. None: on all."""
+
+
+class ExperimentJudged(Lenient):
+    """JSON documents of views.py, each without the experiment's id: several experiments may share them."""
+
+    results_digest: Digest
+    results: Blob | None = None
+    """Results; None where only some seeds were judged, as is `scaling`."""
+    scaling: Blob | None = None
+    verdict: Blob | None = None
+    """Verdict, without costs, which are not part of what was measured."""
+    problem: Problem | None = None
+    """Why there is no verdict and never will be: the arms reached no common size, or nothing is compared."""
+
+
 def minutes(count: float) -> timedelta:
     return timedelta(minutes=count)
 
@@ -416,21 +461,23 @@ def minutes(count: float) -> timedelta:
 INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIngested, minutes(60))
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded, minutes(60))
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded, minutes(60))
-INDEX_UPSTREAM = Contract("index_upstream", 1, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
-RETRIEVE_IMAGES = Contract("retrieve_images", 2, "retrieval", RetrieveImages, ImagesFound, minutes(60))
+INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
+RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound, minutes(60))
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
-CURATE_IMAGES = Contract("curate_images", 2, "retrieval", CurateImages, ImagesCurated, minutes(60))
+CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
-WRITE_PROMPTS = Contract("write_prompts", 1, "generator", WritePrompts, PromptsWritten, minutes(60))
-WRITE_CAPTIONS = Contract("write_captions", 1, "generator", WriteCaptions, PromptsWritten, minutes(240))
-COLLECT_CAPTIONS = Contract("collect_captions", 1, "generator", CollectCaptions, PromptsWritten, minutes(60))
-TUNE_GENERATOR = Contract("tune_generator", 1, "generator", TuneGenerator, GeneratorTuned, minutes(240))
+WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten, minutes(60))
+WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten, minutes(240))
+COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten, minutes(60))
+TUNE_GENERATOR = Contract("tune_generator", 2, "generator", TuneGenerator, GeneratorTuned, minutes(240))
 GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound, minutes(60))
-PERTURB_IMAGES = Contract("perturb_images", 1, "generator", PerturbImages, ImagesFound, minutes(60))
-ADAPT_ENCODER = Contract("adapt_encoder", 2, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
-EVALUATE_ENCODER = Contract("evaluate_encoder", 1, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
+PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound, minutes(60))
+ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
+EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
+JUDGE_EXPERIMENT = Contract("judge_experiment", 1, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
 
-CATALOGUE: dict[str, Contract] = {  # type: ignore[type-arg]  # the catalogue mixes all request types
+AnyContract = Contract[Any, Any]
+CATALOGUE: dict[str, AnyContract] = {
     contract.name: contract
     for contract in (
         INGEST_IMAGES,
@@ -449,6 +496,38 @@ CATALOGUE: dict[str, Contract] = {  # type: ignore[type-arg]  # the catalogue mi
         PERTURB_IMAGES,
         ADAPT_ENCODER,
         EVALUATE_ENCODER,
+        JUDGE_EXPERIMENT,
     )
 }
-QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer")
+"""What is planned today."""
+
+
+_HELD_FACTS: tuple[AnyContract, ...] = (
+    INDEX_UPSTREAM,
+    RETRIEVE_IMAGES,
+    CURATE_IMAGES,
+    WRITE_PROMPTS,
+    WRITE_CAPTIONS,
+    COLLECT_CAPTIONS,
+    TUNE_GENERATOR,
+    PERTURB_IMAGES,
+    ADAPT_ENCODER,
+    EVALUATE_ENCODER,
+)
+EARLIER: dict[str, AnyContract] = {
+    earlier.channel: earlier
+    for earlier in (replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS)
+}
+"""By channel: versions that are still served and no longer planned. The same requests, from before they named facts."""
+QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
+
+
+def contract_of(kind: str, version: int) -> AnyContract | None:
+    """None where this release serves no such version."""
+    current = CATALOGUE.get(kind)
+    return current if current and current.version == version else EARLIER.get(channel_of(kind, version))
+
+
+def served_by(queue: str) -> tuple[AnyContract, ...]:
+    """Every contract of `queue` in every version that this release serves, those of today first."""
+    return tuple(contract for contract in (*CATALOGUE.values(), *EARLIER.values()) if contract.queue == queue)

@@ -10,7 +10,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A sha256 in lower-case hexadecimal."""
 
-StepId = Digest
+STEP = "step"
+"""Marks what names a step; see inputs.py."""
+StepId = Annotated[Digest, STEP]
 """A step is named by its identity (see identity.py)."""
 
 Fraction = Annotated[float, Field(gt=0, le=1)]

@@ -1,6 +1,5 @@
 """The DAG of an experiment's steps, every step's identity known before anything runs, and how steps are added to it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +12,15 @@ from touchstone_contracts.catalogue import (
     Upstream,
     UpstreamShard,
 )
-from touchstone_contracts.identity import identity_payload
+from touchstone_contracts.facts import Facts, stored_form
+from touchstone_contracts.inputs import inputs_of
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import (
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     TAKE_EMBEDDINGS,
+    AnyContract,
     Contract,
     EmbeddedShard,
     EmbedImages,
@@ -36,27 +38,25 @@ from touchstone_planning.resolve import ResolvedExperiment
 @dataclass(frozen=True)
 class PlannedStep:
     id: StepId
-    kind: str
+    contract: AnyContract
     request: Strict
+    stored: dict[str, Any]
+    """The request as it is stored and sent."""
     inputs: tuple[StepId, ...]
     role: str
     """What the step is for here, e.g. `flags/synthetic/generate[0:128]`."""
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of the results: the untouched encoder has size 0."""
-
-    target: str
-    arm: str
-    size: int
-    seed: int
+    @property
+    def kind(self) -> str:
+        return self.contract.name
 
 
 @dataclass
 class Plan:
     """Steps in topological order, each once, and where to find what results are made of."""
 
+    facts: Facts = field(default_factory=Facts)
+    """What the stored requests name by digest."""
     _steps: dict[StepId, PlannedStep] = field(default_factory=dict)
     evaluations: dict[Cell, StepId] = field(default_factory=dict)
     curations: dict[tuple[str, str], StepId] = field(default_factory=dict)
@@ -77,20 +77,12 @@ class Plan:
         return self._steps[step]
 
     def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
-        """The same request twice is one step, under its first role. Inputs are the steps the request names."""
-        step = contract.step_id(request)
+        """The same request twice is one step, under its first role."""
+        step = contract.step_id(request, self.facts)
         if step not in self._steps:
-            inputs = tuple(dict.fromkeys(text for text in _strings(identity_payload(request)) if text in self._steps))
-            self._steps[step] = PlannedStep(step, contract.name, request, inputs, role)
+            stored = stored_form(request, self.facts) if contract.names_facts else request.model_dump(mode="json")
+            self._steps[step] = PlannedStep(step, contract, request, stored, inputs_of(request), role)
         return step
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,11 @@
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
-from touchstone_contracts.steps import (
-    ADAPT_ENCODER,
-    EVALUATE_ENCODER,
-    Adaptation,
-    AdaptEncoder,
-    EvaluateEncoder,
-    ModelRef,
-)
+from touchstone_contracts.layout import Adaptation, Cell
+from touchstone_contracts.steps import ADAPT_ENCODER, EVALUATE_ENCODER, AdaptEncoder, EvaluateEncoder, ModelRef
 from touchstone_contracts.values import StepId
 
-from touchstone_planning.dag import Cell, IndexedUpstream, Plan, TargetContext, indexed, ingested
+from touchstone_planning.dag import IndexedUpstream, Plan, TargetContext, indexed, ingested
 from touchstone_planning.pools import plan_pool
 from touchstone_planning.resolve import ResolvedExperiment
 
@@ -104,4 +98,4 @@ class _TargetPlanner:
             )
             role = f"{self.target.name}/{arm}/evaluate n={size} seed={seed}"
             step = self.plan.add(EVALUATE_ENCODER, request, role)
-            self.plan.evaluations[Cell(self.target.name, arm, size, seed)] = step
+            self.plan.evaluations[Cell(target=self.target.name, arm=arm, size=size, seed=seed)] = step

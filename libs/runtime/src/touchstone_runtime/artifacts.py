@@ -1,8 +1,10 @@
 """Content-addressed artifacts over an object store: blobs, arrays, tables and step manifests."""
 
 import io
+import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,7 +15,7 @@ from touchstone_contracts.keys import blob_key, manifest_key
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import Contract
-from touchstone_contracts.values import Blob, Lenient, StepId
+from touchstone_contracts.values import Blob, Digest, Lenient, StepId
 
 from touchstone_runtime.objects import MissingObject, ObjectStore
 from touchstone_runtime.phases import phase
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ResultT = TypeVar("ResultT", bound=Lenient)
+
+REMEMBERED_FACTS = 256
 
 
 class CorruptObject(MissingObject):
@@ -34,6 +38,7 @@ class CorruptObject(MissingObject):
 class Artifacts:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        self._facts = lru_cache(REMEMBERED_FACTS)(self._read_fact)
 
     @phase("store")
     def put_blob(self, data: bytes) -> Blob:
@@ -52,6 +57,24 @@ class Artifacts:
     @phase("load")
     def get_range(self, digest: str, offset: int, length: int) -> bytes:
         return self._objects.get_range(blob_key(digest), offset, length)
+
+    @phase("store")
+    def put_facts(self, facts: Mapping[Digest, bytes]) -> None:
+        """Writes those that are not there."""
+        for digest, data in facts.items():
+            if self._objects.size(blob_key(digest)) != len(data):
+                self._objects.put(blob_key(digest), data)
+
+    def fact(self, digest: Digest) -> Any:
+        """The JSON value of a fact (contracts.facts), remembered. Raises MissingObject or CorruptObject."""
+        return self._facts(digest)
+
+    @phase("load")
+    def _read_fact(self, digest: Digest) -> Any:
+        data = self._objects.get(blob_key(digest))
+        if sha256(data) != digest:
+            raise CorruptObject(f"fact {digest} has other bytes than its name says")
+        return json.loads(data)
 
     @phase("store")
     def put_array(self, array: np.ndarray) -> Blob:

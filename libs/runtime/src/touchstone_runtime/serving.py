@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 from celery import Celery, signals
 from pydantic import ValidationError
+from touchstone_contracts.facts import opened
 from touchstone_contracts.messages import (
     StepFailed,
     StepManifest,
@@ -22,7 +23,8 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Cancelled, Failure, Invalid, Problem, Transient
-from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT
+from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT, contract_of
+from touchstone_contracts.values import Digest
 
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.idleness import IdleTime, leave_when_idle
@@ -182,10 +184,10 @@ class StepRunner(Generic[ToolsT]):
         return False
 
     def _compute(self, message: StepMessage, span: Span) -> None:
-        contract = CATALOGUE[message.kind]
-        if message.version != contract.version:
-            raise Transient(f"this worker serves {message.kind} v{contract.version}", code="contract_version")
-        request = _parse(contract, message)
+        contract = contract_of(message.kind, message.version)
+        if contract is None:
+            raise Transient(f"this worker does not serve {message.kind} version {message.version}", code="not_served")
+        request = _parse(contract, message, self.artifacts.fact)
         self.reporter.send(StepStarted(step_id=message.step_id, attempt=message.attempt, worker=self.worker))
         with measured() as clock, self.metrics.running(message.kind, holds_gpu=self.holds_gpu):
             try:
@@ -237,9 +239,13 @@ def _known_kind(message: StepMessage) -> str:
     return message.kind if message.kind in CATALOGUE else "unknown"
 
 
-def _parse(contract: Contract[RequestT, Any], message: StepMessage) -> RequestT:
+def _parse(
+    contract: Contract[RequestT, Any], message: StepMessage, read_fact: Callable[[Digest], object]
+) -> RequestT:
+    """The request with its facts in place. Raises MissingObject when one was lost."""
+    held = message.request
     try:
-        request = contract.request.model_validate(message.request)
+        request = contract.request.model_validate(opened(held, read_fact) if contract.names_facts else held)
     except ValidationError as error:
         raise Invalid(f"malformed {contract.name} request: {error}", code="malformed_request") from error
     if contract.step_id(request) != message.step_id:

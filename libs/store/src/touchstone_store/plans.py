@@ -7,7 +7,6 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from touchstone_contracts.messages import StepManifest
-from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Phase
 from touchstone_planning import transitions
@@ -55,13 +54,12 @@ def create_plan(
 
 
 def _new_row(planned: PlannedStep, survey: Survey, now: datetime) -> StepRow:
-    contract = CATALOGUE[planned.kind]
     row = StepRow(
         id=planned.id,
         kind=planned.kind,
-        version=contract.version,
-        queue=contract.queue,
-        request=planned.request.model_dump(mode="json"),
+        version=planned.contract.version,
+        queue=planned.contract.queue,
+        request=planned.stored,
         created_at=now,
     )
     manifest = survey.verified.get(planned.id)
@@ -81,7 +79,7 @@ def _share(row: StepRow, planned: PlannedStep, survey: Survey, now: datetime) ->
         return True
     if step.state in {"waiting", "failed"}:
         # Same identity, but the bytes may lie in a better place by now.
-        row.request = planned.request.model_dump(mode="json")
+        row.request = planned.stored
         save_step(row, transitions.retry(step))
     return step.state == "failed"
 

@@ -93,6 +93,7 @@ def _submit_experiment(
     plan = plan_experiment(resolved)
     for _ in range(TRIES):
         found = Survey() if known else survey(services.store, services.artifacts, plan)
+        services.artifacts.put_facts(plan.facts.blobs)
         try:
             with services.store.write() as session:
                 submitted = _create_or_find(session, resolved, plan, found, traceparent)
@@ -167,6 +168,7 @@ def _submit_upstream(services: Services, upstream: Upstream, traceparent: str | 
     plan = plan_upstream(upstream, encoder)
     for _ in range(TRIES):
         found = Survey() if known else survey(services.store, services.artifacts, plan)
+        services.artifacts.put_facts(plan.facts.blobs)
         try:
             with services.store.write() as session:
                 now = datetime.now(UTC)

@@ -7,10 +7,11 @@ import numpy as np
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.identity import identity
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import EncoderEvaluated, Predictions
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ArmCounts, Exhausted, ResultRow, Results, SummaryRow
-from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.dag import Plan
 
 from touchstone_api.results.finished import FinishedSteps
 

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import EvaluateEncoder
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Cost
 from touchstone_planning.ancestry import with_ancestors
-from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.dag import Plan
 from touchstone_runtime.objects import MissingObject
 from touchstone_verdict.costs import Spent, shared, total
 

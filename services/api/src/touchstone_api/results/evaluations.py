@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import StepId
-from touchstone_planning.dag import Cell, Plan
+from touchstone_planning.dag import Plan
 
 from touchstone_api.results.collect import cells_of, exhausted
 from touchstone_api.results.finished import FinishedSteps

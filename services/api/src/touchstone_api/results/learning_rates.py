@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import EvaluateEncoder
-from touchstone_planning.dag import Cell
 from touchstone_verdict.learning_rates import Choices, Grid
 
 from touchstone_api.results.evaluations import Finished

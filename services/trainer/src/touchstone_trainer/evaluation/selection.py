@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from touchstone_contracts.layout import Adaptation
 from touchstone_contracts.problems import Invalid
-from touchstone_contracts.steps import Adaptation, EncoderAdapted
+from touchstone_contracts.steps import EncoderAdapted
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""The inputs of a step, as the types of its request declare them."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from touchstone_contracts.values import STEP, StepId
+
+
+class Indirect:
+    """Marks a field whose steps are inputs of another input already: reading them needs no waiting of its own."""
+
+
+def inputs_of(request: BaseModel) -> tuple[StepId, ...]:
+    """Every step that the request names in a field declared as StepId, each once, in order of appearance."""
+    return tuple(dict.fromkeys(_walk(request)))
+
+
+def _walk(value: BaseModel) -> Iterator[StepId]:
+    for name, is_step in _places(type(value)):
+        yield from _steps(getattr(value, name), is_step)
+
+
+def _steps(value: Any, is_step: bool) -> Iterator[StepId]:
+    if isinstance(value, str):
+        if is_step:
+            yield value
+    elif isinstance(value, BaseModel):
+        yield from _walk(value)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _steps(item, is_step)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _steps(item, is_step)
+
+
+@cache
+def _places(model: type[BaseModel]) -> tuple[tuple[str, bool], ...]:
+    """Fields that may hold steps: directly, or in models that do."""
+    found = []
+    for name, field in model.model_fields.items():
+        if Indirect in field.metadata:
+            continue
+        is_step = STEP in field.metadata or _mentions_step(field.annotation)
+        if is_step or _mentions_model(field.annotation):
+            found.append((name, is_step))
+    return tuple(found)
+
+
+def _mentions_step(annotation: Any) -> bool:
+    return STEP in getattr(annotation, "__metadata__", ()) or any(_mentions_step(part) for part in get_args(annotation))
+
+
+def _mentions_model(annotation: Any) -> bool:
+    """Whether a model with steps in it may stand there; unions that others extend count as models."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return bool(_places(annotation))
+    return any(_mentions_model(part) for part in get_args(annotation) if part is not None)

@@ -1,0 +1,77 @@
+"""Where an experiment's numbers come from: which step measures which cell.
+
+Stored with the experiment when it is posted, so that every later release reads it the same."""
+
+from touchstone_contracts.values import Name, StepId, Strict
+
+
+class Cell(Strict):
+    """One point of the results: the untouched encoder has size 0."""
+
+    target: Name
+    arm: Name
+    size: int
+    seed: int
+
+
+class Adaptation(Strict):
+    """One cell of the (learning rate x seed) grid of an arm at a size."""
+
+    learning_rate: float | None
+    seed: int
+    step: StepId
+
+
+class CellStep(Strict):
+    cell: Cell
+    step: StepId
+    """An evaluate_encoder step."""
+
+
+class Grid(Strict):
+    """The runs that an arm chooses its learning rate from at a size."""
+
+    target: Name
+    arm: Name
+    size: int
+    adaptations: tuple[Adaptation, ...]
+
+
+class PoolStep(Strict):
+    target: Name
+    arm: Name
+    step: StepId
+    """A curate_images or mix_pools step."""
+
+
+class SplitStep(Strict):
+    target: Name
+    test_set: Name
+    step: StepId
+    """An ingest_images step."""
+
+
+class PlanLayout(Strict):
+    cells: tuple[CellStep, ...]
+    grids: tuple[Grid, ...] = ()
+    pools: tuple[PoolStep, ...] = ()
+    tests: tuple[SplitStep, ...]
+
+    @property
+    def evaluations(self) -> dict[Cell, StepId]:
+        return {entry.cell: entry.step for entry in self.cells}
+
+    @property
+    def curations(self) -> dict[tuple[str, str], StepId]:
+        """By (target, arm)."""
+        return {(entry.target, entry.arm): entry.step for entry in self.pools}
+
+    @property
+    def splits(self) -> dict[tuple[str, str], StepId]:
+        """By (target, test set)."""
+        return {(entry.target, entry.test_set): entry.step for entry in self.tests}
+
+    @property
+    def test_sets(self) -> tuple[str, ...]:
+        """Those of any target, the main one first."""
+        return tuple(dict.fromkeys(entry.test_set for entry in self.tests))
