@@ -20,7 +20,7 @@ from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
-from touchstone_planning.candidates.retrieval import deeper
+from touchstone_planning.arms.retrieval import deeper
 from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve

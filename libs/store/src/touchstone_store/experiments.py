@@ -11,7 +11,7 @@ from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.views import Phase
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.state import phase_of
 
 from touchstone_store.steps import Tally, tallies

@@ -17,7 +17,8 @@ from touchstone_contracts.values import StepId
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment, plan_upstream
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_store.catalogue import RegisteredNames, find_entry, register
 from touchstone_store.database import Store

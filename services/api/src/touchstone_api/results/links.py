@@ -7,7 +7,7 @@ from touchstone_contracts.steps import CurateImages, DownloadImages
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import LinkReport, LinksOfClass
 from touchstone_planning.dag import Plan
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 from touchstone_api.results.finished import FinishedSteps
 

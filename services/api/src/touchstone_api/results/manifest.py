@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from touchstone_contracts.identity import identity
 from touchstone_contracts.views import ExperimentManifest, ManifestStep, Results, TrainingSet
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 from touchstone_api.results.evaluations import Finished
 

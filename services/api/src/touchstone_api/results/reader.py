@@ -14,7 +14,7 @@ from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
 from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_experiment
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_store.database import Store
 from touchstone_store.experiments import require_experiment
