@@ -52,6 +52,16 @@ class PlannedStep:
         return self.contract.name
 
 
+class Judgement(Strict):
+    """A judge_experiment step."""
+
+    step: StepId
+    seeds: int
+    """How many of the experiment's seeds it waits for."""
+    complete: bool
+    """Whether it waits for every arm."""
+
+
 @dataclass
 class Plan:
     """Steps in topological order, each once, and where to find what results are made of."""
@@ -64,6 +74,8 @@ class Plan:
     """(target, arm) -> curate_images step."""
     tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, test set) -> ingest_images step."""
+    judgements: list[Judgement] = field(default_factory=list)
+    """In the order in which they supersede each other."""
     upstream: "UpstreamLayout | None" = None
     """Set where the plan has, or waits for, an indexed upstream."""
 

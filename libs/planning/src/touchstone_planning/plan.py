@@ -6,11 +6,19 @@ from functools import cache
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
 from touchstone_contracts.layout import Adaptation, Cell
-from touchstone_contracts.steps import ADAPT_ENCODER, EVALUATE_ENCODER, AdaptEncoder, EvaluateEncoder, ModelRef
+from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    EVALUATE_ENCODER,
+    JUDGE_EXPERIMENT,
+    AdaptEncoder,
+    EvaluateEncoder,
+    ModelRef,
+)
 from touchstone_contracts.values import Name, StepId
 
 from touchstone_planning.arms.planner import planner_of
-from touchstone_planning.dag import Plan, TargetContext, UpstreamLayout, index_upstream, ingested
+from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
+from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
 
 
@@ -33,7 +41,20 @@ def plan_experiment(resolved: ResolvedExperiment, upstream: UpstreamLayout | Non
 
     for target in resolved.targets:
         _TargetPlanner(_context(plan, resolved, target, indexed)).add_all()
+    for request, role in judge_requests(resolved, layout_of(plan)):
+        step = plan.add(JUDGE_EXPERIMENT, request, role)
+        complete = not request.left_out and request.first_seeds is None
+        plan.judgements.append(Judgement(step=step, seeds=request.first_seeds or len(request.seeds), complete=complete))
     return plan
+
+
+def stored_plan(plan: Plan) -> StoredPlan:
+    """Of an experiment's plan."""
+    return StoredPlan(
+        layout=layout_of(plan),
+        judgements=tuple(plan.judgements),
+        versions={step.kind: step.contract.version for step in plan.steps},
+    )
 
 
 def _context(
