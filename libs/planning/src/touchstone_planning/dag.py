@@ -1,6 +1,6 @@
 """The DAG of an experiment's steps, every step's identity known before anything runs, and how steps are added to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -66,6 +66,8 @@ class Judgement(Strict):
 class Plan:
     """Steps in topological order, each once, and where to find what results are made of."""
 
+    contracts: Mapping[str, AnyContract] = field(default_factory=dict)
+    """By kind: what a release before planned with instead of today's contracts."""
     facts: Facts = field(default_factory=Facts)
     """What the stored requests name by digest."""
     _steps: dict[StepId, PlannedStep] = field(default_factory=dict)
@@ -98,10 +100,11 @@ class Plan:
 
     def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
         """The same request twice is one step, under its first role."""
-        step = contract.step_id(request, self.facts)
+        used: AnyContract = self.contracts.get(contract.name, contract)
+        step = used.step_id(request, self.facts)
         if step not in self._steps:
-            stored = stored_form(request, self.facts) if contract.names_facts else request.model_dump(mode="json")
-            self._steps[step] = PlannedStep(step, contract, request, stored, inputs_of(request), role)
+            stored = stored_form(request, self.facts) if used.names_facts else request.model_dump(mode="json")
+            self._steps[step] = PlannedStep(step, used, request, stored, inputs_of(request), role)
         return step
 
 

@@ -1,6 +1,6 @@
 """The plan of an experiment: of each target the splits, each arm's pool and the grid of runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from touchstone_contracts.arms import Arm
@@ -11,6 +11,7 @@ from touchstone_contracts.steps import (
     EVALUATE_ENCODER,
     JUDGE_EXPERIMENT,
     AdaptEncoder,
+    AnyContract,
     EvaluateEncoder,
     ModelRef,
 )
@@ -21,18 +22,27 @@ from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayo
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
 
+NO_CONTRACTS: Mapping[str, AnyContract] = {}
 
-def plan_upstream(upstream: Upstream, index_encoder: Encoder) -> Plan:
-    """Ingest, embed and index every shard."""
-    plan = Plan()
+
+def plan_upstream(
+    upstream: Upstream, index_encoder: Encoder, *, contracts: Mapping[str, AnyContract] = NO_CONTRACTS
+) -> Plan:
+    """Ingest, embed and index every shard. `contracts` as in plan_experiment."""
+    plan = Plan(contracts)
     plan.upstream = index_upstream(plan, upstream, index_encoder)
     return plan
 
 
-def plan_experiment(resolved: ResolvedExperiment, upstream: UpstreamLayout | None = None) -> Plan:
+def plan_experiment(
+    resolved: ResolvedExperiment,
+    upstream: UpstreamLayout | None = None,
+    *,
+    contracts: Mapping[str, AnyContract] = NO_CONTRACTS,
+) -> Plan:
     """`upstream`: where the upstream's own plan leaves it, and the experiment waits for that; left out, indexing it is
-    part of this plan."""
-    plan = Plan()
+    part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with."""
+    plan = Plan(contracts)
 
     @cache
     def indexed() -> UpstreamLayout:
