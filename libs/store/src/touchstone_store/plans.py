@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydantic import BaseModel
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from touchstone_contracts.messages import StepManifest
@@ -34,9 +35,15 @@ def create_plan(
     survey: Survey,
     now: datetime,
     traceparent: str | None = None,
+    *,
+    needs: str | None = None,
+    layout: BaseModel | None = None,
 ) -> None:
-    """Adds the plan, its new steps and its share in known ones. Raises IntegrityError if another process was first."""
-    session.add(PlanRow(id=plan, created_at=now, traceparent=traceparent))
+    """Adds the plan, its new steps and its share in known ones. Raises IntegrityError if another process was first.
+
+    `needs`: the plan whose steps are inputs here, which are not repeated; `layout`: what its results are read by."""
+    stored = None if layout is None else layout.model_dump(mode="json")
+    session.add(PlanRow(id=plan, created_at=now, traceparent=traceparent, needs=needs, layout=stored))
     session.flush()
     known = find_rows(session, [step.id for step in steps], lock=True)
     revived = [step.id for step in steps if step.id in known and _share(known[step.id], step, survey, now)]

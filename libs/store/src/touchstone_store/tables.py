@@ -38,6 +38,10 @@ class PlanRow(Base):
     created_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    needs: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
+    """The plan that this one waits for: its upstream's. Its steps are not repeated here."""
+    layout: Mapped[dict[str, Any] | None]
+    """Where results come from: see contracts/layout.py."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
     """W3C context of the span that made the plan; None where traces were off."""
 
@@ -76,6 +80,7 @@ class StepRow(Base):
     log_tail: Mapped[str | None] = mapped_column(Text)
     seconds: Mapped[float | None]
     cpu_seconds: Mapped[float | None]
+    gpu_seconds: Mapped[float | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     """When the current attempt started; None while its message waits in the queue."""

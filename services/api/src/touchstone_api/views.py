@@ -8,9 +8,8 @@ from touchstone_contracts.problems import Problem
 from touchstone_contracts.views import ExperimentDetail, ExperimentView, TargetSummary, UpstreamView
 from touchstone_planning.state import phase_of
 from touchstone_store.experiments import Experiment, require_experiment
+from touchstone_store.layouts import upstream_plan_id
 from touchstone_store.steps import owned_steps, problems_of, tallies
-
-from touchstone_api.submission import upstream_plan_id
 
 SUBRESOURCES = ("events", "results", "verdict", "scaling", "cancel", "retry", "clone")
 
