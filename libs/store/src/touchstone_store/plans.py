@@ -1,6 +1,6 @@
 """Plans in SQL: creating one, sharing its steps with others, and bringing it to its end."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -141,6 +141,11 @@ def retry_plan(session: Session, plan: str, now: datetime) -> None:
     settle(session, [plan], now)
 
 
+def retry_step(session: Session, step: StepId, now: datetime) -> None:
+    """A failed step gets all its attempts again, and plans that had ended with it go on; any other stays as it is."""
+    reopen_owners(session, _retried(find_rows(session, [step], lock=True).values()), now)
+
+
 def _retry_failed_steps(session: Session, plan: str) -> list[StepId]:
     query = (
         select(StepRow)
@@ -149,7 +154,11 @@ def _retry_failed_steps(session: Session, plan: str) -> list[StepId]:
         .order_by(StepRow.id)
         .with_for_update(of=StepRow)
     )
-    rows = session.scalars(query).all()
-    for row in rows:
+    return _retried(session.scalars(query))
+
+
+def _retried(rows: Iterable[StepRow]) -> list[StepId]:
+    failed = [row for row in rows if row.state == "failed"]
+    for row in failed:
         save_step(row, transitions.retry(to_step(row)))
-    return [row.id for row in rows]
+    return [row.id for row in failed]
