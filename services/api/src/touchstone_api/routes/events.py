@@ -1,4 +1,7 @@
-"""/v1/experiments/{experiment}/events: the history as server-sent events, resumable."""
+"""/v1/experiments/{experiment}/events: the history as server-sent events, resumable.
+
+The streams are sse-starlette's and not FastAPI's own, because they end when the server is told to stop; with FastAPI's
+own the server goes on until the last reader has left."""
 
 import asyncio
 from collections.abc import AsyncIterator
