@@ -186,6 +186,8 @@ class ManifestStep(Lenient):
 
     id: StepId
     kind: str
+    version: int = 1
+    """Of the contract it was planned with."""
     role: str
     inputs: tuple[StepId, ...]
 
