@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import ScalingFit
-from touchstone_verdict.curves import Curve
-from touchstone_verdict.resampling import DRAWS, redrawn
+from touchstone_verdict.curves import DRAWS, Curve, seeds_redrawn
 from touchstone_verdict.scaling import fit_power_laws, scaling_fit, scaling_fits
 
 PLACE = ("flags", "zero_shot", "real")
@@ -98,9 +97,8 @@ def test_the_same_curves_give_the_same_fits() -> None:
 
 def test_redrawn_means_vary_as_much_as_means_of_new_seeds_would() -> None:
     rng = np.random.default_rng(3)
-    weights = np.full((DRAWS, 200), 1 / 200)
     variances = []
     for _ in range(200):
-        level = 0.5 + 0.1 * rng.standard_normal((1, 3, 1))
-        variances.append(redrawn(Curve((10,), np.arange(200) < 200 * level), weights, rng).var())
+        levels = 0.5 + 0.1 * rng.standard_normal((1, 3, 1))
+        variances.append(seeds_redrawn(np.tile(levels, DRAWS), rng).var())
     assert np.mean(variances) == pytest.approx(0.1**2 / 3, rel=0.2)

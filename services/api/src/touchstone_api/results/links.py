@@ -8,8 +8,7 @@ from touchstone_contracts.values import StepId
 from touchstone_contracts.views import LinkReport, LinksOfClass
 from touchstone_planning.dag import Plan
 from touchstone_planning.resolve import ResolvedExperiment
-
-from touchstone_api.results.finished import FinishedSteps
+from touchstone_runtime.finished import FinishedSteps
 
 
 def downloads_of(plan: Plan, curation: StepId) -> dict[int, StepId]:

@@ -1,6 +1,6 @@
 """Results and verdicts of stored experiments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -8,22 +8,26 @@ from typing import TypeVar
 from sqlalchemy import select
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE
+from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
 from touchstone_planning.dag import Plan
+from touchstone_planning.layout import layout_of
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
 from touchstone_store.experiments import require_experiment
 from touchstone_store.tables import PlanStepRow, StepRow
+from touchstone_verdict.costs import arm_costs
+from touchstone_verdict.results import Evaluations, collect, exhausted
 
 from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
-from touchstone_api.results.collect import cells_of, collect, exhausted
-from touchstone_api.results.evaluations import Finished
-from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.costs import costs_by_arm
+from touchstone_api.results.evaluations import Finished, cells_of
 from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.problems import NotFinished
 
@@ -40,6 +44,7 @@ class Planned:
 
     resolved: ResolvedExperiment
     plan: Plan
+    layout: PlanLayout
 
 
 class ResultsReader:
@@ -56,31 +61,46 @@ class ResultsReader:
     def _planned(self, experiment: str) -> Planned:
         with self.store.read() as session:
             resolved = require_experiment(session, experiment).resolved
-        return Planned(resolved, plan_experiment(resolved))
+        plan = plan_experiment(resolved)
+        return Planned(resolved, plan, layout_of(plan))
 
     def results(self, experiment: str) -> Results:
         """What is known so far. Raises NotFound."""
         planned = self.planned(experiment)
         if experiment in self._complete:
             return self._complete[experiment]
-        metrics = planned.resolved.spec.evaluation.metrics
-        results = collect(experiment, planned.plan, metrics, self.finished, self._succeeded(experiment))
+        results = self._collected(experiment, planned, self._succeeded(experiment))
         if results.complete:
             _remember(self._complete, experiment, results, REMEMBERED_EXPERIMENTS)
         return results
 
+    def _collected(self, experiment: str, planned: Planned, done: Collection[StepId]) -> Results:
+        layout, metrics = planned.layout, planned.resolved.spec.evaluation.metrics
+        evaluations = Evaluations(
+            layout, self.finished.evaluations(entry.step for entry in layout.cells if entry.step in done)
+        )
+        measured = {cell.target for cell, _ in evaluations}
+        test_images = {s.step: self.finished.test_images(s.step) for s in layout.tests if s.target in measured}
+        curated = {p.step: self.finished.curated(p.step).counts for p in layout.pools if p.step in done}
+        return collect(evaluations, metrics, test_images, curated, experiment)
+
     def verdict(self, experiment: str) -> Verdict:
         """Raises NotFound, NotFinished, NoComparison, or Unfair when there is nothing to compare."""
         # scipy takes 20 MB: only processes that judge pay for it.
-        from touchstone_verdict.judge import judge
+        from touchstone_verdict.judge import judge_evidence
 
         from touchstone_api.results.evidence import gather_evidence
 
         results = self.results(experiment)
         key = (experiment, results.complete, results.digest)
         if key not in self._verdicts:
-            evidence = gather_evidence(self._evaluations(experiment), results)
-            _remember(self._verdicts, key, judge(evidence), REMEMBERED_VERDICTS)
+            finished = self._evaluations(experiment)
+            evidence = gather_evidence(finished, results)
+            verdict = judge_evidence(evidence)
+            if evidence.seeds_planned is None:
+                costs = arm_costs(costs_by_arm(finished), verdict.primary.metric, verdict.baseline)
+                verdict = verdict.model_copy(update={"costs": costs})
+            _remember(self._verdicts, key, verdict, REMEMBERED_VERDICTS)
         return self._verdicts[key]
 
     def class_table(

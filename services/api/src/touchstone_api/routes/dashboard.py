@@ -10,6 +10,7 @@ from jinja2 import Environment
 from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Prices, Verdict
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.experiments import list_experiments
 from touchstone_verdict.costs import priced
 
@@ -25,7 +26,6 @@ from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotte
 from touchstone_api.dashboard.rendering import environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.links import link_reports
 from touchstone_api.results.reader import Planned, ResultsReader
 from touchstone_api.views import experiment_detail, experiment_views
