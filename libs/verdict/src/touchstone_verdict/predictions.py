@@ -77,8 +77,8 @@ def read_predictions(predictions: Predictions, comparison: Comparison) -> Predic
     runs = list(_runs(columns))
     _require_the_same_images(runs, columns["image"])
     places = {place: tuple(group) for place, group in groupby(runs, attrgetter("metric", "test_set", "target", "arm"))}
-    seeds = {place: _seeds(group) for place, group in places.items()}
     untouched = _untouched(runs)
+    seeds = {place: _seeds(group) for place, group in places.items()}
     table = PredictionsTable(
         curves={
             name: {
