@@ -114,6 +114,8 @@ class Evidence:
     """target -> true class ids of its test images; a target left out is not compared class by class."""
     choices: tuple[Choices, ...] = ()
     """Of the two arms compared, wherever both trained."""
+    fits: tuple[ScalingFit, ...] | None = None
+    """Of `curves`, where they were fitted before."""
     seeds_planned: int | None = None
     """Where only some seeds are in yet; then nothing is shown whose interval supposes that all are."""
     warnings: tuple[str, ...] = ()
@@ -317,9 +319,12 @@ def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
 
 
 def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
-    arms = (evidence.comparison.a, evidence.comparison.b)
+    """Of both arms."""
+    comparison, arms = evidence.comparison, (evidence.comparison.a, evidence.comparison.b)
+    if evidence.fits is not None:
+        return tuple(fit for fit in evidence.fits if fit.arm in arms)
     curves = {place: curve for place, curve in evidence.curves.items() if place[2] in arms}
-    return scaling_fits(curves, evidence.comparison.test_set, evidence.comparison.confidence, evidence.results_digest)
+    return scaling_fits(curves, comparison.test_set, comparison.confidence, evidence.results_digest)
 
 
 def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:

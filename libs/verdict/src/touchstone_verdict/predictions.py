@@ -34,7 +34,7 @@ METRIC = "metric"
 ROWS_AT_ONCE = 100_000
 """Of a column of texts, turned into Python's strings."""
 
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Run:
 
 def read_predictions(predictions: Predictions, comparison: Comparison) -> PredictionsTable:
     """Raises Invalid where the table does not hold what it should and Unfair where the arms cannot be compared."""
-    columns = _columns(predictions, comparison)
-    runs = list(_runs(columns))
+    columns, correct = _columns(predictions, comparison)
+    runs = list(_runs(columns, correct))
     _require_the_same_images(runs, columns["image"])
     places = {place: tuple(group) for place, group in groupby(runs, attrgetter("metric", "test_set", "target", "arm"))}
     untouched = _untouched(runs)
@@ -113,8 +113,8 @@ class Column:
     """(rows,)"""
 
 
-def _columns(predictions: Predictions, comparison: Comparison) -> dict[str, Column]:
-    """Every column, that of metrics included, and `correct` as truth values."""
+def _columns(predictions: Predictions, comparison: Comparison) -> tuple[dict[str, Column], npt.NDArray[np.bool_]]:
+    """Every column, that of metrics included, and the truth values of `correct`."""
     missing = [name for name in COLUMNS if name not in predictions]
     if missing:
         wanted = "; ".join(f"{name} ({COLUMNS[name]})" for name in missing)
@@ -129,9 +129,9 @@ def _columns(predictions: Predictions, comparison: Comparison) -> dict[str, Colu
         raise Invalid("the predictions have no rows: give one for each test image and run", code="no_predictions")
     columns = {name: _named(name, arrays[name]) for name in ("arm", "target", "test_set")}
     columns |= {name: _numbered(name, arrays[name]) for name in ("size", "seed")}
-    columns |= {"image": _coded("image", arrays["image"]), "correct": _truth(arrays["correct"])}
+    columns["image"] = _coded("image", arrays["image"])
     columns[METRIC] = _metrics(arrays.get(METRIC), comparison, len(arrays["arm"]))
-    return columns
+    return columns, _truth(arrays["correct"])
 
 
 def _coded(name: str, values: npt.NDArray[Any]) -> Column:
@@ -139,9 +139,9 @@ def _coded(name: str, values: npt.NDArray[Any]) -> Column:
         if values.dtype.kind == "f" and np.isnan(values).any():
             raise _wrong(name, "an empty value", "a value in every row")
         distinct, codes = np.unique(values, return_inverse=True)
-        return Column(distinct.tolist(), codes)
+        return Column(distinct.tolist(), codes.astype(np.int32))
     known: dict[Any, int] = {}
-    found = np.empty(len(values), dtype=np.int64)
+    found = np.empty(len(values), dtype=np.int32)
     for first in range(0, len(values), ROWS_AT_ONCE):
         block = values[first : first + ROWS_AT_ONCE].tolist()
         found[first : first + len(block)] = [known.setdefault(value, len(known)) for value in block]
@@ -149,7 +149,7 @@ def _coded(name: str, values: npt.NDArray[Any]) -> Column:
     if strange is not None or None in known:
         raise _wrong(name, repr(strange), "texts, the same kind of value in every row")
     order = sorted(known)
-    places = np.empty(len(known), dtype=np.int64)
+    places = np.empty(len(known), dtype=np.int32)
     places[[known[value] for value in order]] = np.arange(len(known))
     return Column(order, places[found])
 
@@ -177,18 +177,18 @@ def _is_count(value: Any) -> bool:
     return not isinstance(value, bool | str) and math.isfinite(value) and value >= 0 and value == int(value)
 
 
-def _truth(values: npt.NDArray[Any]) -> Column:
+def _truth(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     column = _coded("correct", values)
     strange = next((value for value in column.values if value not in (0, 1)), None)
     if strange is not None:
         raise _wrong("correct", repr(strange), "1 or true where the image was classified correctly, else 0 or false")
-    return Column(column.values, np.asarray(column.values, dtype=np.int64)[column.codes])
+    return np.asarray(column.values, dtype=np.bool_)[column.codes]
 
 
 def _metrics(values: npt.NDArray[Any] | None, comparison: Comparison, rows: int) -> Column:
     """Without such a column every row is of the comparison's metric."""
     if values is None:
-        return Column([comparison.metric], np.zeros(rows, dtype=np.int64))
+        return Column([comparison.metric], np.zeros(rows, dtype=np.int32))
     column = _coded(METRIC, values)
     for value in column.values:
         try:
@@ -205,13 +205,26 @@ def _wrong(column: str, value: str, wanted: str) -> Invalid:
 # ------------------------------------------------------------------------------------------------ runs
 
 
-def _runs(columns: Mapping[str, Column]) -> Iterator[Run]:
+def _runs(columns: Mapping[str, Column], correct: npt.NDArray[np.bool_]) -> Iterator[Run]:
     """In the order of Run's fields."""
     keys = [columns[name] for name in (METRIC, "test_set", "target", "arm", "size", "seed", "image")]
-    shape = tuple(len(key.values) for key in keys)
-    place = np.ravel_multi_index([key.codes for key in keys], shape)
+    place = np.zeros(len(correct), dtype=np.int64)
+    for key in keys:
+        place *= len(key.values)
+        place += key.codes
     order = np.argsort(place, kind="stable")
     place = place[order]
+    _require_no_repetition(place, order, keys)
+    starts = np.flatnonzero(np.diff(place // len(keys[-1].values), prepend=-1))
+    for rows in np.split(order, starts[1:]):
+        metric, test_set, target, arm, size, seed = (key.values[key.codes[rows[0]]] for key in keys[:-1])
+        yield Run(metric, test_set, target, arm, size, seed, columns["image"].codes[rows], correct[rows])
+
+
+def _require_no_repetition(
+    place: npt.NDArray[np.int64], order: npt.NDArray[np.intp], keys: Sequence[Column]
+) -> None:
+    """`place`: what tells rows apart, ascending."""
     repeated = np.flatnonzero(place[1:] == place[:-1])
     if len(repeated):
         first = ", ".join(str(key.values[key.codes[order[repeated[0]]]]) for key in keys[1:])
@@ -220,16 +233,6 @@ def _runs(columns: Mapping[str, Column]) -> Iterator[Run]:
             f"({first}): give one row for each test image and run",
             code="repeated_rows",
         )
-    run, images = np.divmod(place, shape[-1])
-    correct = columns["correct"].codes[order].astype(np.bool_)
-    numbers, starts = np.unique(run, return_index=True)
-    ends = [*starts[1:], len(run)]
-    codes = np.transpose(np.unravel_index(numbers, shape[:-1]))
-    for code, start, end in zip(codes, starts, ends, strict=True):
-        metric, test_set, target, arm, size, seed = (
-            key.values[number] for key, number in zip(keys[:-1], code, strict=True)
-        )
-        yield Run(metric, test_set, target, arm, size, seed, images[start:end], correct[start:end])
 
 
 def _require_the_same_images(runs: Sequence[Run], images: Column) -> None:
