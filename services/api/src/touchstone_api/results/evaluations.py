@@ -9,9 +9,12 @@ from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import EncoderEvaluated
 from touchstone_contracts.values import StepId
 from touchstone_planning.dag import Plan
+from touchstone_runtime.finished import FinishedSteps
+from touchstone_verdict.results import exhausted
 
-from touchstone_api.results.collect import cells_of, exhausted
-from touchstone_api.results.finished import FinishedSteps
+
+def cells_of(plan: Plan, target: str, arm: str) -> dict[Cell, StepId]:
+    return {cell: step for cell, step in plan.evaluations.items() if (cell.target, cell.arm) == (target, arm)}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from touchstone_contracts.experiment import Comparison, ExperimentSpec
 from touchstone_contracts.steps import Tested
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_verdict.curves import Curve
 from touchstone_verdict.judge import Evidence
 
-from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.evaluations import Finished
-from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.learning_rates import rate_choices
 from touchstone_api.results.problems import NoComparison, NotFinished
 
@@ -80,7 +79,6 @@ def gather_evidence(finished: Finished, results: Results) -> Evidence:
         },
         choices=tuple(rate_choices(finished, comparison)),
         seeds_planned=None if finished is planned else len(spec.seeds),
-        spent=costs_by_arm(finished),
         warnings=tuple(_facts(spec, comparison, results, unfinished)),
     )
 
