@@ -143,8 +143,11 @@ def _remember_key(session: Session, key: str, body_digest: str, experiment: str)
         )
 
 
+UPSTREAM_PLAN = "upstream/"
+
+
 def upstream_plan_id(name: str) -> str:
-    return f"upstream/{name}"
+    return UPSTREAM_PLAN + name
 
 
 def submit_upstream(services: Services, upstream: Upstream) -> bool:

@@ -17,7 +17,7 @@ from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_store.database import Store
-from touchstone_store.experiments import require_experiment
+from touchstone_store.experiments import resolved_of
 from touchstone_store.tables import PlanStepRow, StepRow
 
 from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
@@ -55,7 +55,7 @@ class ResultsReader:
 
     def _planned(self, experiment: str) -> Planned:
         with self.store.read() as session:
-            resolved = require_experiment(session, experiment).resolved
+            resolved = resolved_of(session, experiment)
         return Planned(resolved, plan_experiment(resolved))
 
     def results(self, experiment: str) -> Results:

@@ -66,7 +66,10 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         with services.store.read() as session:
             detail = experiment_detail(session, experiment)
     except NotFound as error:
-        return _html(page(_pages(), "missing.html", detail=error.detail), 404)
+        return _html(page(_pages(), "missing.html", title=error.title, detail=error.detail), 404)
+    if detail.spec is None:
+        [problem, *_] = detail.problems
+        return _html(page(_pages(), "missing.html", title=problem.title, detail=problem.detail), problem.status)
     results, planned = reader.results(experiment), reader.planned(experiment)
     verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
     done = {step.id for step in detail.step_list if step.state == "succeeded"}
