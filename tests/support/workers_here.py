@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from support.memory_services import MemoryReports
 from touchstone_api.bootstrap import Services
-from touchstone_api.conductor.conductor import Conductor
-from touchstone_api.experiments.transitions import Limits
+from touchstone_conductor.conductor import Conductor
 from touchstone_contracts.messages import StepMessage, StepReport
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_encoders.loading import EncoderCache
 from touchstone_generator import tasks as generator
 from touchstone_generator.pipelines import GeneratorCache
+from touchstone_planning.transitions import Limits
 from touchstone_retrieval import tasks as retrieval
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.tools import Tools as RetrievalTools

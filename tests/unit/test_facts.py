@@ -73,7 +73,7 @@ def test_a_version_from_before_facts_is_the_same_request_under_another_identity(
     kind, version = channel.rsplit(".", 1)
     earlier, today = contract_of(kind, int(version)), CATALOGUE[kind]
     assert earlier is not None
-    assert earlier.request is today.request
+    assert earlier.request == today.request
     assert (earlier.version, earlier.names_facts) == (today.version - 1, False)
     assert fact_fields(today.request)
 

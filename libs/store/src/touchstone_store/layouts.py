@@ -10,10 +10,8 @@ from touchstone_contracts.values import StepId
 from touchstone_contracts.views import ManifestStep
 from touchstone_planning.dag import UpstreamLayout
 from touchstone_planning.layout import StoredPlan
-from touchstone_planning.resolved import ResolvedExperiment
 
-from touchstone_store.tables import ExperimentRow, PlanRow, PlanStepRow, StepInputRow, StepRow
-
+from touchstone_store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
 
 UPSTREAM_PLANS = "upstream/"
 """Prefix of the ids of plans that ingest and index an upstream."""
@@ -37,14 +35,6 @@ def stored_plan_of(session: Session, experiment: str) -> StoredPlan:
     if row is None or row.layout is None:
         raise NotFound(f"experiment {experiment!r} has no stored plan")
     return StoredPlan.model_validate(row.layout)
-
-
-def resolved_experiment(session: Session, experiment: str) -> ResolvedExperiment:
-    """With every class of every target: large. Raises NotFound."""
-    row = session.get(ExperimentRow, experiment)
-    if row is None:
-        raise NotFound(f"no experiment {experiment!r}")
-    return ResolvedExperiment.model_validate(row.resolved)
 
 
 def planned_steps(session: Session, plan: str) -> Iterator[ManifestStep]:

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 from touchstone_contracts.views import ExperimentManifest, Results, TrainingSet
-from touchstone_store.experiments import require_experiment
-from touchstone_store.layouts import planned_steps, resolved_experiment
+from touchstone_store.experiments import require_experiment, resolved_of
+from touchstone_store.layouts import planned_steps
 from touchstone_verdict.results import Evaluations
 
 
 def manifest_of(session: Session, experiment: str, evaluations: Evaluations, results: Results) -> ExperimentManifest:
     """Raises NotFound."""
-    found, resolved = require_experiment(session, experiment), resolved_experiment(session, experiment)
+    found, resolved = require_experiment(session, experiment), resolved_of(session, experiment)
     encoders = (resolved.encoder, resolved.index_encoder, resolved.score_encoder, resolved.copy_encoder)
     return ExperimentManifest(
         identity=found.identity,

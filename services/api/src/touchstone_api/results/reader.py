@@ -11,13 +11,14 @@ from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
-from touchstone_planning.layout import Judgement, StoredPlan
+from touchstone_planning.dag import Judgement
+from touchstone_planning.layout import StoredPlan
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
-from touchstone_store.experiments import require_experiment
-from touchstone_store.layouts import resolved_experiment, stored_plan_of
+from touchstone_store.experiments import require_experiment, resolved_of
+from touchstone_store.layouts import stored_plan_of
 from touchstone_store.steps import succeeded_among
 from touchstone_verdict.costs import arm_costs
 from touchstone_verdict.results import Evaluations, collect, exhausted
@@ -54,11 +55,11 @@ class ResultsReader:
 
     def _planned(self, experiment: str) -> Planned:
         with self.store.read() as session:
-            return Planned(require_experiment(session, experiment).spec, stored_plan_of(session, experiment))
+            return Planned(require_experiment(session, experiment).readable_spec, stored_plan_of(session, experiment))
 
     def _resolved(self, experiment: str) -> ResolvedExperiment:
         with self.store.read() as session:
-            return resolved_experiment(session, experiment)
+            return resolved_of(session, experiment)
 
     def _read_judged(self, step: StepId) -> ExperimentJudged:
         return self.finished.artifacts.result(JUDGE_EXPERIMENT, step)

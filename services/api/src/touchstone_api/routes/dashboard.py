@@ -69,8 +69,15 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         with services.store.read() as session:
             detail = experiment_detail(session, experiment)
     except NotFound as error:
-        return _html(page(_pages(), "missing.html", detail=error.detail), 404)
-    results, resolved, layout = reader.results(experiment), reader.resolved(experiment), reader.planned(experiment).plan.layout
+        return _html(page(_pages(), "missing.html", title=error.title, detail=error.detail), 404)
+    if detail.spec is None:
+        [problem, *_] = detail.problems
+        return _html(page(_pages(), "missing.html", title=problem.title, detail=problem.detail), problem.status)
+    results, resolved, layout = (
+        reader.results(experiment),
+        reader.resolved(experiment),
+        reader.planned(experiment).plan.layout,
+    )
     verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
     done = {step.id for step in detail.step_list if step.state == "succeeded"}
     with services.store.read() as session:
