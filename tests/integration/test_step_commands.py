@@ -37,7 +37,7 @@ class Terminal:
     def fails(self, owner: str, kind: str) -> str:
         """The first step of a kind fails; its id."""
         step = next(step.id for step in self.steps(owner) if step.kind == kind)
-        fail_step(self.services, step, [owner])
+        fail_step(self.services, step)
         return step
 
 
@@ -100,6 +100,9 @@ def test_the_ingest_of_an_upstream_is_looked_into_and_retried(terminal: Terminal
     index = terminal.fails(WORLD, "index_upstream")
     assert "index_upstream" in terminal.types("steps", WORLD).output
     assert "OSError: 28" in terminal.types("log", WORLD).output
+    about = terminal.types("log", terminal.experiment).output
+    assert "no step of exp_" in about
+    assert "ingest of upstream 'world'" in about
     assert terminal.types("retry", WORLD, "--watch").exit_code == 2
     assert terminal.types("retry", WORLD).output == "upstream/world: queued\n"
     terminal.fails(WORLD, "index_upstream")

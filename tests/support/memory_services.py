@@ -1,6 +1,5 @@
 """The api's services without servers: SQLite in a folder, objects and reports in memory."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +16,8 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_store.database import open_store
 from touchstone_store.migrate import migrate
-from touchstone_store.plans import settle
-from touchstone_store.steps import lock_step, owned_steps, save_step, to_step
+from touchstone_store.plans import StepChange, save_steps
+from touchstone_store.steps import find_rows, owned_steps, to_step
 
 
 def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Services:
@@ -61,30 +60,27 @@ def finish_steps(services: Services, experiment: str) -> None:
     """Every step succeeds with an empty result, as if workers and conductor had done their part."""
     now = datetime.now(UTC)
     with services.store.write() as session:
-        for owned in owned_steps(session, experiment):
-            manifest = empty_manifest(owned.step.id, owned.kind)
+        rows = find_rows(session, [owned.step.id for owned in owned_steps(session, experiment)], lock=True)
+        manifests = {step: empty_manifest(step, row.kind) for step, row in rows.items()}
+        for manifest in manifests.values():
             services.artifacts.write_manifest(manifest)
-            row = lock_step(session, owned.step.id)
-            assert row is not None
-            save_step(row, transitions.succeed(to_step(row), now, manifest))
-        settle(session, [experiment], now)
+        changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
+        save_steps(session, changes, now)
 
 
 OUT_OF_DISK = Problem(title="Bug", status=500, code="bug", detail="no space left on device")
 
 
-def fail_step(services: Services, step: str, plans: Sequence[str]) -> None:
-    """A worker named `w1` took the step and failed for good; `plans` are told."""
+def fail_step(services: Services, step: str) -> None:
+    """A worker named `w1` took the step and failed for good."""
     now, limits = datetime.now(UTC), transitions.Limits()
     with services.store.write() as session:
-        row = lock_step(session, step)
-        assert row is not None
+        row = find_rows(session, [step], lock=True)[step]
         leased = transitions.lease(to_step(row), now, limits)
         names = {"step_id": step, "attempt": leased.attempt}
         started = transitions.apply_report(leased, StepStarted(**names, worker="w1"), now, limits)
         report = StepFailed(**names, problem=OUT_OF_DISK, retryable=False, log_tail="writing shard 3\nOSError: 28")
-        save_step(row, transitions.apply_report(started, report, now, limits))
-        settle(session, plans, now)
+        save_steps(session, [StepChange(row, transitions.apply_report(started, report, now, limits))], now)
 
 
 def register_everything(client: TestClient) -> None:

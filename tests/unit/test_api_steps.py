@@ -15,7 +15,6 @@ from touchstone_contracts.views import ExperimentView, StepDetail, StepPage, Ste
 from touchstone_store.tables import StepRow
 
 UPSTREAM = DictLookup().upstreams["world"].model_dump(mode="json")
-UPSTREAM_PLAN = "upstream/world"
 INGEST = "/v1/upstreams/world"
 
 
@@ -74,7 +73,7 @@ def test_the_list_is_narrowed_by_state_and_by_the_beginning_of_the_id(client: Te
     experiment = posted(client)
     place = place_of(experiment)
     broken = step_of_kind(client, place, "generate_images")
-    fail_step(services, broken, [experiment.id])
+    fail_step(services, broken)
     assert [step.id for step in steps_of(client, place, state="failed")] == [broken]
     assert steps_of(client, place, state="succeeded") == []
     assert [step.id for step in steps_of(client, place, prefix=broken[:16])] == [broken]
@@ -106,7 +105,7 @@ def test_a_failed_step_tells_its_problem_its_worker_and_the_end_of_the_log(
     embeddings = {step.id for step in steps_of(client, INGEST) if step.kind == "embed_images"}
     assert (waiting.state, waiting.queue, waiting.worker, waiting.log_tail) == ("waiting", "retrieval", None, None)
     assert embeddings <= set(waiting.inputs)
-    fail_step(services, index, [UPSTREAM_PLAN])
+    fail_step(services, index)
     failed = StepDetail.model_validate_json(client.get(f"{INGEST}/steps/{index}").content)
     assert (failed.state, failed.attempt, failed.worker) == ("failed", 1, "w1")
     assert (failed.problem, failed.log_tail) == (OUT_OF_DISK, "writing shard 3\nOSError: 28")
@@ -132,7 +131,7 @@ def test_one_failed_step_is_retried_and_every_experiment_that_ended_with_it_goes
     place = place_of(experiments[0])
     pair = [step.id for step in steps_of(client, place) if step.kind == "generate_images"][:2]
     for step in pair:
-        fail_step(services, step, [each.id for each in experiments])
+        fail_step(services, step)
     again = StepDetail.model_validate_json(client.post(f"{place}/steps/{pair[0]}/retry").content)
     assert (again.state, again.attempt, again.problem, again.log_tail) == ("waiting", 1, None, None)
     assert [step.id for step in steps_of(client, place, state="failed")] == pair[1:]
@@ -158,8 +157,8 @@ def test_a_step_of_a_cancelled_experiment_waits_for_the_experiments_own_retry(
     experiment = posted(client)
     place = place_of(experiment)
     step = step_of_kind(client, place, "generate_images")
-    fail_step(services, step, [])
     client.post(f"{place}/cancel")
+    fail_step(services, step)
     answer = client.post(f"{place}/steps/{step}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_retryable")
     assert f"POST {place}/retry" in answer.json()["detail"]
@@ -171,7 +170,7 @@ def test_a_failed_ingest_is_retried(client: TestClient, services: Services) -> N
     assert (refused.status_code, refused.json()["code"]) == (409, "not_retryable")
     assert "upstream 'world' is queued" in refused.json()["detail"]
     for kind in ("ingest_images", "index_upstream"):
-        fail_step(services, step_of_kind(client, INGEST, kind), [UPSTREAM_PLAN])
+        fail_step(services, step_of_kind(client, INGEST, kind))
     assert client.get(INGEST).json()["phase"] == "failed"
     answer = client.post(f"{INGEST}/retry")
     assert (answer.status_code, answer.json()["phase"], answer.json()["problems"]) == (200, "queued", [])
@@ -180,7 +179,7 @@ def test_a_failed_ingest_is_retried(client: TestClient, services: Services) -> N
 
 def test_one_failed_step_of_an_ingest_is_retried(client: TestClient, services: Services) -> None:
     step = step_of_kind(client, INGEST, "ingest_images")
-    fail_step(services, step, [UPSTREAM_PLAN])
+    fail_step(services, step)
     assert client.post(f"{INGEST}/steps/{step}/retry").json()["state"] == "waiting"
     assert client.get(INGEST).json()["phase"] == "queued"
 
@@ -189,7 +188,7 @@ def test_an_ingest_whose_facts_are_gone_is_registered_again_before_it_is_retried
     client: TestClient, services: Services
 ) -> None:
     index = step_of_kind(client, INGEST, "index_upstream")
-    fail_step(services, index, [UPSTREAM_PLAN])
+    fail_step(services, index)
     assert remove_facts(services, index) == 1
     for path in ("retry", f"steps/{index}/retry"):
         answer = client.post(f"{INGEST}/{path}")
@@ -207,7 +206,7 @@ def test_an_experiment_whose_facts_are_gone_is_posted_again_before_it_is_retried
     place = place_of(experiment)
     step, whole = step_of_kind(client, place, "curate_images"), step_of_kind(client, place, "generate_images")
     for each in (step, whole):
-        fail_step(services, each, [experiment.id])
+        fail_step(services, each)
     assert remove_facts(services, step) >= 2
     for path in ("retry", f"steps/{step}/retry"):
         answer = client.post(f"{place}/{path}")
@@ -216,3 +215,18 @@ def test_an_experiment_whose_facts_are_gone_is_posted_again_before_it_is_retried
     assert client.post(f"{place}/steps/{whole}/retry").json()["state"] == "waiting"
     assert posted(client).id == experiment.id
     assert client.post(f"{place}/retry").json()["phase"] == "queued"
+
+
+def test_an_experiment_that_waits_for_a_failed_ingest_is_retried_with_it(
+    client: TestClient, services: Services
+) -> None:
+    place = place_of(posted(client))
+    index = step_of_kind(client, INGEST, "index_upstream")
+    fail_step(services, index)
+    assert client.get(place).json()["phase"] == "failed"
+    remove_facts(services, index)
+    refused = client.post(f"{place}/retry").json()
+    assert (refused["code"], "POST /v1/upstreams" in refused["detail"]) == ("facts_missing", True)
+    client.post("/v1/upstreams", json=UPSTREAM)
+    assert client.post(f"{place}/retry").json()["phase"] == "queued"
+    assert client.get(INGEST).json()["phase"] == "queued"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Upstream
@@ -12,7 +13,7 @@ from touchstone_contracts.views import Phase, StepDetail
 from touchstone_store import plans
 from touchstone_store.catalogue import require_entry
 from touchstone_store.experiments import require_experiment
-from touchstone_store.layouts import upstream_plan_id
+from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
 from touchstone_store.plan_steps import facts_of_failed_steps, find_step
 
 from touchstone_api.bootstrap import Services
@@ -47,6 +48,8 @@ class Owner:
     phase: Phase
     post_again: str
     """How its facts are written again."""
+    upstream: str | None = None
+    """The name of the upstream whose ingest it waits for: a retry is one of that too."""
 
 
 FindOwner = Callable[[Session], Owner]
@@ -54,9 +57,11 @@ FindOwner = Callable[[Session], Owner]
 
 
 def experiment_owner(session: Session, experiment: str) -> Owner:
+    found = require_experiment(session, experiment)
     return Owner(
         plan=experiment,
-        phase=require_experiment(session, experiment).phase,
+        phase=found.phase,
+        upstream=None if found.needs is None else found.needs.removeprefix(UPSTREAM_PLANS),
         title=f"experiment {experiment}",
         place=f"/v1/experiments/{experiment}",
         post_again="post the experiment's spec again (POST /v1/experiments)",
@@ -83,12 +88,14 @@ def require_step(session: Session, owner: Owner, step: StepId) -> StepDetail:
 
 
 def retry_failed_steps(services: Services, find_owner: FindOwner) -> None:
-    """Failed steps get all their attempts again; a cancelled experiment goes on. Raises NotFound, NotRetryable or
-    FactsMissing."""
+    """Failed steps get all their attempts again, those of the upstream's ingest included; a cancelled experiment goes
+    on. Raises NotFound, NotRetryable or FactsMissing."""
     with services.store.read() as session:
         owner = find_owner(session)
-        named = facts_of_failed_steps(session, owner.plan)
-    _require_facts(services, owner, {digest for facts in named.values() for digest in facts})
+        owners = [owner] if owner.upstream is None else [owner, upstream_owner(session, owner.upstream)]
+        named = [facts_of_failed_steps(session, each.plan).values() for each in owners]
+    for each, facts in zip(owners, named, strict=True):
+        _require_facts(services, each, set(chain.from_iterable(facts)))
     with services.store.write() as session:
         owner = find_owner(session)
         if owner.phase not in {"failed", "cancelled"}:

@@ -1,11 +1,9 @@
 """Posting work: gather what exists, decide, create everything in one transaction or nothing."""
 
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Encoder, Upstream
@@ -27,8 +25,8 @@ from touchstone_store.database import Store
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
 from touchstone_store.plans import Survey, create_plan
-from touchstone_store.steps import batches
-from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow, StepRow
+from touchstone_store.steps import succeeded_among
+from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow
 
 from touchstone_api.bootstrap import Services
 
@@ -49,7 +47,7 @@ def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
     """Which of the plan's results the object store has, whatever SQL believes. Raises Transient."""
     ids = [step.id for step in plan.steps]
     with store.read() as session:
-        believed = _succeeded_among(session, ids)
+        believed = succeeded_among(session, ids)
     with ThreadPoolExecutor(SURVEY_THREADS) as pool:
         present = [step for step, found in zip(ids, pool.map(artifacts.manifest, ids), strict=True) if found]
         stride = max(1, len(present) // DIGEST_SAMPLES)
@@ -59,14 +57,6 @@ def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
             step: manifest for step, manifest in zip(present, results, strict=True) if manifest is not None
         }
     return Survey(verified=verified, lost=believed - set(verified))
-
-
-def _succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
-    found: set[StepId] = set()
-    for batch in batches(ids):
-        query = select(StepRow.id).where(StepRow.id.in_(batch), StepRow.state == "succeeded")
-        found |= set(session.scalars(query))
-    return found
 
 
 def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key: str | None = None) -> Submitted:

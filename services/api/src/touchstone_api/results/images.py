@@ -12,8 +12,7 @@ from touchstone_contracts.problems import NotFound
 from touchstone_contracts.views import ImageView
 from touchstone_planning.arms.planner import planner_of
 from touchstone_runtime.artifacts import Artifacts
-
-from touchstone_api.results.finished import IMAGE_COLUMNS
+from touchstone_runtime.finished import IMAGE_COLUMNS
 
 # Importing the api stays small: pyarrow comes with the first table.
 if TYPE_CHECKING:

@@ -146,7 +146,7 @@ def clone_experiment(experiment: str, changes: Changes, response: Response, serv
     object of another `kind` begins anew. What both need is not done again.
     """
     with services.store.read() as session:
-        original = require_experiment(session, experiment).resolved.spec
+        original = require_experiment(session, experiment).readable_spec
     document = apply_changes(original.model_dump(mode="json"), changes)
     try:
         spec = ExperimentSpec.model_validate(document)

@@ -88,8 +88,8 @@ def _page(
     with services.store.read() as session:
         plan = find_owner(session).plan
         found = list_steps(session, plan, after=after, limit=limit + 1, state=state, prefix=prefix)
-    page, following = cut_page(found, limit, lambda entry: str(entry[0]))
-    return StepPage(items=tuple(step for _, step in page), next_cursor=following)
+    page, following = cut_page(found, limit, lambda owned: str(owned.position))
+    return StepPage(items=tuple(owned.view() for owned in page), next_cursor=following)
 
 
 def _detail(services: Services, find_owner: FindOwner, step: StepId) -> StepDetail:

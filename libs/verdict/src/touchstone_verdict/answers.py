@@ -1,8 +1,9 @@
-"""From an estimate to one of four answers, and what more measuring would take to leave "undecided"."""
+"""From estimates to one of four answers, Holm's adjustment, and what more measuring would take to leave "undecided"."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from touchstone_contracts.views import Answer
 
 from touchstone_verdict.intervals import Components, Estimate
@@ -23,6 +24,19 @@ def decide(difference: float, p_value: float, equivalence_p_value: float, alpha:
 def answer_of(estimate: Estimate, delta: float, confidence: float) -> Answer:
     p_value, equivalence = estimate.p_value, estimate.equivalence_p_value(delta)
     return decide(estimate.difference, p_value, equivalence, 1 - confidence)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values by Holm's step-down adjustment, in the order given: the family-wise error stays at the level they are
+    compared with."""
+    if not p_values:
+        return []
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return [float(value) for value in adjusted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Cost
+
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MissingObject
 
@@ -81,18 +82,10 @@ class FinishedSteps:
 
     def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
-        # It imports pyarrow, which comes with the first table.
+        # pyarrow comes with the first table.
         from touchstone_runtime.image_sets import with_all_columns
 
         return with_all_columns(self.artifacts.get_table(self.curated(step).images.manifest)).select(IMAGE_COLUMNS)
-
-    def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
-        """Those of `steps` that have a result."""
-        return _found(self.evaluated, steps)
-
-    def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
-        """Those of `steps` that have a result."""
-        return _found(self.downloaded, steps)
 
     def _cost(self, step: StepId) -> Cost:
         manifest = self.artifacts.manifest(step)
@@ -100,19 +93,32 @@ class FinishedSteps:
             raise MissingObject(f"step {step} has no result")
         return Cost(cpu_seconds=manifest.cpu_seconds, gpu_seconds=manifest.gpu_seconds)
 
+    def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
+        """Those of `steps` that have a result."""
+        return read_finished(self.evaluated, steps)
+
+    def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
+        """Those of `steps` that have a result."""
+        return read_finished(self.downloaded, steps)
+
     def costs(self, steps: Iterable[StepId]) -> dict[StepId, Cost]:
         """What each of `steps` cost when it was computed, whichever experiment that was for."""
-        wanted = list(dict.fromkeys(steps))
-        with ThreadPoolExecutor(READERS) as readers:
-            return dict(zip(wanted, readers.map(self.cost, wanted), strict=True))
+        return read_all(self.cost, steps)
 
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:
             return list(readers.map(self.artifacts.get_array, blobs))
 
 
-def _found(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
-    """What `read` gives for each of `steps`, less those of which it finds nothing."""
+def read_all(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
+    """What `read` gives for each of `steps`, many at once. Raises MissingObject if one of them has no result."""
+    wanted = list(dict.fromkeys(steps))
+    with ThreadPoolExecutor(READERS) as readers:
+        return dict(zip(wanted, readers.map(read, wanted), strict=True))
+
+
+def read_finished(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
+    """What `read` gives for each of `steps` that has a result."""
 
     def read_or_none(step: StepId) -> ResultT | None:
         try:
@@ -120,7 +126,4 @@ def _found(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[S
         except MissingObject:
             return None
 
-    wanted = list(dict.fromkeys(steps))
-    with ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(read_or_none, wanted)
-        return {step: result for step, result in zip(wanted, found, strict=True) if result is not None}
+    return {step: result for step, result in read_all(read_or_none, steps).items() if result is not None}

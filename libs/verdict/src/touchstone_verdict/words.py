@@ -1,12 +1,33 @@
-"""The verdict in plain language. Numbers are in points: hundredths of accuracy."""
+"""The verdict in plain language. Numbers are in points: hundredths of accuracy. Free of scipy: pages use it too."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
 
-from touchstone_verdict.decide import Remedy
-from touchstone_verdict.phrases import measure_words, points
+if TYPE_CHECKING:
+    from touchstone_verdict.answers import Remedy
+
+METRIC_WORDS: dict[Metric, str] = {
+    "zero_shot": "zero-shot accuracy",
+    "linear_probe": "linear-probe accuracy",
+    "regularised_probe": "regularised-probe accuracy",
+}
+
+
+def measure_words(metric: Metric, test_set: str) -> str:
+    return on_test_set(METRIC_WORDS[metric], test_set)
+
+
+def points(accuracy: float, *, signed: bool = False) -> str:
+    """0.0312 -> "3.1", with a true minus sign."""
+    text = f"{abs(accuracy) * 100:.1f}"
+    sign = "−" if accuracy < 0 else "+" if signed else ""
+    return text if float(text) == 0 else sign + text
+
 
 PARTIAL = "Some seeds are still to come: only the primary comparison, which is valid at any time, is shown."
 
@@ -72,7 +93,7 @@ def _swap_words(check: LearningRateCheck, comparison: Comparison) -> str:
     return f"on validation, {margin} with the own choices and {swapped} with each other's.{vanishes}"
 
 
-def remedy_words(remedy: Remedy, primary: ComparisonResult) -> str:
+def remedy_words(remedy: "Remedy", primary: ComparisonResult) -> str:
     ways = []
     if remedy.seeds is not None:
         ways.append(f"{remedy.seeds} seeds per arm instead of {primary.seeds}")
