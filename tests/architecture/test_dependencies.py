@@ -48,8 +48,9 @@ def names(node: ast.AST) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def distributions() -> dict[str, set[str]]:
     """By module: the distributions that hold it. Our own are installed as links, which have no list of files."""
-    found = packages_distributions() | {module_of(folder): [pyproject(folder)["project"]["name"]] for folder in FOLDERS}
-    return {module: {str(canonicalize_name(name)) for name in names} for module, names in found.items()}
+    ours = {module_of(folder): [pyproject(folder)["project"]["name"]] for folder in FOLDERS}
+    found = {**packages_distributions(), **ours}
+    return {module: {str(canonicalize_name(name)) for name in held} for module, held in found.items()}
 
 
 def test_every_package_is_looked_at() -> None:
