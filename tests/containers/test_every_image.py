@@ -94,8 +94,8 @@ def test_without_cuda_only_torch_comes_from_the_other_index(engine: Engine, tmp_
         name: re.findall(rf"^{name}==([\d.]+)", lock, flags=re.MULTILINE)[0] for name in ("torch", "torchvision")
     }
     with wheel_index(tmp_path, {name: f"{version}+cpu" for name, version in versions.items()}) as index:
-        arguments = ("--file", str(ROOT / "images/Dockerfile"), "--target", "torch", "--network", "host")
-        arguments += ("--build-arg", "SERVICE=trainer")
+        stage = ("--target", "torch", "--build-arg", "SERVICE=trainer")
+        arguments = ("--file", str(ROOT / "images/Dockerfile"), *stage, "--network", "host")
         secret = ("--secret", f"id=ca,src={SYSTEM_CERTIFICATES}") if SYSTEM_CERTIFICATES.exists() else ()
         engine.run(
             "build", "--quiet", *arguments, *secret, "--build-arg", f"TORCH_INDEX={index.url}", "--tag", WITHOUT_CUDA,

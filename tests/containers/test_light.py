@@ -88,8 +88,8 @@ def test_the_build_asks_a_mirror_in_place_of_the_public_index(
     secret = tmp_path_factory.mktemp("secret") / "mirror.txt"
     with wheel_index(tmp_path_factory.mktemp("empty"), {}) as mirror:
         secret.write_text(f"{mirror.url}\n")
-        build = ("build", "--no-cache", "--network", "host", "--target", "tools", "--build-arg", "SERVICE=api")
-        build += ("--secret", f"id=mirror,src={secret}")
+        stage = ("--target", "tools", "--build-arg", "SERVICE=api")
+        build = ("build", "--no-cache", "--network", "host", *stage, "--secret", f"id=mirror,src={secret}")
         with pytest.raises(EngineFailed, match="No matching distribution found for uv"):
             system.engine.run(*build, "--file", str(ROOT / "images/Dockerfile"), str(ROOT))
     assert any(path.startswith("/uv") for path in mirror.asked)
@@ -122,7 +122,8 @@ def test_prometheus_sees_every_process_up(system: ComposedSystem) -> None:
 
 
 def test_a_posted_experiment_is_planned_and_handed_out_by_the_conductor(system: ComposedSystem) -> None:
-    """Without the workers that have models nothing is computed, but the first steps are leased: database, Redis and conductor work."""
+    """Without workers that have models nothing is computed, but the first steps are leased: database, Redis and
+    conductor work."""
     study = yaml.safe_load((ROOT / "studies/quick-look/study.yaml").read_text())
     answer = httpx.post(f"{system.api}/v1/experiments", json=study, timeout=60)
     assert answer.status_code == 201, answer.text
