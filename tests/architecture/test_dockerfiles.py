@@ -6,17 +6,21 @@ import fnmatch
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from support.deployment import DOCKERFILE, IMAGES, LAST_STAGE, ROOT, WORKERS, Stage, read_stages, tool
+from support.locks import entries
 from support.workspace import closure, pyproject
 
 SERVICES = sorted(set(IMAGES.values()))
 """Everything an image is built for."""
 FOLDERS = {"client": "clients/python", **{name: f"services/{name}" for name in SERVICES if name != "client"}}
 """By service: the package its image is for."""
+PYTHON_OF_IMAGES = {"python_full_version": "3.11.15", "python_version": "3.11", "sys_platform": "linux"}
 STAGES = read_stages("api")
 """SERVICE decides nothing but what the last stage starts from."""
 
@@ -79,6 +83,34 @@ def test_an_image_gets_the_lock_and_the_packages_of_its_service(service: str, tm
     ).read_bytes()
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_an_image_installs_makes_its_lock_whole_with_the_layer_below(service: str, tmp_path: Path) -> None:
+    shared, wanted = Path("images/worker.lock"), Path(FOLDERS[service]) / "requirements.lock"
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "opt/touchstone").mkdir(parents=True)
+    shutil.copy(ROOT / wanted, tmp_path / "packages")
+    if service in WORKERS:
+        shutil.copy(ROOT / shared, tmp_path / "opt/touchstone")
+    installed = tmp_path / "installed"
+    uv = f'for word; do last=$word; done; case "$*" in *--requirement*) cp "$last" {installed} ;; esac'
+    answer = run_script("install.sh", tmp_path, uv=uv)
+    assert answer.returncode == 0, answer.stderr
+    own, below = in_an_image(installed), in_an_image(shared) if service in WORKERS else set()
+    assert len(in_an_image(wanted)) > 20
+    assert own == in_an_image(wanted) - below
+
+
+def in_an_image(lock: Path) -> set[tuple[str, frozenset[str]]]:
+    """Requirement and hashes of what a lock installs there; nothing where there is no file."""
+    found = entries(lock).items() if (ROOT / lock).exists() else ()
+    requirements = [(Requirement(entry), hashes) for entry, hashes in found]
+    return {
+        (f"{each.name}{each.specifier}", hashes)
+        for each, hashes in requirements
+        if each.marker is None or each.marker.evaluate(PYTHON_OF_IMAGES)
+    }
+
+
 @pytest.mark.parametrize("service", ["", "training", "touchstone-api"])
 def test_a_service_without_an_image_is_refused_and_the_others_are_named(service: str, tmp_path: Path) -> None:
     answer, called = build_wheels(service, tmp_path)
@@ -90,21 +122,29 @@ def test_a_service_without_an_image_is_refused_and_the_others_are_named(service:
 
 def build_wheels(service: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], str]:
     """images/wheels.sh with a stand-in for Python; its answer, and what Python was called with."""
-    script = (ROOT / "images/wheels.sh").read_text().replace("/packages", str(folder / "packages"))
-    programs, record = folder / "programs", folder / "record"
-    programs.mkdir()
+    record = folder / "record"
     record.touch()
-    (programs / "python").write_text(f'#!/bin/sh\necho "$*" > {record}\n')
-    (programs / "python").chmod(0o755)
-    answer = subprocess.run(
-        ["/bin/sh", "-c", script.replace("/opt/tools/bin", str(programs)), "wheels.sh", service],
+    answer = run_script("wheels.sh", folder, service, python=f'echo "$*" > {record}')
+    return answer, record.read_text()
+
+
+def run_script(name: str, root: Path, *arguments: str, **programs: str) -> subprocess.CompletedProcess[str]:
+    """A script of images/ with `root` for the root of the file system and stand-ins for the tools."""
+    script = re.sub(r"(?<![\w.])/(?=(opt|packages|locks)\b)", f"{root}/", (ROOT / "images" / name).read_text())
+    tools = root / "opt/tools/bin"
+    tools.mkdir(parents=True)
+    shutil.copy(ROOT / "images/sources.sh", root / "opt/tools")
+    for program, line in programs.items():
+        (tools / program).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / program).chmod(0o755)
+    return subprocess.run(
+        ["/bin/sh", "-c", script, name, *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    return answer, record.read_text()
 
 
 def test_everything_that_is_downloaded_is_checked_by_hash_except_torch_without_cuda() -> None:

@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from support.deployment import ROOT
+from support.locks import entries
 from support.workspace import FOLDERS, closure, third_party
 
 BUILD = Path("images")
@@ -24,16 +25,6 @@ LIGHT = {
 
 Pins = dict[str, set[Version]]
 """By canonical name; more than one version where the platforms differ."""
-
-
-def entries(lock: Path) -> dict[str, frozenset[str]]:
-    """`name==version ; marker` -> its hashes."""
-    joined = (ROOT / lock).read_text().replace("\\\n", " ")
-    found: dict[str, frozenset[str]] = {}
-    for line in joined.splitlines():
-        requirement, *hashes = (part.strip() for part in line.split("--hash="))
-        found[requirement] = frozenset(hashes)
-    return found
 
 
 def pins(lock: Path) -> Pins:
