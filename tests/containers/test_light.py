@@ -96,7 +96,7 @@ def test_the_build_asks_a_mirror_in_place_of_the_public_index(
 
 
 def test_the_database_is_migrated_and_the_api_is_ready(system: ComposedSystem) -> None:
-    assert system.get("/readyz") == {"database": "ok", "redis": "ok", "object_store": "ok"}
+    assert system.get("/readyz") == {"database": "ok", "object_store": "ok"}
 
 
 def test_the_catalogue_of_the_library_is_registered(system: ComposedSystem) -> None:

@@ -179,7 +179,7 @@ def test_up_again_changes_nothing(stack: Stack, client: Client, finished_experim
 
 
 def test_every_process_is_healthy_and_measured(stack: Stack, server: str) -> None:
-    assert httpx.get(f"{server}/readyz").json() == {"database": "ok", "object_store": "ok", "redis": "ok"}
+    assert httpx.get(f"{server}/readyz").json() == {"database": "ok", "object_store": "ok"}
     state = stack.folder.read_state()
     assert state is not None
     assert len(state.health_ports) == 6

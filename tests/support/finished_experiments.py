@@ -39,8 +39,8 @@ from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
 from touchstone_store.catalogue import register
-from touchstone_store.plans import settle
-from touchstone_store.steps import lock_step, save_step, to_step
+from touchstone_store.plans import StepChange, save_steps
+from touchstone_store.steps import find_rows, to_step
 
 TEST_IMAGES = 200
 CLASSES = 3
@@ -102,13 +102,12 @@ def finish_experiment(
 def finish_only(services: Services, told: Told, steps: dict[StepId, Lenient]) -> None:
     """Some steps succeed, the others wait."""
     kinds = {step.id: step.kind for step in told.plan.steps}
+    now = datetime.now(UTC)
+    manifests = {step: write_result(services.artifacts, step, kinds[step], result) for step, result in steps.items()}
     with services.store.write() as session:
-        for step, result in steps.items():
-            manifest = write_result(services.artifacts, step, kinds[step], result)
-            row = lock_step(session, step)
-            assert row is not None
-            save_step(row, transitions.succeed(to_step(row), datetime.now(UTC), manifest))
-        settle(session, [told.id], datetime.now(UTC))
+        rows = find_rows(session, list(steps), lock=True)
+        changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
+        save_steps(session, changes, now)
 
 
 def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> StepManifest:
