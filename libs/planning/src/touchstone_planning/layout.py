@@ -1,66 +1,86 @@
-"""Which step of a plan measures which cell, as it is stored with the experiment, and what the judge is asked."""
+"""What is stored of a plan, so that results are read the same by every later release."""
 
 from collections.abc import Iterator
 
 from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
+from touchstone_contracts.values import Strict
 
-from touchstone_planning.dag import Plan
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.dag import Judgement, Plan
+from touchstone_planning.resolved import ResolvedExperiment
 
 FEWEST_SEEDS = 2
 """An interval needs two."""
+
+
+class StoredPlan(Strict):
+    layout: PlanLayout
+    judgements: tuple[Judgement, ...]
+    """In the order in which they supersede each other; the last one is complete."""
+    versions: dict[str, int]
+    """Of the contract of each kind of step."""
 
 
 def layout_of(plan: Plan) -> PlanLayout:
     return PlanLayout(
         cells=tuple(CellStep(cell=cell, step=step) for cell, step in plan.evaluations.items()),
         grids=tuple(_grids(plan)),
-        pools=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()),
+        pools=tuple(
+            PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()
+        ),
         tests=tuple(
-            SplitStep(target=target, test_set=test_set, step=step) for (target, test_set), step in plan.tests.items()
+            SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()
         ),
     )
 
 
 def _grids(plan: Plan) -> Iterator[Grid]:
-    """One per (target, arm, size): every seed of it chooses from the same runs."""
-    evaluations = {(cell.target, cell.arm, cell.size): step for cell, step in plan.evaluations.items()}
-    for (target, arm, size), step in evaluations.items():
+    """One per target, arm and size: every seed chooses from the same."""
+    seen = set()
+    for cell, step in plan.evaluations.items():
+        place = (cell.target, cell.arm, cell.size)
         request = plan.step(step).request
         assert isinstance(request, EvaluateEncoder)
-        if request.adaptations:
-            yield Grid(target=target, arm=arm, size=size, adaptations=request.adaptations)
+        if request.adaptations and place not in seen:
+            seen.add(place)
+            yield Grid(target=cell.target, arm=cell.arm, size=cell.size, adaptations=request.adaptations)
 
 
-def judge_request(resolved: ResolvedExperiment, layout: PlanLayout, first_seeds: int | None = None) -> JudgeExperiment:
-    """`first_seeds`: judge the arms compared on so many of the spec's seeds alone; only what that takes is an input.
-
-    Raises ValueError when those are fewer than two or not fewer than all, or nothing is compared."""
-    spec = resolved.spec
-    comparison = spec.primary
-    if first_seeds is not None:
-        if comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds):
-            raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
-        layout = _of_seeds(layout, (comparison.a, comparison.b), spec.seeds[:first_seeds])
+def judge_request(
+    resolved: ResolvedExperiment, layout: PlanLayout, *, compared_alone: bool = False, first_seeds: int | None = None
+) -> JudgeExperiment:
+    """`compared_alone`: without waiting for arms that the comparison does not name; `first_seeds`: nor for later seeds
+    of those that it does. Raises ValueError when those are fewer than two or all of them."""
+    spec, comparison = resolved.spec, resolved.spec.primary
+    if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
+        raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
+    training = tuple(arm.name for arm in spec.training_arms)
+    judged = training
+    if comparison is not None and (compared_alone or first_seeds is not None):
+        judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
+    untouched = spec.untouched if first_seeds is None else None
+    seeds = None if first_seeds is None else spec.seeds[:first_seeds]
     return JudgeExperiment(
-        layout=layout,
+        layout=layout.part({*judged, *((untouched,) if untouched else ())}, seeds),
         targets=spec.targets,
         metrics=spec.evaluation.metrics,
-        sizes=spec.sizes,
+        sizes=tuple(sorted(spec.sizes)),
         seeds=spec.seeds,
-        arms=tuple(arm.name for arm in spec.training_arms),
-        untouched=spec.untouched,
+        arms=judged,
+        untouched=untouched,
         comparison=comparison,
         leaks_checked=spec.curation.leak_cosine is not None,
+        left_out=tuple(arm for arm in training if arm not in judged),
         first_seeds=first_seeds,
     )
 
 
-def _of_seeds(layout: PlanLayout, arms: tuple[str, str], seeds: tuple[int, ...]) -> PlanLayout:
-    """What the primary comparison on some seeds needs: no other arm, and no learning rates to swap."""
-    return PlanLayout(
-        cells=tuple(entry for entry in layout.cells if entry.cell.arm in arms and entry.cell.seed in seeds),
-        pools=tuple(entry for entry in layout.pools if entry.arm in arms),
-        tests=layout.tests,
-    )
+def judge_requests(resolved: ResolvedExperiment, layout: PlanLayout) -> Iterator[tuple[JudgeExperiment, str]]:
+    """Every judgement of an experiment with what it is for; the last waits for everything."""
+    spec, comparison = resolved.spec, resolved.spec.primary
+    if comparison is not None and comparison.stopping == "anytime":
+        for seeds in range(FEWEST_SEEDS, len(spec.seeds)):
+            yield judge_request(resolved, layout, first_seeds=seeds), f"judge after {seeds} seeds"
+    if comparison is not None and any(arm.name not in (comparison.a, comparison.b) for arm in spec.training_arms):
+        yield judge_request(resolved, layout, compared_alone=True), f"judge {comparison.a} against {comparison.b}"
+    yield judge_request(resolved, layout), "judge"

@@ -70,6 +70,9 @@ def _facts(request: JudgeExperiment, comparison: Comparison, results: Results) -
     yield from _updates(comparison, results)
     if not request.leaks_checked:
         yield "The check for test images among the training images was turned off."
+    if request.left_out:
+        names = ", ".join(request.left_out)
+        yield f"Judged before they were finished, and therefore left out of the baseline check: {names}."
 
 
 def _updates(comparison: Comparison, results: Results) -> Iterator[str]:
