@@ -50,7 +50,8 @@ def test_nothing_compares_the_kind_of_an_arm_outside_contracts() -> None:
 
 
 def test_such_a_comparison_would_be_found() -> None:
-    for text in ("arm.kind == 'generation'", "x.kind in ('retrieval', 'none')", "arm['kind'] != other", "arm.kind == b"):
+    texts = ("arm.kind == 'generation'", "x.kind in ('retrieval', 'none')", "arm['kind'] != other", "arm.kind == b")
+    for text in texts:
         assert len(list(comparisons_of_kind(ast.parse(text)))) == 1, text
     assert not list(comparisons_of_kind(ast.parse("encoder.kind == 'timm'")))
 

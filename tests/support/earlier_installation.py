@@ -71,6 +71,8 @@ def contradictions(expected: Any, answered: Any, at: str = "") -> list[str]:
     if isinstance(expected, dict) and isinstance(answered, dict):
         lacking = [f"{at}/{name} is missing" for name in expected if name not in answered]
         both = [(name, expected[name], answered[name]) for name in expected if name in answered]
+        # A step has its inputs in no order.
+        both = [(name, sorted(was), sorted(now)) if name == "inputs" else (name, was, now) for name, was, now in both]
         return lacking + [each for name, was, now in both for each in contradictions(was, now, f"{at}/{name}")]
     if isinstance(expected, list) and isinstance(answered, list) and len(expected) == len(answered):
         pairs = enumerate(zip(expected, answered, strict=True))

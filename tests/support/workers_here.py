@@ -15,11 +15,13 @@ from touchstone_contracts.steps import CATALOGUE
 from touchstone_encoders.loading import EncoderCache
 from touchstone_generator import tasks as generator
 from touchstone_generator.pipelines import GeneratorCache
+from touchstone_judge import tasks as judge
 from touchstone_planning.transitions import Limits
 from touchstone_retrieval import tasks as retrieval
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.tools import Tools as RetrievalTools
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.presence import MemoryPresence
@@ -48,6 +50,7 @@ class WorkersHere:
             ),
             "generator": self._runner(generator.handlers, generator.Tools(artifacts, GeneratorCache(models, CPU))),
             "trainer": self._runner(trainer.handlers, build_tools(settings, artifacts)),
+            "judge": self._runner(judge.handlers, judge.Tools(artifacts, FinishedSteps(artifacts))),
         }
 
     def _runner(self, handlers: Handlers[Any], tools: Any) -> StepRunner[Any]:

@@ -8,11 +8,13 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 from support.earlier_installation import STORED, EarlierInstallation, contradictions, open_earlier_installation
+from support.finished_experiments import judge_stored
 from touchstone_api.main import create_app
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest, folder_digest
+from touchstone_store.adoption import JUDGEMENTS
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,11 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> EarlierInstallation:
 
 @pytest.fixture(scope="module")
 def api(earlier: EarlierInstallation) -> TestClient:
-    return TestClient(create_app(earlier.services()), raise_server_exceptions=False)
+    """After the judge has judged what had finished: that release stored no verdicts."""
+    services = earlier.services()
+    # All seeds, and the compared arms before the others are in.
+    assert judge_stored(services, JUDGEMENTS + earlier.experiment("finished")) == 2
+    return TestClient(create_app(services), raise_server_exceptions=False)
 
 
 def test_every_answer_of_the_earlier_release_is_given_again(earlier: EarlierInstallation, api: TestClient) -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from support.specs import DictLookup, resolved
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.facts import Facts, fact_fields, opened, references_in, stored_form
@@ -75,7 +76,8 @@ def test_a_version_from_before_facts_is_the_same_request_under_another_identity(
     assert earlier is not None
     assert earlier.request == today.request
     assert (earlier.version, earlier.names_facts) == (today.version - 1, False)
-    assert fact_fields(today.request)
+    request: type[BaseModel] = today.request
+    assert fact_fields(request)
 
 
 def test_inputs_are_the_steps_that_fields_are_declared_to_hold() -> None:

@@ -33,7 +33,7 @@ FURTHER = ("sketch",)
 
 
 def request_of(told: Told, first_seeds: int | None = None) -> JudgeExperiment:
-    return judge_request(resolve(told.spec, DictLookup(FURTHER)), layout_of(told.plan), first_seeds)
+    return judge_request(resolve(told.spec, DictLookup(FURTHER)), layout_of(told.plan), first_seeds=first_seeds)
 
 
 def judged(services: Services, request: JudgeExperiment) -> ExperimentJudged:

@@ -50,8 +50,10 @@ def judge_request(
     resolved: ResolvedExperiment, layout: PlanLayout, *, compared_alone: bool = False, first_seeds: int | None = None
 ) -> JudgeExperiment:
     """`compared_alone`: without waiting for arms that the comparison does not name; `first_seeds`: nor for later seeds
-    of those that it does."""
+    of those that it does. Raises ValueError when those are fewer than two or all of them."""
     spec, comparison = resolved.spec, resolved.spec.primary
+    if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
+        raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
     training = tuple(arm.name for arm in spec.training_arms)
     judged = training
     if comparison is not None and (compared_alone or first_seeds is not None):

@@ -39,6 +39,10 @@ def migrate(store: Store) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    # What it needs of planning is imported when there is a database to bring up to date.
+    from touchstone_store.adoption import adopt_earlier_plans
+
+    adopt_earlier_plans(store)
 
 
 def is_current(store: Store) -> bool:

@@ -44,7 +44,7 @@ def costs_by_arm(store: Store, finished: FinishedSteps, planned: "Planned", resu
 
 
 def _adaptations(planned: "Planned", results: Results) -> dict[tuple[str, str], list[tuple[StepId, ...]]]:
-    """(target, arm) -> the grid of learning rates of each cell that the arm reached; empty until all its cells are in."""
+    """(target, arm) -> the grid of learning rates of each cell that the arm reached; empty until all cells are in."""
     layout = planned.plan.layout
     exhausted = {(entry.target, entry.arm, entry.size) for entry in results.exhausted}
     measured = {(row.target, row.arm, row.size, row.seed) for row in results.rows}

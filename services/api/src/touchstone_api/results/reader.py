@@ -112,11 +112,16 @@ class ResultsReader:
         planned = self.planned(experiment)
         primary = planned.spec.primary
         arms = (primary.a, primary.b) if primary else tuple(arm.name for arm in planned.spec.arms)
-        steps = {entry.step for entry in planned.plan.layout.cells if entry.cell.arm in arms}
-        missing = len(steps) - len(self._done(steps))
-        if missing:
-            return f"{missing} evaluations of {' and '.join(arms)} are still to come"
-        return "every evaluation is in and the verdict is being computed"
+        cells = [entry for entry in planned.plan.layout.cells if entry.cell.arm in arms]
+        done = self._done({entry.step for entry in cells})
+        missing = [entry.cell.seed for entry in cells if entry.step not in done]
+        if not missing:
+            return "every evaluation is in and the verdict is being computed"
+        if primary is not None and primary.stopping == "anytime":
+            seeds = planned.spec.seeds
+            first = next(number for number, seed in enumerate(seeds) if seed in missing)
+            return f"{first} of {len(seeds)} seeds are in; an interval needs two"
+        return f"{len(missing)} evaluations of {' and '.join(arms)} are still to come"
 
     def scaling(self, experiment: str) -> Scaling:
         """Raises NotFound, or NotFinished until every run is in."""

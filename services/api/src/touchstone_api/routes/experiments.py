@@ -10,6 +10,7 @@ from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 from touchstone_planning.estimate import gpu_hours, workload
+from touchstone_planning.plan import plan_experiment
 from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_store.experiments import experiment_with_identity, list_experiments, require_experiment
 from touchstone_store.plans import cancel_plan
@@ -87,12 +88,13 @@ def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
 
 @router.post("/estimate", responses=documented(400, 409, 413, 422, 503))
 def estimate_experiment(spec: Spec, services: ServicesHere) -> Estimation:
-    """What posting this spec would cost: images, updates, GPU hours by class of GPU. Creates nothing."""
+    """What posting this spec would cost: images, updates, GPU hours by class of GPU. Work on the upstream that has not
+    been done yet is part of it. Creates nothing."""
     with services.store.read() as session:
-        prepared = prepare(session, spec, services.settings.max_plan_steps)
-    plan = prepared.plan
+        resolved = prepare(session, spec, services.settings.max_plan_steps).resolved
+    plan = plan_experiment(resolved)
     reused = survey(services.store, services.artifacts, plan).verified
-    work = workload(prepared.resolved, plan, reused)
+    work = workload(resolved, plan, reused)
     return Estimation(
         steps_by_kind=Counter(step.kind for step in plan.steps),
         reused_by_kind=Counter(step.kind for step in plan.steps if step.id in reused),

@@ -1,4 +1,4 @@
-"""The api in an environment made of its own lock: no learning framework, and small."""
+"""The services without PyTorch, each in an environment made of its own lock: no learning framework, and small."""
 
 import json
 import os
@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from support.deployment import ROOT
 from support.servers import server_missing
+from support.workspace import closure
 
-RESIDENT_LIMIT = 150 * 1024**2
+MEGABYTES = {"api": 150, "conductor": 150, "judge": 250}
+"""By service: the resident memory that its imports may take. The judge's are scipy's most of all."""
 FRAMEWORKS = ("torch", "torchvision", "open_clip", "diffusers", "transformers", "timm", "accelerate")
-OWN = ("libs/contracts", "libs/runtime", "services/api")
+MODULES = {"api": 15, "conductor": 5, "judge": 3}
+"""By service: at least as many modules are there to import."""
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -22,18 +25,24 @@ def find_uv() -> str | None:
     return str(bootstrapped) if bootstrapped.exists() else shutil.which("uv")
 
 
+@pytest.fixture(scope="module", params=MODULES)
+def service(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def api_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment holding services/api/requirements.lock and the three own packages."""
+def python(service: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment holding the service's lock and the packages of ours that it needs."""
     uv = find_uv() or ""
     if not uv:
         server_missing("uv is missing; `make setup` brings it")
-    folder = tmp_path_factory.mktemp("api") / "venv"
+    folder = tmp_path_factory.mktemp(service) / "venv"
     python = folder / "bin/python"
     run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
     into = ("pip", "install", "--quiet", "--python", str(python))
-    run(uv, *into, "--require-hashes", "--requirement", str(ROOT / "services/api/requirements.lock"))
-    run(uv, *into, "--no-deps", *(str(ROOT / path) for path in OWN))
+    run(uv, *into, "--require-hashes", "--requirement", str(ROOT / f"services/{service}/requirements.lock"))
+    run(uv, *into, "--no-deps", *(str(ROOT / path) for path in sorted(closure(f"services/{service}"))))
     return python
 
 
@@ -53,27 +62,19 @@ def measure(python: Path, code: str) -> dict[str, object]:
     return answer
 
 
-def test_importing_the_api_stays_small(api_python: Path) -> None:
+def test_importing_a_service_brings_no_learning_framework_and_stays_small(service: str, python: Path) -> None:
     facts = measure(
-        api_python,
-        "import touchstone_api.main, pathlib\n"
-        "status = pathlib.Path('/proc/self/status').read_text()\n"
-        "facts = {'resident': int(status.split('VmRSS:')[1].split()[0]) * 1024}",
-    )
-    assert isinstance(facts["resident"], int)
-    assert 10 * 1024**2 < facts["resident"] < RESIDENT_LIMIT
-
-
-def test_every_module_of_the_api_imports_without_a_learning_framework(api_python: Path) -> None:
-    facts = measure(
-        api_python,
-        "import importlib, importlib.util, pkgutil, touchstone_api\n"
-        "names = [m.name for m in pkgutil.walk_packages(touchstone_api.__path__, 'touchstone_api.')]\n"
-        "names = [n for n in names if '.migrations' not in n and not n.endswith('__main__')]\n"
+        python,
+        f"import importlib, importlib.util, pathlib, pkgutil, touchstone_{service} as service\n"
+        "names = [m.name for m in pkgutil.walk_packages(service.__path__, f'{service.__name__}.')]\n"
         "[importlib.import_module(n) for n in names]\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
         f"found = [n for n in {FRAMEWORKS!r} if importlib.util.find_spec(n)]\n"
-        "facts = {'modules': len(names), 'frameworks': found}",
+        "resident = int(status.split('VmRSS:')[1].split()[0]) * 1024\n"
+        "facts = {'modules': len(names), 'frameworks': found, 'resident': resident}",
     )
     assert facts["frameworks"] == []
     assert isinstance(facts["modules"], int)
-    assert facts["modules"] >= 15
+    assert facts["modules"] >= MODULES[service]
+    assert isinstance(facts["resident"], int)
+    assert 10 < facts["resident"] / 1024**2 < MEGABYTES[service]
