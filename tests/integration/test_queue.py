@@ -154,6 +154,17 @@ def test_a_worker_answers_for_its_health_and_counts_its_steps(
         assert 'touchstone_steps_total{kind="write_prompts",outcome="computed"}' in answer.read().decode()
 
 
+def test_the_health_check_asks_the_process_itself() -> None:
+    alive = True
+    server = start_metrics_server(new_registry(), "127.0.0.1", 0, lambda: alive)
+    assert is_alive(server.server_port)
+    alive = False
+    assert not is_alive(server.server_port)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/healthz", timeout=5)
+    server.shutdown()
+
+
 def test_reports_arrive_in_order_and_unreadable_ones_are_dropped(valkey_url: str, reports: ReportLine) -> None:
     import redis
 

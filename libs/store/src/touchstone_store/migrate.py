@@ -29,7 +29,7 @@ def _config() -> "Config":
     return config
 
 
-def migrate(store: Store) -> None:
+def migrate(store: Store, revision: str = "head") -> None:
     """Harmless when the schema is up to date; safe when several processes start at once."""
     from alembic import command
 
@@ -38,7 +38,7 @@ def migrate(store: Store) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def is_current(store: Store) -> bool:
