@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -11,7 +12,9 @@ from support.echo_steps import echo_message, echo_worker
 from touchstone_contracts.messages import StepFailed, StepReport, StepStarted, StepSucceeded
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import WRITE_PROMPTS
+from touchstone_runtime.alive import is_alive
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.metrics import new_registry, start_metrics_server
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.queue import TASK_PREFIX, CeleryDispatcher, celery_app
 from touchstone_runtime.reports import ReportLine, connect_reports

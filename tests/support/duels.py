@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, NotRequired, TypedDict, TypeVar
 
 OursT = TypeVar("OursT")
 PeerT = TypeVar("PeerT")
@@ -34,6 +34,15 @@ class Repetition:
         return self.peer_cpu_s / self.ours_cpu_s
 
 
+class RequestTimes(TypedDict):
+    """Of one kind of request: milliseconds from sending it to its whole answer."""
+
+    ours_p50_ms: float
+    ours_p99_ms: float
+    peer_p50_ms: float
+    peer_p99_ms: float
+
+
 class Entry(TypedDict):
     """One benchmark in bench.json."""
 
@@ -43,6 +52,8 @@ class Entry(TypedDict):
     quality_ok: bool
     ours_cpu_s: float
     peer_cpu_s: float
+    requests: NotRequired[dict[str, RequestTimes]]
+    """Where a benchmark times requests to processes of their own."""
 
 
 def repeat(duel: Duel[OursT, PeerT]) -> Iterator[Repetition]:
