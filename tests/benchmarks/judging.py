@@ -16,18 +16,18 @@ NAME = "judging"
 FLOOR = 1
 """It was written for memory; it must not cost time."""
 
-EARLIER_SOURCES = ("libs/contracts/src", "services/api/src")
+SOURCES = ("libs/contracts/src", "services/api/src")
 
 Verdict = dict[str, Any]
 
 
 def prepare() -> Duel[Elsewhere[Verdict], Elsewhere[Verdict]]:
     folder = tempfile.TemporaryDirectory(prefix="touchstone-judging-")
-    unpack(BEFORE_STORED_PLANS, EARLIER_SOURCES, Path(folder.name))
+    unpack(BEFORE_STORED_PLANS, SOURCES, Path(folder.name))
     return Duel(
         ours=partial(run_case, "support.judging_case", "today"),
         # The folder lives as long as the duel that names it.
-        peer=lambda: run_case("support.judging_case", "earlier", [Path(folder.name) / each for each in EARLIER_SOURCES]),
+        peer=lambda: run_case("support.judging_case", "earlier", [Path(folder.name) / each for each in SOURCES]),
         quality=lambda ours, peer: says_the_same(ours.result, peer.result),
         repetitions=3,
     )
