@@ -16,6 +16,7 @@ from touchstone_planning import transitions
 from touchstone_planning.state import Step
 from touchstone_planning.transitions import Limits
 from touchstone_store.events import COMPACTED_AFTER, compact_history, plans_to_compact
+from touchstone_store.layouts import upstream_plan_id
 from touchstone_store.plans import StepChange, cancel_plan, save_steps
 from touchstone_store.steps import Progress, find_rows, to_step
 from touchstone_store.tables import EventRow, PlanRow
@@ -95,8 +96,9 @@ def test_a_reader_who_comes_after_the_end_gets_phases_failures_and_the_end(servi
         finished = session.get_one(PlanRow, told.id).finished_at
         assert finished is not None
         later = finished + COMPACTED_AFTER
-        [plan] = plans_to_compact(session, later)
-        assert compact_history(session, plan, later)
+        plans = plans_to_compact(session, later)
+        assert sorted(plans) == [told.id, upstream_plan_id(told.spec.upstream)]
+        assert all(compact_history(session, plan, later) for plan in plans)
     with TestClient(create_app(services)) as client:
         text = client.get(f"/v1/experiments/{told.id}/events").text
         data = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]

@@ -133,7 +133,8 @@ def test_an_experiment_whose_resolved_body_cannot_be_read_says_so_where_it_is_ne
         session.execute(text("UPDATE experiments SET resolved = 'gone'"))
     with TestClient(create_app(services), raise_server_exceptions=False) as client:
         assert client.get(f"/v1/experiments/{broken}").json()["phase"] == "queued"
-        answer = client.get(f"/v1/experiments/{broken}/results")
+        assert client.get(f"/v1/experiments/{broken}/results").status_code == 200
+        answer = client.get(f"/v1/experiments/{broken}/manifest")
         assert (answer.status_code, answer.json()["code"]) == (500, "unreadable_row")
 
 
@@ -142,7 +143,8 @@ def test_a_problem_that_cannot_be_read_is_shown_as_one(services: Services) -> No
     with services.store.write() as session:
         values = {"problem": '{"colour": "red"}', "step": told.plan.steps[0].id}
         session.execute(text("UPDATE steps SET state = 'failed', problem = :problem WHERE id = :step"), values)
-        session.execute(text("UPDATE plans SET phase = 'failed', failed = 1, waiting = waiting - 1"))
+        counts = "UPDATE plans SET phase = 'failed', failed = 1, waiting = waiting - 1 WHERE id = :plan"
+        session.execute(text(counts), {"plan": told.id})
     with TestClient(create_app(services), raise_server_exceptions=False) as client:
         [view] = client.get("/v1/experiments").json()["items"]
         assert [problem["code"] for problem in view["problems"]] == ["unreadable_row"]

@@ -501,7 +501,7 @@ class ScalingFit(Lenient):
 
 
 class Scaling(Lenient):
-    """Fits of every arm that has finished and has at least three sizes."""
+    """Fits of every arm that has at least three sizes; none until every run is in."""
 
     experiment: str
     confidence: float

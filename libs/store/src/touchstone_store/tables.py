@@ -71,8 +71,6 @@ class ExperimentRow(Base):
     name: Mapped[str] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     resolved: Mapped[dict[str, Any]]
-    versions: Mapped[dict[str, Any] | None]
-    """The contract version of each kind of step that it was planned with."""
     created_at: Mapped[datetime]
 
 
