@@ -1,6 +1,7 @@
 """The store on both databases: the same tests pass on SQLite and on Postgres."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from support.many_steps import independent_steps
 from support.memory_services import empty_manifest
 from support.specs import resolved
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_contracts.steps import CATALOGUE, EARLIER
 from touchstone_planning import transitions
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.state import Step, ready_steps
@@ -25,10 +27,10 @@ from touchstone_store.plans import Survey, cancel_plan, create_plan, retry_plan,
 from touchstone_store.steps import (
     batches,
     find_rows,
+    first_ready,
     lock_step,
     owned_steps,
     ready_by_queue,
-    ready_ids,
     save_step,
     tallies,
     to_step,
@@ -106,11 +108,11 @@ def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
             rows = find_rows(session, list(inputs))
             steps = {name: to_step(rows[name]) for name in inputs}
             expected = ready_steps(steps, inputs, NOW)
-            found = {queue: ready_ids(session, queue, NOW, 1000) for queue in QUEUES}
+            found = first_ready(session, NOW, 1000)
             kinds = {step.id: step.kind for step in PLAN.steps}
-            for queue in QUEUES:
-                assert found[queue] == [name for name in expected if CATALOGUE[kinds[name]].queue == queue]
-            assert ready_by_queue(session, NOW) == {queue: len(ids) for queue, ids in found.items() if ids}
+            assert [step.id for step in found] == expected
+            assert all(step[1:] == (CATALOGUE[kinds[step.id]].queue, CATALOGUE[kinds[step.id]].channel) for step in found)
+            assert ready_by_queue(session, NOW) == Counter(step.queue for step in found)
             looked_at += len(expected)
             for name in random.sample(expected, min(4, len(expected))):
                 save_step(rows[name], transitions.succeed(steps[name], NOW, empty_manifest(name, kinds[name])))
@@ -120,13 +122,29 @@ def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
     assert looked_at > 30
 
 
+def test_the_first_ready_steps_of_each_channel_come_from_the_oldest_plan_in_its_order(store: Store) -> None:
+    create(store, at=NOW + timedelta(seconds=1))
+    old = (*independent_steps(5, "old"), *independent_steps(5, "retired", EARLIER["write_prompts.1"]))
+    with store.write() as session:
+        create_plan(session, "exp_old", old, Survey(), NOW)
+    with store.read() as session:
+        found = first_ready(session, NOW, 3)
+        left_out = first_ready(session, NOW, 3, without={"write_prompts.1", "ingest_images.1"})
+    by_channel = {channel: [step.id for step in found if step.channel == channel] for channel in {s.channel for s in found}}
+    assert by_channel["write_prompts.2"] == [step.id for step in old[:3]]
+    assert by_channel["write_prompts.1"] == [step.id for step in old[5:8]]
+    assert by_channel["ingest_images.1"] == [step.id for step in PLAN.steps if step.kind == "ingest_images"][:3]
+    assert [step.id for step in found if step.queue == "generator"] == [step.id for step in (*old[:3], *old[5:8])]
+    assert left_out == [step for step in found if step.channel == "write_prompts.2"]
+
+
 def test_a_pause_and_an_ended_plan_keep_steps_back(store: Store) -> None:
     create(store)
     first = PLAN.steps[0].id
     change(store, first, Step(id=first, not_before=NOW + timedelta(seconds=1)))
     with store.read() as session:
-        assert first not in ready_ids(session, "retrieval", NOW, 1000)
-        assert first in ready_ids(session, "retrieval", NOW + timedelta(seconds=1), 1000)
+        assert first not in {step.id for step in first_ready(session, NOW, 1000)}
+        assert first in {step.id for step in first_ready(session, NOW + timedelta(seconds=1), 1000)}
     with store.write() as session:
         assert cancel_plan(session, "exp_a", NOW) == "cancelled"
     with store.read() as session:

@@ -15,6 +15,7 @@ from touchstone_stack.servers import end
 
 TESTS = Path(__file__).resolve().parents[1]
 QUEUE = WRITE_PROMPTS.queue
+CHANNEL = WRITE_PROMPTS.channel
 
 
 @contextmanager

@@ -139,7 +139,8 @@ def test_a_failure_is_reported_in_its_family_and_leaves_no_result(error: Excepti
     [
         ({"step_id": "0" * 64}, "identity_mismatch"),
         ({"request": {"classes": 1}}, "malformed_request"),
-        ({"version": 9}, "contract_version"),
+        ({"version": 9}, "not_served"),
+        ({"kind": INGEST_IMAGES.name, "version": INGEST_IMAGES.version}, "not_served"),
     ],
 )
 def test_a_message_that_is_not_what_it_says_is_refused(changes: dict[str, object], code: str) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, String, and_, case, cast, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
+from touchstone_contracts.steps import channel_of
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import StepCounts, StepState, StepView
 from touchstone_planning.state import Step
@@ -17,6 +18,9 @@ from touchstone_store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
 
 ID_BATCH = 500
 """Ids per IN list; SQLite refuses very long ones."""
+
+_CHANNEL = StepRow.kind.concat(".").concat(cast(StepRow.version, String))
+"""contracts.steps.channel_of, in SQL."""
 
 _PLAIN_FIELDS = tuple(field.name for field in fields(Step) if field.name not in {"id", "problem"})
 
@@ -168,18 +172,39 @@ def _ready(now: datetime) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def ready_ids(session: Session, queue: str, now: datetime, limit: int) -> list[StepId]:
-    """Ready steps of active plans: the oldest plan first, then topological order."""
-    query = (
-        select(StepRow.id)
+class ReadyStep(NamedTuple):
+    id: StepId
+    queue: str
+    channel: str
+
+
+def first_ready(session: Session, now: datetime, limit: int, without: Collection[str] = ()) -> list[ReadyStep]:
+    """Ready steps of active plans, `limit` at most of each channel and none of the channels in `without`: the oldest
+    plan first, then topological order."""
+    created, position = func.min(PlanRow.created_at), func.min(PlanStepRow.position)
+    place = func.row_number().over(partition_by=_CHANNEL, order_by=(created, position))
+    ranked = (
+        select(
+            StepRow.id,
+            StepRow.queue,
+            _CHANNEL.label("channel"),
+            created.label("created"),
+            position.label("position"),
+            place.label("place"),
+        )
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(StepRow.queue == queue, *_ready(now))
+        .where(*_ready(now), _CHANNEL.not_in(without))
         .group_by(StepRow.id)
-        .order_by(func.min(PlanRow.created_at), func.min(PlanStepRow.position))
-        .limit(limit)
+        .subquery()
     )
-    return list(session.scalars(query))
+    columns = ranked.columns
+    query = (
+        select(columns.id, columns.queue, columns.channel)
+        .where(columns.place <= limit)
+        .order_by(columns.created, columns.position)
+    )
+    return [ReadyStep(*row) for row in session.execute(query)]
 
 
 def ready_by_queue(session: Session, now: datetime) -> dict[str, int]:
@@ -228,10 +253,36 @@ def leased_by_queue(session: Session) -> dict[str, int]:
     return dict(session.execute(query).all())
 
 
-def unstarted_in(session: Session, queue: str) -> int:
+def leased_by_channel(session: Session) -> dict[tuple[str, str], int]:
+    """By queue and channel."""
+    contract = (StepRow.queue, StepRow.kind, StepRow.version)
+    query = select(*contract, func.count()).where(StepRow.state == "leased").group_by(*contract)
+    return {(queue, channel_of(kind, version)): count for queue, kind, version, count in session.execute(query)}
+
+
+def unstarted_of(session: Session, kind: str, version: int) -> int:
     """Leased steps whose messages no worker has started on, as far as is known."""
-    query = select(func.count()).where(StepRow.state == "leased", StepRow.queue == queue, StepRow.started_at.is_(None))
+    query = select(func.count()).where(
+        StepRow.state == "leased", StepRow.kind == kind, StepRow.version == version, StepRow.started_at.is_(None)
+    )
     return session.scalar(query) or 0
+
+
+def _unstarted() -> tuple[ColumnElement[bool], ...]:
+    """Steps of active plans that nobody works on."""
+    sent = and_(StepRow.state == "leased", StepRow.started_at.is_(None))
+    return (or_(StepRow.state == "waiting", sent), exists(_active_owner()))
+
+
+def unserved_contracts(session: Session, served: Collection[str]) -> list[tuple[str, int]]:
+    """Kinds and versions that steps of active plans wait for and whose channels are not among `served`."""
+    query = select(StepRow.kind, StepRow.version).where(*_unstarted(), _CHANNEL.not_in(served)).distinct()
+    return [(kind, version) for kind, version in session.execute(query)]
+
+
+def unstarted_ids(session: Session, kind: str, version: int, limit: int) -> list[StepId]:
+    query = select(StepRow.id).where(*_unstarted(), StepRow.kind == kind, StepRow.version == version).limit(limit)
+    return list(session.scalars(query))
 
 
 def expired_ids(session: Session, now: datetime) -> list[StepId]:

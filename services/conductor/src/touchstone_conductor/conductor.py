@@ -5,15 +5,16 @@ server: what was not applied shows again as an expired lease, and what was lease
 not in its queue. Two conductors at once do no harm: each change locks its step's row."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from sqlalchemy.orm import Session
-from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
+from touchstone_contracts.messages import LiveWorker, StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import QUEUES
+from touchstone_contracts.steps import CATALOGUE, EARLIER, QUEUES, channel_of
 from touchstone_contracts.values import StepId
 from touchstone_planning import transitions
 from touchstone_planning.state import Step
@@ -27,15 +28,17 @@ from touchstone_store.events import STEP_PROGRESSED, append_step_event
 from touchstone_store.plans import reopen_owners, settle, unfinished_plans
 from touchstone_store.steps import (
     expired_ids,
+    first_ready,
     inputs_of,
-    leased_by_queue,
+    leased_by_channel,
     lock_step,
     message_of,
-    ready_ids,
     save_step,
     to_step,
     traceparent_of,
-    unstarted_in,
+    unserved_contracts,
+    unstarted_ids,
+    unstarted_of,
     unwanted_ids,
 )
 from touchstone_store.tables import StepRow
@@ -43,6 +46,8 @@ from touchstone_store.tables import StepRow
 from touchstone_conductor.history import event_of
 from touchstone_conductor.lost_messages import Fate, LostMessages
 from touchstone_conductor.metrics import ConductorMetrics
+from touchstone_conductor.retirement import Retirement, StoredContract, retired
+from touchstone_conductor.shares import Shares
 
 log = get_logger(__name__)
 
@@ -50,6 +55,12 @@ PROGRESS_EVENT_SECONDS = 2.0
 """A step's progress is told at most this often; leases are renewed by every report."""
 PATIENCE_IN_LEASES = 1 / 6
 """For how long messages must be missing until they are taken for lost, in lengths of a lease."""
+ROLLOUT_IN_LEASES = 20
+"""For how long steps of a later release wait for its workers, in lengths of a lease."""
+LOOKS_PER_LEASE = 6
+"""How often steps that nobody serves are looked for."""
+GIVEN_UP_AT_ONCE = 100
+"""Steps of one contract. The first one ends its plan, whose other steps nobody needs then."""
 LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
 
 
@@ -66,7 +77,7 @@ class Reports(Protocol):
 class LiveWorkers(Protocol):
     """What the conductor needs of runtime.presence."""
 
-    def count(self, queues: Collection[str]) -> Mapping[str, int]: ...
+    def live(self) -> tuple[LiveWorker, ...]: ...
 
 
 def utc_now() -> datetime:
@@ -85,10 +96,9 @@ class Conductor:
     presence: LiveWorkers
     limits: Limits = field(default_factory=Limits)
     leases_per_worker: int = 2
-    """One to compute and the next, so that nobody waits for a cycle of the conductor; a queue without workers gets the
-    share of one."""
-    live_workers: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(QUEUES, 0))
-    """By queue, as last heard."""
+    """One to compute and the next, so that nobody waits for a cycle of the conductor (see shares.py)."""
+    workers: tuple[LiveWorker, ...] = ()
+    """As last heard."""
     now: Callable[[], datetime] = utc_now
     metrics: ConductorMetrics = field(default_factory=ConductorMetrics)
     traces: Traces = NO_TRACES
@@ -99,9 +109,19 @@ class Conductor:
     """Steps that no worker has started yet, as far as this process knows."""
     _unsettled: bool = True
     _lost: LostMessages = field(init=False)
+    _retirement: Retirement = field(init=False)
+    _next_look: datetime | None = None
+    """For steps that nobody serves."""
 
     def __post_init__(self) -> None:
-        self._lost = LostMessages(self.limits.lease * PATIENCE_IN_LEASES)
+        lease = self.limits.lease
+        self._lost = LostMessages(lease * PATIENCE_IN_LEASES)
+        self._retirement = Retirement(patience=lease, rollout=lease * ROLLOUT_IN_LEASES)
+
+    @property
+    def live_workers(self) -> Mapping[str, int]:
+        """By queue."""
+        return dict.fromkeys(QUEUES, 0) | Counter(worker.queue for worker in self.workers)
 
     def cycle(self, timeout: float) -> bool:
         """One round; waits up to `timeout` seconds for reports. Whether every server answered."""
@@ -223,30 +243,31 @@ class Conductor:
         with self.store.read() as session:
             expired = expired_ids(session, self.now())
         for step in expired:
+            with self.store.read() as session:
+                row = session.get_one(StepRow, step)
             manifest = self.artifacts.manifest(step)
             if manifest is None:
-                self._expire(step)
+                self._expire(row)
             elif self._succeed(step, manifest):
-                self.metrics.expired(manifest.kind, "lost_report")
+                self.metrics.expired(row.queue, "lost_report")
 
-    def _expire(self, step: StepId) -> None:
-        with self.store.read() as session:
-            row = session.get_one(StepRow, step)
-        fate: Fate = "lost" if row.started_at else self._fate_in(row.queue)
+    def _expire(self, row: StepRow) -> None:
+        fate: Fate = "lost" if row.started_at else self._fate_in(row.kind, row.version)
         if fate == "unknown":
             return
         now = self.now()
         changed = self._change(
-            step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
+            row.id, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
         )
         if changed and fate == "lost":
-            self.metrics.expired(row.kind, "silent_worker" if row.started_at else "lost_message")
+            self.metrics.expired(row.queue, "silent_worker" if row.started_at else "lost_message")
 
-    def _fate_in(self, queue: str) -> Fate:
-        waiting = self.dispatcher.waiting(queue)
+    def _fate_in(self, kind: str, version: int) -> Fate:
+        channel = channel_of(kind, version)
+        waiting = self.dispatcher.waiting(channel)
         with self.store.read() as session:
-            unstarted = unstarted_in(session, queue)
-        return self._lost.fate(queue, unstarted=unstarted, waiting=waiting, now=self.now())
+            unstarted = unstarted_of(session, kind, version)
+        return self._lost.fate(channel, unstarted=unstarted, waiting=waiting, now=self.now())
 
     def _take_back_unwanted(self) -> None:
         """Steps that only cancelled or failed experiments wanted: queued ones return, running ones are told."""
@@ -258,21 +279,41 @@ class Conductor:
 
     def _hand_out(self) -> None:
         # Raises when Redis is away: then messages would not arrive either.
-        self.live_workers = self.presence.count(QUEUES)
-        with self.store.read() as session:
-            leased = leased_by_queue(session)
-            ready = [
-                step
-                for queue in QUEUES
-                if (free := self._share(queue) - leased.get(queue, 0)) > 0
-                for step in ready_ids(session, queue, self.now(), free)
-            ]
-        for step in ready:
+        self.workers = self.presence.live()
+        served = _served_by_this_release() | {channel for worker in self.workers for channel in worker.channels}
+        self._give_up_unserved(served)
+        for step in self._choose(served):
             if (message := self._lease(step)) is not None:
                 self._send(message)
 
-    def _share(self, queue: str) -> int:
-        return self.leases_per_worker * max(1, self.live_workers[queue])
+    def _choose(self, served: Set[str]) -> list[StepId]:
+        shares = Shares(self.workers, self.leases_per_worker)
+        most = self.leases_per_worker * max(1, *self.live_workers.values())
+        with self.store.read() as session:
+            for (queue, channel), count in leased_by_channel(session).items():
+                for _ in range(count):
+                    shares.take(queue, channel)
+            ready = first_ready(session, self.now(), most, without=shares.exhausted())
+        return [step.id for step in ready if step.channel in served and shares.take(step.queue, step.channel)]
+
+    def _give_up_unserved(self, served: Set[str]) -> None:
+        """Steps fail that neither this release nor a live worker serves, after a while."""
+        now = self.now()
+        if self._next_look is not None and now < self._next_look:
+            return
+        self._next_look = now + self.limits.lease / LOOKS_PER_LEASE
+        with self.store.read() as session:
+            unserved = [StoredContract(*each) for each in unserved_contracts(session, served)]
+        for contract in self._retirement.due(unserved, now):
+            self._give_up(contract, now)
+
+    def _give_up(self, contract: StoredContract, now: datetime) -> None:
+        problem = retired(contract)
+        with self.store.read() as session:
+            steps = unstarted_ids(session, contract.kind, contract.version, GIVEN_UP_AT_ONCE)
+        for step in steps:
+            self._change(step, lambda before: transitions.give_up(before, problem, now, self.limits))
+        log.error("contract.retired", kind=contract.kind, version=contract.version, steps=len(steps))
 
     def _lease(self, step: StepId) -> StepMessage | None:
         """None when somebody else was faster."""
@@ -314,6 +355,10 @@ class Conductor:
             if plans := unfinished_plans(session):
                 settle(session, plans, self.now())
         self._unsettled = False
+
+
+def _served_by_this_release() -> frozenset[str]:
+    return frozenset(contract.channel for contract in (*CATALOGUE.values(), *EARLIER.values()))
 
 
 def _holds(step: Step, attempt: int) -> bool:
