@@ -111,7 +111,8 @@ def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
             found = first_ready(session, NOW, 1000)
             kinds = {step.id: step.kind for step in PLAN.steps}
             assert [step.id for step in found] == expected
-            assert all(step[1:] == (CATALOGUE[kinds[step.id]].queue, CATALOGUE[kinds[step.id]].channel) for step in found)
+            contracts = [CATALOGUE[kinds[step.id]] for step in found]
+            assert [step[1:] for step in found] == [(contract.queue, contract.channel) for contract in contracts]
             assert ready_by_queue(session, NOW) == Counter(step.queue for step in found)
             looked_at += len(expected)
             for name in random.sample(expected, min(4, len(expected))):
@@ -130,10 +131,13 @@ def test_the_first_ready_steps_of_each_channel_come_from_the_oldest_plan_in_its_
     with store.read() as session:
         found = first_ready(session, NOW, 3)
         left_out = first_ready(session, NOW, 3, without={"write_prompts.1", "ingest_images.1"})
-    by_channel = {channel: [step.id for step in found if step.channel == channel] for channel in {s.channel for s in found}}
-    assert by_channel["write_prompts.2"] == [step.id for step in old[:3]]
-    assert by_channel["write_prompts.1"] == [step.id for step in old[5:8]]
-    assert by_channel["ingest_images.1"] == [step.id for step in PLAN.steps if step.kind == "ingest_images"][:3]
+
+    def of(channel: str) -> list[str]:
+        return [step.id for step in found if step.channel == channel]
+
+    assert of("write_prompts.2") == [step.id for step in old[:3]]
+    assert of("write_prompts.1") == [step.id for step in old[5:8]]
+    assert of("ingest_images.1") == [step.id for step in PLAN.steps if step.kind == "ingest_images"][:3]
     assert [step.id for step in found if step.queue == "generator"] == [step.id for step in (*old[:3], *old[5:8])]
     assert left_out == [step for step in found if step.channel == "write_prompts.2"]
 

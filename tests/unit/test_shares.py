@@ -41,7 +41,7 @@ def test_each_of_two_releases_gets_what_it_alone_serves() -> None:
 
 
 def test_two_channels_of_one_release_do_not_use_up_the_share_of_the_other() -> None:
-    """With a limit for the queue and one for each channel they would: two of each are four, as much as both may have."""
+    """With a limit for the queue and one for each channel they would: two of each are all that two workers may have."""
     assert handed_out(workers("ab", "c"), "aabbccc") == "aacc"
 
 
