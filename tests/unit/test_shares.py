@@ -57,12 +57,13 @@ def test_queues_have_shares_of_their_own() -> None:
     assert [shares.take(queue, channel) for queue, channel in asked] == [True, False, True, True, True, True]
 
 
-def test_channels_without_room_are_told_and_asking_takes_nothing() -> None:
-    shares = Shares(workers("ab", "c"), per_worker=2)
+def test_channels_with_room_are_told_and_asking_takes_nothing() -> None:
+    shares, asked = Shares(workers("ab", "c"), per_worker=2), dict.fromkeys("abcx", QUEUE)
+    assert shares.with_room(asked) == {"a", "b", "c", "x"}
     assert [shares.take(QUEUE, channel) for channel in "aabx"] == [True, True, False, True]
-    assert shares.exhausted() == {"a", "b"}
-    assert [shares.take(QUEUE, channel) for channel in "cc"] == [True, True]
-    assert shares.exhausted() == {"a", "b", "c"}
+    assert shares.with_room(asked) == {"c", "x"}
+    assert [shares.take(QUEUE, channel) for channel in "ccx"] == [True, True, True]
+    assert shares.with_room(asked) == set()
 
 
 def test_more_leases_than_the_workers_that_are_left_may_have_leave_no_room() -> None:

@@ -178,31 +178,16 @@ class ReadyStep(NamedTuple):
     channel: str
 
 
-def first_ready(session: Session, now: datetime, limit: int, without: Collection[str] = ()) -> list[ReadyStep]:
-    """Ready steps of active plans, `limit` at most of each channel and none of the channels in `without`: the oldest
-    plan first, then topological order."""
-    created, position = func.min(PlanRow.created_at), func.min(PlanStepRow.position)
-    place = func.row_number().over(partition_by=_CHANNEL, order_by=(created, position))
-    ranked = (
-        select(
-            StepRow.id,
-            StepRow.queue,
-            _CHANNEL.label("channel"),
-            created.label("created"),
-            position.label("position"),
-            place.label("place"),
-        )
+def first_ready(session: Session, now: datetime, channels: Collection[str], limit: int) -> list[ReadyStep]:
+    """Ready steps of active plans in any of `channels`: the oldest plan first, then topological order."""
+    query = (
+        select(StepRow.id, StepRow.queue, _CHANNEL)
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(*_ready(now), _CHANNEL.not_in(without))
+        .where(_CHANNEL.in_(channels), *_ready(now))
         .group_by(StepRow.id)
-        .subquery()
-    )
-    columns = ranked.columns
-    query = (
-        select(columns.id, columns.queue, columns.channel)
-        .where(columns.place <= limit)
-        .order_by(columns.created, columns.position)
+        .order_by(func.min(PlanRow.created_at), func.min(PlanStepRow.position))
+        .limit(limit)
     )
     return [ReadyStep(*row) for row in session.execute(query)]
 

@@ -6,7 +6,7 @@ not in its queue. Two conductors at once do no harm: each change locks its step'
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -280,23 +280,25 @@ class Conductor:
     def _hand_out(self) -> None:
         # Raises when Redis is away: then messages would not arrive either.
         self.workers = self.presence.live()
-        served = _served_by_this_release() | {channel for worker in self.workers for channel in worker.channels}
+        served = _served_by(self.workers)
         self._give_up_unserved(served)
-        for step in self._choose(served):
-            if (message := self._lease(step)) is not None:
-                self._send(message)
+        while chosen := self._choose(served):
+            for step in chosen:
+                if (message := self._lease(step)) is not None:
+                    self._send(message)
 
-    def _choose(self, served: Set[str]) -> list[StepId]:
+    def _choose(self, queue_of: Mapping[str, str]) -> list[StepId]:
+        """The next steps to hand out, of the channels in `queue_of`; there may be more once these are leased."""
         shares = Shares(self.workers, self.leases_per_worker)
-        most = self.leases_per_worker * max(1, *self.live_workers.values())
+        most = self.leases_per_worker * max(1, len(self.workers))
         with self.store.read() as session:
             for (queue, channel), count in leased_by_channel(session).items():
                 for _ in range(count):
                     shares.take(queue, channel)
-            ready = first_ready(session, self.now(), most, without=shares.exhausted())
-        return [step.id for step in ready if step.channel in served and shares.take(step.queue, step.channel)]
+            ready = first_ready(session, self.now(), shares.with_room(queue_of), most)
+        return [step.id for step in ready if shares.take(step.queue, step.channel)]
 
-    def _give_up_unserved(self, served: Set[str]) -> None:
+    def _give_up_unserved(self, served: Collection[str]) -> None:
         """Steps fail that neither this release nor a live worker serves, after a while."""
         now = self.now()
         if self._next_look is not None and now < self._next_look:
@@ -357,8 +359,10 @@ class Conductor:
         self._unsettled = False
 
 
-def _served_by_this_release() -> frozenset[str]:
-    return frozenset(contract.channel for contract in (*CATALOGUE.values(), *EARLIER.values()))
+def _served_by(workers: Collection[LiveWorker]) -> dict[str, str]:
+    """The queue of every channel that this release serves, or one of `workers`, which may be of another."""
+    ours = {contract.channel: contract.queue for contract in (*CATALOGUE.values(), *EARLIER.values())}
+    return ours | {channel: worker.queue for worker in workers for channel in worker.channels}
 
 
 def _holds(step: Step, attempt: int) -> bool:

@@ -5,7 +5,7 @@ that only some of them serve keep the others idle; limits per channel alone woul
 handed out if all that is handed out can be divided among the workers, to none more than its share."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -33,10 +33,9 @@ class Shares:
         """Counts one more step of `channel`. False if there is no room for it; then nothing is counted."""
         return self._place(queue, channel, set())
 
-    def exhausted(self) -> set[str]:
-        """Channels that live workers serve and of which not one more step may be handed out."""
-        served = {(crew.queue, channel) for crew in self._sizes for channel in crew.channels}
-        return {channel for queue, channel in served if not deepcopy(self).take(queue, channel)}
+    def with_room(self, queue_of: Mapping[str, str]) -> set[str]:
+        """Those channels of which one more step may be handed out. `queue_of`: the queue of each channel."""
+        return {channel for channel, queue in queue_of.items() if deepcopy(self).take(queue, channel)}
 
     def _place(self, queue: str, channel: str, tried: set[Crew]) -> bool:
         """Looks for a crew with room, then for one where another step can be counted elsewhere (Kuhn's algorithm)."""
