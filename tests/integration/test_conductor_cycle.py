@@ -22,7 +22,7 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Problem, Transient
-from touchstone_contracts.steps import CATALOGUE, INGEST_IMAGES, QUEUES, served_by
+from touchstone_contracts.steps import CATALOGUE, EMBED_IMAGES, INGEST_IMAGES, QUEUES, served_by
 from touchstone_contracts.views import StepCounts
 from touchstone_planning.plan import plan_experiment
 from touchstone_runtime.artifacts import Artifacts
@@ -32,9 +32,10 @@ from touchstone_runtime.queue import CeleryDispatcher, MemoryDispatcher, celery_
 from touchstone_runtime.reports import connect_reports
 from touchstone_store.database import Store, open_store
 from touchstone_store.events import events_after
+from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import migrate
 from touchstone_store.plans import Survey, cancel_plan, create_plan
-from touchstone_store.steps import owned_steps, tallies
+from touchstone_store.steps import owned_steps
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 NAME = "exp_a"
@@ -86,11 +87,13 @@ class Bench:
             self.cycle(1)
             while self.broker.waiting_anywhere():
                 self.work()
+            if self.phases()[-1] == "succeeded":
+                return
         self.cycle(1)
 
     def counts(self) -> StepCounts:
         with self.store.read() as session:
-            return tallies(session, [NAME])[NAME].counts()
+            return plan_states(session, [NAME])[NAME].counts
 
     def told(self) -> list[str]:
         with self.store.read() as session:
@@ -377,13 +380,13 @@ def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: st
     assert dispatcher.waiting(INGEST_IMAGES.channel) == 4
     client = redis.Redis.from_url(fresh_valkey_url)
     assert client.llen(INGEST_IMAGES.channel) == 4
-    step = PLAN.steps[0].id
-    services.artifacts.write_manifest(empty_manifest(step, PLAN.steps[0].kind))
+    step = next(step for step in PLAN.steps if step.kind == EMBED_IMAGES.name).inputs[0]
+    services.artifacts.write_manifest(empty_manifest(step, INGEST_IMAGES.name))
     reports.send(StepSucceeded(step_id=step, attempt=1))
     client.lpush("touchstone:reports", b"not a report")
     assert conductor.cycle(0.05)
     with services.store.read() as session:
-        assert tallies(session, [NAME])[NAME].counts().succeeded == 1
+        assert plan_states(session, [NAME])[NAME].counts.succeeded == 1
     client.flushall()
     presence.announce(live_worker("retrieval", "one"), 60)
     presence.announce(live_worker("retrieval", "two"), 60)

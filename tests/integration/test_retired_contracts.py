@@ -27,6 +27,7 @@ RETIRED = replace(WRITE_PROMPTS, version=0, names_facts=False)
 LATER = replace(WRITE_PROMPTS, version=9)
 UNKNOWN = replace(WRITE_PROMPTS, name="paint_mural", queue="painter")
 LEASE, ROLLOUT = 30, 600
+FAILED, WAITING = ("failed", 0, "contract_retired"), ("waiting", 0, None)
 
 
 @dataclass
@@ -101,15 +102,15 @@ def test_steps_that_nobody_serves_fail_their_experiment_after_a_while_and_no_oth
     bench.plan("exp_old", RETIRED)
     bench.plan("exp_new", WRITE_PROMPTS)
     bench.cycle_for(LEASE)
-    assert bench.outcomes("exp_old") == [("waiting", 0, None)] * 3
+    assert bench.outcomes("exp_old") == [WAITING] * 3
     assert {message.version for message in bench.broker.sent} == {WRITE_PROMPTS.version}
     bench.cycle_for(10)
-    assert bench.outcomes("exp_old") == [("failed", 0, "contract_retired")] * 3
+    assert sorted(bench.outcomes("exp_old"), key=str) == [FAILED, WAITING, WAITING], "the others are wanted no more"
     assert bench.phases("exp_old") == ["queued", "failed"]
     assert not {state for state, _, _ in bench.outcomes("exp_new")} & {"failed"}
     with bench.store.read() as session:
         told = [event.data for event in events_after(session, "exp_old", 0) if event.event == "step.failed"]
-    assert len(told) == 3
+    assert len(told) == 1
     assert all(data["final"] and "Start a worker" in data["problem"]["detail"] for data in told)
 
 
@@ -128,9 +129,10 @@ def test_a_live_worker_of_another_release_does_what_this_one_does_not_know(
 def test_what_a_later_release_planned_waits_for_its_rollout_and_then_fails(bench: Bench, contract: AnyContract) -> None:
     bench.plan("exp", contract)
     bench.cycle_for(ROLLOUT, every=20)
-    assert bench.outcomes("exp") == [("waiting", 0, None)] * 3
+    assert bench.outcomes("exp") == [WAITING] * 3
     bench.cycle_for(40, every=20)
-    assert bench.outcomes("exp") == [("failed", 0, "contract_retired")] * 3
+    assert bench.outcomes("exp").count(FAILED) == 1
+    assert bench.phases("exp")[-1] == "failed"
 
 
 def test_a_worker_that_is_replaced_in_time_costs_nothing(bench: Bench) -> None:
@@ -151,7 +153,10 @@ def test_when_the_last_worker_leaves_messages_that_wait_for_it_are_given_up_too(
     assert bench.broker.waiting(RETIRED.channel) == 2
     bench.withdraw(RETIRED)
     bench.cycle_for(LEASE + 10)
-    assert sorted(bench.outcomes("exp")) == [("failed", attempt, "contract_retired") for attempt in (0, 1, 1)]
+    outcomes = bench.outcomes("exp")
+    assert sorted(state for state, _, _ in outcomes) == ["failed", "waiting", "waiting"], "none is leased any more"
+    assert sorted(attempt for _, attempt, _ in outcomes) == [0, 1, 1]
+    assert [code for state, _, code in outcomes if state == "failed"] == ["contract_retired"]
 
 
 def test_a_step_that_somebody_has_started_is_not_taken_from_them(bench: Bench) -> None:
@@ -181,12 +186,13 @@ def test_a_retry_beside_a_worker_that_serves_it_goes_on(bench: Bench) -> None:
     assert bench.phases("exp")[-1] == "succeeded"
 
 
-def test_of_a_large_experiment_a_part_is_given_up_and_the_rest_is_wanted_no_more(bench: Bench) -> None:
-    bench.plan("exp", RETIRED, count=250)
-    bench.cycle_for(LEASE + 30)
-    states = [state for state, _, _ in bench.outcomes("exp")]
-    assert (states.count("failed"), states.count("waiting")) == (100, 150)
-    assert bench.phases("exp")[-1] == "failed"
+def test_a_step_that_two_experiments_share_fails_both(bench: Bench) -> None:
+    for name in ("exp_a", "exp_b"):
+        with bench.store.write() as session:
+            create_plan(session, name, independent_steps(3, "shared", RETIRED), Survey(), bench.time)
+    bench.cycle_for(LEASE + 10)
+    assert [bench.phases(name)[-1] for name in ("exp_a", "exp_b")] == ["failed"] * 2
+    assert bench.outcomes("exp_a") == bench.outcomes("exp_b")
 
 
 def test_metrics_tell_of_steps_whose_kind_and_queue_this_release_does_not_know(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """What a spec may say, open to more: tagged unions and names that a package, or a test, extends by registering.
 
-A union written as `A | B` is closed when its module is read. `Arm = Annotated[ArmSpec, ARMS]` looks its member up when a
-document is parsed, so a kind that is registered later is understood everywhere, and one that is not is refused."""
+A union written as `A | B` is closed when its module is read. `Arm = Annotated[ArmSpec, ARMS]` looks its member up when
+a document is parsed, so a kind that is registered later is understood everywhere, and one that is not is refused."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts, context_template
 
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 
 def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:

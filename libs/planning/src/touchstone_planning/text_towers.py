@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from touchstone_contracts.problems import FieldError
 
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 RECIPES_WITH_TEXT = ("contrastive", "head_only", "learned_prompts")
 

@@ -4,14 +4,12 @@ Truth lies in SQL (leases) and in the object store (results). Every cycle may en
 server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
 not in its queue. Two conductors at once do no harm: each change locks its step's row."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy.orm import Session
 from touchstone_contracts.messages import LiveWorker, StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import CATALOGUE, EARLIER, QUEUES, channel_of
@@ -24,24 +22,24 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.queue import Dispatcher
 from touchstone_runtime.tracing import NO_TRACES, Traces
 from touchstone_store.database import Store
-from touchstone_store.events import STEP_PROGRESSED, append_step_event
-from touchstone_store.plans import reopen_owners, settle, unfinished_plans
+from touchstone_store.events import compact_history, plans_to_compact
+from touchstone_store.plans import StepChange, fail_unreadable, save_steps
 from touchstone_store.steps import (
     expired_ids,
+    find_rows,
     first_ready,
     inputs_of,
     leased_by_channel,
     lock_step,
     message_of,
-    save_step,
     to_step,
     traceparent_of,
-    unserved_contracts,
-    unstarted_ids,
+    unserved_steps,
     unstarted_of,
     unwanted_ids,
 )
 from touchstone_store.tables import StepRow
+from touchstone_store.unreadable import UnreadableRow
 
 from touchstone_conductor.history import event_of
 from touchstone_conductor.lost_messages import Fate, LostMessages
@@ -51,16 +49,12 @@ from touchstone_conductor.shares import Shares
 
 log = get_logger(__name__)
 
-PROGRESS_EVENT_SECONDS = 2.0
-"""A step's progress is told at most this often; leases are renewed by every report."""
 PATIENCE_IN_LEASES = 1 / 6
 """For how long messages must be missing until they are taken for lost, in lengths of a lease."""
 ROLLOUT_IN_LEASES = 20
 """For how long steps of a later release wait for its workers, in lengths of a lease."""
 LOOKS_PER_LEASE = 6
 """How often steps that nobody serves are looked for."""
-GIVEN_UP_AT_ONCE = 100
-"""Steps of one contract. The first one ends its plan, whose other steps nobody needs then."""
 LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
 
 
@@ -104,10 +98,8 @@ class Conductor:
     traces: Traces = NO_TRACES
     _waiting_reports: list[StepReport] = field(default_factory=list)
     """Received, but the database or the object store did not answer when they were to be applied."""
-    _told_progress: dict[StepId, float] = field(default_factory=dict)
     _handed_out: dict[StepId, datetime] = field(default_factory=dict)
     """Steps that no worker has started yet, as far as this process knows."""
-    _unsettled: bool = True
     _lost: LostMessages = field(init=False)
     _retirement: Retirement = field(init=False)
     _next_look: datetime | None = None
@@ -131,7 +123,7 @@ class Conductor:
             self._expire_leases,
             self._take_back_unwanted,
             self._hand_out,
-            self._settle,
+            self._compact_histories,
         )
         answered = [self._survives(part) for part in parts]
         return all(answered)
@@ -178,25 +170,32 @@ class Conductor:
         return self._change(step, lambda before: transitions.succeed(before, now, manifest))
 
     def _change(self, step: StepId, change: Change) -> bool:
-        """Applies a pure transition to a step in one transaction, with its events. Whether anything changed."""
-        with self.store.write() as session:
-            row = lock_step(session, step)
-            if row is None:
-                return False
-            before = to_step(row)
-            after = change(before)
-            if after == before:
-                return False
-            save_step(row, after)
-            session.flush()
-            if before.state == "failed":
-                reopen_owners(session, [step], self.now())
-            self._tell(session, before, after)
+        """Applies a pure transition to a step, with all that follows for plans, in one transaction. Whether anything
+        changed."""
+        try:
+            with self.store.write() as session:
+                row = lock_step(session, step)
+                if row is None:
+                    return False
+                before = to_step(row)
+                after = change(before)
+                if after == before:
+                    return False
+                save_steps(session, [StepChange(row, after, event_of(before, after))], self.now())
+        except UnreadableRow as error:
+            self._give_up(error)
+            return False
         self._measure(row.kind, before, after)
         if after.state != before.state:
-            self._unsettled = True
             log.info("step.changed", step=step[:12], kind=row.kind, state=after.state, attempt=after.attempt)
         return True
+
+    def _give_up(self, error: UnreadableRow) -> None:
+        """A step that cannot be read stops the plans that need it, and nothing else."""
+        log.error("step.unreadable", step=error.row[:12], error=str(error))
+        self._handed_out.pop(error.row, None)
+        with self.store.write() as session:
+            fail_unreadable(session, error.row, error.problem(), self.now())
 
     def _measure(self, kind: str, before: Step, after: Step) -> None:
         started = before.started_at is None and after.started_at is not None
@@ -206,20 +205,6 @@ class Conductor:
         if started and after.started_at is not None and handed_out is not None:
             self.metrics.started(kind, (after.started_at - handed_out).total_seconds())
 
-    def _tell(self, session: Session, before: Step, after: Step) -> None:
-        found = event_of(before, after)
-        if found is None:
-            return
-        event, data = found
-        moment = time.monotonic()
-        if event == STEP_PROGRESSED:
-            if moment - self._told_progress.get(after.id, 0.0) < PROGRESS_EVENT_SECONDS:
-                return
-            self._told_progress[after.id] = moment
-        else:
-            self._told_progress.pop(after.id, None)
-        append_step_event(session, after.id, event, data, self.now())
-
     def _forget_lost_inputs(self, step: StepId) -> None:
         """A step could not read an input: inputs whose results are gone or damaged are computed again."""
         with self.store.read() as session:
@@ -227,29 +212,30 @@ class Conductor:
         for needed in inputs:
             if self.artifacts.verified(needed) is None:
                 log.warning("result.lost", step=needed[:12])
-                self._forget(needed)
-
-    def _forget(self, step: StepId) -> None:
-        with self.store.write() as session:
-            row = lock_step(session, step)
-            if row is not None and row.state == "succeeded":
-                save_step(row, transitions.forget_result(to_step(row)))
-                session.flush()
-                reopen_owners(session, [step], self.now())
-        self._unsettled = True
+                self._change(
+                    needed, lambda before: transitions.forget_result(before) if before.state == "succeeded" else before
+                )
 
     def _expire_leases(self) -> None:
         self._lost.begin_round()
         with self.store.read() as session:
             expired = expired_ids(session, self.now())
         for step in expired:
-            with self.store.read() as session:
-                row = session.get_one(StepRow, step)
             manifest = self.artifacts.manifest(step)
-            if manifest is None:
+            row = self._row_of(step)
+            if row is not None and manifest is None:
                 self._expire(row)
-            elif self._succeed(step, manifest):
+            elif row is not None and manifest is not None and self._succeed(step, manifest):
                 self.metrics.expired(row.queue, "lost_report")
+
+    def _row_of(self, step: StepId) -> StepRow | None:
+        """None when it cannot be read, which stops the plans that need it."""
+        try:
+            with self.store.read() as session:
+                return find_rows(session, [step])[step]
+        except UnreadableRow as error:
+            self._give_up(error)
+            return None
 
     def _expire(self, row: StepRow) -> None:
         fate: Fate = "lost" if row.started_at else self._fate_in(row.kind, row.version)
@@ -281,7 +267,7 @@ class Conductor:
         # Raises when Redis is away: then messages would not arrive either.
         self.workers = self.presence.live()
         served = _served_by(self.workers)
-        self._give_up_unserved(served)
+        self._fail_unserved(served)
         while chosen := self._choose(served):
             for step in chosen:
                 if (message := self._lease(step)) is not None:
@@ -298,34 +284,38 @@ class Conductor:
             ready = first_ready(session, self.now(), shares.with_room(queue_of), most)
         return [step.id for step in ready if shares.take(step.queue, step.channel)]
 
-    def _give_up_unserved(self, served: Collection[str]) -> None:
+    def _fail_unserved(self, served: Collection[str]) -> None:
         """Steps fail that neither this release nor a live worker serves, after a while."""
         now = self.now()
         if self._next_look is not None and now < self._next_look:
             return
         self._next_look = now + self.limits.lease / LOOKS_PER_LEASE
         with self.store.read() as session:
-            unserved = [StoredContract(*each) for each in unserved_contracts(session, served)]
-        for contract in self._retirement.due(unserved, now):
-            self._give_up(contract, now)
+            contract_of = {
+                step.id: StoredContract(step.kind, step.version) for step in unserved_steps(session, served)
+            }
+        due = self._retirement.due(set(contract_of.values()), now)
+        for step, contract in contract_of.items():
+            if contract in due:
+                self._retire(step, contract)
 
-    def _give_up(self, contract: StoredContract, now: datetime) -> None:
-        problem = retired(contract)
-        with self.store.read() as session:
-            steps = unstarted_ids(session, contract.kind, contract.version, GIVEN_UP_AT_ONCE)
-        for step in steps:
-            self._change(step, lambda before: transitions.give_up(before, problem, now, self.limits))
-        log.error("contract.retired", kind=contract.kind, version=contract.version, steps=len(steps))
+    def _retire(self, step: StepId, contract: StoredContract) -> None:
+        problem, now = retired(contract), self.now()
+        self._change(step, lambda before: transitions.give_up(before, problem, now, self.limits))
 
     def _lease(self, step: StepId) -> StepMessage | None:
-        """None when somebody else was faster."""
-        with self.store.write() as session:
-            row = lock_step(session, step)
-            if row is None or row.state != "waiting":
-                return None
-            save_step(row, transitions.lease(to_step(row), self.now(), self.limits))
-            self._unsettled = True
-            return message_of(row, traceparent_of(session, step))
+        """None when somebody else was faster, or the step cannot be read."""
+        try:
+            with self.store.write() as session:
+                row = lock_step(session, step)
+                if row is None or row.state != "waiting":
+                    return None
+                leased = transitions.lease(to_step(row), self.now(), self.limits)
+                save_steps(session, [StepChange(row, leased)], self.now())
+                return message_of(row, traceparent_of(session, step))
+        except UnreadableRow as error:
+            self._give_up(error)
+            return None
 
     def _send(self, message: StepMessage) -> None:
         """After the lease was committed: a message never speaks of a lease that is not there."""
@@ -350,13 +340,12 @@ class Conductor:
         self._handed_out[message.step_id] = self.now()
         log.info("step.sent", step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
 
-    def _settle(self) -> None:
-        if not self._unsettled:
-            return
-        with self.store.write() as session:
-            if plans := unfinished_plans(session):
-                settle(session, plans, self.now())
-        self._unsettled = False
+    def _compact_histories(self) -> None:
+        with self.store.read() as session:
+            plans = plans_to_compact(session, self.now())
+        for plan in plans:
+            with self.store.write() as session:
+                compact_history(session, plan, self.now())
 
 
 def _served_by(workers: Collection[LiveWorker]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from touchstone_contracts.views import Cost
-from touchstone_verdict.phrases import METRIC_WORDS, measure_words, points
+from touchstone_verdict.words import METRIC_WORDS, measure_words, points
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
