@@ -102,7 +102,7 @@ def test_a_recipe_without_a_learning_rate_is_planned_once_per_seed() -> None:
 
 @pytest.mark.parametrize("recipe", [CrossEntropy, Contrastive, LoRA, LearnedPrompts])
 def test_every_learning_rate_of_a_grid_is_planned(recipe: type[Optimisation]) -> None:
-    plan = plan_experiment(resolved(recipe=recipe(learning_rates=(1e-4, 1e-3))))
+    plan = plan_experiment(resolved(recipe=recipe.model_validate({"learning_rates": (1e-4, 1e-3)})))
     requests = [step.request for step in plan.steps if isinstance(step.request, AdaptEncoder)]
     assert len(requests) == 2 * 16
     assert all(

@@ -10,8 +10,9 @@ import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
+from touchstone_contracts.problems import in_words
 from touchstone_contracts.views import Prices, Results
 
 from touchstone.class_tables import print_classes, print_curation, print_links
@@ -37,6 +38,12 @@ ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")
 ArmName = Annotated[str, typer.Argument(help="An arm that trains.")]
 TargetName = Annotated[str | None, typer.Option(help="Needed where the experiment has more than one target.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live progress, then show the results.")]
+
+
+def known_metric(name: str | None) -> str | None:
+    if name is not None and name not in METRICS:
+        raise typer.BadParameter(f"{name!r} is not {in_words(list(METRICS), 'or')}")
+    return name
 
 
 @contextmanager
@@ -152,7 +159,9 @@ def classes(
     experiment: ExperimentId,
     arm: ArmName,
     size: Annotated[int | None, typer.Option(help="Training images. Left out: the largest size.")] = None,
-    metric: Annotated[Metric | None, typer.Option(help="Left out: the first that is measured.")] = None,
+    metric: Annotated[
+        Metric | None, typer.Option(callback=known_metric, help="Left out: the first that is measured.")
+    ] = None,
     target: TargetName = None,
     test_set: Annotated[str, typer.Option(help="One of the target's test sets.")] = MAIN_TEST_SET,
     server: Server = DEFAULT_SERVER,
@@ -186,7 +195,7 @@ def links(experiment: ExperimentId, arm: ArmName, target: TargetName = None, ser
 def report(
     experiments: Annotated[list[str], typer.Argument(help="Ids of experiments, exp_...; a study's variants together.")],
     figure: Annotated[Path | None, typer.Option(help="Draw the accuracies of the first into this file.")] = None,
-    metric: Annotated[Metric, typer.Option(help="Which accuracy to draw.")] = "zero_shot",
+    metric: Annotated[Metric, typer.Option(callback=known_metric, help="Which accuracy to draw.")] = "zero_shot",
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """What experiments found, as Markdown."""

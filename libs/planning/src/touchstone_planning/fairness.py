@@ -1,6 +1,5 @@
 """What makes a comparison unfair or impossible is refused before anything is created."""
 
-import math
 from collections.abc import Iterator
 
 from touchstone_contracts.arms import Arm
@@ -127,7 +126,5 @@ def _most_found_per_class(strategy: Strategy, target: Target) -> int:
 def _most_kept(candidates: int, rules: Curation) -> int:
     kept = candidates
     for rule in rules.score_rules:
-        if rule.kind == "keep_top_fraction":
-            # Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them.
-            kept = math.floor((candidates - 1) * rule.fraction + 1e-9) + 1 if candidates else 0
+        kept = rule.most_kept(kept)
     return min(kept, rules.per_class_cap) if rules.per_class_cap is not None else kept

@@ -1,17 +1,11 @@
 """Words and number formats of verdicts, for sentences and pages alike."""
 
-from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
-
-METRIC_WORDS: dict[Metric, str] = {
-    "zero_shot": "zero-shot accuracy",
-    "linear_probe": "linear-probe accuracy",
-    "regularised_probe": "regularised-probe accuracy",
-}
 
 
 def measure_words(metric: Metric, test_set: str) -> str:
-    return on_test_set(METRIC_WORDS[metric], test_set)
+    return on_test_set(METRICS[metric].words, test_set)
 
 
 def points(accuracy: float, *, signed: bool = False) -> str:
