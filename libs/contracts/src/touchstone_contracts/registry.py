@@ -29,7 +29,8 @@ def kind_of(model: type[BaseModel]) -> str:
 class Kinds(Generic[ModelT]):
     """The members of an open union by their `kind`. As metadata of `Annotated[Base, KINDS]` it parses and describes.
 
-    `within`: a union that this one is a part of, with which it shares its members that are a `base`.
+    `within`: a union that this one is a part of, with which it shares its members that are a `base`. A member of the
+    whole may hold members of the part; one that held members of its own union could not be described.
     `reserved`: kinds that no member may have."""
 
     def __init__(
