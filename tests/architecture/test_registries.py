@@ -17,6 +17,7 @@ from touchstone_contracts.registry import kind_of
 from touchstone_encoders.loading import LOADERS
 from touchstone_generator.prompts.writers import WRITER_FUNCTIONS
 from touchstone_generator.sampling.schedulers import SCHEDULERS
+from touchstone_planning.strategies import MOST_FOUND
 from touchstone_retrieval.curation import stages
 from touchstone_retrieval.curation.filters import RULE_FUNCTIONS
 from touchstone_retrieval.strategies.registry import STRATEGY_FUNCTIONS
@@ -40,11 +41,12 @@ def members(union: Any) -> set[str]:
         (kinds(SCORE_RULES), set(RULE_FUNCTIONS)),
         (set(METRICS), set(METRIC_HEADS)),
         (members(retrieval.Strategy), set(STRATEGY_FUNCTIONS)),
+        (members(retrieval.Strategy), set(MOST_FOUND)),
         (members(Writer), set(WRITER_FUNCTIONS)),
         (set(get_args(Sampler.model_fields["scheduler"].annotation)), set(SCHEDULERS)),
         (set(get_args(EncoderKind)), set(LOADERS)),
     ],
-    ids=["recipes", "score rules", "metrics", "strategies", "writers", "schedulers", "encoders"],
+    ids=["recipes", "score rules", "metrics", "strategies", "planned strategies", "writers", "schedulers", "encoders"],
 )
 def test_whatever_a_spec_may_name_is_carried_out_and_nothing_else(named: set[str], carried_out: set[str]) -> None:
     assert len(named) >= 2

@@ -351,10 +351,10 @@ def strategy() -> None:
     """Adding a retrieval strategy:
 
     - `libs/contracts/src/touchstone_contracts/arms/retrieval.py`: a class in the union `Strategy`.
-    - `libs/planning/src/touchstone_planning/fairness.py`: the most images that it can find of a class
-      (`_most_found_per_class`).
-    - `services/retrieval/src/touchstone_retrieval/strategies/`: a file with a function that yields findings, and a line
-      in `registry.py`.
+    - `libs/planning/src/touchstone_planning/strategies.py`: how many images it finds of a class at most, and a line
+      where the others are registered.
+    - `services/retrieval/src/touchstone_retrieval/strategies/`: a file with a function that yields findings, and a
+      line in `registry.py`.
     """
 
 

@@ -22,6 +22,7 @@ from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
 from touchstone_planning.candidates.retrieval import deeper
 from touchstone_planning.dag import Plan
+from touchstone_planning.estimate import workload
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve
 
@@ -191,6 +192,18 @@ def test_the_targets_own_training_images_are_curated_like_any_arm() -> None:
     (curate,) = [step.request for step in plan.steps if step.kind == "curate_images"]
     assert isinstance(curate, CurateImages)
     assert [shard.images for shard in curate.candidates] == [train]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "images"),
+    [(("zero_shot",), 10), (("linear_probe",), 40), (("regularised_probe",), 40), (("linear_probe", "zero_shot"), 40)],
+)
+def test_an_estimate_counts_the_training_split_once_where_a_metric_is_fitted_on_it(
+    metrics: tuple[str, ...], images: int
+) -> None:
+    experiment = spec(targets=("fine",), arms=(NoTraining(),), seeds=(0,), evaluation={"metrics": metrics})
+    found = resolve(experiment, with_train())
+    assert workload(found, plan_experiment(found)).images_evaluated == images
 
 
 def test_a_mixture_adds_one_step_and_its_runs() -> None:

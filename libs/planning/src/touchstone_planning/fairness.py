@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from touchstone_contracts.arms import Arm
-from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
@@ -11,6 +10,7 @@ from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_planning.arm_checks import impossible_arms
 from touchstone_planning.lineage import broken_lineage
 from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.strategies import most_found_per_class
 from touchstone_planning.target_checks import unmet_needs
 from touchstone_planning.text_towers import missing_text_towers
 
@@ -104,23 +104,10 @@ def _most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm
         return arm.images_per_class(len(target.classes))
     if arm.kind == "retrieval":
         # An image may be found for several classes, so upstream bounds each class rather than the sum.
-        return min(_most_found_per_class(arm.strategy, target), resolved.upstream.images)
+        return min(most_found_per_class(arm.strategy, target), resolved.upstream.images)
     if arm.kind == "target_train" and target.splits.train is not None:
         return target.splits.train.images
     return 0
-
-
-def _most_found_per_class(strategy: Strategy, target: Target) -> int:
-    if isinstance(strategy, TextMatch):
-        asked = [1 + len(label.aliases) for label in target.classes] + [len(own) for own in strategy.queries.values()]
-        return max(asked) * strategy.results_per_query
-    if isinstance(strategy, Semantic):
-        templates = strategy.templates or target.templates.retrieval
-        return len(templates) * len(strategy.indexes) * strategy.results_per_query
-    if isinstance(strategy, RandomDraw):
-        # Draws are labelled after the fact, so one class may get the draws of all.
-        return strategy.images_per_class * len(target.classes)
-    return _most_found_per_class(strategy.text_match, target) + _most_found_per_class(strategy.semantic, target)
 
 
 def _most_kept(candidates: int, rules: Curation) -> int:
