@@ -3,6 +3,8 @@
 . /opt/tools/sources.sh
 uv() { UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never /opt/tools/bin/uv "$@"; }
 python=/opt/touchstone/bin/python
+# Tells install.sh what is there.
+cp /locks/worker.lock /opt/touchstone/worker.lock
 
 if [ "$TORCH_BACKEND" = cuda ]; then
     uv pip install --python "$python" --require-hashes --no-deps --requirement /locks/worker.lock

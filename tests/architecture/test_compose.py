@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import yaml
 from support.deployment import (
+    PROCESSES,
     ROOT,
     WORKERS,
     compose_services,
     example_environment,
     image_of,
     run_compose,
+    service_of,
     tool,
 )
 from support.processes import SETTINGS, variables
@@ -30,15 +32,26 @@ def rendered() -> dict[str, dict[str, Any]]:
 
 def our_processes(services: dict[str, Any]) -> dict[str, Any]:
     ours = {name: service for name, service in services.items() if name.removesuffix("-gpu") in SETTINGS}
-    assert len(ours) == 5
+    assert {name.removesuffix("-gpu") for name in ours} == set(PROCESSES)
     return ours
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_compose_renders_the_whole_system(rendered: dict[str, dict[str, Any]], profile: str) -> None:
     suffix = "-gpu" if profile == "gpu" else ""
-    workers = {f"{name}{suffix}" for name in ("retrieval", "generator", "trainer")}
-    assert set(rendered[profile]) == {"api", "conductor", *workers, *SERVERS, *ONE_SHOT}
+    ours = {f"{name}{suffix}" if name in WORKERS else name for name in PROCESSES}
+    assert set(rendered[profile]) == {*ours, *SERVERS, *ONE_SHOT}
+
+
+def test_every_image_is_built_for_the_service_of_its_name(rendered: dict[str, dict[str, Any]]) -> None:
+    built = [service for services in rendered.values() for service in services.values() if service.get("build")]
+    assert len(built) == 14
+    for service in built:
+        arguments, with_cuda = service["build"]["args"], "-cuda:" in service["image"]
+        assert arguments["SERVICE"] == service_of(service["image"])
+        assert "target" not in service["build"]
+        assert (arguments.get("TORCH_BACKEND") == "cuda") == with_cuda
+        assert ("TORCH_BACKEND" in arguments) == (arguments["SERVICE"] in WORKERS)
 
 
 def test_the_file_follows_the_compose_specification() -> None:
@@ -128,7 +141,7 @@ def test_workers_cannot_reach_the_database_and_only_retrieval_reaches_the_index(
         }
         assert members["sql"] == {"api", "conductor", "postgres"}
         assert members["index"] == {"retrieval", "qdrant"}
-        assert members["backend"] >= {"valkey", "minio", "retrieval", "generator", "trainer"}
+        assert members["backend"] >= {"valkey", "minio", *PROCESSES}
 
 
 def test_every_variable_of_ours_is_read_by_the_process_that_gets_it(rendered: dict[str, dict[str, Any]]) -> None:
@@ -150,6 +163,15 @@ def test_images_of_others_are_pinned_by_version(rendered: dict[str, dict[str, An
     others = {image for image in images if not image.startswith("touchstone-")}
     assert len(others) == 6
     assert all(re.search(r":[\w.-]*\d+[\w.-]*$", image) for image in others)
+
+
+def test_the_judge_reaches_servers_alone_and_gets_little(rendered: dict[str, dict[str, Any]]) -> None:
+    for services in rendered.values():
+        judge = services["judge"]
+        assert set(judge["networks"]) == {"backend"}
+        assert not judge.get("volumes")
+        assert judge["deploy"]["resources"]["limits"]["memory"] == str(2**30)
+        assert judge["environment"]["OMP_NUM_THREADS"] == "1"
 
 
 def test_thread_counts_are_pinned_to_one_number(rendered: dict[str, dict[str, Any]]) -> None:
@@ -190,16 +212,15 @@ def test_every_gpu_is_used_and_with_eight_each_worker_has_its_own(gpus: int) -> 
         for name, service in services.items()
         for device in service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
     }
-    kinds = {name: image_of(services[name]["image"]) for name in devices}
-    assert {kind.name for kind in kinds.values() if kind} == set(WORKERS)
+    kinds = {name: service_of(services[name]["image"]) for name in devices}
+    assert set(kinds.values()) == set(WORKERS)
     assert all(len(ids) == 1 for ids in devices.values()), "a container that sees several GPUs uses the first"
     used = [ids[0] for ids in devices.values()]
     assert set(used) == {str(number) for number in range(gpus)}
     assert len(used) == max(3, gpus)
     # Prometheus finds them by the name of their kind, whatever the service is called.
     for name, kind in kinds.items():
-        assert kind is not None
-        assert services[name]["networks"]["backend"]["aliases"] == [kind.name]
+        assert services[name]["networks"]["backend"]["aliases"] == [kind]
 
 
 def test_gpu_workers_reserve_a_gpu_and_cpu_workers_none(rendered: dict[str, dict[str, Any]]) -> None:
@@ -219,10 +240,10 @@ def test_prometheus_scrapes_processes_that_exist_on_the_ports_they_answer(
     [api, workers] = [sd for job in jobs for sd in job.get("dns_sd_configs", [])]
     assert (api["names"], api["port"]) == (["api"], 8000)
     everything = rendered["cpu"] | rendered["gpu"]
-    assert set(workers["names"]) == set(WORKERS)
-    assert everything["conductor"]["environment"]["TOUCHSTONE_METRICS_PORT"] == "9100"
+    assert set(workers["names"]) == {*WORKERS, "judge"}
     for name in (*WORKERS, *(f"{name}-gpu" for name in WORKERS)):
         assert everything[name]["networks"]["backend"]["aliases"] == [name.removesuffix("-gpu")]
+    for name in ("conductor", "judge", *WORKERS, *(f"{name}-gpu" for name in WORKERS)):
         image = image_of(everything[name]["image"])
         assert image is not None
-        assert image.environment()["TOUCHSTONE_METRICS_PORT"] == str(workers["port"])
+        assert image.environment()["TOUCHSTONE_METRICS_PORT"] == str(workers["port"]) == "9100"

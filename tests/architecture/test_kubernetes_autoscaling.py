@@ -25,9 +25,9 @@ def triggers(scaled: Manifests) -> dict[str, list[Manifest]]:
     return {name: each["spec"]["triggers"] for name, each in of_kind(scaled, "ScaledJob").items()}
 
 
-def test_every_kind_of_worker_is_scaled_and_none_runs_besides(scaled: Manifests) -> None:
+def test_every_worker_with_pytorch_is_scaled_and_the_judge_runs_besides(scaled: Manifests) -> None:
     assert set(of_kind(scaled, "ScaledJob")) == set(WORKERS)
-    assert set(of_kind(scaled, "Deployment")) == {"api", "conductor"}
+    assert set(of_kind(scaled, "Deployment")) == {"api", "conductor", "judge"}
 
 
 def test_a_scaled_worker_is_the_deployed_one_that_leaves_when_it_is_idle(

@@ -89,7 +89,7 @@ def test_the_node_of_any_pod_can_be_drained(rendered_overlays: dict[str, Manifes
 
 def test_replicas_prefer_different_nodes_and_start_on_one(rendered_overlays: dict[str, Manifests]) -> None:
     for manifests in rendered_overlays.values():
-        for name in ("api", *WORKERS):
+        for name in ("api", "judge", *WORKERS):
             pod = pods(manifests)[name]
             [constraint] = pod.spec["topologySpreadConstraints"]
             assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"

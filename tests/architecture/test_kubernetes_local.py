@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.deployment import tool
+from support.deployment import PROCESSES, tool
 from support.manifests import check_out, containers, image_name, render_overlay
 
 RECORDER = """#!/bin/sh
@@ -102,7 +102,7 @@ def test_one_command_loads_every_image_of_ours_and_applies_the_overlay(
     assert answer.returncode == 0, answer.stderr
     manifests = render_overlay(tree, overlay)
     ours = {each["image"] for _, each in containers(manifests) if image_name(each).startswith("touchstone-")}
-    assert len(ours) == 5
+    assert len(ours) == 7
     assert {LOADS[cluster].format(image) for image in ours} <= set(calls)
     applied = f"kubectl apply --kustomize {tree}/k8s/overlays/local/../{overlay}"
     assert calls.index(applied) > max(calls.index(LOADS[cluster].format(image)) for image in ours)
@@ -110,7 +110,7 @@ def test_one_command_loads_every_image_of_ours_and_applies_the_overlay(
     assert (on_node / "catalogue.yaml").exists() == (cluster == "k3s")
     assert cluster == "k3s" or [call for call in calls if str(on_node) in call]
     waited = [call for call in calls if "rollout status" in call]
-    assert [call.rsplit("/", 1)[1] for call in waited] == ["api", "conductor", "retrieval", "generator", "trainer"]
+    assert [call.rsplit("/", 1)[1] for call in waited] == list(PROCESSES)
 
 
 def test_an_unknown_cluster_is_refused_before_anything_is_applied(tmp_path: Path) -> None:

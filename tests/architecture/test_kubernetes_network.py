@@ -3,21 +3,21 @@
 from itertools import product
 
 import yaml
-from support.deployment import WORKERS
+from support.deployment import PROCESSES, WORKERS
 from support.manifests import Manifest, Manifests, Pod, of_kind, pods
 from support.network_policies import NAMESPACE, Place, may_reach, selects
 
-PROCESSES = ("api", "conductor", *WORKERS)
 SERVERS = {"postgres": 5432, "valkey": 6379, "qdrant": 6333, "minio": 9000}
-LISTENING = {**SERVERS, "api": 8000, "prometheus": 9090, **dict.fromkeys(("conductor", *WORKERS), 9100)}
+LISTENING = {**SERVERS, "api": 8000, "prometheus": 9090, **dict.fromkeys(("conductor", "judge", *WORKERS), 9100)}
 USES = {
     "api": {"postgres", "valkey", "minio"},
     "conductor": {"postgres", "valkey", "minio"},
+    "judge": {"valkey", "minio"},
     "retrieval": {"valkey", "minio", "qdrant"},
     "generator": {"valkey", "minio"},
     "trainer": {"valkey", "minio"},
     "catalogue": {"api"},
-    "prometheus": {"api", "conductor", *WORKERS},
+    "prometheus": set(PROCESSES),
     **{server: set() for server in SERVERS},
 }
 """In overlays/local and gpu: who connects to whom."""
@@ -45,7 +45,7 @@ def chosen(manifests: Manifests, service: Manifest) -> list[Pod]:
 def test_every_service_leads_to_one_workload_and_a_port_that_it_answers(
     rendered_overlays: dict[str, Manifests],
 ) -> None:
-    counts = {"local": 11, "gpu": 11, "cluster": 6}
+    counts = {"local": 12, "gpu": 12, "cluster": 7}
     for overlay, manifests in rendered_overlays.items():
         services = of_kind(manifests, "Service")
         assert len(services) == counts[overlay]
@@ -131,7 +131,7 @@ def test_every_pod_asks_the_cluster_for_names(rendered_overlays: dict[str, Manif
             assert not may_reach(manifests, place(pod), Place(address="8.8.8.8"), 53, "UDP"), pod.name
 
 
-def test_workers_reach_the_internet_and_no_private_network(rendered_overlays: dict[str, Manifests]) -> None:
+def test_workers_with_models_reach_the_internet_and_no_private_network(rendered_overlays: dict[str, Manifests]) -> None:
     for overlay in ("local", "gpu"):
         manifests = rendered_overlays[overlay]
         for name, pod in pods(manifests).items():
@@ -153,6 +153,7 @@ def test_in_a_cluster_each_pod_reaches_its_servers_in_their_network(rendered_ove
     expected = {
         "api": {5432, 6379, 443},
         "conductor": {5432, 6379, 443},
+        "judge": {6379, 443},
         "retrieval": {6379, 6333, 443},
         "generator": {6379, 443},
         "trainer": {6379, 443},

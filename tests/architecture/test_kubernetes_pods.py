@@ -1,6 +1,6 @@
 """Every pod is restricted, probed and bounded, and starts with images and settings that are there."""
 
-from support.deployment import TARGETS, WORKERS, compose_services, image_of
+from support.deployment import IMAGES, PROCESSES, WORKERS, compose_services, image_of
 from support.manifests import (
     Manifest,
     Manifests,
@@ -13,8 +13,8 @@ from support.manifests import (
 )
 from support.processes import SETTINGS, variables
 
-PODS = {"local": 11, "gpu": 11, "cluster": 8}
-CONTAINERS = {"local": 13, "gpu": 13, "cluster": 10}
+PODS = {"local": 12, "gpu": 12, "cluster": 9}
+CONTAINERS = {"local": 14, "gpu": 14, "cluster": 11}
 NOT_IN_KUBERNETES = {"grafana"}
 """Services of compose for which a cluster has its own."""
 
@@ -51,9 +51,9 @@ def test_no_pod_asks_a_registry_for_an_image_that_was_loaded(rendered_overlays: 
 def test_every_image_has_a_tag_and_ours_are_built(rendered_overlays: dict[str, Manifests]) -> None:
     for overlay, manifests in rendered_overlays.items():
         suffix = "" if overlay == "local" else "-cuda"
-        ours = {image_name(each) for _, each in containers(manifests)} & set(TARGETS)
+        ours = {image_name(each) for _, each in containers(manifests)} & set(IMAGES)
         workers = {f"touchstone-{name}{suffix}" for name in WORKERS}
-        assert ours == {"touchstone-api", "touchstone-client", *workers}
+        assert ours == {*(f"touchstone-{name}" for name in ("api", "client", "conductor", "judge")), *workers}
         for _, each in containers(manifests):
             assert ":" in each["image"].rsplit("/", 1)[-1], each["image"]
 
@@ -65,7 +65,7 @@ def test_every_long_running_process_is_probed(rendered_overlays: dict[str, Manif
             if pod.kind in {"Deployment", "StatefulSet", "ScaledJob"}:
                 assert "livenessProbe" in pod.spec["containers"][0], pod.name
                 seen += 1
-    assert seen == 25
+    assert seen == 28
 
 
 def test_the_api_gets_requests_once_its_servers_and_its_schema_are_there(
@@ -138,7 +138,7 @@ def test_processes_get_the_same_variables_as_in_compose(rendered_overlays: dict[
     # Nobody's default: an overlay that knows its prices, or has a collector, adds them to the ConfigMap `settings`.
     by_choice |= {"TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE", "OTEL_EXPORTER_OTLP_ENDPOINT"}
     manifests, services = rendered_overlays["local"], compose_services("cpu")
-    for process in ("api", "conductor", *WORKERS):
+    for process in PROCESSES:
         here = container(manifests, process)
         image = image_of(here["image"])
         assert image is not None
@@ -156,7 +156,7 @@ def test_images_and_commands_are_those_of_compose(rendered_overlays: dict[str, M
         for name in names - {"migrate"}:
             image = container(manifests, name)["image"]
             assert image.removesuffix("-unprivileged") == services[name]["image"], name
-        for name in ("api", "conductor", *WORKERS):
+        for name in PROCESSES:
             assert container(manifests, name).get("command") == services[name].get("command"), name
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.deployment import PROCESSES
 from support.manifests import OVERLAYS, Manifest, Manifests, check_out, containers, image_name, of_kind, render_overlay
 
 MUTABLE = {
@@ -69,7 +70,7 @@ def test_a_changed_secret_or_setting_reaches_the_processes(tmp_path: Path) -> No
     change_secrets(tree)
     change_settings(tree)
     after = render_overlay(tree, "local")
-    for name in ("api", "conductor", "retrieval", "generator", "trainer"):
+    for name in PROCESSES:
         old, new = (of_kind(each, "Deployment")[name]["spec"]["template"] for each in (before, after))
         assert old != new, f"{name} would go on with what it read at its start"
 
@@ -81,7 +82,7 @@ def test_one_file_decides_tag_and_registry_of_every_image_of_ours(overlay: str, 
     registry = "ghcr.io/touchstone/" if overlay == "cluster" else ""
     manifests = render_overlay(tree, overlay)
     ours = [each for _, each in containers(manifests) if image_name(each).startswith("touchstone-")]
-    assert len(ours) == 7
+    assert len(ours) == 8
     for each in ours:
         assert each["image"] == f"{registry}{image_name(each)}:1.2.3-rc.4"
     jobs = {"catalogue", "fill-library"} if overlay == "cluster" else {"catalogue"}

@@ -1,7 +1,6 @@
 """The committed locks: every third-party requirement pinned with hashes, and nothing about where packages come from."""
 
 import re
-import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -10,26 +9,22 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from support.deployment import ROOT
+from support.locks import entries
+from support.workspace import FOLDERS, closure, third_party
 
-PACKAGES = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/pyproject.toml"))
-LONERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("*/pyproject.toml"))
 BUILD = Path("images")
 """No package: the tools that build the images."""
 LOCKED = sorted(p.parent.relative_to(ROOT) for p in ROOT.glob("*/*/requirements.lock") if p.parent != ROOT / BUILD)
 SHARED = Path("images/worker.lock")
+LIGHT = {
+    "api": {"fastapi", "sqlalchemy", "uvicorn"},
+    "conductor": {"celery", "psycopg", "sqlalchemy"},
+    "judge": {"celery", "minio", "scipy"},
+}
+"""Services without PyTorch, and some of what each needs."""
 
 Pins = dict[str, set[Version]]
 """By canonical name; more than one version where the platforms differ."""
-
-
-def entries(lock: Path) -> dict[str, frozenset[str]]:
-    """`name==version ; marker` -> its hashes."""
-    joined = (ROOT / lock).read_text().replace("\\\n", " ")
-    found: dict[str, frozenset[str]] = {}
-    for line in joined.splitlines():
-        requirement, *hashes = (part.strip() for part in line.split("--hash="))
-        found[requirement] = frozenset(hashes)
-    return found
 
 
 def pins(lock: Path) -> Pins:
@@ -42,16 +37,6 @@ def pins(lock: Path) -> Pins:
     return found
 
 
-def third_party(folder: Path) -> list[Requirement]:
-    """What a workspace package asks for, less the workspace's own packages."""
-    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
-    groups = project.get("dependency-groups", {})
-    asked = [*project["project"].get("dependencies", []), *(line for group in groups.values() for line in group)]
-    requirements = [Requirement(line) for line in asked]
-    own = {tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"]["name"] for p in PACKAGES + LONERS}
-    return [requirement for requirement in requirements if requirement.name not in own]
-
-
 def unpinned(requirements: list[Requirement], found: Pins) -> list[str]:
     return [
         str(requirement)
@@ -62,20 +47,21 @@ def unpinned(requirements: list[Requirement], found: Pins) -> list[str]:
 
 def test_the_locks_are_where_something_is_installed_on_its_own() -> None:
     assert {str(folder) for folder in LOCKED} == {
-        "clients/python", "services/api", "services/generator", "services/retrieval", "services/trainer",
+        "clients/python", "services/api", "services/conductor", "services/generator", "services/judge",
+        "services/retrieval", "services/trainer",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("folder", [Path("."), *PACKAGES, *LONERS], ids=str)
-def test_the_root_lock_pins_what_every_package_asks_for(folder: Path) -> None:
-    missing = unpinned(third_party(folder), pins(Path("requirements.lock")))
+@pytest.mark.parametrize("folder", [".", *FOLDERS])
+def test_the_root_lock_pins_what_every_package_asks_for(folder: str) -> None:
+    missing = unpinned(third_party(folder, optional=True), pins(Path("requirements.lock")))
     assert not missing, f"run `make lock`: {missing}"
 
 
 @pytest.mark.parametrize("folder", LOCKED, ids=str)
-def test_a_lock_of_its_own_pins_what_the_package_asks_for(folder: Path) -> None:
-    asked = third_party(folder)
-    assert len(asked) >= 4
+def test_a_lock_of_its_own_pins_what_the_package_and_its_libraries_ask_for(folder: Path) -> None:
+    asked = [requirement for needed in closure(str(folder)) for requirement in third_party(needed)]
+    assert len(asked) >= 8
     missing = unpinned(asked, pins(folder / "requirements.lock"))
     assert not missing, f"run `make lock`: {missing}"
 
@@ -116,9 +102,14 @@ def test_the_build_tools_are_those_that_were_asked_for() -> None:
     assert not unpinned(asked, pins(BUILD / "requirements.lock")), "run `make lock`"
 
 
-def test_the_api_is_locked_without_a_learning_framework() -> None:
-    names = set(pins(Path("services/api/requirements.lock")))
+@pytest.mark.parametrize(("service", "some"), LIGHT.items())
+def test_light_services_are_locked_without_a_learning_framework(service: str, some: set[str]) -> None:
+    names = set(pins(Path(f"services/{service}/requirements.lock")))
     assert names.isdisjoint(
         {"torch", "torchvision", "open-clip-torch", "diffusers", "transformers", "timm", "accelerate"}
     )
-    assert {"fastapi", "sqlalchemy", "uvicorn"} <= names
+    assert some <= names
+
+
+def test_the_judge_is_locked_without_a_database() -> None:
+    assert set(pins(Path("services/judge/requirements.lock"))).isdisjoint({"sqlalchemy", "alembic", "psycopg"})

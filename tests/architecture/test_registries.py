@@ -17,7 +17,7 @@ from touchstone_contracts.registry import kind_of
 from touchstone_encoders.loading import LOADERS
 from touchstone_generator.prompts.writers import WRITER_FUNCTIONS
 from touchstone_generator.sampling.schedulers import SCHEDULERS
-from touchstone_planning.strategies import MOST_FOUND
+from touchstone_planning.strategies import STRATEGY_RULES
 from touchstone_retrieval.curation import stages
 from touchstone_retrieval.curation.filters import RULE_FUNCTIONS
 from touchstone_retrieval.strategies.registry import STRATEGY_FUNCTIONS
@@ -41,7 +41,7 @@ def members(union: Any) -> set[str]:
         (kinds(SCORE_RULES), set(RULE_FUNCTIONS)),
         (set(METRICS), set(METRIC_HEADS)),
         (members(retrieval.Strategy), set(STRATEGY_FUNCTIONS)),
-        (members(retrieval.Strategy), set(MOST_FOUND)),
+        (members(retrieval.Strategy), set(STRATEGY_RULES)),
         (members(Writer), set(WRITER_FUNCTIONS)),
         (set(get_args(Sampler.model_fields["scheduler"].annotation)), set(SCHEDULERS)),
         (set(get_args(EncoderKind)), set(LOADERS)),

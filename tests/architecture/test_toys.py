@@ -30,16 +30,19 @@ from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
     EVALUATE_ENCODER,
+    JUDGE_EXPERIMENT,
     EncoderAdapted,
     EncoderEvaluated,
     EpochScore,
     ImagesCurated,
 )
+from touchstone_contracts.views import Verdict
 from touchstone_planning.dag import Plan
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.filters import RULE_FUNCTIONS
 from touchstone_retrieval.curation.stages import STAGE_FUNCTIONS
@@ -202,7 +205,7 @@ ASKED: dict[str, Any] = {
         "near_duplicate_cosine": None,
         "leak_cosine": None,
     },
-    "evaluation": {"metrics": ["linear_probe", "nearest_mean"]},
+    "evaluation": {"metrics": ["nearest_mean", "linear_probe"]},
 }
 
 
@@ -300,12 +303,20 @@ def test_the_toy_metric_has_predictions_of_its_own(finished: Finished) -> None:
     evaluations = finished.evaluated()
     assert len(evaluations) == 2 + 2 * 2  # untouched, and arms that train, x seeds
     for result in evaluations:
-        assert list(result.predictions) == ["linear_probe", "nearest_mean"]
+        assert list(result.predictions) == ["nearest_mean", "linear_probe"]
         assert result.labels is not None
         labels, found = finished.workers.artifacts.get_array(result.labels), result.predictions["nearest_mean"]
         predicted = finished.workers.artifacts.get_array(found.classes)
         assert len(predicted) == len(SHAPES) * PER_CLASS
         assert float((predicted == labels).mean()) == found.accuracy
+
+
+def test_the_verdict_is_in_the_toy_metric(finished: Finished) -> None:
+    judged = finished.workers.artifacts.result(JUDGE_EXPERIMENT, finished.plan.judgements[-1].step)
+    assert judged.verdict is not None
+    verdict = Verdict.model_validate_json(finished.workers.artifacts.get_blob(judged.verdict))
+    assert verdict.primary.metric == "nearest_mean"
+    assert "nearest-mean accuracy" in verdict.headline
 
 
 def test_toys_have_their_words_where_others_have(finished: Finished) -> None:
@@ -351,8 +362,8 @@ def strategy() -> None:
     """Adding a retrieval strategy:
 
     - `libs/contracts/src/touchstone_contracts/arms/retrieval.py`: a class in the union `Strategy`.
-    - `libs/planning/src/touchstone_planning/strategies.py`: how many images it finds of a class at most, and a line
-      where the others are registered.
+    - `libs/planning/src/touchstone_planning/strategies.py`: its `StrategyRules` (words, how much it finds at most, what
+      makes it impossible), and a line where the others are registered.
     - `services/retrieval/src/touchstone_retrieval/strategies/`: a file with a function that yields findings, and a
       line in `registry.py`.
     """

@@ -23,7 +23,7 @@ from support.composed import (
     pytorch_index_answers,
     wait_for,
 )
-from support.deployment import ROOT, WORKERS, compose_services
+from support.deployment import IMAGES, PROCESSES, ROOT, WORKERS, compose_services
 from support.engine import Engine
 from support.finished_demo import short_form
 from support.standins import PYTHON, provide
@@ -31,15 +31,14 @@ from support.wheel_index import wheel_index
 from touchstone import Client
 from touchstone_contracts.views import ExperimentDetail
 
-IMAGES = ("touchstone-api", "touchstone-client", *(f"touchstone-{name}" for name in WORKERS))
-SERVICES = ("api", "conductor", "postgres", "valkey", "minio", "qdrant", "prometheus", "grafana", *WORKERS)
+SERVICES = ("postgres", "valkey", "minio", "qdrant", "prometheus", "grafana", *PROCESSES)
 OWN_MEGABYTES = 250
 """What a worker's image may add to the layers it shares with the others."""
 VICTIMS = {"embed_images": "retrieval", "generate_images": "generator", "adapt_encoder": "trainer"}
 """At the first start of each kind of step, SIGKILL to the worker that does it."""
 KILL = "import os; [os.kill(int(p), 9) for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]"
 """Run inside a container: ends everything but its init, which then ends too."""
-WITHOUT_CUDA = "touchstone-worker:without-cuda"
+WITHOUT_CUDA = "touchstone-torch:without-cuda"
 LIST_PACKAGES = (
     "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
 )
@@ -66,7 +65,7 @@ def system(engine: Engine, tell: Tell) -> Iterator[ComposedSystem]:
 
 
 def test_the_workers_share_the_layers_that_are_large(system: ComposedSystem, tell: Tell) -> None:
-    sizes = image_sizes(system.engine, [f"{image}:latest" for image in IMAGES])
+    sizes = image_sizes(system.engine, [f"{image}:latest" for image in IMAGES if "-cuda" not in image])
     tell(**{image: f"{size / 1e6:.0f} MB" for image, size in sizes.items()})
     tell(**{what: f"{seconds} s" for what, seconds in system.took.items()})
     below = [layers(system.engine, f"touchstone-{name}:latest") for name in WORKERS]
@@ -95,7 +94,8 @@ def test_without_cuda_only_torch_comes_from_the_other_index(engine: Engine, tmp_
         name: re.findall(rf"^{name}==([\d.]+)", lock, flags=re.MULTILINE)[0] for name in ("torch", "torchvision")
     }
     with wheel_index(tmp_path, {name: f"{version}+cpu" for name, version in versions.items()}) as index:
-        arguments = ("--file", str(ROOT / "images/Dockerfile"), "--target", "worker", "--network", "host")
+        stage = ("--target", "torch", "--build-arg", "SERVICE=trainer")
+        arguments = ("--file", str(ROOT / "images/Dockerfile"), *stage, "--network", "host")
         secret = ("--secret", f"id=ca,src={SYSTEM_CERTIFICATES}") if SYSTEM_CERTIFICATES.exists() else ()
         engine.run(
             "build", "--quiet", *arguments, *secret, "--build-arg", f"TORCH_INDEX={index.url}", "--tag", WITHOUT_CUDA,
@@ -206,9 +206,9 @@ def test_prometheus_sees_every_process_up(system: ComposedSystem) -> None:
         found = httpx.get(f"{system.prometheus}/api/v1/targets", timeout=10).json()["data"]["activeTargets"]
         up = [target["labels"]["job"] for target in found if target["health"] == "up"]
         counts = {job: up.count(job) for job in set(up)}
-        return counts if sum(counts.values()) == 6 else None
+        return counts if sum(counts.values()) == 7 else None
 
-    assert wait_for("six targets up", look, within=90) == {"api": 1, "conductor": 1, "workers": 4}
+    assert wait_for("seven targets up", look, within=90) == {"api": 1, "conductor": 1, "workers": 5}
 
 
 def test_down_and_up_again_keeps_the_answer(system: ComposedSystem, disturbed: Disturbed) -> None:

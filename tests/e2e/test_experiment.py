@@ -170,7 +170,7 @@ def test_images_of_an_arm_are_served_with_their_facts(
 
 
 def test_up_again_changes_nothing(stack: Stack, client: Client, finished_experiment: ExperimentDetail) -> None:
-    names = ("valkey", "s3", "api", "retrieval", "generator", "trainer", "conductor")
+    names = ("valkey", "s3", "api", "retrieval", "generator", "trainer", "judge", "conductor")
     pids = {name: stack.supervisor().pid_of(name) for name in names}
     stack.up()
     assert {name: stack.supervisor().pid_of(name) for name in names} == pids
@@ -179,9 +179,9 @@ def test_up_again_changes_nothing(stack: Stack, client: Client, finished_experim
 
 
 def test_every_process_is_healthy_and_measured(stack: Stack, server: str) -> None:
-    assert httpx.get(f"{server}/readyz").json() == {"database": "ok", "object_store": "ok", "redis": "ok"}
+    assert httpx.get(f"{server}/readyz").json() == {"database": "ok", "object_store": "ok"}
     state = stack.folder.read_state()
     assert state is not None
-    assert len(state.health_ports) == 5
+    assert len(state.health_ports) == 6
     for port in state.health_ports.values():
         assert "touchstone_" in httpx.get(f"http://127.0.0.1:{port}/metrics").text

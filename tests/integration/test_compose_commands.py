@@ -16,12 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from support.deployment import ROOT, compose_services, image_of, read_stages, tool
+from support.deployment import PROCESSES, ROOT, compose_services, image_of, tool
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.settings import RuntimeSettings
 from touchstone_stack.servers import end, free_ports, last_lines
 
-PROCESSES = ("api", "conductor", "retrieval", "generator", "trainer")
 API_PORT = "8000"
 HEALTHY_WITHIN_CHECKS = 400
 """A check takes about a fifth of a second; torch may take a minute to import on a busy machine."""
@@ -103,7 +102,7 @@ def addresses(
 def started(
     services: dict[str, Any], addresses: dict[str, str], folder: Path
 ) -> Iterator[dict[str, tuple[Process, subprocess.Popen[bytes]]]]:
-    """All five at once, as compose would have them."""
+    """All at once, as compose would have them."""
     ports = dict(zip(PROCESSES, free_ports(len(PROCESSES)), strict=True))
     with ExitStack() as stack:
         found = {}
@@ -147,7 +146,9 @@ def test_the_catalogue_is_registered_by_its_command_and_again_without_harm(
     services: dict[str, Any], started: dict[str, tuple[Process, subprocess.Popen[bytes]]], folder: Path
 ) -> None:
     service = services["catalogue"]
-    [program] = read_stages()["client"].all("ENTRYPOINT")[-1].words()
+    client = image_of(service["image"])
+    assert client is not None
+    [program] = client.all("ENTRYPOINT")[-1].words()
     assert service["environment"] == {"TOUCHSTONE_SERVER": "http://api:8000"}
     library = next(volume for volume in service["volumes"] if volume["target"] == "/library")
     command = [tool(program), *(word.replace("/library", library["source"]) for word in service["command"])]

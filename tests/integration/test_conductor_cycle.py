@@ -31,9 +31,10 @@ from touchstone_runtime.queue import CeleryDispatcher, MemoryDispatcher, celery_
 from touchstone_runtime.reports import connect_reports
 from touchstone_store.database import Store, open_store
 from touchstone_store.events import events_after
+from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import migrate
 from touchstone_store.plans import Survey, cancel_plan, create_plan
-from touchstone_store.steps import owned_steps, tallies
+from touchstone_store.steps import owned_steps
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 NAME = "exp_a"
@@ -85,11 +86,13 @@ class Bench:
             self.cycle(1)
             while self.broker.waiting_anywhere():
                 self.work()
+            if self.phases()[-1] == "succeeded":
+                return
         self.cycle(1)
 
     def counts(self) -> StepCounts:
         with self.store.read() as session:
-            return tallies(session, [NAME])[NAME].counts()
+            return plan_states(session, [NAME])[NAME].counts
 
     def told(self) -> list[str]:
         with self.store.read() as session:
@@ -152,8 +155,10 @@ def test_six_workers_of_a_kind_have_a_step_each_and_a_next_one(bench: Bench) -> 
     for number in range(6):
         bench.presence.announce(QUEUE, f"w{number}", 15)
     bench.cycle()
-    assert bench.conductor.live_workers == {"retrieval": 0, "generator": 6, "trainer": 0}
-    assert {queue: bench.broker.waiting(queue) for queue in QUEUES} == {"retrieval": 2, "generator": 12, "trainer": 0}
+    assert bench.conductor.live_workers == dict.fromkeys(QUEUES, 0) | {"generator": 6}
+    assert {queue: bench.broker.waiting(queue) for queue in QUEUES} == dict.fromkeys(
+        QUEUES, 0
+    ) | {"retrieval": 2, "generator": 12}
 
 
 def test_workers_that_die_get_no_share_and_the_first_lease_needs_none(bench: Bench) -> None:
@@ -384,7 +389,7 @@ def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: st
     client.lpush("touchstone:reports", b"not a report")
     assert conductor.cycle(0.05)
     with services.store.read() as session:
-        assert tallies(session, [NAME])[NAME].counts().succeeded == 1
+        assert plan_states(session, [NAME])[NAME].counts.succeeded == 1
     client.flushall()
     presence.announce("retrieval", "one", 60)
     presence.announce("retrieval", "two", 60)

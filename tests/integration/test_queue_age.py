@@ -28,7 +28,9 @@ def after(minutes: float) -> datetime:
 
 
 def add_plan(session: Session, name: str, created: datetime, *, cancelled: bool = False) -> None:
-    session.add(PlanRow(id=name, created_at=created, cancelled_at=created if cancelled else None))
+    ended = created if cancelled else None
+    phase = "cancelled" if cancelled else "queued"
+    session.add(PlanRow(id=name, created_at=created, cancelled_at=ended, finished_at=ended, phase=phase))
     session.flush()
 
 
@@ -57,8 +59,14 @@ def add_step(
         )
     )
     session.flush()
-    session.add(PlanStepRow(plan_id=plan, step_id=name, position=0, role="", reused=False))
+    add_to_plan(session, plan, name, waiting=finished is None)
     session.add_all(StepInputRow(step_id=name, input_id=needed) for needed in inputs)
+    session.flush()
+
+
+def add_to_plan(session: Session, plan: str, step: str, *, waiting: bool = True) -> None:
+    session.add(PlanStepRow(plan_id=plan, step_id=step, position=0, role="", reused=False))
+    session.get_one(PlanRow, plan).waiting += waiting
     session.flush()
 
 
@@ -93,6 +101,6 @@ def test_an_old_step_that_a_new_plan_wants_waits_since_that_plan(store: Store) -
         add_plan(session, "exp", after(0), cancelled=True)
         add_step(session, "shared", after(0))
         add_plan(session, "again", after(8))
-        session.add(PlanStepRow(plan_id="again", step_id="shared", position=0, role="", reused=False))
+        add_to_plan(session, "again", "shared")
     with store.read() as session:
         assert ready_since_by_queue(session, after(10)) == {"trainer": after(8)}

@@ -18,7 +18,7 @@ from touchstone_store.migrate import known_revisions, migrate
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def unmigrated(
-    request: pytest.FixtureRequest, tmp_path: Path, valkey_url: str, s3_objects: S3Objects
+    request: pytest.FixtureRequest, tmp_path: Path, s3_objects: S3Objects
 ) -> Iterator[Services]:
     """An api on an empty database, as it runs where a job of its own migrates."""
     empty = f"sqlite:///{tmp_path / 'empty.db'}"
@@ -27,7 +27,7 @@ def unmigrated(
         store=store,
         artifacts=Artifacts(s3_objects),
         settings=ApiSettings(),
-        checks=readiness_checks(store, s3_objects, valkey_url),
+        checks=readiness_checks(store, s3_objects),
     )
     store.close()
 
@@ -36,7 +36,7 @@ def told(services: Services) -> list[tuple[str, str]]:
     """What /readyz says is wrong."""
     answer = TestClient(create_app(services)).get("/readyz")
     if answer.status_code == 200:
-        assert answer.json() == {"database": "ok", "redis": "ok", "object_store": "ok"}
+        assert answer.json() == {"database": "ok", "object_store": "ok"}
         return []
     assert answer.status_code == 503
     return [(error.pointer, error.detail) for error in Problem.model_validate(answer.json()).errors]

@@ -20,8 +20,9 @@ from touchstone_planning.plan import plan_experiment
 from touchstone_planning.state import Step, ready_steps
 from touchstone_store.database import Store, open_store
 from touchstone_store.events import append_event, events_after
+from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import is_current, migrate
-from touchstone_store.plans import Survey, cancel_plan, create_plan, retry_plan, settle
+from touchstone_store.plans import StepChange, Survey, cancel_plan, create_plan, retry_plan, save_steps
 from touchstone_store.steps import (
     batches,
     find_rows,
@@ -29,8 +30,6 @@ from touchstone_store.steps import (
     owned_steps,
     ready_by_queue,
     ready_ids,
-    save_step,
-    tallies,
     to_step,
     unwanted_ids,
 )
@@ -66,7 +65,7 @@ def change(store: Store, step: str, to: Step) -> None:
     with store.write() as session:
         row = lock_step(session, step)
         assert row is not None
-        save_step(row, to)
+        save_steps(session, [StepChange(row, to)], NOW)
 
 
 def test_the_migrated_schema_is_what_the_code_declares(store: Store) -> None:
@@ -88,7 +87,7 @@ def test_a_plan_is_stored_in_order_with_its_inputs_or_not_at_all(store: Store) -
     create(store)
     with store.read() as session:
         assert [owned.step.id for owned in owned_steps(session, "exp_a")] == [step.id for step in PLAN.steps]
-        assert tallies(session, ["exp_a"])["exp_a"].counts().waiting == len(PLAN.steps) > 20
+        assert plan_states(session, ["exp_a"])["exp_a"].counts.waiting == len(PLAN.steps) > 20
     with pytest.raises(IntegrityError):
         create(store)
     with pytest.raises(IntegrityError):
@@ -113,7 +112,8 @@ def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
             assert ready_by_queue(session, NOW) == {queue: len(ids) for queue, ids in found.items() if ids}
             looked_at += len(expected)
             for name in random.sample(expected, min(4, len(expected))):
-                save_step(rows[name], transitions.succeed(steps[name], NOW, empty_manifest(name, kinds[name])))
+                after = transitions.succeed(steps[name], NOW, empty_manifest(name, kinds[name]))
+                save_steps(session, [StepChange(rows[name], after)], NOW)
             for name in random.sample(expected, min(2, len(expected))):
                 if steps[name].state == "waiting" and rows[name].state == "waiting":
                     rows[name].not_before = NOW + timedelta(seconds=random.choice([-1, 0]))
@@ -151,8 +151,8 @@ def test_a_failed_step_fails_its_plans_until_somebody_retries(store: Store) -> N
     first = PLAN.steps[0].id
     problem = Problem(title="Broken", code="broken")
     change(store, first, transitions.fail(Step(id=first), problem, NOW, transitions.Limits(), retryable=False))
-    with store.write() as session:
-        assert settle(session, ["exp_a", "exp_b"], NOW) == {"exp_a": "failed", "exp_b": "failed"}
+    with store.read() as session:
+        assert {state.phase for state in plan_states(session, ["exp_a", "exp_b"]).values()} == {"failed"}
     with store.write() as session:
         retry_plan(session, "exp_b", NOW)
     with store.read() as session:
@@ -161,13 +161,13 @@ def test_a_failed_step_fails_its_plans_until_somebody_retries(store: Store) -> N
     assert told == ["queued", "failed", "queued"]
 
 
-def test_settling_tells_each_phase_once(store: Store) -> None:
+def test_each_phase_is_told_once(store: Store) -> None:
     create(store)
-    for _ in range(3):
-        with store.write() as session:
-            settle(session, ["exp_a"], NOW)
+    for planned in PLAN.steps[:3]:
+        step = Step(id=planned.id)
+        change(store, step.id, transitions.lease(step, NOW, transitions.Limits()))
     with store.read() as session:
-        assert [event.data["phase"] for event in events_after(session, "exp_a", 0)] == ["queued"]
+        assert [event.data["phase"] for event in events_after(session, "exp_a", 0)] == ["queued", "running"]
 
 
 def test_events_are_read_after_an_id(store: Store) -> None:
@@ -195,7 +195,8 @@ def test_writers_at_the_same_time_each_lease_other_steps(store: Store) -> None:
                 row = lock_step(session, name)
                 assert row is not None
                 if row.state == "waiting":
-                    save_step(row, transitions.lease(to_step(row), NOW, transitions.Limits()))
+                    leased = transitions.lease(to_step(row), NOW, transitions.Limits())
+                    save_steps(session, [StepChange(row, leased)], NOW)
                     won.append(name)
 
     threads = [threading.Thread(target=lease_all) for _ in range(4)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = Path("images/Dockerfile")
+LAST_STAGE = "image"
 WORKERS = ("retrieval", "generator", "trainer")
-TARGETS = {
-    **{f"touchstone-{name}": name for name in ("api", "client", *WORKERS)},
+"""With PyTorch, and a GPU if there is one; the judge is a worker without."""
+PROCESSES = ("api", "conductor", "judge", *WORKERS)
+"""What runs all the time, in docker-compose.yml and in a cluster."""
+IMAGES = {
+    **{f"touchstone-{name}": name for name in (*PROCESSES, "client")},
     **{f"touchstone-{name}-cuda": name for name in WORKERS},
 }
-"""By the name of an image, the target of DOCKERFILE it is built from."""
+"""By the name of an image, the SERVICE that DOCKERFILE builds it for."""
 SECRET_FOR_RENDERING = "abcdefgh12345678"
 
 
@@ -77,10 +82,11 @@ class Stage:
         return Instruction("CMD", command).words() if found else []
 
 
-def read_stages(path: Path = DOCKERFILE) -> dict[str, Stage]:
-    """By name; `FROM x AS y` with an earlier stage x inherits from it."""
+@cache
+def read_stages(service: str) -> Mapping[str, Stage]:
+    """The stages of DOCKERFILE for one SERVICE by name; `FROM x AS y` with an earlier stage x inherits from it."""
     stages: dict[str, Stage] = {}
-    for instruction in _instructions((ROOT / path).read_text()):
+    for instruction in _instructions((ROOT / DOCKERFILE).read_text().replace("${SERVICE}", service)):
         if instruction.word == "FROM":
             base, _, name = instruction.rest.split()
             below = stages.get(base)
@@ -92,10 +98,15 @@ def read_stages(path: Path = DOCKERFILE) -> dict[str, Stage]:
     return stages
 
 
+def service_of(reference: str) -> str | None:
+    """The SERVICE that an image of ours is built for; None for somebody else's image."""
+    return IMAGES.get(reference.rsplit("/", 1)[-1].split(":")[0])
+
+
 def image_of(reference: str) -> Stage | None:
     """The stage that an image of ours is built from; None for somebody else's image."""
-    target = TARGETS.get(reference.rsplit("/", 1)[-1].split(":")[0])
-    return None if target is None else read_stages()[target]
+    service = service_of(reference)
+    return None if service is None else read_stages(service)[LAST_STAGE]
 
 
 def _instructions(text: str) -> Iterator[Instruction]:

@@ -9,38 +9,48 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from sqlalchemy import select
 from support.memory_services import finish_steps
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.submission import submit_experiment
+from touchstone_api.submission import submit_experiment, submit_upstream
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import derive_seed, sha256
 from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import (
+    JUDGE_EXPERIMENT,
     EncoderAdapted,
     EncoderEvaluated,
     EpochScore,
     EvaluateEncoder,
+    ExperimentJudged,
     ImagesCurated,
     ImagesIngested,
+    JudgeExperiment,
     Predictions,
     Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
+from touchstone_judge.tasks import Tools, judge_experiment
 from touchstone_planning import transitions
 from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, blobs_in
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.serving import no_progress
 from touchstone_store.catalogue import register
-from touchstone_store.plans import settle
-from touchstone_store.steps import lock_step, save_step, to_step
+from touchstone_store.layouts import upstream_layout, upstream_plan_id
+from touchstone_store.plans import StepChange, save_steps
+from touchstone_store.steps import find_rows, to_step
+from touchstone_store.tables import PlanStepRow, StepRow
 
 TEST_IMAGES = 200
 CLASSES = 3
@@ -75,13 +85,25 @@ def post_experiment(
 ) -> Told:
     """Registers the catalogue of support.specs and submits the experiment."""
     lookup = DictLookup(further_tests)
-    entries = (lookup.encoders, lookup.generators, lookup.upstreams, lookup.targets)
+    register_all(services, lookup)
+    return post(services, experiment or spec(seeds=(0, 1, 2)), lookup)
+
+
+def register_all(services: Services, lookup: DictLookup) -> None:
     with services.store.write() as session:
-        for entry in (entry for kind in entries for entry in kind.values()):
-            register(session, entry, datetime.now(UTC))
-    experiment = experiment or spec(seeds=(0, 1, 2))
+        for kind in (lookup.encoders, lookup.generators, lookup.targets):
+            for entry in kind.values():
+                register(session, entry, datetime.now(UTC))
+    for upstream in lookup.upstreams.values():
+        submit_upstream(services, upstream)
+
+
+def post(services: Services, experiment: ExperimentSpec, lookup: DictLookup) -> Told:
+    """Submits an experiment whose names are registered."""
     submitted = submit_experiment(services, experiment)
-    return Told(submitted.id, plan_experiment(resolve(experiment, lookup)), experiment)
+    with services.store.read() as session:
+        upstream = upstream_layout(session, experiment.upstream)
+    return Told(submitted.id, plan_experiment(resolve(experiment, lookup), upstream), experiment)
 
 
 def finish_experiment(
@@ -93,22 +115,58 @@ def finish_experiment(
     chosen: Chosen | None = None,
 ) -> None:
     """Every step succeeds; `exhausted`: (arm, size) that found too few images, at every target."""
+    finish_steps(services, upstream_plan_id(told.spec.upstream))
     finish_steps(services, told.id)
     kinds = {step.id: step.kind for step in told.plan.steps}
     for step, result in made_up_results(services.artifacts, told, truth, exhausted, chosen or {}).items():
         write_result(services.artifacts, step, kinds[step], result)
+    for step, request in judgements(told.plan).items():
+        write_result(services.artifacts, step, kinds[step], judged(services, request))
 
 
 def finish_only(services: Services, told: Told, steps: dict[StepId, Lenient]) -> None:
-    """Some steps succeed, the others wait."""
+    """Some steps succeed, and what these suffice to judge is judged; the others wait."""
     kinds = {step.id: step.kind for step in told.plan.steps}
+    now = datetime.now(UTC)
+    manifests = {step: write_result(services.artifacts, step, kinds[step], result) for step, result in steps.items()}
+    for step, request in judgements(told.plan).items():
+        if set(inputs_of(request)) <= set(steps):
+            manifests[step] = write_result(services.artifacts, step, kinds[step], judged(services, request))
     with services.store.write() as session:
-        for step, result in steps.items():
-            manifest = write_result(services.artifacts, step, kinds[step], result)
-            row = lock_step(session, step)
-            assert row is not None
-            save_step(row, transitions.succeed(to_step(row), datetime.now(UTC), manifest))
-        settle(session, [told.id], datetime.now(UTC))
+        rows = find_rows(session, list(manifests), lock=True)
+        changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
+        save_steps(session, changes, now)
+
+
+def judge_stored(services: Services, plan: str) -> int:
+    """Judges what the stored steps of a plan ask for. How many that were."""
+    with services.store.read() as session:
+        rows = session.execute(
+            select(StepRow.id, StepRow.kind, StepRow.request)
+            .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+            .where(PlanStepRow.plan_id == plan, StepRow.kind == JUDGE_EXPERIMENT.name)
+        ).all()
+    now = datetime.now(UTC)
+    manifests = {
+        step: write_result(services.artifacts, step, kind, judged(services, JudgeExperiment.model_validate(request)))
+        for step, kind, request in rows
+    }
+    with services.store.write() as session:
+        found = find_rows(session, list(manifests), lock=True)
+        changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in found.values()]
+        save_steps(session, changes, now)
+    return len(manifests)
+
+
+def judgements(plan: Plan) -> dict[StepId, JudgeExperiment]:
+    return {step.id: step.request for step in plan.steps if isinstance(step.request, JudgeExperiment)}
+
+
+def judged(services: Services, request: JudgeExperiment) -> ExperimentJudged:
+    """As the judge's worker answers."""
+    tools = Tools(services.artifacts, FinishedSteps(services.artifacts))
+    # Progress is called with (done, total), as by the function that stands in for it.
+    return judge_experiment(request, tools, no_progress)  # type: ignore[arg-type]
 
 
 def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> StepManifest:

@@ -13,8 +13,8 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_store.database import open_store
 from touchstone_store.migrate import migrate
-from touchstone_store.plans import settle
-from touchstone_store.steps import lock_step, owned_steps, save_step, to_step
+from touchstone_store.plans import StepChange, save_steps
+from touchstone_store.steps import find_rows, owned_steps, to_step
 
 
 def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Services:
@@ -57,10 +57,9 @@ def finish_steps(services: Services, experiment: str) -> None:
     """Every step succeeds with an empty result, as if workers and conductor had done their part."""
     now = datetime.now(UTC)
     with services.store.write() as session:
-        for owned in owned_steps(session, experiment):
-            manifest = empty_manifest(owned.step.id, owned.kind)
+        rows = find_rows(session, [owned.step.id for owned in owned_steps(session, experiment)], lock=True)
+        manifests = {step: empty_manifest(step, row.kind) for step, row in rows.items()}
+        for manifest in manifests.values():
             services.artifacts.write_manifest(manifest)
-            row = lock_step(session, owned.step.id)
-            assert row is not None
-            save_step(row, transitions.succeed(to_step(row), now, manifest))
-        settle(session, [experiment], now)
+        changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
+        save_steps(session, changes, now)

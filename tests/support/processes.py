@@ -4,6 +4,7 @@ from pydantic_settings import BaseSettings
 from touchstone_api.settings import ApiSettings
 from touchstone_conductor.settings import ConductorSettings
 from touchstone_generator.settings import GeneratorSettings
+from touchstone_judge.settings import JudgeSettings
 from touchstone_retrieval.settings import RetrievalSettings
 from touchstone_trainer.settings import TrainerSettings
 
@@ -11,6 +12,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "api": ApiSettings,
     "migrate": ApiSettings,
     "conductor": ConductorSettings,
+    "judge": JudgeSettings,
     "retrieval": RetrievalSettings,
     "generator": GeneratorSettings,
     "trainer": TrainerSettings,

@@ -17,7 +17,8 @@ from touchstone_contracts.catalogue import (
 )
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import sha256
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 
 TEMPLATE = ("an icon of {name}",)
 

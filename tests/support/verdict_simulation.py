@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
+from touchstone_verdict.answers import answer_of
 from touchstone_verdict.anytime import seed_sequence
-from touchstone_verdict.decide import answer_of
 from touchstone_verdict.intervals import Estimate, components
 
 Right = npt.NDArray[np.float64]

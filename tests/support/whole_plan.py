@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
 from touchstone_encoders.loading import EncoderCache
+from touchstone_judge import tasks as judge
 from touchstone_planning.dag import Plan
 from touchstone_retrieval import tasks as retrieval
 from touchstone_retrieval import tools as retrieval_tools
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
@@ -56,13 +58,14 @@ class Workers:
 
 @contextmanager
 def workers_on(library: Path, index: Path) -> Iterator[Workers]:
-    """Retrieval and trainer on the models and data of `library`, over an object store in memory."""
+    """Retrieval, trainer and judge on the models and data of `library`, over an object store in memory."""
     artifacts, places, reports = Artifacts(MemoryObjects()), Library(library), Reports()
     engine = QdrantEdgeIndex(index)
     encoders = EncoderCache(places, torch.device("cpu"))
     handled = (
         (retrieval.handlers, retrieval_tools.Tools(artifacts, places, encoders, engine)),
         (trainer.handlers, trainer_tools.build_tools(TrainerSettings(library=library, device="cpu"), artifacts)),
+        (judge.handlers, judge.Tools(artifacts, FinishedSteps(artifacts))),
     )
     runners: dict[str, StepRunner[Any]] = {
         handlers.queue: StepRunner(

@@ -116,11 +116,11 @@ def test_readiness_names_the_server_that_is_away(services: Services) -> None:
     def away() -> None:
         raise Transient("secret address refused")
 
-    checks = {"database": services.store.ping, "redis": away}
+    checks = {"database": services.store.ping, "object_store": away}
     with TestClient(create_app(replace(services, checks=checks))) as client:
         problem = problem_of(client, "GET", "/readyz")
         assert client.get("/healthz").status_code == 200
-    assert (problem.status, [error.pointer for error in problem.errors]) == (503, ["/redis"])
+    assert (problem.status, [error.pointer for error in problem.errors]) == (503, ["/object_store"])
     assert "secret" not in problem.model_dump_json()
     ready = replace(services, checks={"database": services.store.ping})
     with TestClient(create_app(ready)) as client:

@@ -17,7 +17,8 @@ from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_planning.dag import Plan, PlannedStep
 from touchstone_planning.fairness import check_fair, most_images
 from touchstone_planning.plan import plan_experiment
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 
 REAL = Retrieval(name="real")
 

@@ -12,7 +12,8 @@ from touchstone_contracts.curation import AllOf, Curation, Filter, KeepAboveClas
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_planning.fairness import check_fair
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 
 
 def test_every_unknown_name_is_pointed_at_at_once() -> None:

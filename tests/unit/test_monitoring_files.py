@@ -147,7 +147,7 @@ def test_prometheus_reads_the_rules_and_scrapes_what_they_name() -> None:
 
 def test_grafana_is_provisioned_with_the_folder_and_the_server_of_compose() -> None:
     folder = MONITORING / "grafana" / "provisioning"
-    [source] = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
+    [source] = yaml.safe_load((folder / "datasources" / "touchstone.yml").read_text())["datasources"]
     [provider] = yaml.safe_load((folder / "dashboards" / "touchstone.yml").read_text())["providers"]
     assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
     assert provider["options"]["path"] == "/var/lib/touchstone/dashboards"

@@ -7,7 +7,7 @@ from support.specs import DictLookup, resolved, source, spec
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
-from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, TextMatch, Union
+from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
 from touchstone_contracts.curation import Curation
@@ -20,11 +20,11 @@ from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
-from touchstone_planning.candidates.retrieval import deeper
-from touchstone_planning.dag import Plan
+from touchstone_planning.dag import Plan, UpstreamLayout
 from touchstone_planning.estimate import workload
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve
+from touchstone_planning.strategies import rules_of
 
 
 def kinds(plan: Plan) -> Counter[str]:
@@ -49,6 +49,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
         "curate_images": 4,
         "adapt_encoder": 2 * 2 * 2 * 2,
         "evaluate_encoder": 2 * (2 + 2 * 2 * 2),
+        "judge_experiment": 1,
     }
     assert len(plan.evaluations) == 2 * (2 + 2 * 2 * 2)
     assert set(plan.curations) == {(t, a) for t in ("fine", "broad") for a in ("retrieved", "synthetic")}
@@ -72,10 +73,10 @@ def test_planning_twice_gives_the_same_identities() -> None:
 
 def test_other_sizes_need_only_new_runs() -> None:
     changed = new_kinds(plan_experiment(resolved()), plan_experiment(resolved(sizes=(6, 15))))
-    assert changed == {"adapt_encoder", "evaluate_encoder"}
+    assert changed == {"adapt_encoder", "evaluate_encoder", "judge_experiment"}
 
 
-def test_the_names_of_experiment_and_arms_do_not_decide_a_step() -> None:
+def test_the_names_of_experiment_and_arms_decide_the_words_of_the_verdict_alone() -> None:
     renamed = resolved(
         name="another",
         arms=(
@@ -84,14 +85,14 @@ def test_the_names_of_experiment_and_arms_do_not_decide_a_step() -> None:
             Generation(name="fake", generator="diffusion", images=300),
         ),
     )
-    assert new_kinds(plan_experiment(resolved()), plan_experiment(renamed)) == set()
+    assert new_kinds(plan_experiment(resolved()), plan_experiment(renamed)) == {"judge_experiment"}
 
 
 def test_another_learning_rate_keeps_the_runs_of_the_first() -> None:
     one = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5,))))
     two = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5, 1e-4))))
     fresh = Counter(s.kind for s in two.steps if s.id not in {s.id for s in one.steps})
-    assert fresh == {"adapt_encoder": 16, "evaluate_encoder": 16}
+    assert fresh == {"adapt_encoder": 16, "evaluate_encoder": 16, "judge_experiment": 1}
 
 
 def test_a_recipe_without_a_learning_rate_is_planned_once_per_seed() -> None:
@@ -121,7 +122,7 @@ def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:
 
 def test_without_a_retrieval_arm_the_upstream_is_not_touched() -> None:
     plan = plan_experiment(resolved(arms=(NoTraining(),), sizes=(6,)))
-    assert kinds(plan) == {"ingest_images": 4, "evaluate_encoder": 4}
+    assert kinds(plan) == {"ingest_images": 4, "evaluate_encoder": 4, "judge_experiment": 1}
 
 
 def test_a_shard_added_later_is_ingested_and_embedded_alone() -> None:
@@ -163,6 +164,9 @@ def test_a_table_of_links_added_later_takes_over_its_own_embeddings_alone() -> N
 
 
 def test_the_reserve_is_the_same_strategy_asked_for_more() -> None:
+    def deeper(strategy: Strategy) -> Strategy:
+        return rules_of(strategy).deeper(strategy)
+
     assert deeper(TextMatch(results_per_query=3)) == TextMatch(results_per_query=6)
     assert deeper(RandomDraw(images_per_class=60_000)) == RandomDraw(images_per_class=100_000)
     union = Union(text_match=TextMatch(mode="all_tokens"), semantic=Semantic(indexes=("image",), results_per_query=7))
@@ -213,7 +217,8 @@ def test_a_mixture_adds_one_step_and_its_runs() -> None:
     )
     alone, mixed = plan_experiment(resolved(arms=ARMS)), plan_experiment(resolved(arms=(half, *ARMS)))
     fresh = Counter(step.kind for step in mixed.steps if step.id not in {s.id for s in alone.steps})
-    assert fresh == {"mix_pools": 2, "adapt_encoder": 8, "evaluate_encoder": 8}
+    # A third arm is not waited for by the comparison that does not name it.
+    assert fresh == {"mix_pools": 2, "adapt_encoder": 8, "evaluate_encoder": 8, "judge_experiment": 2}
     pools = {step.id: step.request for step in mixed.steps if step.kind == "mix_pools"}
     for name in ("fine", "broad"):
         request = pools[mixed.curations[name, "mixed"]]
@@ -260,12 +265,47 @@ def test_only_synthetic_arms_are_compared_with_the_upstream() -> None:
     assert kinds(plan)["embed_images"] == kinds(plan_experiment(resolved(targets=("fine",), arms=ARMS)))["embed_images"]
 
 
-def test_novelty_without_a_retrieval_arm_embeds_the_upstream_and_builds_no_index() -> None:
-    plan = plan_experiment(resolved(targets=("fine",), arms=ARMS[1:], curation=Curation(memorisation_cosine=0.95)))
-    assert kinds(plan)["index_upstream"] == 0
-    assert {step.role for step in plan.steps if step.role.startswith("world/")} == {
-        f"world/{shard}/{work}" for shard in (0, 1) for work in ("ingest", "embed")
-    }
+def upstream_layout(lookup: DictLookup | None = None) -> UpstreamLayout:
+    """Where the upstream's own plan leaves it."""
+    lookup = lookup or DictLookup()
+    layout = plan_upstream(lookup.upstreams["world"], lookup.encoders["clip"]).upstream
+    assert layout is not None
+    return layout
+
+
+def test_an_experiment_waits_for_its_upstreams_plan_instead_of_repeating_its_steps() -> None:
+    layout = upstream_layout()
+    plan = plan_experiment(resolved(targets=("fine",)), layout)
+
+    assert plan.waits_for_others
+    assert not [step.role for step in plan.steps if step.role.startswith("world/")]
+    (retrieval,) = [step for step in plan.steps if step.kind == "retrieve_images"]
+    assert retrieval.inputs == (layout.index,)
+    alone = plan_experiment(resolved(targets=("fine",)))
+    assert {step.id for step in plan.steps} < {step.id for step in alone.steps}
+    assert not alone.waits_for_others
+
+
+def test_an_experiment_that_needs_no_upstream_waits_for_nobody() -> None:
+    plan = plan_experiment(resolved(targets=("fine",), arms=ARMS[1:]), upstream_layout())
+    assert not plan.waits_for_others
+
+
+@pytest.mark.parametrize(("copy_encoder", "embedded_again"), [(None, 0), ("copies", 2)])
+def test_novelty_compares_with_the_upstream_as_it_is_searched_unless_another_encoder_compares(
+    copy_encoder: str | None, embedded_again: int
+) -> None:
+    lookup = DictLookup()
+    lookup.encoders["copies"] = lookup.encoders["clip"].model_copy(update={"digest": sha256(b"other")})
+    rules = Curation(memorisation_cosine=0.95, copy_encoder=copy_encoder)
+    layout = upstream_layout(lookup)
+    plan = plan_experiment(resolve(spec(targets=("fine",), arms=ARMS[1:], curation=rules), lookup), layout)
+
+    again = [step for step in plan.steps if step.role.startswith("world/")]
+    assert [step.kind for step in again] == ["embed_images"] * embedded_again
+    (curation,) = [step.request for step in plan.steps if isinstance(step.request, CurateImages)]
+    assert [part.images for part in curation.upstream] == [part.images for part in layout.shards]
+    assert (curation.upstream == layout.shards) == (not embedded_again)
 
 
 def test_encoders_of_curation_are_named_by_digest_only() -> None:

@@ -1,15 +1,12 @@
 """Link rot over HTTP: requested, obtained, why not, class by class."""
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
-from support.finished_experiments import Told, finish_experiment, finish_only, post_experiment
+from support.finished_experiments import Told, finish_experiment, finish_only, post, post_experiment, register_all
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.results.links import downloads_of
-from touchstone_api.submission import submit_experiment
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
@@ -17,9 +14,7 @@ from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.steps import ImagesDownloaded
 from touchstone_contracts.values import Blob
-from touchstone_planning.plan import plan_experiment
-from touchstone_planning.resolve import resolve
-from touchstone_store.catalogue import register
+from touchstone_store.layouts import downloads_of
 
 TABLE = LinkTable(
     location="s3://laion/metadata_0.parquet",
@@ -40,14 +35,10 @@ def told(services: Services) -> Told:
     """One arm that retrieves links; of three classes the downloads of two are finished."""
     lookup = DictLookup()
     lookup.upstreams["world"] = Upstream(name="world", shards=(TABLE,), index_encoder="clip")
-    with services.store.write() as session:
-        register(session, lookup.encoders["clip"], datetime.now(UTC))
-        register(session, lookup.upstreams["world"], datetime.now(UTC))
-        register(session, lookup.targets["fine"], datetime.now(UTC))
-    experiment = spec(targets=("fine",), arms=(NoTraining(), Retrieval(name="retrieved")))
-    posted = submit_experiment(services, experiment)
-    told = Told(posted.id, plan_experiment(resolve(experiment, lookup)), experiment)
-    downloads = downloads_of(told.plan, told.plan.curations["fine", "retrieved"])
+    register_all(services, lookup)
+    told = post(services, spec(targets=("fine",), arms=(NoTraining(), Retrieval(name="retrieved"))), lookup)
+    with services.store.read() as session:
+        downloads = downloads_of(session, told.plan.curations["fine", "retrieved"])
     assert list(downloads) == [0, 1, 2]
     first, last = downloaded(5, 2, not_found=2, timeout=1), downloaded(1, 0, opted_out=9)
     finish_only(services, told, {downloads[0]: first, downloads[2]: last})

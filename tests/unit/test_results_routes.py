@@ -14,9 +14,8 @@ from support.finished_experiments import (
     finish_only,
     made_up_results,
     post_experiment,
-    write_result,
 )
-from support.memory_services import finish_steps, memory_services
+from support.memory_services import memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
@@ -25,6 +24,7 @@ from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import ImagesIngested
+from touchstone_store.layouts import upstream_layout
 
 
 @pytest.fixture
@@ -50,12 +50,20 @@ def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, f
     assert all(entry["seeds"] == 3 and entry["std"] is not None for entry in results["summary"])
 
 
-def test_the_manifest_names_all_that_decides_the_numbers(api: TestClient, finished: Told) -> None:
+def upstream_index(services: Services, name: str) -> str:
+    with services.store.read() as session:
+        return upstream_layout(session, name).index
+
+
+def test_the_manifest_names_all_that_decides_the_numbers(
+    api: TestClient, services: Services, finished: Told
+) -> None:
     experiment = api.get(f"/v1/experiments/{finished.id}").json()
     found = api.get(f"/v1/experiments/{finished.id}/manifest").json()
     assert (found["identity"], found["spec"]) == (experiment["identity"], experiment["spec"])
     assert [step["id"] for step in found["steps"]] == [step["id"] for step in experiment["step_list"]]
-    known: set[str] = set()
+    # What the upstream's own plan leaves is there before the first step.
+    known = {upstream_index(services, found["spec"]["upstream"])}
     for step in found["steps"]:
         assert set(step["inputs"]) <= known
         known.add(step["id"])
@@ -149,15 +157,20 @@ def test_equal_learning_rates_are_no_matter(api: TestClient, finished: Told) -> 
     assert api.get(f"/v1/experiments/{finished.id}/verdict").json()["learning_rates"] == []
 
 
-def test_arms_with_three_sizes_have_a_fitted_curve_while_others_still_run(api: TestClient, services: Services) -> None:
+def test_arms_with_three_sizes_have_a_fitted_curve_once_every_run_is_in(api: TestClient, services: Services) -> None:
     told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
     results = made_up_results(services.artifacts, told)
     finished = {step for cell, step in told.plan.evaluations.items() if cell.arm == "retrieved"}
-    tests = set(told.plan.tests.values())
-    finish_only(services, told, {step: result for step, result in results.items() if step in finished | tests})
+    finish_only(services, told, {step: result for step, result in results.items() if step in finished})
+    early = api.get(f"/v1/experiments/{told.id}/scaling")
+    assert (early.status_code, early.json()["code"]) == (409, "not_finished")
+    finish_only(services, told, results)
     scaling = api.get(f"/v1/experiments/{told.id}/scaling").json()
     assert [(fit["target"], fit["metric"], fit["arm"]) for fit in scaling["fits"]] == [
-        (target, metric, "retrieved") for target in ("broad", "fine") for metric in ("linear_probe", "zero_shot")
+        (target, metric, arm)
+        for target in ("broad", "fine")
+        for metric in ("linear_probe", "zero_shot")
+        for arm in ("retrieved", "synthetic")
     ]
     assert all([p["size"] for p in fit["points"] if p["forecast"]] == [48, 96] for fit in scaling["fits"])
 
@@ -191,14 +204,13 @@ def test_a_size_that_ran_out_of_images_is_a_declared_fact(api: TestClient, servi
 def test_arms_with_different_numbers_of_updates_are_a_declared_fact(
     api: TestClient, services: Services, told: Told
 ) -> None:
-    finish_steps(services, told.id)
-    kinds = {step.id: step.kind for step in told.plan.steps}
     cells = {step: cell for cell, step in told.plan.evaluations.items()}
-    for step, result in made_up_results(services.artifacts, told).items():
-        if step in cells and cells[step].arm != "none":
-            fewer = (cells[step].arm, cells[step].size) == ("synthetic", 12)
-            result = result.model_copy(update={"updates": 30 if fewer else 40})
-        write_result(services.artifacts, step, kinds[step], result)
+    results = made_up_results(services.artifacts, told)
+    for step, cell in cells.items():
+        if cell.arm != "none":
+            fewer = (cell.arm, cell.size) == ("synthetic", 12)
+            results[step] = results[step].model_copy(update={"updates": 30 if fewer else 40})
+    finish_only(services, told, results)
     rows = api.get(f"/v1/experiments/{told.id}/results").json()["rows"]
     assert {(row["arm"], row["updates"]) for row in rows} == {
         ("none", None), ("retrieved", 40), ("synthetic", 40), ("synthetic", 30),

@@ -27,6 +27,7 @@ def state() -> State:
             "generator": 20_004,
             "trainer": 20_005,
             "trainer-2": 20_006,
+            "judge": 20_007,
         },
         secrets=Secrets(),
     )
@@ -55,7 +56,7 @@ def test_one_taken_port_gives_new_ports_and_keeps_the_credentials(
     renewed = refreshed(state, 8000)
     assert renewed.secrets == state.secrets
     assert not set(renewed.ports) & set(state.ports)
-    assert len(set(renewed.ports)) == len(renewed.ports) == 16
+    assert len(set(renewed.ports)) == len(renewed.ports) == 17
 
 
 def test_the_state_is_private_and_comes_back(state: State, tmp_path: Path) -> None:
@@ -82,19 +83,29 @@ def test_every_process_reaches_the_same_servers_and_each_answers_on_its_own_port
         "generator",
         "trainer",
         "trainer-2",
+        "judge",
         "conductor",
     ]
     for process in processes:
         assert process.environment["TOUCHSTONE_REDIS_URL"] == state.redis_url
         assert process.environment["TOUCHSTONE_LEASE_SECONDS"] == "4"
     health = [process.environment.get("TOUCHSTONE_METRICS_PORT") for process in processes]
-    assert health == [None, "20003", "20004", "20005", "20006", "20002"]
+    assert health == [None, "20003", "20004", "20005", "20006", "20007", "20002"]
+
+
+def test_every_worker_has_the_threads_of_the_stack_but_the_judge_has_one(state: State, tmp_path: Path) -> None:
+    _, serving, _ = stages(Layout(Folder(tmp_path), tmp_path, threads=4), state)
+    names = ("TOUCHSTONE_THREADS", "OMP_NUM_THREADS")
+    threads = {process.name: tuple(process.environment[name] for name in names) for process in serving}
+    assert threads.pop("judge") == ("1", "1")
+    assert len(threads) == 5
+    assert set(threads.values()) == {("4", "4")}
 
 
 def test_no_secret_stands_on_a_command_line(state: State, tmp_path: Path) -> None:
     layout = Layout(Folder(tmp_path), tmp_path, threads=1)
     commands = [" ".join(process.command) for stage in stages(layout, state) for process in stage]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for secret in state.secrets.model_dump().values():
         assert not any(secret in command for command in commands)
 
@@ -104,7 +115,7 @@ def test_the_configuration_names_every_process_and_starts_none_by_itself(state: 
     parser = RawConfigParser()
     parser.read_string(supervisor_configuration(folder, state, stages(Layout(folder, tmp_path, threads=1), state)))
     programs = [section for section in parser.sections() if section.startswith("program:")]
-    assert len(programs) == 8
+    assert len(programs) == 9
     assert {parser[program]["autostart"] for program in programs} == {"false"}
     assert {parser[program]["autorestart"] for program in programs} == {"true"}
 

@@ -16,7 +16,7 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.views import Phase, StepState
+from touchstone_contracts.views import Phase, StepCounts
 from touchstone_planning import transitions
 from touchstone_planning.state import Step, phase_of, ready_steps
 from touchstone_planning.transitions import Limits
@@ -117,22 +117,27 @@ def test_a_silent_worker_costs_an_attempt_but_a_message_that_waits_costs_nothing
     assert transitions.expire(leased, early, LIMITS, still_queued=False) is leased
 
 
-PHASES: list[tuple[list[tuple[StepState, bool]], bool, Phase]] = [
-    ([("waiting", False)], False, "queued"),
-    ([("waiting", False), ("succeeded", True)], False, "queued"),
-    ([("waiting", False), ("succeeded", False)], False, "running"),
-    ([("waiting", False), ("leased", False)], False, "running"),
-    ([("succeeded", False), ("succeeded", True)], False, "succeeded"),
-    ([], False, "succeeded"),
-    ([("succeeded", False), ("failed", False), ("leased", False)], False, "failed"),
-    ([("leased", False)], True, "cancelled"),
-    ([("failed", False)], True, "cancelled"),
+PHASES: list[tuple[dict[str, int], dict[str, bool], Phase]] = [
+    ({"waiting": 1}, {}, "queued"),
+    ({"waiting": 1, "succeeded": 1, "reused": 1}, {}, "queued"),
+    ({"waiting": 1, "succeeded": 1}, {}, "running"),
+    ({"waiting": 1, "succeeded": 2, "reused": 1}, {}, "running"),
+    ({"waiting": 1, "leased": 1}, {}, "running"),
+    ({"succeeded": 2, "reused": 1}, {}, "succeeded"),
+    ({}, {}, "succeeded"),
+    ({"succeeded": 1, "failed": 1, "leased": 1}, {}, "failed"),
+    ({"leased": 1}, {"cancelled": True}, "cancelled"),
+    ({"failed": 1}, {"cancelled": True}, "cancelled"),
+    ({"waiting": 1, "succeeded": 1}, {"blocked": True}, "failed"),
+    ({"leased": 1}, {"blocked": True}, "failed"),
+    ({"succeeded": 1}, {"blocked": True}, "succeeded"),
+    ({"waiting": 1}, {"blocked": True, "cancelled": True}, "cancelled"),
 ]
 
 
-@pytest.mark.parametrize(("states", "cancelled", "phase"), PHASES)
-def test_the_phase_follows_from_the_steps(states: list[tuple[StepState, bool]], cancelled: bool, phase: Phase) -> None:
-    assert phase_of(states, cancelled=cancelled) == phase
+@pytest.mark.parametrize(("counts", "facts", "phase"), PHASES)
+def test_the_phase_follows_from_the_counts(counts: dict[str, int], facts: dict[str, bool], phase: Phase) -> None:
+    assert phase_of(StepCounts(**counts), **facts) == phase
 
 
 @dataclass

@@ -14,7 +14,8 @@ from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import AdaptEncoder, CurateImages, EmbedImages, EvaluateEncoder, ModelRef
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_store.catalogue import register
 
 BACKBONE = Encoder(name="dino", model="hub:timm/vit_small_patch14_dinov2.lvd142m@main", kind="timm")

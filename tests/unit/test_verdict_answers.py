@@ -8,12 +8,11 @@ import pytest
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Unfair
+from touchstone_verdict.answers import answer_of, holm, what_would_decide
 from touchstone_verdict.curves import Curve
-from touchstone_verdict.decide import answer_of, what_would_decide
 from touchstone_verdict.exchange_rate import exchange_rate, monotone
-from touchstone_verdict.holm import holm
 from touchstone_verdict.intervals import Components, Estimate, components
-from touchstone_verdict.judge import Evidence, judge
+from touchstone_verdict.judge import Evidence, judge_evidence
 from touchstone_verdict.learning_rates import Choices, check_learning_rates
 
 DIGEST = sha256(b"rows")
@@ -173,7 +172,7 @@ def test_the_monotone_fit_is_isotonic_least_squares() -> None:
 
 
 def test_a_clear_winner_is_named_with_the_interval() -> None:
-    verdict = judge(evidence(two_arms(0.8, 0.5)))
+    verdict = judge_evidence(evidence(two_arms(0.8, 0.5)))
     assert verdict.answer == "a_better"
     assert verdict.headline.startswith("real beats made by ")
     assert verdict.primary.low > 0
@@ -182,21 +181,21 @@ def test_a_clear_winner_is_named_with_the_interval() -> None:
 
 
 def test_the_loser_first_gives_the_mirror_image() -> None:
-    forward = judge(evidence(two_arms(0.5, 0.8)))
+    forward = judge_evidence(evidence(two_arms(0.5, 0.8)))
     assert forward.answer == "b_better"
     assert forward.headline.startswith("made beats real by ")
     assert "interval −" not in forward.headline  # winner minus loser reads as a positive range
 
 
 def test_an_undecided_verdict_says_what_would_decide() -> None:
-    verdict = judge(evidence(two_arms(0.52, 0.5, images=100)))
+    verdict = judge_evidence(evidence(two_arms(0.52, 0.5, images=100)))
     assert verdict.answer == "undecided"
     assert verdict.would_decide is not None
     assert re.search(r"(seeds per arm instead of 3|test images instead of 100)", verdict.would_decide)
 
 
 def test_one_seed_is_judged_honestly() -> None:
-    verdict = judge(evidence(two_arms(0.9, 0.2, seeds=1)))
+    verdict = judge_evidence(evidence(two_arms(0.9, 0.2, seeds=1)))
     assert (verdict.answer, verdict.primary.low, verdict.primary.high) == ("undecided", -1.0, 1.0)
     assert any("One seed" in warning for warning in verdict.warnings)
     assert "At least 2 seeds" in (verdict.would_decide or "")
@@ -206,28 +205,28 @@ def test_one_seed_is_judged_honestly() -> None:
 def test_only_sizes_both_arms_reached_are_compared_and_said_so() -> None:
     curves = two_arms(0.8, 0.5)
     curves["flags", "zero_shot", "made"] = Curve((10,), correct(0.5, sizes=1, seed=2))
-    verdict = judge(evidence(curves))
+    verdict = judge_evidence(evidence(curves))
     small = components(curves["flags", "zero_shot", "real"].averaged([10]), correct(0.5, sizes=1, seed=2)[0] * 1.0)
     assert verdict.primary.difference == pytest.approx(small.difference)
     assert any("left out: 20" in warning for warning in verdict.warnings)
 
 
 def test_a_target_without_a_common_size_is_left_out_and_said_so() -> None:
-    verdict = judge(evidence(two_arms(0.8, 0.5), targets=("flags", "birds")))
+    verdict = judge_evidence(evidence(two_arms(0.8, 0.5), targets=("flags", "birds")))
     assert verdict.primary.test_images == 400
     assert any(warning.startswith("birds: left out") for warning in verdict.warnings)
 
 
 def test_nothing_in_common_is_an_error_not_a_verdict() -> None:
     with pytest.raises(Unfair) as caught:
-        judge(evidence({}))
+        judge_evidence(evidence({}))
     assert caught.value.code == "nothing_to_compare"
 
 
 def test_an_arm_below_the_untouched_encoder_is_named_before_the_winner() -> None:
     curves = two_arms(0.6, 0.3)
     curves["flags", "zero_shot", "none"] = Curve((0,), correct(0.7, sizes=1, seed=3))
-    verdict = judge(evidence(curves, baseline="none"))
+    verdict = judge_evidence(evidence(curves, baseline="none"))
     assert [(check.arm, check.below) for check in verdict.baseline] == [("real", True), ("made", True)]
     assert verdict.headline.startswith("real ends ")
     assert verdict.headline.index("untouched encoder") < verdict.headline.index("beats")
@@ -236,7 +235,7 @@ def test_an_arm_below_the_untouched_encoder_is_named_before_the_winner() -> None
 def test_secondary_comparisons_are_adjusted_and_leave_the_primary_alone() -> None:
     curves = two_arms(0.6, 0.5)
     curves |= {(t, "linear_probe", arm): curve for (t, _, arm), curve in two_arms(0.6, 0.5).items()}
-    verdict = judge(evidence(curves, metrics=("zero_shot", "linear_probe")))
+    verdict = judge_evidence(evidence(curves, metrics=("zero_shot", "linear_probe")))
     assert verdict.primary.adjusted_p_value is None
     views = [(entry.metric, entry.size) for entry in verdict.secondary]
     assert views == [
@@ -257,19 +256,19 @@ def test_classes_are_compared_one_by_one_and_adjusted_as_a_family_of_their_own()
         ("flags", "zero_shot", "real"): Curve((10, 20), real),
         ("flags", "zero_shot", "made"): Curve((10, 20), made),
     }
-    verdict = judge(evidence(curves, labels={"flags": labels}))
+    verdict = judge_evidence(evidence(curves, labels={"flags": labels}))
     assert [(entry.class_id, entry.answer, entry.test_images) for entry in verdict.classes] == [
         (0, "undecided", 200),
         (1, "a_better", 200),
     ]
     assert [entry.adjusted_p_value for entry in verdict.classes] == holm([e.p_value for e in verdict.classes])
     assert np.mean([entry.difference for entry in verdict.classes]) == pytest.approx(verdict.primary.difference)
-    assert verdict.secondary == judge(evidence(curves)).secondary
+    assert verdict.secondary == judge_evidence(evidence(curves)).secondary
 
 
 def test_a_class_with_a_single_test_image_stays_undecided() -> None:
     labels = np.array([1] + [0] * 399)
-    single = judge(evidence(two_arms(0.9, 0.1), labels={"flags": labels})).classes[1]
+    single = judge_evidence(evidence(two_arms(0.9, 0.1), labels={"flags": labels})).classes[1]
     assert (single.test_images, single.answer, single.low, single.high) == (1, "undecided", -1.0, 1.0)
 
 
@@ -287,7 +286,7 @@ def test_a_difference_that_vanishes_with_each_others_learning_rate_is_reported()
     assert (here.own, here.swapped) == (pytest.approx(0.1), pytest.approx(-0.1))
     assert here.vanishes
     assert (overall.target, overall.vanishes) == (None, True)
-    verdict = judge(evidence(two_arms(0.8, 0.5), choices=(lucky,)))
+    verdict = judge_evidence(evidence(two_arms(0.8, 0.5), choices=(lucky,)))
     assert len(verdict.learning_rates) == 2
     assert "real minus made is +10.0 points with the own choices and −10.0 with each other's" in verdict.warnings[0]
     assert verdict.warnings[0].endswith("The difference vanishes.")
@@ -314,4 +313,4 @@ def test_places_where_the_arms_chose_alike_count_in_the_mean_only() -> None:
 
 
 def test_the_same_evidence_gives_the_same_verdict_to_the_last_digit() -> None:
-    assert judge(evidence(two_arms(0.6, 0.5))) == judge(evidence(two_arms(0.6, 0.5)))
+    assert judge_evidence(evidence(two_arms(0.6, 0.5))) == judge_evidence(evidence(two_arms(0.6, 0.5)))

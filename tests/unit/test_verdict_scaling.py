@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import ScalingFit
-from touchstone_verdict.curves import Curve
-from touchstone_verdict.resampling import DRAWS, redrawn
+from touchstone_verdict.curves import DRAWS, Curve, redrawn, seeds_redrawn
 from touchstone_verdict.scaling import fit_power_laws, scaling_fit, scaling_fits
 
 PLACE = ("flags", "zero_shot", "real")
@@ -98,9 +97,25 @@ def test_the_same_curves_give_the_same_fits() -> None:
 
 def test_redrawn_means_vary_as_much_as_means_of_new_seeds_would() -> None:
     rng = np.random.default_rng(3)
-    weights = np.full((DRAWS, 200), 1 / 200)
     variances = []
     for _ in range(200):
-        level = 0.5 + 0.1 * rng.standard_normal((1, 3, 1))
-        variances.append(redrawn(Curve((10,), np.arange(200) < 200 * level), weights, rng).var())
+        levels = 0.5 + 0.1 * rng.standard_normal((1, 3, 1))
+        variances.append(seeds_redrawn(np.tile(levels, DRAWS), rng).var())
     assert np.mean(variances) == pytest.approx(0.1**2 / 3, rel=0.2)
+
+
+@pytest.mark.parametrize("images_at_once", [16, 100, 999])
+def test_the_draws_are_the_same_however_many_are_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch, images_at_once: int
+) -> None:
+    measured = curve(law(0.9, 0.4, 0.5), images=500)
+    monkeypatch.setattr("touchstone_verdict.curves.WEIGHTS_AT_ONCE", images_at_once * 500)
+    rng, plain = np.random.default_rng(2), np.random.default_rng(2)
+    found = redrawn([measured, measured], rng)
+    weights = plain.multinomial(500, np.full(500, 1 / 500), size=DRAWS) / 500
+    for accuracies in found:
+        seeds = plain.multinomial(3, np.full(3, 1 / 3), size=DRAWS) / 3
+        weighted = 1 / 3 + np.sqrt(3 / 2) * (seeds - 1 / 3)
+        by_seed = measured.correct.astype(float) @ weights.T
+        assert accuracies == pytest.approx(np.einsum("zsk,ks->kz", by_seed, weighted), abs=1e-14)
+    assert rng.bit_generator.state == plain.bit_generator.state

@@ -41,7 +41,7 @@ class Demo:
         self.console.print()
         print_counts(self.console, results)
         self.console.print()
-        if experiment.spec.primary is not None:
+        if experiment.readable_spec.primary is not None:
             print_verdict(self.console, client.verdict(experiment.id))
         steps = experiment.steps
         self.console.print(f"{len(results.rows)} numbers from {steps.total} steps, {steps.reused} of them reused")

@@ -16,7 +16,7 @@ from touchstone_stack.state import Folder, State, refreshed
 from touchstone_stack.supervision import Supervisor, end_strays, supervisor_configuration
 
 READY_SECONDS = 180
-"""Importing torch in three workers at once takes its time on two cores."""
+"""Importing torch in four workers at once takes its time on two cores."""
 
 Say = Callable[[str], None]
 
@@ -102,5 +102,5 @@ class Stack:
 
 
 def threads_per_worker(cores: int | None = None) -> int:
-    """Three workers share the machine and are rarely busy all at once."""
+    """The workers share the machine and are rarely busy all at once."""
     return max(1, (cores or os.cpu_count() or 1) // 2)

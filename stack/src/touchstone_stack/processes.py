@@ -17,6 +17,10 @@ OWNER_VARIABLE = "TOUCHSTONE_STACK_OWNER"
 PRICES = ("TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE")
 
 
+OF_ITS_OWN = {"judge": {"TOUCHSTONE_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+"""Variables of one process. The judge computes for seconds at a time: further threads would only take memory."""
+
+
 @dataclass(frozen=True)
 class Process:
     name: str
@@ -36,7 +40,7 @@ class Layout:
     library: Path
     """Folder that `library:` places are below."""
     threads: int
-    """CPU threads of each worker."""
+    """CPU threads of each worker but the judge, which has one."""
     workers: Mapping[str, str] = field(default_factory=lambda: WORKERS)
     """All of state.WORKERS, or some of them."""
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +74,11 @@ def _with_health(name: str, module: str, layout: Layout, state: State) -> Proces
         command=(sys.executable, "-m", module),
         folder=layout.folder.path,
         ready=lambda: answers(f"http://{LOOPBACK}:{port}/healthz"),
-        environment={**shared_environment(layout, state), "TOUCHSTONE_METRICS_PORT": str(port)},
+        environment={
+            **shared_environment(layout, state),
+            "TOUCHSTONE_METRICS_PORT": str(port),
+            **OF_ITS_OWN.get(name, {}),
+        },
         stop_seconds=4,
     )
 

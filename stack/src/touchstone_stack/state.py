@@ -20,6 +20,7 @@ WORKERS = {
     # Two, of one thread each: most steps of an experiment are runs, and they come when the other queues are empty.
     "trainer": "touchstone_trainer.worker",
     "trainer-2": "touchstone_trainer.worker",
+    "judge": "touchstone_judge.worker",
 }
 """Process name -> module."""
 WITH_HEALTH = ("conductor", *WORKERS)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
-from touchstone_contracts.problems import in_words
+from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Prices, Results
 
 from touchstone.class_tables import print_classes, print_curation, print_links
@@ -54,7 +54,7 @@ def connected(server: str) -> Iterator[Client]:
             yield client
     except ProblemError as error:
         raise _stop(describe(error.problem), 2 if error.problem.status < 500 else 1) from error
-    except (UnreadableDocument, ValidationError) as error:
+    except (UnreadableDocument, ValidationError, Invalid) as error:
         raise _stop(str(error), 2) from error
     except ExperimentFailed as error:
         raise _stop(str(error), 1) from error
@@ -83,7 +83,7 @@ def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> N
         posted = [client.post_document(document) for document in read_study(study)]
         for experiment, created in posted:
             state = f"{'created' if created else 'was there already'}: {experiment.phase}"
-            console_for_output().print(f"{experiment.id} {experiment.spec.name}, {state}")
+            console_for_output().print(f"{experiment.id} {experiment.name}, {state}")
         for experiment, _ in posted if watch else ():
             _watch(client, experiment.id)
 
@@ -104,7 +104,7 @@ def _watch(client: Client, experiment: str) -> None:
     print_results(console, results)
     print_counts(console, results)
     # Without two arms that train there is nothing to compare.
-    if client.experiment(experiment).spec.primary is not None:
+    if client.experiment(experiment).readable_spec.primary is not None:
         print_verdict(console, client.verdict(experiment))
     console.print(f"{client.server}/experiments/{experiment}")
 
@@ -169,7 +169,7 @@ def classes(
     """An arm class by class: what it lost against the untouched encoder comes first."""
     with connected(server) as client:
         if size is None:
-            size = max(client.experiment(experiment).spec.sizes)
+            size = max(client.experiment(experiment).readable_spec.sizes)
         found = client.classes(experiment, arm, size, metric=metric, target=target, test_set=test_set)
         print_classes(console_for_output(), found)
 
@@ -207,7 +207,7 @@ def report(
 
 
 def _finding(client: Client, experiment: str) -> Finding:
-    spec = client.experiment(experiment).spec
+    spec = client.experiment(experiment).readable_spec
     verdict = client.verdict(experiment) if spec.primary is not None else None
     return Finding(spec.name, client.results(experiment), verdict)
 
@@ -247,7 +247,7 @@ def grid(
     with _figures():
         from touchstone.grid import Place, draw_grid, evenly, fetch_row
     with connected(server) as client:
-        spec = client.experiment(experiment).spec
+        spec = client.experiment(experiment).readable_spec
         place = Place(experiment, target or spec.targets[0])
         shown = evenly(client.target(place.target).classes, classes)
         arms = [arm.name for arm in spec.training_arms]

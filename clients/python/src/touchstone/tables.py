@@ -180,10 +180,10 @@ def print_experiments(console: Console, experiments: list[ExperimentView]) -> No
 
 
 def print_experiment(console: Console, experiment: ExperimentView) -> None:
-    spec = experiment.spec
     console.print(f"{experiment.id}  {escape(experiment.name)}: {experiment.phase}", style="bold", highlight=False)
-    console.print(f"targets {', '.join(spec.targets)}; arms {', '.join(arm.name for arm in spec.arms)}")
-    console.print(f"sizes {', '.join(map(str, spec.sizes))}; seeds {', '.join(map(str, spec.seeds))}")
+    if (spec := experiment.spec) is not None:
+        console.print(f"targets {', '.join(spec.targets)}; arms {', '.join(arm.name for arm in spec.arms)}")
+        console.print(f"sizes {', '.join(map(str, spec.sizes))}; seeds {', '.join(map(str, spec.seeds))}")
     counts = experiment.steps
     console.print(f"steps {counts.succeeded} of {counts.total} done, {counts.failed} failed, {counts.reused} reused")
     if experiment.phase not in FINISHED:

@@ -36,6 +36,10 @@ class ScoreRuleSpec(FilterSpec):
     def most_kept(self, candidates: int) -> int:
         """Upper bound of the images of a class that stay of `candidates`."""
 
+    def classes_named(self) -> dict[str, tuple[str, ...]]:
+        """By field: display names or ids of classes, each of which some target must have."""
+        return {}
+
 
 class KeepAll(FilterSpec):
     kind: Literal["keep_all"] = "keep_all"
@@ -80,6 +84,9 @@ class KeepAboveClassScore(ScoreRuleSpec):
 
     def most_kept(self, candidates: int) -> int:
         return candidates
+
+    def classes_named(self) -> dict[str, tuple[str, ...]]:
+        return {"minimums": tuple(self.minimums)}
 
 
 FILTERS = Kinds[FilterSpec]("filter", FilterSpec)  # type: ignore[type-abstract]  # nothing makes one of it

@@ -78,12 +78,12 @@ class ExperimentSpec(Strict):
 
     @property
     def training_arms(self) -> tuple[Arm, ...]:
-        return tuple(arm for arm in self.arms if arm.kind != "none")
+        return tuple(arm for arm in self.arms if arm.trains)
 
     @property
     def untouched(self) -> Name | None:
         """The arm of the encoder as it is, if there is one."""
-        return next((arm.name for arm in self.arms if arm.kind == "none"), None)
+        return next((arm.name for arm in self.arms if not arm.trains), None)
 
     @property
     def primary(self) -> Comparison | None:

@@ -30,18 +30,26 @@ class Facts:
 
     blobs: dict[Digest, bytes] = field(default_factory=dict)
     """By the digest of their bytes, canonical JSON."""
-    _known: dict[int, tuple[object, Digest]] = field(default_factory=dict)
-    """By the id of a value, which is held so that its id stays its own."""
+    _known: dict[object, tuple[object, Digest]] = field(default_factory=dict)
 
     def add(self, value: object) -> Digest:
-        known = self._known.get(id(value))
+        key = _identity_in_memory(value)
+        known = self._known.get(key)
         if known is not None:
             return known[1]
         data = canonical_json(identity_payload(value))
         digest = sha256(data)
         self.blobs[digest] = data
-        self._known[id(value)] = value, digest
+        # The value is held, so that the ids in its key stay its own.
+        self._known[key] = value, digest
         return digest
+
+
+def _identity_in_memory(value: object) -> object:
+    """Two values with the same key are the same. A request copies a tuple that it is given, not what is in it."""
+    if isinstance(value, tuple):
+        return tuple(item if isinstance(item, str) else id(item) for item in value)
+    return id(value)
 
 
 def reference(digest: Digest) -> dict[str, str]:

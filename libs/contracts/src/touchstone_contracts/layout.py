@@ -2,6 +2,10 @@
 
 Stored with the experiment when it is posted, so that every later release reads it the same."""
 
+from collections.abc import Collection
+from typing import Annotated
+
+from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.values import Name, StepId, Strict
 
 
@@ -53,7 +57,7 @@ class SplitStep(Strict):
 
 class PlanLayout(Strict):
     cells: tuple[CellStep, ...]
-    grids: tuple[Grid, ...] = ()
+    grids: Annotated[tuple[Grid, ...], Indirect] = ()
     pools: tuple[PoolStep, ...] = ()
     tests: tuple[SplitStep, ...]
 
@@ -75,3 +79,16 @@ class PlanLayout(Strict):
     def test_sets(self) -> tuple[str, ...]:
         """Those of any target, the main one first."""
         return tuple(dict.fromkeys(entry.test_set for entry in self.tests))
+
+    def part(self, arms: Collection[str], seeds: Collection[int] | None = None) -> "PlanLayout":
+        """Of these arms and seeds alone; None: every seed."""
+        return PlanLayout(
+            cells=tuple(
+                entry
+                for entry in self.cells
+                if entry.cell.arm in arms and (seeds is None or entry.cell.seed in seeds)
+            ),
+            grids=tuple(entry for entry in self.grids if entry.arm in arms),
+            pools=tuple(entry for entry in self.pools if entry.arm in arms),
+            tests=self.tests,
+        )

@@ -430,13 +430,15 @@ class JudgeExperiment(Strict):
     seeds: tuple[int, ...]
     """All that the experiment asks for."""
     arms: tuple[Name, ...]
-    """Those that train."""
+    """Those that train and are judged."""
     untouched: Name | None
     """The arm of the encoder as it is."""
     comparison: Comparison | None
     """None: fewer than two arms train, there is a table of results and nothing to judge."""
     leaks_checked: bool
     """Whether images that resemble a test image were looked for among the training images."""
+    left_out: tuple[Name, ...] = ()
+    """Arms that train and were not waited for."""
     first_seeds: int | None = None
     """Judge the arms compared on so many of `seeds` alone, while the others are still to come. None: on all."""
 

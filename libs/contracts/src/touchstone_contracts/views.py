@@ -10,7 +10,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
-from touchstone_contracts.problems import Problem
+from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -48,13 +48,22 @@ class ExperimentView(Lenient):
     identity: Digest
     name: str
     phase: Phase
-    spec: ExperimentSpec
+    spec: ExperimentSpec | None
+    """None: what is stored cannot be read by the server's release, and `problems` says why."""
     created_at: datetime
     finished_at: datetime | None = None
     steps: StepCounts
     reused_by_kind: dict[str, int] = Field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     links: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def readable_spec(self) -> ExperimentSpec:
+        """Raises Invalid where there is none."""
+        if self.spec is None:
+            reasons = "; ".join(problem.detail for problem in self.problems)
+            raise Invalid(f"the spec of experiment {self.id} cannot be read: {reasons}", code="unreadable_row")
+        return self.spec
 
 
 class ExperimentDetail(ExperimentView):
@@ -186,6 +195,8 @@ class ManifestStep(Lenient):
 
     id: StepId
     kind: str
+    version: int = 1
+    """Of the contract it was planned with."""
     role: str
     inputs: tuple[StepId, ...]
 

@@ -1,7 +1,8 @@
 """The DAG of an experiment's steps, every step's identity known before anything runs, and how steps are added to it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from touchstone_contracts.catalogue import (
     MAIN_TEST_SET,
@@ -30,9 +31,9 @@ from touchstone_contracts.steps import (
     RequestT,
     TakeEmbeddings,
 )
-from touchstone_contracts.values import StepId, Strict
+from touchstone_contracts.values import Name, StepId, Strict
 
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,22 @@ class PlannedStep:
         return self.contract.name
 
 
+class Judgement(Strict):
+    """A judge_experiment step."""
+
+    step: StepId
+    seeds: int
+    """How many of the experiment's seeds it waits for."""
+    complete: bool
+    """Whether it waits for every arm."""
+
+
 @dataclass
 class Plan:
     """Steps in topological order, each once, and where to find what results are made of."""
 
+    contracts: Mapping[str, AnyContract] = field(default_factory=dict)
+    """By kind: what a release before planned with instead of today's contracts."""
     facts: Facts = field(default_factory=Facts)
     """What the stored requests name by digest."""
     _steps: dict[StepId, PlannedStep] = field(default_factory=dict)
@@ -63,6 +76,10 @@ class Plan:
     """(target, arm) -> curate_images step."""
     tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, test set) -> ingest_images step."""
+    judgements: list[Judgement] = field(default_factory=list)
+    """In the order in which they supersede each other."""
+    upstream: "UpstreamLayout | None" = None
+    """Set where the plan has, or waits for, an indexed upstream."""
 
     @property
     def test_sets(self) -> tuple[str, ...]:
@@ -73,45 +90,62 @@ class Plan:
     def steps(self) -> tuple[PlannedStep, ...]:
         return tuple(self._steps.values())
 
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether some input is a step of another plan: the upstream's."""
+        return any(needed not in self._steps for step in self.steps for needed in step.inputs)
+
     def step(self, step: StepId) -> PlannedStep:
         return self._steps[step]
 
     def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
         """The same request twice is one step, under its first role."""
-        step = contract.step_id(request, self.facts)
+        used: AnyContract = self.contracts.get(contract.name, contract)
+        step = used.step_id(request, self.facts)
         if step not in self._steps:
-            stored = stored_form(request, self.facts) if contract.names_facts else request.model_dump(mode="json")
-            self._steps[step] = PlannedStep(step, contract, request, stored, inputs_of(request), role)
+            stored = stored_form(request, self.facts) if used.names_facts else request.model_dump(mode="json")
+            self._steps[step] = PlannedStep(step, used, request, stored, inputs_of(request), role)
         return step
 
 
-@dataclass(frozen=True)
-class IndexedUpstream:
+class UpstreamLayout(Strict):
+    """Where an upstream's images are: stored when it is registered, as its own plan ingests and indexes them."""
+
     index: StepId
     shards: tuple[EmbeddedShard, ...]
-    has_links: bool
-    """Its rows have no images until they are downloaded."""
 
 
-def indexed(plan: Plan, upstream: Upstream, encoder: Encoder) -> IndexedUpstream:
+def index_upstream(plan: Plan, upstream: Upstream, encoder: Encoder) -> UpstreamLayout:
     """Ingest, embed and index every shard."""
-    shards = embedded_upstream(plan, upstream, encoder, captions=True)
-    index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
-    return IndexedUpstream(index, shards, upstream.has_links)
-
-
-def embedded_upstream(plan: Plan, upstream: Upstream, encoder: Encoder, *, captions: bool) -> tuple[EmbeddedShard, ...]:
-    return tuple(
-        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}", captions)
+    shards = tuple(
+        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}")
         for number, shard in enumerate(upstream.shards)
+    )
+    index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
+    return UpstreamLayout(index=index, shards=shards)
+
+
+def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str) -> EmbeddedShard:
+    images = ingested(plan, shard, role)
+    if isinstance(shard, LinkTable):
+        return _taken(plan, images, shard, encoder, role)
+    return embedded(plan, images, encoder, role, captions=True)
+
+
+def reembedded_upstream(
+    plan: Plan, upstream: Upstream, layout: UpstreamLayout, encoder: Encoder
+) -> tuple[EmbeddedShard, ...]:
+    """The ingested images, embedded by an encoder that does not search them: without their captions."""
+    return tuple(
+        _taken(plan, place.images, shard, encoder, f"{upstream.name}/{number}")
+        if isinstance(shard, LinkTable)
+        else embedded(plan, place.images, encoder, f"{upstream.name}/{number}")
+        for number, (shard, place) in enumerate(zip(upstream.shards, layout.shards, strict=True))
     )
 
 
-def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str, captions: bool) -> EmbeddedShard:
-    images = ingested(plan, shard, role)
-    if not isinstance(shard, LinkTable):
-        return embedded(plan, images, encoder, role, captions)
-    request = TakeEmbeddings(images=images, table=shard, encoder=ModelRef.of(encoder))
+def _taken(plan: Plan, images: StepId, table: LinkTable, encoder: Encoder, role: str) -> EmbeddedShard:
+    request = TakeEmbeddings(images=images, table=table, encoder=ModelRef.of(encoder))
     return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
 
 
@@ -124,18 +158,34 @@ def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: 
     return EmbeddedShard(images=images, embeddings=plan.add(EMBED_IMAGES, request, f"{role}/embed"))
 
 
+class PlannedImages(NamedTuple):
+    """A step that yields candidates, and what they are here, e.g. `flags/synthetic[0:128]`."""
+
+    step: StepId
+    role: str
+
+
+PoolOf = Callable[[Name], StepId]
+"""Plans another arm of the same target, unless that is done, and gives the step that leaves its curated pool."""
+
+
 @dataclass(frozen=True)
 class TargetContext:
-    """What planning one arm of one target needs; `upstream` is indexed whenever some arm of the experiment needs it."""
+    """What planning one arm of one target needs."""
 
     plan: Plan
     resolved: ResolvedExperiment
     target: Target
-    upstream: IndexedUpstream | None
+    indexed: Callable[[], UpstreamLayout]
+    """Where the upstream is; asked by those who need it indexed."""
     validation: StepId
     tests: dict[str, StepId]
     """By name, the main one first."""
     train: StepId | None
+
+    @property
+    def upstream(self) -> UpstreamLayout:
+        return self.indexed()
 
     @property
     def test(self) -> StepId:

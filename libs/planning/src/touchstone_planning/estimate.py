@@ -18,9 +18,9 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import StepId, Strict
 from touchstone_contracts.views import GpuHours, Workload
 
+from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.dag import Plan, PlannedStep
-from touchstone_planning.fairness import most_candidates
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.throughput import REFERENCE_PIXELS, Throughput
 
 SECONDS_PER_HOUR = 3600
@@ -28,7 +28,7 @@ SECONDS_PER_HOUR = 3600
 
 def workload(resolved: ResolvedExperiment, plan: Plan, reused: Collection[StepId] = ()) -> Workload:
     """What remains to be done when the steps `reused` are done."""
-    images = _most_candidates(resolved, plan)
+    images = _most_candidates(resolved, plan) | _ingested_elsewhere(resolved, plan)
     total: Counter[str] = Counter()
     for step in plan.steps:
         images |= _images_of(step)
@@ -46,9 +46,17 @@ def _most_candidates(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId, i
         request = plan.step(curation).request
         if not isinstance(request, CurateImages):  # a mixture has no candidates but those of its parts
             continue
-        most = most_candidates(resolved, targets[target], arms[arm])
+        most = planner_of(arms[arm]).most_candidates(arms[arm], targets[target], resolved)
         found |= {shard.images: -(-most // len(request.candidates)) for shard in request.candidates}
     return found
+
+
+def _ingested_elsewhere(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId, int]:
+    """Step -> images of the upstream, which its own plan ingests."""
+    if plan.upstream is None:
+        return {}
+    shards = zip(plan.upstream.shards, resolved.upstream.shards, strict=True)
+    return {place.images: shard.images for place, shard in shards}
 
 
 def _images_of(step: PlannedStep) -> dict[StepId, int]:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import Target
-from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
+from touchstone_contracts.values import Name
 
-from touchstone_planning.arm_checks import impossible_arms
-from touchstone_planning.lineage import broken_lineage
-from touchstone_planning.resolve import ResolvedExperiment
-from touchstone_planning.strategies import most_found_per_class
+from touchstone_planning.ancestry import with_ancestors
+from touchstone_planning.arms.planner import OBJECTIONS, Source, planner_of
+from touchstone_planning.curation import impossible_rules
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.target_checks import unmet_needs
 from touchstone_planning.text_towers import missing_text_towers
 
@@ -18,7 +18,7 @@ from touchstone_planning.text_towers import missing_text_towers
 def check_fair(resolved: ResolvedExperiment) -> None:
     """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, text asked of an encoder that has
     none, a metric, recipe or test set that a target is not enough for, a size no curation could leave)."""
-    if impossible := [*broken_lineage(resolved), *impossible_arms(resolved)]:
+    if impossible := [*_impossible_arms(resolved), *impossible_rules(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
     if textless := list(missing_text_towers(resolved)):
         raise Invalid("an encoder without a text tower is asked for text", code="no_text_tower", errors=tuple(textless))
@@ -41,11 +41,43 @@ def check_fair(resolved: ResolvedExperiment) -> None:
         raise Invalid("a size is larger than what can be had", code="size_unreachable", errors=tuple(too_large))
 
 
+def _impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    arms = {arm.name: arm for arm in resolved.spec.arms}
+    for position, arm in enumerate(resolved.spec.arms):
+        planner, pointer = planner_of(arm), f"/arms/{position}"
+        for source in planner.sources(arm):
+            if detail := _objection(arm, source, arms):
+                yield FieldError(pointer=pointer + source.pointer, detail=detail)
+        needs = planner.needs(arm)
+        if needs.train_split is not None:
+            for target in resolved.targets:
+                if target.splits.train is None:
+                    detail = f"target {target.name!r} has no training split; register it with one, or leave the arm out"
+                    yield FieldError(pointer=pointer + needs.train_split, detail=detail)
+        yield from planner.impossible(arm, resolved)
+
+
+def _objection(arm: Arm, source: Source, arms: dict[str, Arm]) -> str:
+    """Why `source` cannot be what `arm` is made from; empty if it can."""
+    if source.name not in arms:
+        return f"no arm named {source.name!r}; there are {sorted(arms)}"
+    if arm.name in with_ancestors(source.name, lambda name: _known_sources(arms, name)):
+        return f"arm {arm.name!r} would be made from itself"
+    found = arms[source.name]
+    missing = [OBJECTIONS[asked] for asked in source.asks if asked not in planner_of(found).offers]
+    return f"arm {source.name!r} {missing[0].format(kind=found.kind)}" if missing else ""
+
+
+def _known_sources(arms: dict[str, Arm], name: Name) -> Iterator[Name]:
+    return (source.name for source in planner_of(arms[name]).sources(arms[name]) if source.name in arms)
+
+
 def _foreign_generators(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for position, arm in enumerate(resolved.spec.arms):
-        if arm.kind not in ("generation", "perturbation"):
+        name = planner_of(arm).needs(arm).generator
+        if name is None:
             continue
-        generator = resolved.generator(arm.generator)
+        generator = resolved.generator(name)
         if generator.trained_on != resolved.upstream.name:
             yield FieldError(
                 pointer=f"/arms/{position}/generator",
@@ -77,41 +109,5 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
 
 
 def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
-    """Upper bound of an arm's curated images; what curation really leaves is known only after it ran.
-
-    Of a mixture: the largest size asked for at which every part may have enough."""
-    arms = {other.name: other for other in resolved.spec.arms}
-    if arm.kind == "mixture":
-        available = [most_images(resolved, target, arms[part.arm]) for part in arm.parts]
-        return arm.mixing.largest_size(available, max(resolved.spec.sizes))
-    if arm.kind == "perturbation":
-        return most_images(resolved, target, arms[arm.parent])
-    most = len(target.classes) * _most_kept(_most_candidates_per_class(resolved, target, arm), resolved.spec.curation)
-    if arm.kind == "target_train" and target.splits.train is not None:
-        return min(most, target.splits.train.images)
-    return most
-
-
-def most_candidates(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
-    """Upper bound of the images that an arm's curation chooses from."""
-    if arm.kind == "perturbation":
-        return most_images(resolved, target, arm)
-    return len(target.classes) * _most_candidates_per_class(resolved, target, arm)
-
-
-def _most_candidates_per_class(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
-    if arm.kind == "generation":
-        return arm.images_per_class(len(target.classes))
-    if arm.kind == "retrieval":
-        # An image may be found for several classes, so upstream bounds each class rather than the sum.
-        return min(most_found_per_class(arm.strategy, target), resolved.upstream.images)
-    if arm.kind == "target_train" and target.splits.train is not None:
-        return target.splits.train.images
-    return 0
-
-
-def _most_kept(candidates: int, rules: Curation) -> int:
-    kept = candidates
-    for rule in rules.score_rules:
-        kept = rule.most_kept(kept)
-    return min(kept, rules.per_class_cap) if rules.per_class_cap is not None else kept
+    """Upper bound of an arm's curated images; what curation really leaves is known only after it ran."""
+    return planner_of(arm).most_images(arm, target, resolved)

@@ -1,41 +1,81 @@
-"""The plan of an experiment: its upstream, then of each target the splits, each arm's pool and the grid of runs."""
+"""The plan of an experiment: of each target the splits, each arm's pool and the grid of runs."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
 from touchstone_contracts.layout import Adaptation, Cell
-from touchstone_contracts.steps import ADAPT_ENCODER, EVALUATE_ENCODER, AdaptEncoder, EvaluateEncoder, ModelRef
-from touchstone_contracts.values import StepId
+from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    EVALUATE_ENCODER,
+    JUDGE_EXPERIMENT,
+    AdaptEncoder,
+    AnyContract,
+    EvaluateEncoder,
+    ModelRef,
+)
+from touchstone_contracts.values import Name, StepId
 
-from touchstone_planning.dag import IndexedUpstream, Plan, TargetContext, indexed, ingested
-from touchstone_planning.pools import plan_pool
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
+from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
+from touchstone_planning.resolved import ResolvedExperiment
+
+NO_CONTRACTS: Mapping[str, AnyContract] = {}
 
 
-def plan_upstream(upstream: Upstream, index_encoder: Encoder) -> Plan:
-    """Ingest, embed and index every shard."""
-    plan = Plan()
-    indexed(plan, upstream, index_encoder)
+def plan_upstream(
+    upstream: Upstream, index_encoder: Encoder, *, contracts: Mapping[str, AnyContract] = NO_CONTRACTS
+) -> Plan:
+    """Ingest, embed and index every shard. `contracts` as in plan_experiment."""
+    plan = Plan(contracts)
+    plan.upstream = index_upstream(plan, upstream, index_encoder)
     return plan
 
 
-def plan_experiment(resolved: ResolvedExperiment) -> Plan:
-    plan = Plan()
-    needs_upstream = any(arm.kind == "retrieval" for arm in resolved.spec.arms)
-    found = indexed(plan, resolved.upstream, resolved.index_encoder) if needs_upstream else None
+def plan_experiment(
+    resolved: ResolvedExperiment,
+    upstream: UpstreamLayout | None = None,
+    *,
+    contracts: Mapping[str, AnyContract] = NO_CONTRACTS,
+) -> Plan:
+    """`upstream`: where the upstream's own plan leaves it, and the experiment waits for that; left out, indexing it is
+    part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with."""
+    plan = Plan(contracts)
+
+    @cache
+    def indexed() -> UpstreamLayout:
+        plan.upstream = upstream or index_upstream(plan, resolved.upstream, resolved.index_encoder)
+        return plan.upstream
+
     for target in resolved.targets:
-        _TargetPlanner(_context(plan, resolved, target, found)).add_all()
+        _TargetPlanner(_context(plan, resolved, target, indexed)).add_all()
+    for request, role in judge_requests(resolved, layout_of(plan)):
+        step = plan.add(JUDGE_EXPERIMENT, request, role)
+        complete = not request.left_out and request.first_seeds is None
+        plan.judgements.append(Judgement(step=step, seeds=request.first_seeds or len(request.seeds), complete=complete))
     return plan
+
+
+def stored_plan(plan: Plan) -> StoredPlan:
+    """Of an experiment's plan."""
+    return StoredPlan(
+        layout=layout_of(plan),
+        judgements=tuple(plan.judgements),
+        versions={step.kind: step.contract.version for step in plan.steps},
+    )
 
 
 def _context(
-    plan: Plan, resolved: ResolvedExperiment, target: Target, upstream: IndexedUpstream | None
+    plan: Plan, resolved: ResolvedExperiment, target: Target, indexed: Callable[[], UpstreamLayout]
 ) -> TargetContext:
     splits, name = target.splits, target.name
     return TargetContext(
         plan=plan,
         resolved=resolved,
         target=target,
-        upstream=upstream,
+        indexed=indexed,
         validation=ingested(plan, splits.validation, f"{name}/validation"),
         tests={test_set: ingested(plan, split, f"{name}/{test_set}") for test_set, split in splits.tests.items()},
         train=ingested(plan, splits.train, f"{name}/train") if splits.train else None,
@@ -48,17 +88,25 @@ class _TargetPlanner:
     def __init__(self, context: TargetContext) -> None:
         self.context, self.plan, self.target = context, context.plan, context.target
         self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
+        self._pools: dict[Name, StepId] = {}
+        self._rules = self.spec.curation.without_names()
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
 
     def add_all(self) -> None:
         for arm in self.spec.arms:
-            if arm.kind == "none":
+            if not arm.trains:
                 self._evaluate(arm.name, 0, ())
-            else:
-                pool = plan_pool(arm, self.context)
-                self.plan.curations[self.target.name, arm.name] = pool
-                for size in self.spec.sizes:
-                    self._evaluate(arm.name, size, self._adapt(arm, pool, size))
+                continue
+            pool = self._pool(arm.name)
+            self.plan.curations[self.target.name, arm.name] = pool
+            for size in self.spec.sizes:
+                self._evaluate(arm.name, size, self._adapt(arm, pool, size))
+
+    def _pool(self, name: Name) -> StepId:
+        arm = self.context.resolved.arm(name)
+        if name not in self._pools:
+            self._pools[name] = planner_of(arm).plan_pool(arm, self.context, self._pool)
+        return self._pools[name]
 
     def _adapt(self, arm: Arm, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate, where the recipe has one, and seed."""
@@ -71,12 +119,12 @@ class _TargetPlanner:
                     seed=seed,
                     learning_rate=rate,
                     recipe=recipe,
-                    rules=self.spec.curation.without_names(),
+                    rules=self._rules,
                     encoder=self.encoder,
                     classes=self.target.classes,
                     templates=self.target.templates.zero_shot,
                     validation=self.context.validation,
-                    mixing=arm.mixing if arm.kind == "mixture" else None,
+                    mixing=planner_of(arm).mixing(arm),
                 )
                 role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))

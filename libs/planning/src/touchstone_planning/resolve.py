@@ -1,12 +1,14 @@
 """From names to facts: every name of a spec is looked up, and the result says everything that decides the answer."""
 
 from collections.abc import Callable
-from typing import Annotated, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
-from touchstone_contracts.values import Strict, WhenSet
+
+from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.resolved import ResolvedExperiment
 
 EntryT = TypeVar("EntryT")
 
@@ -21,33 +23,6 @@ class Lookup(Protocol):
     def generator(self, name: str) -> Generator | None: ...
 
     def target(self, name: str) -> Target | None: ...
-
-
-class ResolvedExperiment(Strict):
-    """A spec with the registered facts behind its names. Its identity is the experiment's identity."""
-
-    spec: ExperimentSpec
-    upstream: Upstream
-    index_encoder: Encoder
-    encoder: Encoder
-    targets: tuple[Target, ...]
-    generators: tuple[Generator, ...]
-    score_encoder: Annotated[Encoder | None, WhenSet] = None
-    copy_encoder: Annotated[Encoder | None, WhenSet] = None
-
-    @property
-    def encoder_for_scores(self) -> Encoder:
-        return self.score_encoder or self.encoder
-
-    @property
-    def encoder_for_copies(self) -> Encoder:
-        return self.copy_encoder or self.encoder
-
-    def generator(self, name: str) -> Generator:
-        return next(generator for generator in self.generators if generator.name == name)
-
-    def classes_of(self, target: str) -> tuple[ClassLabel, ...]:
-        return next(entry.classes for entry in self.targets if entry.name == target)
 
 
 class _Resolver:
@@ -77,9 +52,9 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         for position, name in enumerate(spec.targets)
     ]
     generators = {
-        arm.generator: resolver.find(lookup.generator, "generator", arm.generator, f"/arms/{position}/generator")
+        name: resolver.find(lookup.generator, "generator", name, f"/arms/{position}/generator")
         for position, arm in enumerate(spec.arms)
-        if arm.kind in ("generation", "perturbation")
+        if (name := planner_of(arm).needs(arm).generator) is not None
     }
     rules = spec.curation
     score_encoder = resolver.find_if(lookup.encoder, "encoder", rules.score_encoder, "/curation/score_encoder")

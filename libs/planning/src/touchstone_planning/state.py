@@ -1,12 +1,12 @@
 """A step's state as the rules see it, and what follows from the states of a plan's steps. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import Phase, StepState
+from touchstone_contracts.views import Phase, StepCounts, StepState
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Step:
     log_tail: str | None = None
     seconds: float | None = None
     cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
     started_at: datetime | None = None
     """When the current attempt started; None while its message waits in the queue."""
     finished_at: datetime | None = None
@@ -48,19 +49,21 @@ def ready_steps(
     ]
 
 
-def phase_of(states: Iterable[tuple[StepState, bool]], *, cancelled: bool) -> Phase:
-    """The phase of a plan from (state, reused) of its steps; an experiment without steps has succeeded.
+def phase_of(counts: StepCounts, *, cancelled: bool = False, blocked: bool = False) -> Phase:
+    """The phase of a plan from the counts of its steps; a plan without steps has succeeded.
 
-    A reused step is not the plan's own work, so a plan of which nothing else moved is still queued."""
-    pairs = set(states)
-    found = {state for state, _ in pairs}
+    `blocked`: the plan that it waits for failed or was cancelled. Reused steps are not the plan's own work, so a plan
+    of which nothing else moved is still queued."""
     if cancelled:
         return "cancelled"
-    if "failed" in found:
+    if counts.failed:
         return "failed"
-    if found <= {"succeeded"}:
+    if not counts.waiting and not counts.leased:
         return "succeeded"
-    return "running" if "leased" in found or ("succeeded", False) in pairs else "queued"
+    if blocked:
+        return "failed"
+    return "running" if counts.leased or counts.succeeded > counts.reused else "queued"
 
 
+ACTIVE: frozenset[Phase] = frozenset({"queued", "running"})
 TERMINAL: frozenset[Phase] = frozenset({"succeeded", "failed", "cancelled"})

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.problems import FieldError, in_words
 
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 
 def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:

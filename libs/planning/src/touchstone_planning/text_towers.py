@@ -7,7 +7,7 @@ from touchstone_contracts.problems import FieldError, in_words
 from touchstone_contracts.recipes import RECIPES
 from touchstone_contracts.registry import kind_of
 
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
 
 
 def missing_text_towers(resolved: ResolvedExperiment) -> Iterator[FieldError]:

@@ -62,6 +62,7 @@ def succeed(step: Step, now: datetime, manifest: StepManifest) -> Step:
         log_tail=None,
         seconds=manifest.seconds,
         cpu_seconds=manifest.cpu_seconds,
+        gpu_seconds=manifest.gpu_seconds,
         worker=manifest.worker,
         done=step.total if step.total is not None else step.done,
         finished_at=now,

@@ -228,14 +228,19 @@ class _QuietHandler(WSGIRequestHandler):
         """Scrapes are not worth a log line."""
 
 
-def start_metrics_server(registry: CollectorRegistry, host: str, port: int) -> WSGIServer:
-    """Answers /healthz and /metrics from a daemon thread; port 0 takes a free one (see `server_port`)."""
+def start_metrics_server(
+    registry: CollectorRegistry, host: str, port: int, is_alive: Callable[[], bool] = lambda: True
+) -> WSGIServer:
+    """Answers /healthz and /metrics from a daemon thread; port 0 takes a free one (see `server_port`).
+
+    /healthz answers 503 when `is_alive` says so; without it, that the process runs is enough."""
     metrics = make_wsgi_app(registry)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/healthz":
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"ok\n"]
+            alive = is_alive()
+            start_response("200 OK" if alive else "503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [b"ok\n" if alive else b"no cycle has ended for too long\n"]
         answer: Iterable[bytes] = metrics(environ, start_response)
         return answer
 

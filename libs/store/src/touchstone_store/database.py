@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
-from touchstone_contracts.problems import Transient
+
+from touchstone_store.outages import outages_translated
 
 BUSY_MILLISECONDS = 15_000
 _WRITE = "touchstone_write"
@@ -26,35 +26,21 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        with _outages_translated(), self._read() as session:
+        with outages_translated(), self._read() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        with _outages_translated(), self._write.begin() as session:
+        with outages_translated(), self._write.begin() as session:
             yield session
 
     def ping(self) -> None:
-        """Raises Transient when the database does not answer."""
+        """Raises Transient while the database cannot be used."""
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-@contextmanager
-def _outages_translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if error.connection_invalidated or "locked" in str(error.orig) or _is_outage(error):
-            raise Transient("the database does not answer", code="database") from error
-        raise
-
-
-def _is_outage(error: DBAPIError) -> bool:
-    return type(error).__name__ == "OperationalError"
 
 
 def open_store(url: str) -> Store:

@@ -1,15 +1,24 @@
-"""The history of each plan: appended by the api and the conductor, streamed over SSE."""
+"""The history of each plan, streamed over SSE: phases, and what happened to its steps.
 
-from collections.abc import Collection
-from datetime import datetime
+While a plan is active its history holds every event: `experiment.phase`, and of its steps `step.started`,
+`step.succeeded` and `step.failed` (of each attempt that failed). A minute after the plan ended it is compacted.
+`step.started` and `step.succeeded` go, because the rows of the steps tell each step's state, its last attempt with the
+worker, and when that started and ended. Phases and failures stay, under their ids. What is lost is who worked on
+earlier attempts that did not fail. A reader who connects later, from the beginning or after any id, gets the phases and
+failures that follow. A plan that goes on (a retry, a lost result) is told in full again and compacted after its next
+end.
+
+Progress is in no history: it is a column of leased steps (`steps.progress_of`), and a stream tells it while it lasts.
+"""
+
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, false, select, update
 from sqlalchemy.orm import Session
-from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Event
 
-from touchstone_store.tables import EventRow, PlanRow, PlanStepRow, StepRow
+from touchstone_store.tables import EventRow, PlanRow
 
 PHASE_CHANGED = "experiment.phase"
 STEP_STARTED = "step.started"
@@ -17,24 +26,16 @@ STEP_PROGRESSED = "step.progress"
 STEP_SUCCEEDED = "step.succeeded"
 STEP_FAILED = "step.failed"
 
+COMPACTED_AFTER = timedelta(minutes=1)
+"""After the end: streams that are open have read everything by then."""
+COMPACTED_AT_ONCE = 50
+_COMPACTED_AWAY = (STEP_STARTED, STEP_SUCCEEDED)
+
 
 def append_event(session: Session, plan: str, event: str, data: dict[str, Any], at: datetime) -> None:
+    """The caller has locked the plan's row: ids of one plan's events become visible in order, so that a reader who asks
+    "after id n" misses none."""
     session.add(EventRow(plan_id=plan, event=event, data=data, at=at))
-
-
-def append_step_event(session: Session, step: StepId, event: str, data: dict[str, Any], at: datetime) -> None:
-    """To the history of every plan that still runs and owns the step."""
-    query = (
-        select(PlanStepRow.plan_id, PlanStepRow.role, StepRow.kind)
-        .join(StepRow, StepRow.id == PlanStepRow.step_id)
-        .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(PlanStepRow.step_id == step, PlanRow.finished_at.is_(None), PlanRow.cancelled_at.is_(None))
-        .order_by(PlanStepRow.plan_id)
-        # Ids of one plan's events become visible in order, so that a reader who asks "after id n" misses none.
-        .with_for_update(of=PlanRow)
-    )
-    for plan, role, kind in session.execute(query).all():
-        append_event(session, plan, event, {"step": step, "kind": kind, "role": role, **data}, at)
 
 
 def events_after(session: Session, plan: str, after: int, limit: int = 500) -> list[Event]:
@@ -42,11 +43,21 @@ def events_after(session: Session, plan: str, after: int, limit: int = 500) -> l
     return [Event(id=row.id, event=row.event, at=row.at, data=row.data) for row in session.scalars(query)]
 
 
-def announced_phases(session: Session, plans: Collection[str]) -> dict[str, str]:
-    """The phase each plan's history last told."""
+def plans_to_compact(session: Session, now: datetime) -> list[str]:
     query = (
-        select(EventRow.plan_id, EventRow.data)
-        .where(EventRow.plan_id.in_(plans), EventRow.event == PHASE_CHANGED)
-        .order_by(EventRow.id)
+        select(PlanRow.id)
+        .where(PlanRow.history_compacted == false(), PlanRow.finished_at <= now - COMPACTED_AFTER)
+        .order_by(PlanRow.finished_at)
+        .limit(COMPACTED_AT_ONCE)
     )
-    return {plan: data["phase"] for plan, data in session.execute(query).all()}
+    return list(session.scalars(query))
+
+
+def compact_history(session: Session, plan: str, now: datetime) -> bool:
+    """Whether it was done: not of a plan that has gone on meanwhile."""
+    ended = PlanRow.finished_at <= now - COMPACTED_AFTER
+    mark = update(PlanRow).where(PlanRow.id == plan, ended).values(history_compacted=True).returning(PlanRow.id)
+    if session.scalar(mark) is None:
+        return False
+    session.execute(delete(EventRow).where(EventRow.plan_id == plan, EventRow.event.in_(_COMPACTED_AWAY)))
+    return True

@@ -3,74 +3,121 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Row, Select, select
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Row, Select, Text, cast, func, select
 from sqlalchemy.orm import Session
-from touchstone_contracts.problems import NotFound
-from touchstone_contracts.views import Phase
-from touchstone_planning.resolve import ResolvedExperiment
-from touchstone_planning.state import phase_of
+from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.problems import NotFound, Problem
+from touchstone_contracts.views import Phase, StepCounts
+from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.state import ACTIVE
 
-from touchstone_store.steps import Tally, tallies
+from touchstone_store.plans import counts_in
 from touchstone_store.tables import ExperimentRow, PlanRow
+from touchstone_store.unreadable import UnreadableRow
+
+_ID_PREFIX = "exp_"
+_COUNT_COLUMNS = [getattr(PlanRow, name) for name in StepCounts.model_fields]
+_REUSED_BY_KIND: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
+
+
+@dataclass(frozen=True)
+class PlanState:
+    """How far a plan is, from its row alone."""
+
+    phase: Phase = "succeeded"
+    counts: StepCounts = field(default_factory=StepCounts)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment as stored, with the tally of its steps. `plan_experiment(resolved)` gives its plan again."""
+    """An experiment as stored, less what its names were resolved to: see `resolved_of`."""
 
     id: str
     identity: str
-    resolved: ResolvedExperiment
+    name: str
+    spec: ExperimentSpec | None
+    """None: it cannot be read, and `problem` says why."""
     created_at: datetime
-    cancelled_at: datetime | None
     finished_at: datetime | None
-    tally: Tally
+    phase: Phase
+    counts: StepCounts
+    reused_by_kind: dict[str, int]
+    needs: str | None
+    """The plan that it waits for."""
+    problem: Problem | None = None
 
     @property
-    def phase(self) -> Phase:
-        return phase_of(self.tally.states(), cancelled=self.cancelled_at is not None)
+    def readable_spec(self) -> ExperimentSpec:
+        """Raises UnreadableRow."""
+        if self.spec is None:
+            raise _unreadable(self.id, self.problem.detail if self.problem else "")
+        return self.spec
 
 
 def new_experiment_id() -> str:
     """`exp_` and 24 hexadecimal digits that sort by time of creation."""
-    return f"exp_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+    return f"{_ID_PREFIX}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
 
-def _joined(session: Session, rows: Sequence[Row[ExperimentRow, PlanRow]]) -> list[Experiment]:
-    tally_of = tallies(session, [row.id for row, _ in rows])
-    return [
-        Experiment(
-            id=row.id,
-            identity=row.identity,
-            resolved=ResolvedExperiment.model_validate(row.resolved),
-            created_at=row.created_at,
-            cancelled_at=plan.cancelled_at,
-            finished_at=plan.finished_at,
-            tally=tally_of[row.id],
-        )
-        for row, plan in rows
-    ]
+def _query() -> Select[Any]:
+    """JSON is read as text, so that one that cannot be read spoils its own experiment alone."""
+    return select(
+        ExperimentRow.id,
+        ExperimentRow.identity,
+        ExperimentRow.name,
+        cast(ExperimentRow.spec, Text).label("spec"),
+        ExperimentRow.created_at,
+        PlanRow.finished_at,
+        PlanRow.phase,
+        PlanRow.needs,
+        cast(PlanRow.reused_by_kind, Text).label("reused_by_kind"),
+        *_COUNT_COLUMNS,
+    ).join(PlanRow, PlanRow.id == ExperimentRow.id)
 
 
-def _query() -> Select[ExperimentRow, PlanRow]:
-    return select(ExperimentRow, PlanRow).join(PlanRow, PlanRow.id == ExperimentRow.id)
+def _experiment(row: Row[Any]) -> Experiment:
+    spec, reused_by_kind, problem = None, {}, None
+    try:
+        spec = ExperimentSpec.model_validate_json(row.spec)
+        reused_by_kind = _REUSED_BY_KIND.validate_json(row.reused_by_kind)
+    except ValidationError as error:
+        problem = _unreadable(row.id, error).problem()
+    return Experiment(
+        id=row.id,
+        identity=row.identity,
+        name=row.name,
+        spec=spec,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        phase=row.phase if problem is None else "failed",
+        counts=counts_in(row),
+        reused_by_kind=reused_by_kind,
+        needs=row.needs,
+        problem=problem,
+    )
+
+
+def _unreadable(experiment: str, reason: object) -> UnreadableRow:
+    return UnreadableRow(ExperimentRow.__tablename__, experiment, reason)
 
 
 def require_experiment(session: Session, experiment: str) -> Experiment:
     """Raises NotFound."""
-    rows = session.execute(_query().where(ExperimentRow.id == experiment)).all()
-    if not rows:
+    row = session.execute(_query().where(ExperimentRow.id == experiment)).one_or_none()
+    if row is None:
         raise NotFound(f"no experiment {experiment!r}")
-    return _joined(session, rows)[0]
+    return _experiment(row)
 
 
 def experiment_with_identity(session: Session, identity: str) -> Experiment | None:
-    rows = session.execute(_query().where(ExperimentRow.identity == identity)).all()
-    return _joined(session, rows)[0] if rows else None
+    row = session.execute(_query().where(ExperimentRow.identity == identity)).one_or_none()
+    return None if row is None else _experiment(row)
 
 
 def list_experiments(session: Session, *, before: str | None, limit: int) -> list[Experiment]:
@@ -78,13 +125,36 @@ def list_experiments(session: Session, *, before: str | None, limit: int) -> lis
     query = _query().order_by(ExperimentRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(ExperimentRow.id < before)
-    return _joined(session, session.execute(query).all())
+    return [_experiment(row) for row in session.execute(query).all()]
+
+
+def resolved_of(session: Session, experiment: str) -> ResolvedExperiment:
+    """The spec with everything its names stood for, which may be long. Raises NotFound, UnreadableRow."""
+    query = select(cast(ExperimentRow.resolved, Text)).where(ExperimentRow.id == experiment)
+    document = session.scalar(query)
+    if document is None:
+        raise NotFound(f"no experiment {experiment!r}")
+    try:
+        return ResolvedExperiment.model_validate_json(document)
+    except ValidationError as error:
+        raise _unreadable(experiment, error) from error
+
+
+def plan_states(session: Session, plans: Collection[str]) -> dict[str, PlanState]:
+    """Of those of `plans` that exist."""
+    query = select(PlanRow.id, PlanRow.phase, *_COUNT_COLUMNS).where(PlanRow.id.in_(plans))
+    return {row.id: PlanState(row.phase, counts_in(row)) for row in session.execute(query).all()}
 
 
 def phases_by_count(session: Session) -> Counter[str]:
-    """Phase -> number of experiments in it."""
-    cancelled_at = dict(session.execute(_query().with_only_columns(PlanRow.id, PlanRow.cancelled_at)).all())
-    tally_of = tallies(session, list(cancelled_at))
-    return Counter(
-        phase_of(tally_of[plan].states(), cancelled=moment is not None) for plan, moment in cancelled_at.items()
-    )
+    """Phase -> number of experiments in it; from an index alone."""
+    query = select(PlanRow.phase, func.count()).where(PlanRow.id.startswith(_ID_PREFIX, autoescape=True))
+    return Counter(dict(session.execute(query.group_by(PlanRow.phase)).all()))
+
+
+def active_steps_by_state(session: Session) -> dict[str, int]:
+    """Steps of active plans; one that several of them need counts for each."""
+    states = [column for column in _COUNT_COLUMNS if column.key in ("waiting", "leased", "succeeded", "failed")]
+    query = select(*(func.coalesce(func.sum(column), 0).label(column.key) for column in states))
+    row = session.execute(query.where(PlanRow.phase.in_(sorted(ACTIVE)))).one()
+    return {state: int(count) for state, count in row._mapping.items()}

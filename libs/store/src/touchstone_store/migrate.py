@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-from touchstone_contracts.problems import Transient
 from touchstone_runtime.logs import configure_logs, get_logger
 
 from touchstone_store.database import Store, open_store
+from touchstone_store.outages import WrongSchema
 from touchstone_store.settings import StoreSettings
 
 # Alembic is needed for a moment at start and costs 10 MB: it is imported where it is used.
@@ -39,12 +39,10 @@ def migrate(store: Store) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    # What it needs of planning is imported when there is a database to bring up to date.
+    from touchstone_store.adoption import adopt_earlier_plans
 
-
-class WrongSchema(Transient):
-    """The database answers, but its schema is not the one this code was written for; the message says what to do."""
-
-    code = "schema"
+    adopt_earlier_plans(store)
 
 
 def is_current(store: Store) -> bool:

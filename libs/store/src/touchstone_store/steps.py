@@ -1,24 +1,46 @@
-"""Steps in SQL: rows to values of experiments.state and back, and the questions the conductor asks."""
+"""Steps in SQL: rows to values of planning.state and back, and the questions the conductor asks.
+
+No question looks at history: each starts from active plans or from the index of leased steps. Requests are read when a
+step is handed out, and never otherwise."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, case, exists, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from pydantic import ValidationError
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    SQLColumnExpression,
+    Text,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.orm import Session, aliased, defer
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import StepCounts, StepState, StepView
-from touchstone_planning.state import Step
+from touchstone_contracts.views import StepState, StepView
+from touchstone_planning.state import ACTIVE, Step
 
 from touchstone_store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
+from touchstone_store.unreadable import UnreadableRow
 
 ID_BATCH = 500
 """Ids per IN list; SQLite refuses very long ones."""
 
 _PLAIN_FIELDS = tuple(field.name for field in fields(Step) if field.name not in {"id", "problem"})
+_STATES = frozenset(get_args(StepState))
+_IS_ACTIVE = PlanRow.phase.in_(sorted(ACTIVE))
+# A literal, because a database can use the index of leased steps only where it sees which state is meant.
+_IS_LEASED = StepRow.state == literal_column("'leased'")
 
 
 @dataclass(frozen=True)
@@ -47,19 +69,30 @@ class OwnedStep:
 
 
 def to_step(row: StepRow) -> Step:
-    problem = None if row.problem is None else Problem.model_validate(row.problem)
+    """Raises UnreadableRow."""
+    try:
+        problem = None if row.problem is None else Problem.model_validate(row.problem)
+    except ValidationError as error:
+        raise unreadable_step(row.id, error) from error
+    if row.state not in _STATES:
+        raise unreadable_step(row.id, f"no state {row.state!r} is known")
     return Step(id=row.id, problem=problem, **{name: getattr(row, name) for name in _PLAIN_FIELDS})
 
 
-def save_step(row: StepRow, step: Step) -> None:
+def unreadable_step(step: StepId, reason: object) -> UnreadableRow:
+    return UnreadableRow(StepRow.__tablename__, step, reason)
+
+
+def copy_step(row: StepRow, step: Step) -> None:
+    """What follows for plans is up to plans.py."""
     for name in _PLAIN_FIELDS:
         setattr(row, name, getattr(step, name))
     row.problem = None if step.problem is None else step.problem.model_dump(mode="json")
 
 
 def lock_step(session: Session, step: StepId) -> StepRow | None:
-    """The row, locked until the transaction ends."""
-    return session.scalar(select(StepRow).where(StepRow.id == step).with_for_update())
+    """The row as it is now, locked until the transaction ends. Raises UnreadableRow."""
+    return find_rows(session, [step], lock=True).get(step)
 
 
 def batches(ids: Collection[str]) -> Iterable[Sequence[str]]:
@@ -68,77 +101,88 @@ def batches(ids: Collection[str]) -> Iterable[Sequence[str]]:
 
 
 def find_rows(session: Session, ids: Collection[StepId], *, lock: bool = False) -> dict[StepId, StepRow]:
-    """Those of `ids` that exist; `lock` keeps them locked until the transaction ends, always in the same order."""
+    """Those of `ids` that exist; `lock` keeps them locked until the transaction ends, always in the same order.
+    Raises UnreadableRow."""
     found: dict[StepId, StepRow] = {}
     for batch in batches(sorted(ids)):
-        query = select(StepRow).where(StepRow.id.in_(batch)).order_by(StepRow.id)
-        found |= {row.id: row for row in session.scalars(query.with_for_update() if lock else query)}
+        query = select(StepRow).where(StepRow.id.in_(batch)).order_by(StepRow.id).options(defer(StepRow.request))
+        if lock:
+            # Rows that refer to steps by key may be added meanwhile: FOR NO KEY UPDATE.
+            query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+        try:
+            found |= {row.id: row for row in session.scalars(query)}
+        except ValueError as error:  # a column holds what its type cannot be made of
+            if len(batch) == 1:
+                raise unreadable_step(batch[0], error) from error
+            for step in batch:
+                found |= find_rows(session, [step], lock=lock)
     return found
 
 
 def owned_steps(session: Session, plan: str) -> tuple[OwnedStep, ...]:
-    """The steps of a plan in topological order."""
-    query = (
-        select(StepRow, PlanStepRow)
+    """The steps of a plan in topological order. A problem that cannot be read is replaced by one that says so."""
+    columns = [getattr(StepRow, name) for name in _PLAIN_FIELDS]
+    query: Select[*tuple[Any, ...]] = (
+        select(StepRow.id, *columns, cast(StepRow.problem, Text), StepRow.kind, PlanStepRow.role, PlanStepRow.reused)
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .where(PlanStepRow.plan_id == plan)
         .order_by(PlanStepRow.position)
     )
-    return tuple(
-        OwnedStep(row.kind, owned.role, owned.reused, to_step(row)) for row, owned in session.execute(query).all()
-    )
+    return tuple(_owned_step(row) for row in session.execute(query).all())
 
 
-@dataclass(frozen=True)
-class Tally:
-    """Steps of a plan by (kind, state, reused)."""
-
-    by_group: dict[tuple[str, StepState, bool], int]
-
-    def states(self) -> list[tuple[StepState, bool]]:
-        return [(state, reused) for _, state, reused in self.by_group]
-
-    def counts(self) -> StepCounts:
-        by_state: dict[str, int] = {}
-        for (_, state, _), count in self.by_group.items():
-            by_state[state] = by_state.get(state, 0) + count
-        total, reused = sum(self.by_group.values()), sum(self.reused_by_kind().values())
-        return StepCounts(total=total, reused=reused, **by_state)
-
-    def reused_by_kind(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for (kind, _, reused), count in sorted(self.by_group.items()):
-            if reused:
-                found[kind] = found.get(kind, 0) + count
-        return found
+def _owned_step(row: Row[*tuple[Any, ...]]) -> OwnedStep:
+    step, *values, problem, kind, role, reused = row
+    known = dict(zip(_PLAIN_FIELDS, values, strict=True))
+    return OwnedStep(kind, role, reused, Step(id=step, problem=_readable_problem(step, problem), **known))
 
 
-def tallies(session: Session, plans: Collection[str]) -> dict[str, Tally]:
-    """A tally for each of `plans`."""
-    query = (
-        select(PlanStepRow.plan_id, StepRow.kind, StepRow.state, PlanStepRow.reused, func.count())
-        .join(StepRow, StepRow.id == PlanStepRow.step_id)
-        .where(PlanStepRow.plan_id.in_(plans))
-        .group_by(PlanStepRow.plan_id, StepRow.kind, StepRow.state, PlanStepRow.reused)
-    )
-    found: dict[str, dict[tuple[str, StepState, bool], int]] = {plan: {} for plan in plans}
-    for plan, kind, state, reused, count in session.execute(query).all():
-        found[plan][kind, state, reused] = count  # type: ignore[index]  # the column holds nothing else
-    return {plan: Tally(groups) for plan, groups in found.items()}
+def _readable_problem(step: StepId, document: str | None) -> Problem | None:
+    """Of a problem as JSON text."""
+    if document in (None, "null"):
+        return None
+    try:
+        return Problem.model_validate_json(document)
+    except ValidationError as error:
+        return unreadable_step(step, error).problem()
 
 
 def problems_of(session: Session, plans: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     """The problems of the failed steps of each plan, first failures first."""
     query = (
-        select(PlanStepRow.plan_id, StepRow.problem)
+        select(PlanStepRow.plan_id, StepRow.id, cast(StepRow.problem, Text))
         .join(StepRow, StepRow.id == PlanStepRow.step_id)
         .where(PlanStepRow.plan_id.in_(plans), StepRow.state == "failed")
         .order_by(StepRow.finished_at)
     )
     found: dict[str, tuple[Problem, ...]] = {}
-    for plan, problem in session.execute(query).all():
-        found[plan] = (*found.get(plan, ()), Problem.model_validate(problem))
+    for plan, step, document in session.execute(query).all():
+        if problem := _readable_problem(step, document):
+            found[plan] = (*found.get(plan, ()), problem)
     return found
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the current attempt at a leased step is."""
+
+    step: StepId
+    kind: str
+    role: str
+    attempt: int
+    done: int
+    total: int | None
+
+
+def progress_of(session: Session, plan: str) -> list[Progress]:
+    """Of the leased steps of a plan, in topological order."""
+    query = (
+        select(StepRow.id, StepRow.kind, PlanStepRow.role, StepRow.attempt, StepRow.done, StepRow.total)
+        .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+        .where(PlanStepRow.plan_id == plan, _IS_LEASED)
+        .order_by(PlanStepRow.position)
+    )
+    return [Progress(*row) for row in session.execute(query).all()]
 
 
 def _active_owner() -> Select[int]:
@@ -146,7 +190,7 @@ def _active_owner() -> Select[int]:
         select(1)
         .select_from(PlanStepRow)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(PlanStepRow.step_id == StepRow.id, PlanRow.finished_at.is_(None), PlanRow.cancelled_at.is_(None))
+        .where(PlanStepRow.step_id == StepRow.id, _IS_ACTIVE)
     )
 
 
@@ -160,10 +204,10 @@ def _ready(now: datetime) -> tuple[ColumnElement[bool], ...]:
         .where(StepInputRow.step_id == StepRow.id, needed.state != "succeeded")
     )
     return (
+        _IS_ACTIVE,
+        PlanRow.waiting > 0,
         StepRow.state == "waiting",
         or_(StepRow.not_before.is_(None), StepRow.not_before <= now),
-        PlanRow.finished_at.is_(None),
-        PlanRow.cancelled_at.is_(None),
         ~missing_input,
     )
 
@@ -224,24 +268,24 @@ def _later(certain: SQLColumnExpression[Any], possible: SQLColumnExpression[Any]
 
 
 def leased_by_queue(session: Session) -> dict[str, int]:
-    query = select(StepRow.queue, func.count()).where(StepRow.state == "leased").group_by(StepRow.queue)
+    query = select(StepRow.queue, func.count()).where(_IS_LEASED).group_by(StepRow.queue)
     return dict(session.execute(query).all())
 
 
 def unstarted_in(session: Session, queue: str) -> int:
     """Leased steps whose messages no worker has started on, as far as is known."""
-    query = select(func.count()).where(StepRow.state == "leased", StepRow.queue == queue, StepRow.started_at.is_(None))
+    query = select(func.count()).where(_IS_LEASED, StepRow.queue == queue, StepRow.started_at.is_(None))
     return session.scalar(query) or 0
 
 
 def expired_ids(session: Session, now: datetime) -> list[StepId]:
-    query = select(StepRow.id).where(StepRow.state == "leased", StepRow.lease_expires_at <= now)
+    query = select(StepRow.id).where(_IS_LEASED, StepRow.lease_expires_at <= now)
     return list(session.scalars(query.order_by(StepRow.lease_expires_at)))
 
 
 def unwanted_ids(session: Session) -> list[StepId]:
     """Leased steps that no active plan needs any more."""
-    return list(session.scalars(select(StepRow.id).where(StepRow.state == "leased", ~exists(_active_owner()))))
+    return list(session.scalars(select(StepRow.id).where(_IS_LEASED, ~exists(_active_owner()))))
 
 
 def traceparent_of(session: Session, step: StepId) -> str | None:
@@ -249,7 +293,7 @@ def traceparent_of(session: Session, step: StepId) -> str | None:
     query = (
         select(PlanRow.traceparent)
         .join(PlanStepRow, PlanStepRow.plan_id == PlanRow.id)
-        .where(PlanStepRow.step_id == step, PlanRow.finished_at.is_(None), PlanRow.cancelled_at.is_(None))
+        .where(PlanStepRow.step_id == step, _IS_ACTIVE)
         .order_by(PlanRow.created_at, PlanRow.id)
         .limit(1)
     )
@@ -257,19 +301,27 @@ def traceparent_of(session: Session, step: StepId) -> str | None:
 
 
 def message_of(row: StepRow, traceparent: str | None = None) -> StepMessage:
-    return StepMessage(
-        step_id=row.id,
-        attempt=row.attempt,
-        kind=row.kind,
-        version=row.version,
-        request=row.request,
-        traceparent=traceparent,
-    )
+    """Raises UnreadableRow."""
+    try:
+        return StepMessage(
+            step_id=row.id,
+            attempt=row.attempt,
+            kind=row.kind,
+            version=row.version,
+            request=row.request,
+            traceparent=traceparent,
+        )
+    except ValueError as error:
+        raise unreadable_step(row.id, error) from error
+
+
+def succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
+    found: set[StepId] = set()
+    for batch in batches(ids):
+        query = select(StepRow.id).where(StepRow.id.in_(batch), StepRow.state == "succeeded")
+        found |= set(session.scalars(query))
+    return found
 
 
 def inputs_of(session: Session, step: StepId) -> list[StepId]:
     return list(session.scalars(select(StepInputRow.input_id).where(StepInputRow.step_id == step)))
-
-
-def count_by_state(session: Session) -> dict[str, int]:
-    return dict(session.execute(select(StepRow.state, func.count()).group_by(StepRow.state)).all())

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Dialect, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, Dialect, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime, TypeDecorator
 
@@ -24,20 +24,41 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012  # SQLAlchemy's own protocol
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012  # SQLAlchemy's own protocol
 
 
 class PlanRow(Base):
     """Somebody who wants steps done: an experiment (`exp_...`) or an upstream (`upstream/<name>`).
 
-    A plan is active while it is neither finished nor cancelled; only active plans' steps are handed out."""
+    Phase and counts follow from the steps; plans.py keeps them in the transaction that changes a step. A plan is active
+    while it is queued or running; only active plans' steps are handed out."""
 
     __tablename__ = "plans"
+    __table_args__ = (
+        Index("plans_by_phase", "phase", "id"),
+        Index("plans_by_needs", "needs", "phase"),
+        Index("plans_by_history", "history_compacted", "finished_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     created_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    """When the phase became one that ends a plan; None while it is active."""
+    phase: Mapped[str] = mapped_column(String(12), default="queued")
+    waiting: Mapped[int] = mapped_column(default=0)
+    leased: Mapped[int] = mapped_column(default=0)
+    succeeded: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    reused: Mapped[int] = mapped_column(default=0)
+    reused_by_kind: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    needs: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
+    """The plan that this one waits for: its upstream's. Its steps are not repeated here."""
+    layout: Mapped[dict[str, Any] | None]
+    """Where results come from: see contracts/layout.py."""
+    history_compacted: Mapped[bool] = mapped_column(default=False)
+    """See events.py."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
     """W3C context of the span that made the plan; None where traces were off."""
 
@@ -50,14 +71,21 @@ class ExperimentRow(Base):
     name: Mapped[str] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     resolved: Mapped[dict[str, Any]]
+    versions: Mapped[dict[str, Any] | None]
+    """The contract version of each kind of step that it was planned with."""
     created_at: Mapped[datetime]
+
+
+_LEASED = text("state = 'leased'")
 
 
 class StepRow(Base):
     """A step is shared by every plan that needs it."""
 
     __tablename__ = "steps"
-    __table_args__ = (Index("steps_by_state", "state", "queue"),)
+    __table_args__ = (
+        Index("steps_leased", "queue", "lease_expires_at", sqlite_where=_LEASED, postgresql_where=_LEASED),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(40))
@@ -76,6 +104,7 @@ class StepRow(Base):
     log_tail: Mapped[str | None] = mapped_column(Text)
     seconds: Mapped[float | None]
     cpu_seconds: Mapped[float | None]
+    gpu_seconds: Mapped[float | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     """When the current attempt started; None while its message waits in the queue."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from touchstone_verdict.decide import MOST_SEEDS, decide
+from touchstone_verdict.answers import MOST_SEEDS, decide
 from touchstone_verdict.intervals import SMALLEST_ERROR_IMAGES
 
 EFFECT = 5.0

@@ -1,12 +1,21 @@
-"""What the verdict is computed from: which test images an arm got right, at every size and seed."""
+"""What the verdict is computed from: which test images an arm got right, at every size and seed; and accuracies as they
+might have come out with other seeds and other test images."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from touchstone_verdict.intervals import Components, Correctness, components
+
+Array = npt.NDArray[np.float64]
+
+DRAWS = 1000
+WEIGHTS_AT_ONCE = 2_000_000
+"""Numbers: 16 MB. All draws of 50,000 test images at once would take 800 MB."""
+FEWEST_DRAWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -76,3 +85,44 @@ def against_baseline(curves: Curves, target: str, metric: str, arm: str, baselin
     if curve is None or untouched is None:
         return None
     return components(curve.averaged(curve.sizes), untouched.averaged(untouched.sizes))
+
+
+def redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[Array]:
+    """Of each curve (DRAWS, sizes): mean accuracies over seeds and test images drawn with replacement.
+
+    The curves are of the same test images, which are drawn once for all of them."""
+    by_seed = _images_redrawn(curves, rng)
+    return [seeds_redrawn(accuracies, rng) for accuracies in by_seed]
+
+
+def _images_redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[Array]:
+    """Of each curve (sizes, seeds, DRAWS)."""
+    correct = [curve.correct.astype(np.float64) for curve in curves]
+    accuracies = [np.empty((*curve.correct.shape[:2], DRAWS)) for curve in curves]
+    first = 0
+    for weights in _image_weights(curves[0].correct.shape[2], rng):
+        last = first + len(weights)
+        for right, found in zip(correct, accuracies, strict=True):
+            found[:, :, first:last] = right @ weights.T
+        first = last
+    return accuracies
+
+
+def _image_weights(images: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Blocks (draws, images), DRAWS draws in all: the same numbers whatever the size of a block."""
+    at_once = max(FEWEST_DRAWS_AT_ONCE, WEIGHTS_AT_ONCE // images)
+    for first in range(0, DRAWS, at_once):
+        yield rng.multinomial(images, np.full(images, 1 / images), size=min(at_once, DRAWS - first)) / images
+
+
+def seeds_redrawn(accuracies: Array, rng: np.random.Generator) -> Array:
+    """(draws, sizes): means of `accuracies` (sizes, seeds, draws) over seeds drawn with replacement.
+
+    Means of R values drawn with replacement vary less than means of R new seeds, by the factor (R - 1) / R in their
+    variance; the draws are spread by its inverse. One seed shows no variation between seeds."""
+    _, seeds, draws = accuracies.shape
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    spread = math.sqrt(seeds / (seeds - 1)) if seeds > 1 else 1.0
+    weights = 1 / seeds + spread * (drawn - 1 / seeds)
+    means: Array = np.einsum("zsk,ks->kz", accuracies, weights)
+    return means

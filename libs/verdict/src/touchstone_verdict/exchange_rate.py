@@ -6,12 +6,9 @@ over redrawn seeds and test images. Outside the measured sizes nothing is claime
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from scipy.optimize import isotonic_regression
 
-from touchstone_verdict.curves import Curve
-from touchstone_verdict.resampling import draw_images, redrawn
-
-Array = npt.NDArray[np.float64]
+from touchstone_verdict.curves import Array, Curve, redrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,7 @@ def exchange_rate(a: Curve, b: Curve, images_a: int, confidence: float, rng: np.
     at = a.sizes.index(images_a)
     wanted = monotone(a.correct.mean(axis=(1, 2))[None])[:, at]
     needed = _sizes_reaching(monotone(b.correct.mean(axis=(1, 2))[None]), b.sizes, wanted)[0]
-    weights = draw_images(a.correct.shape[2], rng)
-    of_b, of_a = monotone(redrawn(b, weights, rng)), monotone(redrawn(a, weights, rng))
+    of_b, of_a = (monotone(accuracies) for accuracies in redrawn((b, a), rng))
     refitted = _sizes_reaching(of_b, b.sizes, of_a[:, at])
     tail = (1 - confidence) / 2
     # Refits that fall outside the measured sizes are +-infinity: quantiles must not interpolate towards them.
@@ -51,15 +47,10 @@ def exchange_rate(a: Curve, b: Curve, images_a: int, confidence: float, rng: np.
 
 
 def monotone(accuracy: Array) -> Array:
-    """Isotonic least squares along the last axis, by the max-min formula: max over j <= i, min over k >= i of the
-    mean of points j..k. Quadratic in the few sizes, free of loops over refits."""
-    count = accuracy.shape[-1]
-    sums = np.concatenate([np.zeros((*accuracy.shape[:-1], 1)), np.cumsum(accuracy, axis=-1)], axis=-1)
-    fitted = np.full(accuracy.shape, -np.inf)
-    for start in range(count):
-        means = (sums[..., start + 1 :] - sums[..., start, None]) / np.arange(1, count - start + 1)
-        lowest = np.minimum.accumulate(means[..., ::-1], axis=-1)[..., ::-1]
-        fitted[..., start:] = np.maximum(fitted[..., start:], lowest)
+    """Isotonic least squares of each row of `accuracy` (rows, sizes); a row that never falls is its own fit."""
+    fitted = accuracy.copy()
+    for row in np.flatnonzero((np.diff(accuracy, axis=1) < 0).any(axis=1)):
+        fitted[row] = isotonic_regression(accuracy[row]).x
     return fitted
 
 

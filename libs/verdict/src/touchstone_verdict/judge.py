@@ -1,4 +1,4 @@
-"""Assembles the verdict: one primary endpoint declared beforehand, everything else secondary and adjusted."""
+"""From predictions to the verdict: one primary endpoint declared beforehand, everything else secondary and adjusted."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,24 +20,83 @@ from touchstone_contracts.views import (
     Verdict,
 )
 
+from touchstone_verdict.answers import Remedy, decide, holm, what_would_decide
 from touchstone_verdict.anytime import SeedSequence, seed_sequence, seeds_to_decide
-from touchstone_verdict.baseline import check_baseline
-from touchstone_verdict.costs import Spent, arm_costs
-from touchstone_verdict.curves import Curves, compared, compared_by_class, paired_by_seed, shared_sizes
-from touchstone_verdict.decide import Remedy, decide, what_would_decide
+from touchstone_verdict.curves import (
+    Curves,
+    against_baseline,
+    compared,
+    compared_by_class,
+    paired_by_seed,
+    shared_sizes,
+)
 from touchstone_verdict.exchange_rate import exchange_rate
-from touchstone_verdict.holm import holm
 from touchstone_verdict.intervals import Components, Estimate
 from touchstone_verdict.learning_rates import Choices, check_learning_rates
+from touchstone_verdict.predictions import Predictions, read_predictions
 from touchstone_verdict.scaling import scaling_fits
-from touchstone_verdict.wording import PARTIAL, headline, learning_rate_words, remedy_words, stop_words
+from touchstone_verdict.words import PARTIAL, headline, learning_rate_words, remedy_words, stop_words
+
+
+def judge(predictions: Predictions, comparison: Comparison) -> Verdict:
+    """Which of two arms classifies better, from a table that says which test images each got right.
+
+    `predictions`: a mapping of columns of equal length (a dict of arrays or lists, a data frame), one row for each
+    test image and run:
+
+    | column   | holds                                                                                          |
+    |----------|------------------------------------------------------------------------------------------------|
+    | arm      | what is compared: the source of the training images, a model, a method                         |
+    | target   | the classification task                                                                        |
+    | test_set | which of the target's test sets the image is of; its main one is called "test"                 |
+    | size     | number of training images; 0 for the untouched model, which is one arm at most                 |
+    | seed     | the run: every arm has the same seeds at each of its sizes, two or more for there to be an interval |
+    | image    | id of the test image: every run on a test set has the same ones, once each                     |
+    | correct  | 1 or true where the run classified the image correctly, else 0 or false                        |
+    | metric   | optional, where accuracies were measured in several ways; else all are `comparison.metric`     |
+
+    Arms, targets and test sets are names: lower case letters, digits, dots, dashes and underscores.
+
+    `comparison`: the arms `a` and `b` and, where the defaults do not fit, metric, test set, the smallest difference
+    that matters (`delta`), the confidence and the stopping rule (`touchstone_contracts.experiment.Comparison`).
+
+    The verdict (`touchstone_contracts.views.Verdict`) is the one that an experiment with these predictions gets; there
+    are no comparisons by class, no learning rates and no costs, of which the table says nothing. The same rows in any
+    order give the same verdict to the last digit. docs/verdict.md has the method.
+
+    Raises Invalid where the table does not hold what it should and Unfair where the arms cannot be compared.
+
+    >>> rng = numpy.random.default_rng(0)
+    >>> runs = [("real", 0.9), ("made", 0.6)]
+    >>> rows = [
+    ...     (arm, "flags", "test", 100, seed, image, rng.random() < accuracy)
+    ...     for arm, accuracy in runs for seed in range(3) for image in range(200)
+    ... ]
+    >>> columns = ("arm", "target", "test_set", "size", "seed", "image", "correct")
+    >>> verdict = judge(dict(zip(columns, zip(*rows))), Comparison(a="real", b="made"))
+    >>> verdict.answer, verdict.primary.seeds, verdict.primary.test_images
+    ('a_better', 3, 200)
+    """
+    table = read_predictions(predictions, comparison)
+    return judge_evidence(
+        Evidence(
+            comparison=comparison,
+            targets=table.targets,
+            metrics=table.metrics,
+            sizes=table.sizes,
+            arms=table.arms,
+            baseline=table.untouched,
+            curves=table.curves[comparison.test_set],
+            elsewhere={name: curves for name, curves in table.curves.items() if name != comparison.test_set},
+            results_digest=table.digest,
+        )
+    )
 
 
 @dataclass(frozen=True)
 class Evidence:
     """All that the judge looks at."""
 
-    experiment: str
     comparison: Comparison
     targets: tuple[str, ...]
     metrics: tuple[Metric, ...]
@@ -55,11 +114,12 @@ class Evidence:
     """target -> true class ids of its test images; a target left out is not compared class by class."""
     choices: tuple[Choices, ...] = ()
     """Of the two arms compared, wherever both trained."""
-    spent: Mapping[str, Spent] = field(default_factory=dict)
-    """By arm."""
+    fits: tuple[ScalingFit, ...] | None = None
+    """Of `curves`, where they were fitted before."""
     seeds_planned: int | None = None
     """Where only some seeds are in yet; then nothing is shown whose interval supposes that all are."""
     warnings: tuple[str, ...] = ()
+    experiment: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,8 +135,10 @@ class Measured:
     class_id: int | None = None
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
+def judge_evidence(evidence: Evidence) -> Verdict:
+    """The verdict without costs.
+
+    Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
     comparison = evidence.comparison
     measured = _measure_primary(evidence)
     primary = _result(measured, comparison)
@@ -114,7 +176,6 @@ def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResu
         "learning_rates": rates,
         "exchange_rates": tuple(_exchange_rates(evidence)),
         "scaling": _scaling(evidence),
-        "costs": arm_costs(evidence.spent, comparison.metric, baseline),
         "warnings": (*_warnings(evidence, measured, rates), *evidence.warnings),
     }
 
@@ -217,12 +278,23 @@ def _secondary_views(evidence: Evidence) -> Iterator[tuple[str | None, int | Non
 
 
 def _baseline(evidence: Evidence) -> tuple[BaselineCheck, ...]:
+    """Every arm against the untouched encoder, metric by metric: one that falls below it failed, whoever won."""
     if evidence.baseline is None:
         return ()
-    confidence = evidence.comparison.confidence
-    return check_baseline(
-        evidence.curves, evidence.targets, evidence.metrics, evidence.arms, evidence.baseline, confidence
-    )
+    arms = [arm for arm in evidence.arms if arm != evidence.baseline]
+    found = [_against(evidence, evidence.baseline, arm, metric) for arm in arms for metric in evidence.metrics]
+    return tuple(check for check in found if check is not None)
+
+
+def _against(evidence: Evidence, baseline: str, arm: str, metric: Metric) -> BaselineCheck | None:
+    """Over the targets and sizes that the arm reached; None where it reached nothing."""
+    parts = [against_baseline(evidence.curves, target, metric, arm, baseline) for target in evidence.targets]
+    estimates = [part.estimate() for part in parts if part is not None]
+    if not estimates:
+        return None
+    pooled = Estimate.pooled(estimates)
+    low, high = pooled.interval(evidence.comparison.confidence)
+    return BaselineCheck(arm=arm, metric=metric, difference=pooled.difference, low=low, high=high, below=high < 0)
 
 
 def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
@@ -247,9 +319,12 @@ def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
 
 
 def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
-    arms = (evidence.comparison.a, evidence.comparison.b)
+    """Of both arms."""
+    comparison, arms = evidence.comparison, (evidence.comparison.a, evidence.comparison.b)
+    if evidence.fits is not None:
+        return tuple(fit for fit in evidence.fits if fit.arm in arms)
     curves = {place: curve for place, curve in evidence.curves.items() if place[2] in arms}
-    return scaling_fits(curves, evidence.comparison.test_set, evidence.comparison.confidence, evidence.results_digest)
+    return scaling_fits(curves, comparison.test_set, comparison.confidence, evidence.results_digest)
 
 
 def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:

@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.values import Digest
 from touchstone_contracts.views import ScalingFit, ScalingPoint
 
-from touchstone_verdict.curves import Curve, Curves
-from touchstone_verdict.resampling import draw_images, redrawn
-
-Array = npt.NDArray[np.float64]
+from touchstone_verdict.curves import Array, Curve, Curves, redrawn
 
 EXPONENTS = np.geomspace(0.02, 4.0, 100)
 """From nearly a logarithm to a curve that is flat after its first doubling."""
@@ -106,8 +102,8 @@ def _interval(
     """Lower and upper ends at each of `sizes`."""
     if curve.correct.shape[1] < 2:
         return [None] * len(sizes), [None] * len(sizes)
-    weights = draw_images(curve.correct.shape[2], rng)
-    refitted = fit_power_laws(redrawn(curve, weights, rng), curve.sizes).at(sizes)
+    (accuracies,) = redrawn([curve], rng)
+    refitted = fit_power_laws(accuracies, curve.sizes).at(sizes)
     tail = (1 - confidence) / 2
     low, high = np.quantile(refitted, [tail, 1 - tail], axis=0).clip(0, 1)
     return low.tolist(), high.tolist()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import redis
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import configure_logs, get_logger
@@ -47,27 +46,11 @@ def build_services(settings: ApiSettings) -> Services:
         store=store,
         artifacts=Artifacts(objects),
         settings=settings,
-        checks=readiness_checks(store, objects, settings.redis_url),
+        checks=readiness_checks(store, objects),
         traces=connect_traces("api", settings),
     )
 
 
-def readiness_checks(store: Store, objects: S3Objects, redis_url: str) -> dict[str, Check]:
-    """What /readyz asks."""
-    return {
-        "database": lambda: require_current(store),
-        "redis": _redis_check(redis_url),
-        "object_store": objects.create_bucket,
-    }
-
-
-def _redis_check(url: str) -> Check:
-    client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2)
-
-    def check() -> None:
-        try:
-            client.ping()
-        except redis.RedisError as error:
-            raise Transient(f"redis does not answer: {error}", code="redis") from error
-
-    return check
+def readiness_checks(store: Store, objects: S3Objects) -> dict[str, Check]:
+    """What /readyz asks: what the api itself needs. Redis is the conductor's and the workers'."""
+    return {"database": lambda: require_current(store), "object_store": objects.create_bucket}

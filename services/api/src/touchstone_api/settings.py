@@ -14,6 +14,8 @@ class ApiSettings(StoreSettings):
     """Off: run `python -m touchstone_store.migrate` before the api starts."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     """Larger request bodies are refused; a target of ten thousand classes needs about 2 MiB."""
+    max_plan_steps: int = Field(default=200_000, gt=0)
+    """An experiment that takes more steps is refused with what to lower."""
     event_poll_seconds: float = Field(default=0.5, gt=0)
     """How often an open event stream looks for new events."""
     cpu_hour_price: Price | None = None

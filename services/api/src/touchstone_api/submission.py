@@ -1,11 +1,9 @@
 """Posting work: gather what exists, decide, create everything in one transaction or nothing."""
 
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Encoder, Upstream
@@ -16,15 +14,19 @@ from touchstone_contracts.problems import FieldError, Invalid, Transient
 from touchstone_contracts.values import StepId
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
-from touchstone_planning.plan import plan_experiment, plan_upstream
-from touchstone_planning.resolve import ResolvedExperiment, resolve
+from touchstone_planning.layout import StoredPlan
+from touchstone_planning.limits import check_size
+from touchstone_planning.plan import plan_experiment, plan_upstream, stored_plan
+from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_store.catalogue import RegisteredNames, find_entry, register
 from touchstone_store.database import Store
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
+from touchstone_store.layouts import upstream_layout, upstream_plan_id
 from touchstone_store.plans import Survey, create_plan
-from touchstone_store.steps import batches
-from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow, StepRow
+from touchstone_store.steps import succeeded_among
+from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow
 
 from touchstone_api.bootstrap import Services
 
@@ -41,18 +43,11 @@ class Submitted:
     created: bool
 
 
-def resolve_checked(session: Session, spec: ExperimentSpec) -> ResolvedExperiment:
-    """Raises Invalid or Unfair with JSON pointers into the spec."""
-    resolved = resolve(spec, RegisteredNames(session))
-    check_fair(resolved)
-    return resolved
-
-
 def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
     """Which of the plan's results the object store has, whatever SQL believes. Raises Transient."""
     ids = [step.id for step in plan.steps]
     with store.read() as session:
-        believed = _succeeded_among(session, ids)
+        believed = succeeded_among(session, ids)
     with ThreadPoolExecutor(SURVEY_THREADS) as pool:
         present = [step for step, found in zip(ids, pool.map(artifacts.manifest, ids), strict=True) if found]
         stride = max(1, len(present) // DIGEST_SAMPLES)
@@ -64,14 +59,6 @@ def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
     return Survey(verified=verified, lost=believed - set(verified))
 
 
-def _succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
-    found: set[StepId] = set()
-    for batch in batches(ids):
-        query = select(StepRow.id).where(StepRow.id.in_(batch), StepRow.state == "succeeded")
-        found |= set(session.scalars(query))
-    return found
-
-
 def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key: str | None = None) -> Submitted:
     """Creates the experiment, or finds the one with the same identity. Raises Invalid, Unfair or Transient; then
     nothing has been created."""
@@ -81,6 +68,29 @@ def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key:
     return submitted
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment that may be created, with everything that is to be stored of it."""
+
+    resolved: ResolvedExperiment
+    plan: Plan
+    stored: StoredPlan
+
+    @property
+    def identity(self) -> str:
+        """Of what is asked and of the contracts it is answered by: under later ones it is another experiment."""
+        return identity({"experiment": self.resolved, "versions": self.stored.versions})
+
+
+def prepare(session: Session, spec: ExperimentSpec, most_steps: int) -> Prepared:
+    """Raises Invalid or Unfair with JSON pointers into the spec."""
+    resolved = resolve(spec, RegisteredNames(session))
+    check_fair(resolved)
+    check_size(resolved, most_steps)
+    plan = plan_experiment(resolved, upstream_layout(session, spec.upstream))
+    return Prepared(resolved, plan, stored_plan(plan))
+
+
 def _submit_experiment(
     services: Services, spec: ExperimentSpec, idempotency_key: str | None, traceparent: str | None
 ) -> Submitted:
@@ -88,15 +98,15 @@ def _submit_experiment(
     with services.store.read() as session:
         if idempotency_key and (earlier := _experiment_of_key(session, idempotency_key, body_digest)):
             return Submitted(earlier, created=False)
-        resolved = resolve_checked(session, spec)
-        known = experiment_with_identity(session, identity(resolved))
-    plan = plan_experiment(resolved)
+        prepared = prepare(session, spec, services.settings.max_plan_steps)
+        known = experiment_with_identity(session, prepared.identity)
+    # Also of a known one: what is there is not written again, and what was lost is.
+    services.artifacts.put_facts(prepared.plan.facts.blobs)
     for _ in range(TRIES):
-        found = Survey() if known else survey(services.store, services.artifacts, plan)
-        services.artifacts.put_facts(plan.facts.blobs)
+        found = Survey() if known else survey(services.store, services.artifacts, prepared.plan)
         try:
             with services.store.write() as session:
-                submitted = _create_or_find(session, resolved, plan, found, traceparent)
+                submitted = _create_or_find(session, prepared, found, traceparent)
                 if idempotency_key:
                     _remember_key(session, idempotency_key, body_digest, submitted.id)
             return submitted
@@ -105,18 +115,16 @@ def _submit_experiment(
     raise Transient("other experiments with the same steps are being created; try again", code="contended")
 
 
-def _create_or_find(
-    session: Session, resolved: ResolvedExperiment, plan: Plan, found: Survey, traceparent: str | None
-) -> Submitted:
-    digest = identity(resolved)
-    if known := experiment_with_identity(session, digest):
+def _create_or_find(session: Session, prepared: Prepared, found: Survey, traceparent: str | None) -> Submitted:
+    if known := experiment_with_identity(session, prepared.identity):
         return Submitted(known.id, created=False)
-    experiment, now = new_experiment_id(), datetime.now(UTC)
-    create_plan(session, experiment, plan.steps, found, now, traceparent)
+    experiment, now, resolved, plan = new_experiment_id(), datetime.now(UTC), prepared.resolved, prepared.plan
+    needs = upstream_plan_id(resolved.upstream.name) if plan.waits_for_others else None
+    create_plan(session, experiment, plan.steps, found, now, traceparent, needs=needs, layout=prepared.stored)
     session.add(
         ExperimentRow(
             id=experiment,
-            identity=digest,
+            identity=prepared.identity,
             name=resolved.spec.name,
             spec=resolved.spec.model_dump(mode="json"),
             resolved=resolved.model_dump(mode="json"),
@@ -143,10 +151,6 @@ def _remember_key(session: Session, key: str, body_digest: str, experiment: str)
         )
 
 
-def upstream_plan_id(name: str) -> str:
-    return f"upstream/{name}"
-
-
 def submit_upstream(services: Services, upstream: Upstream) -> bool:
     """Registers the upstream and starts its ingest. Whether it is new. Raises Invalid, NameTaken or Transient."""
     with services.traces.span("plan upstream", upstream=upstream.name) as span:
@@ -166,14 +170,15 @@ def _submit_upstream(services: Services, upstream: Upstream, traceparent: str | 
         problem = FieldError(pointer="/index_encoder", detail=f"encoder {encoder.name!r} has no text tower")
         raise Invalid("an upstream is searched by text", code="no_text_tower", errors=(problem,))
     plan = plan_upstream(upstream, encoder)
+    services.artifacts.put_facts(plan.facts.blobs)
     for _ in range(TRIES):
         found = Survey() if known else survey(services.store, services.artifacts, plan)
-        services.artifacts.put_facts(plan.facts.blobs)
         try:
             with services.store.write() as session:
                 now = datetime.now(UTC)
                 if created := register(session, upstream, now):
-                    create_plan(session, upstream_plan_id(upstream.name), plan.steps, found, now, traceparent)
+                    plan_id = upstream_plan_id(upstream.name)
+                    create_plan(session, plan_id, plan.steps, found, now, traceparent, layout=plan.upstream)
             return created
         except IntegrityError:
             continue

@@ -1,4 +1,4 @@
-"""What the api tells Prometheus: its requests, and experiments and steps as SQL has them at the scrape."""
+"""What the api tells Prometheus: its requests, and experiments and active steps as SQL has them at the scrape."""
 
 import time
 from collections import Counter as Tallies
@@ -11,8 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.metrics import FewValues, new_registry
 from touchstone_store.database import Store
-from touchstone_store.experiments import phases_by_count
-from touchstone_store.steps import count_by_state
+from touchstone_store.experiments import active_steps_by_state, phases_by_count
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 """A client may invent others: those are counted as `other`."""
@@ -55,11 +54,11 @@ class _StoreCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             with self._store.read() as session:
-                phases, states = phases_by_count(session), count_by_state(session)
+                phases, states = phases_by_count(session), active_steps_by_state(session)
         except Transient:
             return
         yield _family("touchstone_experiments", "Experiments by phase", "phase", phases)
-        yield _family("touchstone_steps", "Steps by state", "state", states)
+        yield _family("touchstone_steps", "Steps of active experiments and upstreams", "state", states)
 
 
 def _family(name: str, documentation: str, label: str, counts: dict[str, int] | Tallies[str]) -> GaugeMetricFamily:

@@ -6,18 +6,17 @@ from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Target, Upstream
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.views import ExperimentDetail, ExperimentView, TargetSummary, UpstreamView
-from touchstone_planning.state import phase_of
-from touchstone_store.experiments import Experiment, require_experiment
-from touchstone_store.steps import owned_steps, problems_of, tallies
-
-from touchstone_api.submission import upstream_plan_id
+from touchstone_store.experiments import Experiment, PlanState, plan_states, require_experiment
+from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
+from touchstone_store.plans import BROKEN
+from touchstone_store.steps import owned_steps, problems_of
 
 SUBRESOURCES = ("events", "results", "verdict", "scaling", "cancel", "retry", "clone")
 
 
 def experiment_views(session: Session, experiments: Sequence[Experiment]) -> list[ExperimentView]:
-    problems = problems_of(session, [experiment.id for experiment in experiments])
-    return [_experiment_view(experiment, problems.get(experiment.id, ())) for experiment in experiments]
+    problems = _problems(session, experiments)
+    return [_experiment_view(experiment, problems[experiment.id]) for experiment in experiments]
 
 
 def _experiment_view(experiment: Experiment, problems: tuple[Problem, ...]) -> ExperimentView:
@@ -25,17 +24,43 @@ def _experiment_view(experiment: Experiment, problems: tuple[Problem, ...]) -> E
     return ExperimentView(
         id=experiment.id,
         identity=experiment.identity,
-        name=experiment.resolved.spec.name,
+        name=experiment.name,
         phase=experiment.phase,
-        spec=experiment.resolved.spec,
+        spec=experiment.spec,
         created_at=experiment.created_at,
         finished_at=experiment.finished_at,
-        steps=experiment.tally.counts(),
-        reused_by_kind=experiment.tally.reused_by_kind(),
+        steps=experiment.counts,
+        reused_by_kind=experiment.reused_by_kind,
         problems=problems,
         links={"self": place, "dashboard": f"/experiments/{experiment.id}"}
         | {name: f"{place}/{name}" for name in SUBRESOURCES},
     )
+
+
+def _problems(session: Session, experiments: Sequence[Experiment]) -> dict[str, tuple[Problem, ...]]:
+    """By experiment: a row that cannot be read, failed steps, and the failed upstream that it waits for."""
+    needed = {each.needs for each in experiments if each.needs and each.phase == "failed"}
+    broken = {plan for plan, state in plan_states(session, needed).items() if state.phase in BROKEN}
+    of_steps = problems_of(session, [each.id for each in experiments if each.counts.failed] + sorted(broken))
+    found: dict[str, tuple[Problem, ...]] = {}
+    for each in experiments:
+        problems = ((each.problem,) if each.problem else ()) + of_steps.get(each.id, ())
+        if each.needs in broken and (each.counts.waiting or each.counts.leased):
+            problems += _upstream_failed(each, of_steps.get(each.needs, ()))
+        found[each.id] = problems
+    return found
+
+
+def _upstream_failed(experiment: Experiment, reasons: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The problem of the experiment, then those of the upstream."""
+    name = (experiment.needs or "").removeprefix(UPSTREAM_PLANS)
+    because = f" ({reasons[0].title}: {reasons[0].detail})" if reasons else ""
+    detail = (
+        f"the ingest of upstream {name!r}, which this experiment needs, failed{because}. Once the cause is gone, "
+        f"POST /v1/experiments/{experiment.id}/retry tries the upstream's failed steps again, and every experiment "
+        "that waits for it goes on"
+    )
+    return (Problem(title="Upstream failed", status=409, code="upstream_failed", detail=detail), *reasons)
 
 
 def experiment_detail(session: Session, experiment: str) -> ExperimentDetail:
@@ -48,13 +73,14 @@ def experiment_detail(session: Session, experiment: str) -> ExperimentDetail:
 
 def upstream_views(session: Session, upstreams: Sequence[Upstream]) -> list[UpstreamView]:
     plans = [upstream_plan_id(upstream.name) for upstream in upstreams]
-    tally_of, problems = tallies(session, plans), problems_of(session, plans)
+    states = plan_states(session, plans)
+    problems = problems_of(session, [plan for plan, state in states.items() if state.counts.failed])
     return [
         UpstreamView(
             name=upstream.name,
             images=upstream.images,
-            phase=phase_of(tally_of[plan].states(), cancelled=False),
-            steps=tally_of[plan].counts(),
+            phase=states.get(plan, PlanState()).phase,
+            steps=states.get(plan, PlanState()).counts,
             upstream=upstream,
             problems=problems.get(plan, ()),
         )

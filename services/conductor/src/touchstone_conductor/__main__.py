@@ -19,6 +19,7 @@ from touchstone_store.database import Store, open_store
 from touchstone_store.migrate import is_current
 
 from touchstone_conductor.conductor import Conductor, utc_now
+from touchstone_conductor.liveness import LastCycle
 from touchstone_conductor.metrics import ConductorMetrics
 from touchstone_conductor.settings import ConductorSettings
 
@@ -45,7 +46,7 @@ def build_conductor(settings: ConductorSettings, store: Store, metrics: Conducto
     )
 
 
-def wait_for_schema(store: Store, stop: threading.Event, poll_seconds: float) -> None:
+def wait_for_schema(store: Store, stop: threading.Event, last_cycle: LastCycle, poll_seconds: float) -> None:
     """The api (or the migrate command) creates the tables."""
     while not stop.is_set():
         try:
@@ -54,10 +55,11 @@ def wait_for_schema(store: Store, stop: threading.Event, poll_seconds: float) ->
             log.info("conductor.waits_for_schema")
         except Transient as error:
             log.warning("conductor.hindered", code=error.code, error=str(error))
+        last_cycle.note()
         stop.wait(poll_seconds)
 
 
-def run(conductor: Conductor, stop: threading.Event, poll_seconds: float) -> None:
+def run(conductor: Conductor, stop: threading.Event, last_cycle: LastCycle, poll_seconds: float) -> None:
     metrics = conductor.metrics
     refreshed = -METRICS_SECONDS
     while not stop.is_set():
@@ -66,6 +68,7 @@ def run(conductor: Conductor, stop: threading.Event, poll_seconds: float) -> Non
             refreshed = time.monotonic()
             answered = metrics.refresh(conductor.store, utc_now(), conductor.live_workers)
         metrics.cycles.labels("complete" if answered else "hindered").inc()
+        last_cycle.note()
         if not answered:
             stop.wait(poll_seconds)
 
@@ -77,12 +80,13 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     store, metrics = open_store(settings.database_url.get_secret_value()), ConductorMetrics()
+    last_cycle = LastCycle(settings.cycle_seconds)
     if settings.metrics_port:
-        start_metrics_server(metrics.registry, settings.metrics_host, settings.metrics_port)
-    wait_for_schema(store, stop, settings.poll_seconds)
+        start_metrics_server(metrics.registry, settings.metrics_host, settings.metrics_port, last_cycle.is_recent)
+    wait_for_schema(store, stop, last_cycle, settings.poll_seconds)
     log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_worker=settings.leases_per_worker)
     traces = connect_traces("conductor", settings)
-    run(build_conductor(settings, store, metrics, traces), stop, settings.poll_seconds)
+    run(build_conductor(settings, store, metrics, traces), stop, last_cycle, settings.poll_seconds)
     log.info("conductor.stopped")
     traces.close()
     store.close()

@@ -4,13 +4,11 @@ Truth lies in SQL (leases) and in the object store (results). Every cycle may en
 server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
 not in its queue. Two conductors at once do no harm: each change locks its step's row."""
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy.orm import Session
 from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import QUEUES
@@ -23,22 +21,22 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.queue import Dispatcher
 from touchstone_runtime.tracing import NO_TRACES, Traces
 from touchstone_store.database import Store
-from touchstone_store.events import STEP_PROGRESSED, append_step_event
-from touchstone_store.plans import reopen_owners, settle, unfinished_plans
+from touchstone_store.events import compact_history, plans_to_compact
+from touchstone_store.plans import StepChange, fail_unreadable, save_steps
 from touchstone_store.steps import (
     expired_ids,
+    find_rows,
     inputs_of,
     leased_by_queue,
     lock_step,
     message_of,
     ready_ids,
-    save_step,
     to_step,
     traceparent_of,
     unstarted_in,
     unwanted_ids,
 )
-from touchstone_store.tables import StepRow
+from touchstone_store.unreadable import UnreadableRow
 
 from touchstone_conductor.history import event_of
 from touchstone_conductor.lost_messages import Fate, LostMessages
@@ -46,8 +44,6 @@ from touchstone_conductor.metrics import ConductorMetrics
 
 log = get_logger(__name__)
 
-PROGRESS_EVENT_SECONDS = 2.0
-"""A step's progress is told at most this often; leases are renewed by every report."""
 PATIENCE_IN_LEASES = 1 / 6
 """For how long messages must be missing until they are taken for lost, in lengths of a lease."""
 LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
@@ -94,10 +90,8 @@ class Conductor:
     traces: Traces = NO_TRACES
     _waiting_reports: list[StepReport] = field(default_factory=list)
     """Received, but the database or the object store did not answer when they were to be applied."""
-    _told_progress: dict[StepId, float] = field(default_factory=dict)
     _handed_out: dict[StepId, datetime] = field(default_factory=dict)
     """Steps that no worker has started yet, as far as this process knows."""
-    _unsettled: bool = True
     _lost: LostMessages = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +105,7 @@ class Conductor:
             self._expire_leases,
             self._take_back_unwanted,
             self._hand_out,
-            self._settle,
+            self._compact_histories,
         )
         answered = [self._survives(part) for part in parts]
         return all(answered)
@@ -158,25 +152,32 @@ class Conductor:
         return self._change(step, lambda before: transitions.succeed(before, now, manifest))
 
     def _change(self, step: StepId, change: Change) -> bool:
-        """Applies a pure transition to a step in one transaction, with its events. Whether anything changed."""
-        with self.store.write() as session:
-            row = lock_step(session, step)
-            if row is None:
-                return False
-            before = to_step(row)
-            after = change(before)
-            if after == before:
-                return False
-            save_step(row, after)
-            session.flush()
-            if before.state == "failed":
-                reopen_owners(session, [step], self.now())
-            self._tell(session, before, after)
+        """Applies a pure transition to a step, with all that follows for plans, in one transaction. Whether anything
+        changed."""
+        try:
+            with self.store.write() as session:
+                row = lock_step(session, step)
+                if row is None:
+                    return False
+                before = to_step(row)
+                after = change(before)
+                if after == before:
+                    return False
+                save_steps(session, [StepChange(row, after, event_of(before, after))], self.now())
+        except UnreadableRow as error:
+            self._give_up(error)
+            return False
         self._measure(row.kind, before, after)
         if after.state != before.state:
-            self._unsettled = True
             log.info("step.changed", step=step[:12], kind=row.kind, state=after.state, attempt=after.attempt)
         return True
+
+    def _give_up(self, error: UnreadableRow) -> None:
+        """A step that cannot be read stops the plans that need it, and nothing else."""
+        log.error("step.unreadable", step=error.row[:12], error=str(error))
+        self._handed_out.pop(error.row, None)
+        with self.store.write() as session:
+            fail_unreadable(session, error.row, error.problem(), self.now())
 
     def _measure(self, kind: str, before: Step, after: Step) -> None:
         started = before.started_at is None and after.started_at is not None
@@ -186,20 +187,6 @@ class Conductor:
         if started and after.started_at is not None and handed_out is not None:
             self.metrics.started(kind, (after.started_at - handed_out).total_seconds())
 
-    def _tell(self, session: Session, before: Step, after: Step) -> None:
-        found = event_of(before, after)
-        if found is None:
-            return
-        event, data = found
-        moment = time.monotonic()
-        if event == STEP_PROGRESSED:
-            if moment - self._told_progress.get(after.id, 0.0) < PROGRESS_EVENT_SECONDS:
-                return
-            self._told_progress[after.id] = moment
-        else:
-            self._told_progress.pop(after.id, None)
-        append_step_event(session, after.id, event, data, self.now())
-
     def _forget_lost_inputs(self, step: StepId) -> None:
         """A step could not read an input: inputs whose results are gone or damaged are computed again."""
         with self.store.read() as session:
@@ -207,16 +194,9 @@ class Conductor:
         for needed in inputs:
             if self.artifacts.verified(needed) is None:
                 log.warning("result.lost", step=needed[:12])
-                self._forget(needed)
-
-    def _forget(self, step: StepId) -> None:
-        with self.store.write() as session:
-            row = lock_step(session, step)
-            if row is not None and row.state == "succeeded":
-                save_step(row, transitions.forget_result(to_step(row)))
-                session.flush()
-                reopen_owners(session, [step], self.now())
-        self._unsettled = True
+                self._change(
+                    needed, lambda before: transitions.forget_result(before) if before.state == "succeeded" else before
+                )
 
     def _expire_leases(self) -> None:
         self._lost.begin_round()
@@ -230,8 +210,12 @@ class Conductor:
                 self.metrics.expired(manifest.kind, "lost_report")
 
     def _expire(self, step: StepId) -> None:
-        with self.store.read() as session:
-            row = session.get_one(StepRow, step)
+        try:
+            with self.store.read() as session:
+                row = find_rows(session, [step])[step]
+        except UnreadableRow as error:
+            self._give_up(error)
+            return
         fate: Fate = "lost" if row.started_at else self._fate_in(row.queue)
         if fate == "unknown":
             return
@@ -275,14 +259,18 @@ class Conductor:
         return self.leases_per_worker * max(1, self.live_workers[queue])
 
     def _lease(self, step: StepId) -> StepMessage | None:
-        """None when somebody else was faster."""
-        with self.store.write() as session:
-            row = lock_step(session, step)
-            if row is None or row.state != "waiting":
-                return None
-            save_step(row, transitions.lease(to_step(row), self.now(), self.limits))
-            self._unsettled = True
-            return message_of(row, traceparent_of(session, step))
+        """None when somebody else was faster, or the step cannot be read."""
+        try:
+            with self.store.write() as session:
+                row = lock_step(session, step)
+                if row is None or row.state != "waiting":
+                    return None
+                leased = transitions.lease(to_step(row), self.now(), self.limits)
+                save_steps(session, [StepChange(row, leased)], self.now())
+                return message_of(row, traceparent_of(session, step))
+        except UnreadableRow as error:
+            self._give_up(error)
+            return None
 
     def _send(self, message: StepMessage) -> None:
         """After the lease was committed: a message never speaks of a lease that is not there."""
@@ -307,13 +295,12 @@ class Conductor:
         self._handed_out[message.step_id] = self.now()
         log.info("step.sent", step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
 
-    def _settle(self) -> None:
-        if not self._unsettled:
-            return
-        with self.store.write() as session:
-            if plans := unfinished_plans(session):
-                settle(session, plans, self.now())
-        self._unsettled = False
+    def _compact_histories(self) -> None:
+        with self.store.read() as session:
+            plans = plans_to_compact(session, self.now())
+        for plan in plans:
+            with self.store.write() as session:
+                compact_history(session, plan, self.now())
 
 
 def _holds(step: Step, attempt: int) -> bool:

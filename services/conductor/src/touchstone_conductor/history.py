@@ -1,13 +1,13 @@
 """What a step's change means to those who watch. Pure."""
 
-from typing import Any
-
 from touchstone_planning.state import Step
-from touchstone_store.events import STEP_FAILED, STEP_PROGRESSED, STEP_STARTED, STEP_SUCCEEDED
+from touchstone_store.events import STEP_FAILED, STEP_STARTED, STEP_SUCCEEDED
+from touchstone_store.plans import StepEvent
 
 
-def event_of(before: Step, after: Step) -> tuple[str, dict[str, Any]] | None:
-    """The event to tell and its data; None for changes that concern the conductor alone."""
+def event_of(before: Step, after: Step) -> StepEvent | None:
+    """The event to tell and its data; None for changes that concern the conductor alone, and for
+    progress, which no history tells."""
     if after.state == "succeeded":
         return (STEP_SUCCEEDED, {"seconds": after.seconds}) if before.state != "succeeded" else None
     if after.failures > before.failures:
@@ -16,6 +16,4 @@ def event_of(before: Step, after: Step) -> tuple[str, dict[str, Any]] | None:
         return STEP_FAILED, {"attempt": before.attempt, "final": after.state == "failed", "problem": problem}
     if after.started_at is not None and before.started_at is None:
         return STEP_STARTED, {"attempt": after.attempt, "worker": after.worker}
-    if (after.done, after.total) != (before.done, before.total):
-        return STEP_PROGRESSED, {"done": after.done, "total": after.total}
     return None

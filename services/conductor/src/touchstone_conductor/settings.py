@@ -14,6 +14,9 @@ class ConductorSettings(StoreSettings):
     """A step that failed this often stays failed."""
     retry_seconds: float = Field(default=2.0, ge=0)
     """Wait before the second attempt; doubles with every failure."""
+    cycle_seconds: float = Field(default=120.0, gt=0)
+    """/healthz answers 503 when no cycle has ended for so long, so that the conductor is restarted. Well above what a
+    cycle takes while a server is away."""
     poll_seconds: float = Field(default=0.5, gt=0, le=4)
     """Longest wait for reports before the conductor looks at the database again. The Redis client takes a server that
     answers nothing for five seconds for dead."""

@@ -2,14 +2,30 @@
 
 from dataclasses import dataclass
 
+from touchstone_contracts.problems import Invalid, Problem, Unfair
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, JudgeExperiment
+from touchstone_contracts.values import Blob
+from touchstone_contracts.views import Results, Scaling, Verdict
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
+from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
+
+from touchstone_judge.judging import fit_scaling, judge_tests
+from touchstone_judge.learning_rates import read_choices
+from touchstone_judge.measurements import read_evaluations, read_results, read_tests
+
+log = get_logger(__name__)
+
+NO_COMPARISON = Problem(
+    title="Nothing to compare", status=409, code="no_comparison", detail="a verdict needs two arms that train"
+)
 
 
 @dataclass(frozen=True)
 class Tools:
     artifacts: Artifacts
+    finished: FinishedSteps
 
 
 handlers = Handlers[Tools]("judge")
@@ -17,4 +33,38 @@ handlers = Handlers[Tools]("judge")
 
 @handlers.serve(JUDGE_EXPERIMENT)
 def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress) -> ExperimentJudged:
-    raise NotImplementedError
+    """Raises MissingObject when a measurement was lost from the object store."""
+    _require_the_seeds(request)
+    evaluations = read_evaluations(request.layout, tools.finished)
+    results = read_results(request, evaluations, tools.finished)
+    tests = read_tests(request, evaluations, tools.finished, progress)
+    scaling = fit_scaling(request, tests, results) if request.first_seeds is None else None
+    verdict, problem = None, None
+    if request.comparison is None:
+        problem = NO_COMPARISON
+    else:
+        choices = read_choices(request, request.comparison, evaluations, tools.finished)
+        try:
+            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices)
+        except Unfair as nothing_to_compare:
+            problem = nothing_to_compare.problem()
+    log.info("experiment.judged", rows=len(results.rows), answer=verdict.answer if verdict else None)
+    return ExperimentJudged(
+        results_digest=results.digest,
+        results=_stored(tools, results) if request.first_seeds is None else None,
+        scaling=_stored(tools, scaling),
+        verdict=_stored(tools, verdict),
+        problem=problem,
+    )
+
+
+def _stored(tools: Tools, document: Results | Scaling | Verdict | None) -> Blob | None:
+    return None if document is None else tools.artifacts.put_blob(document.model_dump_json().encode())
+
+
+def _require_the_seeds(request: JudgeExperiment) -> None:
+    """Raises Invalid where the layout has other seeds than are to be judged."""
+    found = {entry.cell.seed for entry in request.layout.cells}
+    wanted = set(request.seeds[: request.first_seeds])
+    if found != wanted:
+        raise Invalid(f"the layout measures the seeds {sorted(found)}, but {sorted(wanted)} are to be judged")

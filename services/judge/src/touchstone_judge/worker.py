@@ -2,6 +2,7 @@
 
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.bootstrap import run_worker
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_runtime.logs import configure_logs
 from touchstone_runtime.objects import connect_objects
 
@@ -13,7 +14,7 @@ def main() -> None:
     settings = JudgeSettings()
     configure_logs(settings.log_level, settings.log_format)
     artifacts = Artifacts(connect_objects(settings))
-    run_worker(handlers, Tools(artifacts), artifacts, settings, device="cpu")
+    run_worker(handlers, Tools(artifacts, FinishedSteps(artifacts)), artifacts, settings, device="cpu")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from touchstone_contracts.arms.prompts import Prompts, Templates
+from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.arms.tuning import Tuning
 from touchstone_contracts.values import Name, Strict, WhenSet
 
@@ -19,7 +20,7 @@ class Sampler(Strict):
     batch_size: int = Field(default=16, ge=1, le=256)
 
 
-class Generation(Strict):
+class Generation(ArmSpec):
     kind: Literal["generation"] = "generation"
     name: Name
     generator: Name

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.values import Fraction, Name, Strict
 
 
@@ -85,7 +86,7 @@ class Part(Strict):
     amount: Amount
 
 
-class Mixture(Strict):
+class Mixture(ArmSpec):
     """Parts are drawn from the curated pools of other arms, the best or the shuffled order as for the arm alone.
 
     A part that cannot give its amount exhausts the mixture at that size; nothing else is taken in its place."""

@@ -1,12 +1,14 @@
 """The encoder as it is."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.arms.spec import ArmSpec
+from touchstone_contracts.values import Name
 
 
-class NoTraining(Strict):
+class NoTraining(ArmSpec):
     """The encoder as it is: the baseline of every plot."""
 
     kind: Literal["none"] = "none"
     name: Name = "none"
+    trains: ClassVar[bool] = False

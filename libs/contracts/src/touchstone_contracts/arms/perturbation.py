@@ -5,13 +5,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from touchstone_contracts.arms.generation import Sampler
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.arms.spec import ArmSpec
+from touchstone_contracts.values import Name
 
 PerturbationPrompt = Literal["class_name", "template", "caption"]
 """The class name alone (the paper), the target's first synthesis template with it, or the parent image's caption."""
 
 
-class Perturbation(Strict):
+class Perturbation(ArmSpec):
     """Every image of the parent's curated pool, perturbed by `gamma`; a gamma sweep is one arm per value.
 
     The paper perturbs the filtered images, so the parent's pool is the source and its filter and cap are not applied a

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.catalogue import Template
 from touchstone_contracts.values import Name, Strict, WhenSet
 
@@ -55,7 +56,7 @@ class RandomDraw(Strict):
 Strategy = Annotated[TextMatch | Semantic | Union | RandomDraw, Field(discriminator="kind")]
 
 
-class Retrieval(Strict):
+class Retrieval(ArmSpec):
     kind: Literal["retrieval"] = "retrieval"
     name: Name
     strategy: Strategy = Union()

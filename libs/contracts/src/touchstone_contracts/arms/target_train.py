@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.arms.spec import ArmSpec
+from touchstone_contracts.values import Name
 
 
-class TargetTrain(Strict):
+class TargetTrain(ArmSpec):
     """The target's own real training split, alone or as a part of a mixture; curated by the same rules as every arm.
 
     The linear probe is fitted on the same split, whatever the arm. So this arm's linear probe sees images its encoder

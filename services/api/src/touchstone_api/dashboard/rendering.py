@@ -10,7 +10,7 @@ from markupsafe import Markup
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.curation import stage_words
 from touchstone_contracts.views import Cost
-from touchstone_verdict.phrases import measure_words, points
+from touchstone_verdict.words import measure_words, points
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent

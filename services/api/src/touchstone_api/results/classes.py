@@ -8,8 +8,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.steps import Tested
 from touchstone_contracts.views import ClassRow, Confusion
-
-from touchstone_api.results.finished import FinishedSteps
+from touchstone_runtime.finished import FinishedSteps
 
 MOST_CONFUSIONS = 20
 

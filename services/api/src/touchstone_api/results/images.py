@@ -10,9 +10,9 @@ from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.views import ImageView
+from touchstone_planning.arms.planner import planner_of
 from touchstone_runtime.artifacts import Artifacts
-
-from touchstone_api.results.finished import IMAGE_COLUMNS
+from touchstone_runtime.finished import IMAGE_COLUMNS
 
 # Importing the api stays small: pyarrow comes with the first table.
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class Selection:
 
 def parts_of(spec: ExperimentSpec, arm: str) -> tuple[str, ...]:
     """The arms a mixture is made of, in the order of the manifest's column `part`; empty for any other arm."""
-    mixtures = (known for known in spec.arms if known.kind == "mixture" and known.name == arm)
-    return tuple(part.arm for mixture in mixtures for part in mixture.parts)
+    return next((planner_of(known).parts(known) for known in spec.arms if known.name == arm), ())
 
 
 def image_views(

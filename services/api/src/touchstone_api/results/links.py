@@ -3,39 +3,32 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.steps import CurateImages, DownloadImages
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import LinkReport, LinksOfClass
-from touchstone_planning.dag import Plan
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_runtime.finished import FinishedSteps
 
-from touchstone_api.results.finished import FinishedSteps
-
-
-def downloads_of(plan: Plan, curation: StepId) -> dict[int, StepId]:
-    """Class id -> the step that downloads its images; empty where the upstream holds its images itself, and for a
-    mixture, whose parts tell of their own."""
-    curate = plan.step(curation).request
-    if not isinstance(curate, CurateImages):
-        return {}
-    candidates = ((part.images, plan.step(part.images).request) for part in curate.candidates)
-    return {request.class_id: step for step, request in candidates if isinstance(request, DownloadImages)}
+Downloads = Mapping[int, StepId]
+"""Class id -> the step that downloads its images; empty where the upstream holds its images itself, and for a mixture,
+whose parts tell of their own."""
 
 
 def link_reports(
-    resolved: ResolvedExperiment, plan: Plan, finished: FinishedSteps, done: Collection[StepId]
+    resolved: ResolvedExperiment,
+    downloads: Mapping[tuple[str, str], Downloads],
+    finished: FinishedSteps,
+    done: Collection[StepId],
 ) -> Iterator[LinkReport]:
-    """Of every pool whose images come from links; `done`: the steps known to have succeeded."""
-    for (target, arm), curation in plan.curations.items():
-        downloads = downloads_of(plan, curation)
-        arrived = {class_id: step for class_id, step in downloads.items() if step in done}
+    """Of every pool whose images come from links, by (target, arm); `done`: the steps known to have succeeded."""
+    for (target, arm), by_class in downloads.items():
+        arrived = {class_id: step for class_id, step in by_class.items() if step in done}
         if arrived:
             classes = tuple(links_by_class(arrived, resolved.classes_of(target), finished))
             yield LinkReport(target=target, arm=arm, classes=classes)
 
 
 def links_by_class(
-    downloads: Mapping[int, StepId], classes: Iterable[ClassLabel], finished: FinishedSteps
+    downloads: Downloads, classes: Iterable[ClassLabel], finished: FinishedSteps
 ) -> Iterator[LinksOfClass]:
     """Of the classes whose download has finished."""
     found = finished.downloads(downloads.values())

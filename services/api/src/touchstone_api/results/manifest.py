@@ -2,35 +2,34 @@
 
 from collections.abc import Iterator
 
-from touchstone_contracts.identity import identity
-from touchstone_contracts.views import ExperimentManifest, ManifestStep, Results, TrainingSet
-from touchstone_planning.resolve import ResolvedExperiment
+from sqlalchemy.orm import Session
+from touchstone_contracts.views import ExperimentManifest, Results, TrainingSet
+from touchstone_store.experiments import require_experiment, resolved_of
+from touchstone_store.layouts import planned_steps
+from touchstone_verdict.results import Evaluations
 
-from touchstone_api.results.evaluations import Finished
 
-
-def manifest_of(resolved: ResolvedExperiment, finished: Finished, results: Results) -> ExperimentManifest:
+def manifest_of(session: Session, experiment: str, evaluations: Evaluations, results: Results) -> ExperimentManifest:
+    """Raises NotFound."""
+    found, resolved = require_experiment(session, experiment), resolved_of(session, experiment)
     encoders = (resolved.encoder, resolved.index_encoder, resolved.score_encoder, resolved.copy_encoder)
     return ExperimentManifest(
-        identity=identity(resolved),
+        identity=found.identity,
         spec=resolved.spec,
         upstream=resolved.upstream,
         encoders=tuple({encoder.name: encoder for encoder in encoders if encoder}.values()),
         generators=resolved.generators,
         targets=resolved.targets,
-        steps=tuple(
-            ManifestStep(id=step.id, kind=step.kind, role=step.role, inputs=step.inputs) for step in finished.plan.steps
-        ),
-        training_sets=tuple(_training_sets(finished)),
+        steps=tuple(planned_steps(session, experiment)),
+        training_sets=tuple(_training_sets(evaluations)),
         complete=results.complete,
         results_digest=results.digest,
     )
 
 
-def _training_sets(finished: Finished) -> Iterator[TrainingSet]:
-    for cell, step in finished.plan.evaluations.items():
-        result = finished.evaluations.get(step)
-        if result is not None and result.training_set is not None:
+def _training_sets(evaluations: Evaluations) -> Iterator[TrainingSet]:
+    for cell, result in evaluations:
+        if result.training_set is not None:
             yield TrainingSet(
                 target=cell.target, arm=cell.arm, size=cell.size, seed=cell.seed, digest=result.training_set
             )

@@ -1,45 +1,45 @@
-"""Results and verdicts of stored experiments."""
+"""Results and verdicts of stored experiments, read by their stored plans. Nothing is judged here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from sqlalchemy import select
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.experiment import CONFIDENCE
+from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import Invalid, NotFound
-from touchstone_contracts.steps import Tested
-from touchstone_contracts.values import StepId
+from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
+from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
-from touchstone_planning.dag import Plan
-from touchstone_planning.plan import plan_experiment
-from touchstone_planning.resolve import ResolvedExperiment
+from touchstone_planning.dag import Judgement
+from touchstone_planning.layout import StoredPlan
+from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
-from touchstone_store.experiments import require_experiment
-from touchstone_store.tables import PlanStepRow, StepRow
+from touchstone_store.experiments import require_experiment, resolved_of
+from touchstone_store.layouts import stored_plan_of
+from touchstone_store.steps import succeeded_among
+from touchstone_verdict.costs import arm_costs
+from touchstone_verdict.results import Evaluations, collect, exhausted
 
 from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
-from touchstone_api.results.collect import cells_of, collect, exhausted
-from touchstone_api.results.evaluations import Finished
-from touchstone_api.results.finished import FinishedSteps
+from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.manifest import manifest_of
-from touchstone_api.results.problems import NotFinished
+from touchstone_api.results.problems import NotFinished, NotJudgeable
 
-KeyT = TypeVar("KeyT")
-ValueT = TypeVar("ValueT")
+DocumentT = TypeVar("DocumentT", Results, Scaling, Verdict)
 
 REMEMBERED_EXPERIMENTS = 64
-REMEMBERED_VERDICTS = 256
+REMEMBERED_DOCUMENTS = 256
 
 
 @dataclass(frozen=True)
 class Planned:
-    """An experiment with its plan; both follow from its stored facts and never change."""
+    """An experiment with what was stored of its plan; neither ever changes."""
 
-    resolved: ResolvedExperiment
-    plan: Plan
+    spec: ExperimentSpec
+    plan: StoredPlan
 
 
 class ResultsReader:
@@ -49,59 +49,107 @@ class ResultsReader:
         self.store = store
         self.finished = FinishedSteps(artifacts)
         self.planned = lru_cache(REMEMBERED_EXPERIMENTS)(self._planned)
-        self._complete: dict[str, Results] = {}
-        self._verdicts: dict[tuple[str, bool, str], Verdict] = {}
-        self._scalings: dict[tuple[str, str], Scaling] = {}
+        self.resolved = lru_cache(REMEMBERED_EXPERIMENTS)(self._resolved)
+        self._judged = lru_cache(REMEMBERED_DOCUMENTS)(self._read_judged)
+        self._document = lru_cache(REMEMBERED_DOCUMENTS)(self._read_document)
 
     def _planned(self, experiment: str) -> Planned:
         with self.store.read() as session:
-            resolved = require_experiment(session, experiment).resolved
-        return Planned(resolved, plan_experiment(resolved))
+            return Planned(require_experiment(session, experiment).readable_spec, stored_plan_of(session, experiment))
+
+    def _resolved(self, experiment: str) -> ResolvedExperiment:
+        with self.store.read() as session:
+            return resolved_of(session, experiment)
+
+    def _read_judged(self, step: StepId) -> ExperimentJudged:
+        return self.finished.artifacts.result(JUDGE_EXPERIMENT, step)
+
+    def _read_document(self, kind: type[DocumentT], blob: Blob) -> DocumentT:
+        return kind.model_validate_json(self.finished.artifacts.get_blob(blob))
+
+    def _last_judgement(self, experiment: str) -> tuple[Judgement, ExperimentJudged] | None:
+        """The one that supersedes all others that are there."""
+        judgements = self.planned(experiment).plan.judgements
+        done = self._done([judgement.step for judgement in judgements])
+        found = [judgement for judgement in judgements if judgement.step in done]
+        return (found[-1], self._judged(found[-1].step)) if found else None
+
+    def _done(self, steps: Collection[StepId]) -> frozenset[StepId]:
+        with self.store.read() as session:
+            return frozenset(succeeded_among(session, steps))
 
     def results(self, experiment: str) -> Results:
         """What is known so far. Raises NotFound."""
-        planned = self.planned(experiment)
-        if experiment in self._complete:
-            return self._complete[experiment]
-        metrics = planned.resolved.spec.evaluation.metrics
-        results = collect(experiment, planned.plan, metrics, self.finished, self._succeeded(experiment))
-        if results.complete:
-            _remember(self._complete, experiment, results, REMEMBERED_EXPERIMENTS)
-        return results
+        judgement = self._last_judgement(experiment)
+        if judgement is not None and judgement[0].complete and judgement[1].results is not None:
+            stored: Results = self._document(Results, judgement[1].results)
+            return stored.model_copy(update={"experiment": experiment})
+        planned, evaluations = self.planned(experiment), self._evaluations(experiment)
+        curated = self._done(evaluations.layout.curations.values())
+        return collect(
+            evaluations,
+            planned.spec.evaluation.metrics,
+            {step: self.finished.test_images(step) for step in self._done(evaluations.layout.splits.values())},
+            {step: self.finished.curated(step).counts for step in curated},
+            experiment,
+        )
 
     def verdict(self, experiment: str) -> Verdict:
-        """Raises NotFound, NotFinished, NoComparison, or Unfair when there is nothing to compare."""
-        # scipy takes 20 MB: only processes that judge pay for it.
-        from touchstone_verdict.judge import judge
+        """The latest there is. Raises NotFound, NotFinished, or NotJudgeable when there will never be one."""
+        judgement = self._last_judgement(experiment)
+        if judgement is None:
+            raise NotFinished(self._still_to_come(experiment))
+        judged = judgement[1]
+        if judged.problem is not None:
+            raise NotJudgeable.of(judged.problem)
+        assert judged.verdict is not None  # a judgement without a problem has a verdict
+        verdict: Verdict = self._document(Verdict, judged.verdict)
+        spent = costs_by_arm(self.store, self.finished, self.planned(experiment), self.results(experiment))
+        costs = arm_costs(spent, verdict.primary.metric, verdict.baseline)
+        return verdict.model_copy(update={"experiment": experiment, "costs": costs})
 
-        from touchstone_api.results.evidence import gather_evidence
+    def _still_to_come(self, experiment: str) -> str:
+        planned = self.planned(experiment)
+        primary = planned.spec.primary
+        arms = (primary.a, primary.b) if primary else tuple(arm.name for arm in planned.spec.arms)
+        cells = [entry for entry in planned.plan.layout.cells if entry.cell.arm in arms]
+        done = self._done({entry.step for entry in cells})
+        missing = [entry.cell.seed for entry in cells if entry.step not in done]
+        if not missing:
+            return "every evaluation is in and the verdict is being computed"
+        if primary is not None and primary.stopping == "anytime":
+            seeds = planned.spec.seeds
+            first = next(number for number, seed in enumerate(seeds) if seed in missing)
+            return f"the first {first} of {len(seeds)} seeds are in; an interval needs two"
+        return f"{len(missing)} evaluations of {' and '.join(arms)} are still to come"
 
-        results = self.results(experiment)
-        key = (experiment, results.complete, results.digest)
-        if key not in self._verdicts:
-            evidence = gather_evidence(self._evaluations(experiment), results)
-            _remember(self._verdicts, key, judge(evidence), REMEMBERED_VERDICTS)
-        return self._verdicts[key]
+    def scaling(self, experiment: str) -> Scaling:
+        """Raises NotFound, or NotFinished until every run is in."""
+        judgement = self._last_judgement(experiment)
+        if judgement is None or judgement[1].scaling is None:
+            raise NotFinished("scaling laws are fitted once every run is in")
+        stored: Scaling = self._document(Scaling, judgement[1].scaling)
+        return stored.model_copy(update={"experiment": experiment})
 
     def class_table(
         self, experiment: str, arm: str, size: int, metric: Metric | None, target: str | None, test_set: str
     ) -> ClassTable:
         """The arm at a size over all seeds. Raises NotFound, NotFinished while a seed is missing, Invalid."""
         planned = self.planned(experiment)
-        spec = planned.resolved.spec
+        spec = planned.spec
         target = one_target(spec.targets, target)
         metric = metric or spec.evaluation.metrics[0]
         if metric not in spec.evaluation.metrics:
             raise NotFound(f"experiment {experiment!r} does not measure {metric!r}")
-        if (target, test_set) not in planned.plan.tests:
+        if (target, test_set) not in planned.plan.layout.splits:
             raise NotFound(f"target {target!r} has no test set {test_set!r}")
-        labels = planned.resolved.classes_of(target)
-        reached = self._seeds(planned.plan, target, arm, size, test_set)
+        labels = self.resolved(experiment).classes_of(target)
+        reached = self._seeds(planned, target, arm, size, test_set)
         counts = count_predictions(self.finished, reached, metric, len(labels))
         baseline = spec.untouched
         untouched = None
         if baseline is not None:
-            before = self._seeds(planned.plan, target, baseline, 0, test_set)
+            before = self._seeds(planned, target, baseline, 0, test_set)
             untouched = count_predictions(self.finished, before, metric, len(labels))
         return ClassTable(
             experiment=experiment,
@@ -115,63 +163,36 @@ class ResultsReader:
             confusions=top_confusions(counts),
         )
 
-    def manifest(self, experiment: str) -> ExperimentManifest:
-        """Raises NotFound."""
-        results = self.results(experiment)  # first, so that complete results never lack a training set
-        return manifest_of(self.planned(experiment).resolved, self._evaluations(experiment), results)
-
-    def _seeds(self, plan: Plan, target: str, arm: str, size: int, test_set: str) -> list[Tested]:
-        steps = [step for cell, step in cells_of(plan, target, arm).items() if cell.size == size]
+    def _seeds(self, planned: Planned, target: str, arm: str, size: int, test_set: str) -> list[Tested]:
+        steps = [
+            entry.step
+            for entry in planned.plan.layout.cells
+            if (entry.cell.target, entry.cell.arm, entry.cell.size) == (target, arm, size)
+        ]
         if not steps:
             raise NotFound(f"no arm {arm!r} of size {size} at target {target!r}")
         found = self.finished.evaluations(steps)
-        if len(found) < len(steps):
+        if len(found) < len(set(steps)):
             raise NotFinished(f"{len(steps) - len(found)} evaluations of {arm!r} at size {size} are still to come")
         if any(exhausted(result) for result in found.values()):
             raise NotFound(f"arm {arm!r} has too few images for size {size} at target {target!r}")
-        return [result.tests[test_set] for result in found.values()]
+        return [found[step].tests[test_set] for step in steps]
 
-    def scaling(self, experiment: str) -> Scaling:
-        """Of what has finished so far. Raises NotFound."""
-        from touchstone_verdict.scaling import scaling_fits
-
-        from touchstone_api.results.evidence import gather_curves
-
-        results = self.results(experiment)
-        key = (experiment, results.digest)
-        if key not in self._scalings:
-            finished = self._evaluations(experiment)
-            primary = finished.spec.primary
-            confidence = primary.confidence if primary else CONFIDENCE
-            fits = tuple(
-                fit
-                for test_set in finished.plan.test_sets
-                for fit in scaling_fits(gather_curves(finished, test_set), test_set, confidence, results.digest)
-            )
-            found = Scaling(experiment=experiment, confidence=confidence, fits=fits, results_digest=results.digest)
-            _remember(self._scalings, key, found, REMEMBERED_VERDICTS)
-        return self._scalings[key]
-
-    def _evaluations(self, experiment: str) -> Finished:
-        planned, succeeded = self.planned(experiment), self._succeeded(experiment)
-        steps = [step for step in planned.plan.evaluations.values() if step in succeeded]
-        evaluations = self.finished.evaluations(steps)
-        return Finished(planned.resolved.spec, planned.plan, evaluations, self.finished)
-
-    def _succeeded(self, experiment: str) -> frozenset[StepId]:
-        query = (
-            select(StepRow.id)
-            .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
-            .where(PlanStepRow.plan_id == experiment, StepRow.state == "succeeded")
-        )
+    def manifest(self, experiment: str) -> ExperimentManifest:
+        """Raises NotFound."""
+        results = self.results(experiment)  # first, so that complete results never lack a training set
         with self.store.read() as session:
-            return frozenset(session.scalars(query))
+            return manifest_of(session, experiment, self._evaluations(experiment), results)
+
+    def _evaluations(self, experiment: str) -> Evaluations:
+        layout = self.planned(experiment).plan.layout
+        return Evaluations(layout, self.finished.evaluations(self._done(layout.evaluations.values())))
 
     def curation_step(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
         """The target meant (the only one if not named) and the step that curated the arm's images there."""
         planned = self.planned(experiment)
-        target = one_target(planned.resolved.spec.targets, target)
-        step = planned.plan.curations.get((target, arm))
+        target = one_target(planned.spec.targets, target)
+        step = planned.plan.layout.curations.get((target, arm))
         if step is None:
             raise NotFound(f"experiment {experiment!r} has no training set of arm {arm!r} at target {target!r}")
         return target, step
@@ -182,10 +203,3 @@ def one_target(targets: Sequence[str], target: str | None) -> str:
     if target is None and len(targets) > 1:
         raise Invalid(f"name a target: {', '.join(targets)}", code="target_needed")
     return target or targets[0]
-
-
-def _remember(memory: dict[KeyT, ValueT], key: KeyT, value: ValueT, limit: int) -> None:
-    """Forgets the oldest beyond `limit`."""
-    memory[key] = value
-    while len(memory) > limit:
-        memory.pop(next(iter(memory)), None)

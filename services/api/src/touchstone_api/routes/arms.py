@@ -9,12 +9,13 @@ from touchstone_contracts.steps import ImagesCurated
 from touchstone_contracts.values import Name, StepId
 from touchstone_contracts.views import ArmCuration, ImagePage, LinkReport
 from touchstone_runtime.objects import MissingObject
+from touchstone_store.layouts import downloads_of
 
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.images import Selection, image_views, media_type, parts_of, read_image
-from touchstone_api.results.links import downloads_of, links_by_class
+from touchstone_api.results.links import links_by_class
 from touchstone_api.results.problems import NotFinished
 from touchstone_api.results.reader import ResultsReader
 
@@ -38,11 +39,11 @@ def get_arm(experiment: str, arm: str, reader: ResultsHere, target: TargetName =
 def get_arm_links(experiment: str, arm: str, reader: ResultsHere, target: TargetName = None) -> LinkReport:
     """Link rot by class: images requested, obtained, and why not. 404 where the upstream holds its images itself."""
     target, step = reader.curation_step(experiment, arm, target)
-    planned = reader.planned(experiment)
-    downloads = downloads_of(planned.plan, step)
+    with reader.store.read() as session:
+        downloads = downloads_of(session, step)
     if not downloads:
         raise NotFound(f"arm {arm!r} downloads nothing: its images do not come from links")
-    found = tuple(links_by_class(downloads, planned.resolved.classes_of(target), reader.finished))
+    found = tuple(links_by_class(downloads, reader.resolved(experiment).classes_of(target), reader.finished))
     return LinkReport(target=target, arm=arm, classes=found)
 
 
@@ -63,7 +64,7 @@ def get_arm_images(
     pool = reader.finished.pool(step)
     rows = Selection(class_id, kept).rows(pool)
     page, following = cut_page(rows[rows > _row_of(cursor)][: limit + 1].tolist(), limit, str)
-    resolved = reader.planned(experiment).resolved
+    resolved = reader.resolved(experiment)
     place = f"/v1/experiments/{quote(experiment)}/arms/{quote(arm)}/images"
     views = image_views(
         pool,

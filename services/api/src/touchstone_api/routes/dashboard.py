@@ -7,10 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
+from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Prices, Verdict
+from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.experiments import list_experiments
+from touchstone_store.layouts import downloads_of
 from touchstone_verdict.costs import priced
 
 from touchstone_api.cursors import cut_page, decode_cursor
@@ -25,9 +29,8 @@ from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotte
 from touchstone_api.dashboard.rendering import environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.finished import FinishedSteps
 from touchstone_api.results.links import link_reports
-from touchstone_api.results.reader import Planned, ResultsReader
+from touchstone_api.results.reader import ResultsReader
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)
@@ -66,23 +69,32 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         with services.store.read() as session:
             detail = experiment_detail(session, experiment)
     except NotFound as error:
-        return _html(page(_pages(), "missing.html", detail=error.detail), 404)
-    results, planned = reader.results(experiment), reader.planned(experiment)
+        return _html(page(_pages(), "missing.html", title=error.title, detail=error.detail), 404)
+    if detail.spec is None:
+        [problem, *_] = detail.problems
+        return _html(page(_pages(), "missing.html", title=problem.title, detail=problem.detail), problem.status)
+    results, resolved, layout = (
+        reader.results(experiment),
+        reader.resolved(experiment),
+        reader.planned(experiment).plan.layout,
+    )
     verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
     done = {step.id for step in detail.step_list if step.state == "succeeded"}
-    reports = link_reports(planned.resolved, planned.plan, reader.finished, done)
+    with services.store.read() as session:
+        downloads = {place: downloads_of(session, curation) for place, curation in layout.curations.items()}
+    reports = link_reports(resolved, downloads, reader.finished, done)
     facts = {
         "experiment": detail,
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
-        "tables": accuracy_tables(detail.spec, planned.resolved.targets, results),
+        "tables": accuracy_tables(detail.spec, resolved.targets, results),
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,
-        "classes": largest_class_differences(verdict, planned.resolved.targets) if verdict else [],
+        "classes": largest_class_differences(verdict, resolved.targets) if verdict else [],
         "measured": class_tables(detail.spec, results),
-        "test_sets": planned.plan.test_sets,
-        "pools": _pools(planned, reader.finished, done),
+        "test_sets": layout.test_sets,
+        "pools": _pools(resolved, layout, reader.finished, done),
         "links": [(report, most_rotten(report)) for report in reports],
     }
     return _html(page(_pages(), "experiment.html", **facts))
@@ -95,15 +107,17 @@ def _verdict(reader: ResultsReader, experiment: str, prices: Prices) -> tuple[Ve
         return None, failure.problem()
 
 
-def _pools(planned: Planned, finished: FinishedSteps, done: Collection[StepId]) -> list[CuratedPool]:
+def _pools(
+    resolved: ResolvedExperiment, layout: PlanLayout, finished: FinishedSteps, done: Collection[StepId]
+) -> list[CuratedPool]:
     """Those that are curated; pools of before there were reports are left out."""
     reports = (
         (target, arm, finished.curated(step).report)
-        for (target, arm), step in sorted(planned.plan.curations.items())
+        for (target, arm), step in sorted(layout.curations.items())
         if step in done
     )
     return [
-        curated_pool(target, arm, report, planned.resolved.classes_of(target))
+        curated_pool(target, arm, report, resolved.classes_of(target))
         for target, arm, report in reports
         if report is not None
     ]

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import ValidationError
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 from touchstone_planning.estimate import gpu_hours, workload
@@ -21,7 +20,7 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented, invalid_body
-from touchstone_api.submission import Submitted, resolve_checked, submit_experiment, survey
+from touchstone_api.submission import Submitted, prepare, submit_experiment, survey
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
@@ -82,12 +81,12 @@ def _view(services: Services, experiment: str) -> ExperimentView:
 def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
     """What posting this spec would do. Creates nothing."""
     with services.store.read() as session:
-        resolved = resolve_checked(session, spec)
-        known = experiment_with_identity(session, identity(resolved))
-    plan = plan_experiment(resolved)
+        prepared = prepare(session, spec, services.settings.max_plan_steps)
+        known = experiment_with_identity(session, prepared.identity)
+    plan = prepared.plan
     found = survey(services.store, services.artifacts, plan)
     return Validation(
-        identity=identity(resolved),
+        identity=prepared.identity,
         experiment=known.id if known else None,
         steps=len(plan.steps),
         steps_by_kind=Counter(step.kind for step in plan.steps),
@@ -97,9 +96,10 @@ def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
 
 @router.post("/estimate", responses=documented(400, 409, 413, 422, 503))
 def estimate_experiment(spec: Spec, services: ServicesHere) -> Estimation:
-    """What posting this spec would cost: images, updates, GPU hours by class of GPU. Creates nothing."""
+    """What posting this spec would cost: images, updates, GPU hours by class of GPU. Work on the upstream that has not
+    been done yet is part of it. Creates nothing."""
     with services.store.read() as session:
-        resolved = resolve_checked(session, spec)
+        resolved = prepare(session, spec, services.settings.max_plan_steps).resolved
     plan = plan_experiment(resolved)
     reused = survey(services.store, services.artifacts, plan).verified
     work = workload(resolved, plan, reused)
@@ -159,7 +159,7 @@ def clone_experiment(experiment: str, changes: Changes, response: Response, serv
     object of another `kind` begins anew. What both need is not done again.
     """
     with services.store.read() as session:
-        original = require_experiment(session, experiment).resolved.spec
+        original = require_experiment(session, experiment).readable_spec
     document = apply_changes(original.model_dump(mode="json"), changes)
     try:
         spec = ExperimentSpec.model_validate(document)

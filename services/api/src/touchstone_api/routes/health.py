@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from touchstone_contracts.problems import FieldError, Transient
 from touchstone_runtime.logs import get_logger
-from touchstone_store.migrate import WrongSchema
+from touchstone_store.outages import WrongSchema
 
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
@@ -28,8 +28,8 @@ def get_health() -> dict[str, str]:
 
 @router.get("/readyz", responses=documented(503))
 def get_readiness(services: ServicesHere) -> dict[str, str]:
-    """`ok` for each of database, redis and object_store; 503 names those that do not answer, and a database whose
-    schema is not the one of this version."""
+    """`ok` for each of database and object_store; 503 names those that do not answer, and a database whose schema is
+    not the one of this version. What the conductor and the workers need is not asked here."""
     errors = []
     for name, check in services.checks.items():
         try:

@@ -1,0 +1,57 @@
+"""A mixture has no candidates of its own: the curated pools of its parts lie side by side."""
+
+from collections.abc import Iterator
+
+from touchstone_contracts.arms.mixture import Amount, Mixing, Mixture, Share
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.problems import FieldError
+from touchstone_contracts.steps import MIX_POOLS, MixPools
+from touchstone_contracts.values import Name, StepId
+
+from touchstone_planning.arms.planner import ArmPlanner, Source, planner_of
+from touchstone_planning.dag import PoolOf, TargetContext
+from touchstone_planning.resolved import ResolvedExperiment
+
+
+class MixturePlanner(ArmPlanner[Mixture]):
+    spec = Mixture
+    offers = frozenset({"images"})
+
+    def describe(self, arm: Mixture) -> str:
+        parts = ", ".join(f"{_amount(part.amount)} of {part.arm}" for part in arm.parts)
+        return f"a mixture of {parts}"
+
+    def sources(self, arm: Mixture) -> Iterator[Source]:
+        for position, part in enumerate(arm.parts):
+            yield Source(f"/parts/{position}/arm", part.arm, ("unmixed", "images"))
+
+    def impossible(self, arm: Mixture, resolved: ResolvedExperiment) -> Iterator[FieldError]:
+        smallest = arm.mixing.smallest_size
+        for position, size in enumerate(resolved.spec.sizes):
+            if size < smallest:
+                detail = f"the counts of mixture {arm.name!r} need a size of at least {smallest}"
+                yield FieldError(pointer=f"/sizes/{position}", detail=detail)
+
+    def most_candidates(self, arm: Mixture, target: Target, resolved: ResolvedExperiment) -> int:
+        """None but those of its parts."""
+        return 0
+
+    def most_images(self, arm: Mixture, target: Target, resolved: ResolvedExperiment) -> int:
+        """The largest size asked for at which every part may have enough."""
+        parts = [resolved.arm(part.arm) for part in arm.parts]
+        available = [planner_of(part).most_images(part, target, resolved) for part in parts]
+        return arm.mixing.largest_size(available, max(resolved.spec.sizes))
+
+    def plan_pool(self, arm: Mixture, context: TargetContext, pool_of: PoolOf) -> StepId:
+        pools = tuple(pool_of(part.arm) for part in arm.parts)
+        return context.plan.add(MIX_POOLS, MixPools(pools=pools), f"{context.target.name}/{arm.name}/mix")
+
+    def parts(self, arm: Mixture) -> tuple[Name, ...]:
+        return tuple(part.arm for part in arm.parts)
+
+    def mixing(self, arm: Mixture) -> Mixing:
+        return arm.mixing
+
+
+def _amount(amount: Amount) -> str:
+    return f"{amount.share:.0%}" if isinstance(amount, Share) else f"{amount.images} images"

@@ -1,0 +1,70 @@
+"""Perturbed candidates: the parent's curated pool in shares, one step each."""
+
+from collections.abc import Iterator
+
+from touchstone_contracts.arms.perturbation import Perturbation
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.curation import Curation, KeepAll
+from touchstone_contracts.steps import PERTURB_IMAGES, ModelRef, PerturbImages
+
+from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, planner_of
+from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.resolved import ResolvedExperiment
+
+IMAGES_PER_SHARE = 1024
+"""At most; the number of shares follows from the most images the parent may leave, which retrieval seldom reaches."""
+
+
+class PerturbationPlanner(ArmPlanner[Perturbation]):
+    spec = Perturbation
+    synthetic = True
+
+    def describe(self, arm: Perturbation) -> str:
+        return f"images of {arm.parent} noised and denoised by {arm.generator}, gamma {arm.gamma:g}"
+
+    def needs(self, arm: Perturbation) -> Needs:
+        return Needs(generator=arm.generator)
+
+    def sources(self, arm: Perturbation) -> Iterator[Source]:
+        yield Source("/parent", arm.parent)
+
+    def curation_rules(self, rules: Curation) -> Curation:
+        """The parent was filtered and capped, so only the other rules are left."""
+        return rules.model_copy(update={"filter": KeepAll(), "per_class_cap": None})
+
+    def most_candidates(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
+        return self.most_images(arm, target, resolved)
+
+    def most_images(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
+        parent = resolved.arm(arm.parent)
+        return planner_of(parent).most_images(parent, target, resolved)
+
+    def most_steps(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
+        """Each share is perturbed and embedded."""
+        return 2 * -(-self.most_images(arm, target, resolved) // IMAGES_PER_SHARE)
+
+    def plan_candidates(
+        self, arm: Perturbation, context: TargetContext, role: str, pool_of: PoolOf
+    ) -> list[PlannedImages]:
+        resolved, target = context.resolved, context.target
+        generator = resolved.generator(arm.generator)
+        parts = -(-self.most_images(arm, target, resolved) // IMAGES_PER_SHARE)
+        shares = []
+        for part in range(parts):
+            request = PerturbImages(
+                pool=pool_of(arm.parent),
+                part=part,
+                parts=parts,
+                gamma=arm.gamma,
+                classes=target.classes,
+                templates=target.templates.synthesis,
+                prompt=arm.prompt,
+                generator=ModelRef.of(generator),
+                image_size=generator.image_size,
+                sampler=arm.sampler,
+                seed=resolved.spec.sampling_seed,
+            )
+            name = f"[{part + 1}/{parts}]"
+            step = context.plan.add(PERTURB_IMAGES, request, f"{role}/perturb{name}")
+            shares.append(PlannedImages(step, f"{role}{name}"))
+        return shares

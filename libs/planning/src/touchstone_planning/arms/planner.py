@@ -1,0 +1,146 @@
+"""What the rules must know of a kind of arm, and where they find it.
+
+One planner per kind, one file each; everything else in planning asks the planner and never the kind."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from touchstone_contracts.arms.mixture import Mixing
+from touchstone_contracts.arms.spec import ARMS, ArmSpec
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.curation import Curation
+from touchstone_contracts.problems import FieldError
+from touchstone_contracts.values import Name, StepId
+
+from touchstone_planning.curation import most_kept, plan_curation
+from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.resolved import ResolvedExperiment
+
+ArmT = TypeVar("ArmT", bound=ArmSpec)
+
+Offer = Literal["images", "captions", "unmixed"]
+"""What an arm's curated pool can be to another: any images; real images with captions of their own; images that are no
+mixture."""
+
+OBJECTIONS: dict[Offer, str] = {
+    "images": "yields no images",
+    "captions": "is of kind {kind!r}, only a retrieval arm has real images with captions",
+    "unmixed": "is a mixture itself; name its parts instead",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Another arm, out of whose curated pool this one is made."""
+
+    pointer: str
+    """JSON pointer below the arm to the field that names it."""
+    name: Name
+    asks: tuple[Offer, ...] = ("images",)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must be there for an arm."""
+
+    upstream: bool = False
+    """The experiment's upstream, indexed."""
+    generator: Name | None = None
+    """Named in the arm's field `generator`; it must have been trained on the experiment's upstream."""
+    train_split: str | None = None
+    """JSON pointer below the arm to what asks every target for a training split."""
+    text_tower: bool = True
+    """Of the encoder that scores images against class texts."""
+
+
+class ArmPlanner(Generic[ArmT]):
+    """Answers of most kinds; a planner overrides what differs for its own."""
+
+    spec: type[ArmT]
+    offers: ClassVar[frozenset[Offer]] = frozenset({"images", "unmixed"})
+    synthetic: ClassVar[bool] = False
+    """Whether its images are compared with the upstream where the rules ask for that; a real one may be of it."""
+
+    def describe(self, arm: ArmT) -> str:
+        """In words, without the arm's name."""
+        raise NotImplementedError
+
+    def needs(self, arm: ArmT) -> Needs:
+        return Needs()
+
+    def sources(self, arm: ArmT) -> Iterator[Source]:
+        yield from ()
+
+    def impossible(self, arm: ArmT, resolved: ResolvedExperiment) -> Iterator[FieldError]:
+        """What cannot be had, beyond `needs` and `sources`; pointers are into the whole spec, below `/arms/<place>` for
+        the arm's own fields."""
+        yield from ()
+
+    def most_candidates(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        """Upper bound of the images that curation chooses from."""
+        return len(target.classes) * self.most_per_class(arm, target, resolved)
+
+    def most_per_class(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        raise NotImplementedError
+
+    def most_images(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        """Upper bound of the curated images; what curation really leaves is known only after it ran."""
+        kept = most_kept(self.most_per_class(arm, target, resolved), resolved.spec.curation)
+        return len(target.classes) * kept
+
+    def most_steps(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        """About how many steps its candidates take, to refuse a plan before it is made."""
+        return 1
+
+    def plan_candidates(self, arm: ArmT, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
+        """Adds the steps that yield candidates; their order is part of the curation's identity."""
+        raise NotImplementedError
+
+    def plan_pool(self, arm: ArmT, context: TargetContext, pool_of: PoolOf) -> StepId:
+        """Adds all steps that lead to its curated pool and gives the last."""
+        role = f"{context.target.name}/{arm.name}"
+        candidates = self.plan_candidates(arm, context, role, pool_of)
+        rules = self.curation_rules(context.resolved.spec.curation)
+        return plan_curation(candidates, rules, context, role, synthetic=self.synthetic)
+
+    def curation_rules(self, rules: Curation) -> Curation:
+        """Those of the experiment's rules that apply."""
+        return rules
+
+    def parts(self, arm: ArmT) -> tuple[Name, ...]:
+        """The arms whose images its pool holds side by side, in the order of the pool's column `part`."""
+        return ()
+
+    def mixing(self, arm: ArmT) -> Mixing | None:
+        """How a training set is taken from a pool of several parts; None takes the pool as one."""
+        return None
+
+
+def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
+    """JSON pointer to the arm."""
+    return f"/arms/{resolved.spec.arms.index(arm)}"
+
+
+PLANNERS: dict[type[ArmSpec], ArmPlanner[Any]] = {}
+
+
+def register_planner(planner: ArmPlanner[Any]) -> None:
+    """Raises ValueError when that kind of arm has a planner."""
+    if PLANNERS.setdefault(planner.spec, planner) is not planner:
+        raise ValueError(f"arms of type {planner.spec.__name__} have a planner")
+
+
+def forget_planner(planner: ArmPlanner[Any]) -> None:
+    """For tests, which leave the world as they found it."""
+    PLANNERS.pop(planner.spec, None)
+
+
+def planner_of(arm: ArmSpec) -> ArmPlanner[Any]:
+    """Raises KeyError for a kind that a spec may name and nobody plans."""
+    return PLANNERS[type(arm)]
+
+
+def unplanned() -> list[str]:
+    """Kinds that a spec may name and nobody plans: there must be none."""
+    return [model.__name__ for model in ARMS if model not in PLANNERS]

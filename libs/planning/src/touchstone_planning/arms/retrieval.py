@@ -1,0 +1,66 @@
+"""Retrieved candidates: one step asks the index; of an upstream of links, one step per class fetches the images."""
+
+from collections.abc import Iterator
+
+from touchstone_contracts.arms.retrieval import Retrieval, Strategy
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.problems import FieldError
+from touchstone_contracts.steps import DOWNLOAD_IMAGES, RETRIEVE_IMAGES, DownloadImages, ModelRef, RetrieveImages
+from touchstone_contracts.values import StepId
+
+from touchstone_planning.arms.planner import ArmPlanner, Needs, place_of
+from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.strategies import rules_of
+
+
+class RetrievalPlanner(ArmPlanner[Retrieval]):
+    spec = Retrieval
+    offers = frozenset({"images", "captions", "unmixed"})
+
+    def describe(self, arm: Retrieval) -> str:
+        return f"real images of the upstream, found by {rules_of(arm.strategy).words}"
+
+    def needs(self, arm: Retrieval) -> Needs:
+        return Needs(upstream=True)
+
+    def impossible(self, arm: Retrieval, resolved: ResolvedExperiment) -> Iterator[FieldError]:
+        pointer = f"{place_of(arm, resolved)}/strategy"
+        yield from rules_of(arm.strategy).impossible(arm.strategy, resolved, pointer)
+
+    def most_per_class(self, arm: Retrieval, target: Target, resolved: ResolvedExperiment) -> int:
+        # An image may be found for several classes, so upstream bounds each class rather than the sum.
+        return min(rules_of(arm.strategy).most_per_class(arm.strategy, target), resolved.upstream.images)
+
+    def most_steps(self, arm: Retrieval, target: Target, resolved: ResolvedExperiment) -> int:
+        return 2 + (2 * len(target.classes) if resolved.upstream.has_links else 2)
+
+    def plan_candidates(
+        self, arm: Retrieval, context: TargetContext, role: str, pool_of: PoolOf
+    ) -> list[PlannedImages]:
+        found = _retrieved(arm.strategy, context, f"{role}/retrieve")
+        if not context.resolved.upstream.has_links:
+            return [PlannedImages(found, role)]
+        reserve = _retrieved(rules_of(arm.strategy).deeper(arm.strategy), context, f"{role}/retrieve deeper")
+        return [
+            PlannedImages(_downloaded(found, reserve, label.id, context, role), f"{role}[{label.id}]")
+            for label in context.target.classes
+        ]
+
+
+def _retrieved(strategy: Strategy, context: TargetContext, role: str) -> StepId:
+    request = RetrieveImages(
+        index=context.upstream.index,
+        shards=context.upstream.shards,
+        encoder=ModelRef.of(context.resolved.index_encoder),
+        classes=context.target.classes,
+        templates=context.target.templates.retrieval,
+        strategy=strategy,
+        seed=context.resolved.spec.sampling_seed,
+    )
+    return context.plan.add(RETRIEVE_IMAGES, request, role)
+
+
+def _downloaded(found: StepId, reserve: StepId, class_id: int, context: TargetContext, role: str) -> StepId:
+    request = DownloadImages(wanted=found, reserve=reserve, class_id=class_id)
+    return context.plan.add(DOWNLOAD_IMAGES, request, f"{role}/download[{class_id}]")

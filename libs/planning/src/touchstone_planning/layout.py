@@ -1,0 +1,86 @@
+"""What is stored of a plan, so that results are read the same by every later release."""
+
+from collections.abc import Iterator
+
+from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
+from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
+from touchstone_contracts.values import Strict
+
+from touchstone_planning.dag import Judgement, Plan
+from touchstone_planning.resolved import ResolvedExperiment
+
+FEWEST_SEEDS = 2
+"""An interval needs two."""
+
+
+class StoredPlan(Strict):
+    layout: PlanLayout
+    judgements: tuple[Judgement, ...]
+    """In the order in which they supersede each other; the last one is complete."""
+    versions: dict[str, int]
+    """Of the contract of each kind of step."""
+
+
+def layout_of(plan: Plan) -> PlanLayout:
+    return PlanLayout(
+        cells=tuple(CellStep(cell=cell, step=step) for cell, step in plan.evaluations.items()),
+        grids=tuple(_grids(plan)),
+        pools=tuple(
+            PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()
+        ),
+        tests=tuple(
+            SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()
+        ),
+    )
+
+
+def _grids(plan: Plan) -> Iterator[Grid]:
+    """One per target, arm and size: every seed chooses from the same."""
+    seen = set()
+    for cell, step in plan.evaluations.items():
+        place = (cell.target, cell.arm, cell.size)
+        request = plan.step(step).request
+        assert isinstance(request, EvaluateEncoder)
+        if request.adaptations and place not in seen:
+            seen.add(place)
+            yield Grid(target=cell.target, arm=cell.arm, size=cell.size, adaptations=request.adaptations)
+
+
+def judge_request(
+    resolved: ResolvedExperiment, layout: PlanLayout, *, compared_alone: bool = False, first_seeds: int | None = None
+) -> JudgeExperiment:
+    """`compared_alone`: without waiting for arms that the comparison does not name; `first_seeds`: nor for later seeds
+    of those that it does. Raises ValueError when those are fewer than two or all of them."""
+    spec, comparison = resolved.spec, resolved.spec.primary
+    if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
+        raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
+    training = tuple(arm.name for arm in spec.training_arms)
+    judged = training
+    if comparison is not None and (compared_alone or first_seeds is not None):
+        judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
+    untouched = spec.untouched if first_seeds is None else None
+    seeds = None if first_seeds is None else spec.seeds[:first_seeds]
+    return JudgeExperiment(
+        layout=layout.part({*judged, *((untouched,) if untouched else ())}, seeds),
+        targets=spec.targets,
+        metrics=spec.evaluation.metrics,
+        sizes=tuple(sorted(spec.sizes)),
+        seeds=spec.seeds,
+        arms=judged,
+        untouched=untouched,
+        comparison=comparison,
+        leaks_checked=spec.curation.leak_cosine is not None,
+        left_out=tuple(arm for arm in training if arm not in judged),
+        first_seeds=first_seeds,
+    )
+
+
+def judge_requests(resolved: ResolvedExperiment, layout: PlanLayout) -> Iterator[tuple[JudgeExperiment, str]]:
+    """Every judgement of an experiment with what it is for; the last waits for everything."""
+    spec, comparison = resolved.spec, resolved.spec.primary
+    if comparison is not None and comparison.stopping == "anytime":
+        for seeds in range(FEWEST_SEEDS, len(spec.seeds)):
+            yield judge_request(resolved, layout, first_seeds=seeds), f"judge after {seeds} seeds"
+    if comparison is not None and any(arm.name not in (comparison.a, comparison.b) for arm in spec.training_arms):
+        yield judge_request(resolved, layout, compared_alone=True), f"judge {comparison.a} against {comparison.b}"
+    yield judge_request(resolved, layout), "judge"

@@ -1,0 +1,129 @@
+"""Results of finished steps, remembered: a step's result never changes."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    CURATE_IMAGES,
+    DOWNLOAD_IMAGES,
+    EVALUATE_ENCODER,
+    INGEST_IMAGES,
+    EncoderAdapted,
+    EncoderEvaluated,
+    ImagesCurated,
+    ImagesDownloaded,
+)
+from touchstone_contracts.values import Blob, StepId
+from touchstone_contracts.views import Cost
+
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.objects import MissingObject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ResultT = TypeVar("ResultT")
+
+REMEMBERED_STEPS = 20_000
+REMEMBERED_TABLES = 8
+"""Manifests of curated pools: up to some ten thousand rows each."""
+READERS = 8
+
+IMAGE_COLUMNS = (
+    "id",
+    "class_id",
+    "caption",
+    "shard",
+    "offset",
+    "length",
+    "score",
+    "kept",
+    "drop_reason",
+    "nearest_test_id",
+    "nearest_test_cosine",
+    "found_by",
+    "query",
+    "part",
+)
+
+
+class FinishedSteps:
+    """Each method raises MissingObject while the step has no result; only found results are remembered."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts = artifacts
+        self.adapted = lru_cache(REMEMBERED_STEPS)(self._adapted)
+        self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
+        self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
+        self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
+        self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
+        self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
+        self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
+
+    def _adapted(self, step: StepId) -> EncoderAdapted:
+        return self.artifacts.result(ADAPT_ENCODER, step)
+
+    def _evaluated(self, step: StepId) -> EncoderEvaluated:
+        return self.artifacts.result(EVALUATE_ENCODER, step)
+
+    def _curated(self, step: StepId) -> ImagesCurated:
+        return self.artifacts.result(CURATE_IMAGES, step)
+
+    def _downloaded(self, step: StepId) -> ImagesDownloaded:
+        return self.artifacts.result(DOWNLOAD_IMAGES, step)
+
+    def _test_images(self, step: StepId) -> int:
+        return self.artifacts.result(INGEST_IMAGES, step).images.count
+
+    def _pool(self, step: StepId) -> "pa.Table":
+        """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
+        # pyarrow comes with the first table.
+        from touchstone_runtime.image_sets import with_all_columns
+
+        return with_all_columns(self.artifacts.get_table(self.curated(step).images.manifest)).select(IMAGE_COLUMNS)
+
+    def _cost(self, step: StepId) -> Cost:
+        manifest = self.artifacts.manifest(step)
+        if manifest is None:
+            raise MissingObject(f"step {step} has no result")
+        return Cost(cpu_seconds=manifest.cpu_seconds, gpu_seconds=manifest.gpu_seconds)
+
+    def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
+        """Those of `steps` that have a result."""
+        return read_finished(self.evaluated, steps)
+
+    def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
+        """Those of `steps` that have a result."""
+        return read_finished(self.downloaded, steps)
+
+    def costs(self, steps: Iterable[StepId]) -> dict[StepId, Cost]:
+        """What each of `steps` cost when it was computed, whichever experiment that was for."""
+        return read_all(self.cost, steps)
+
+    def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
+        with ThreadPoolExecutor(READERS) as readers:
+            return list(readers.map(self.artifacts.get_array, blobs))
+
+
+def read_all(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
+    """What `read` gives for each of `steps`, many at once. Raises MissingObject if one of them has no result."""
+    wanted = list(dict.fromkeys(steps))
+    with ThreadPoolExecutor(READERS) as readers:
+        return dict(zip(wanted, readers.map(read, wanted), strict=True))
+
+
+def read_finished(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:
+    """What `read` gives for each of `steps` that has a result."""
+
+    def read_or_none(step: StepId) -> ResultT | None:
+        try:
+            return read(step)
+        except MissingObject:
+            return None
+
+    return {step: result for step, result in read_all(read_or_none, steps).items() if result is not None}

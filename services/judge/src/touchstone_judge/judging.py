@@ -1,0 +1,87 @@
+"""From measurements to the documents that the gateway shows: scaling laws and the verdict."""
+
+from collections.abc import Iterable, Iterator
+
+from touchstone_contracts.experiment import CONFIDENCE, Comparison
+from touchstone_contracts.steps import JudgeExperiment
+from touchstone_contracts.views import Results, Scaling, Verdict
+from touchstone_verdict.judge import Evidence, judge_evidence
+from touchstone_verdict.learning_rates import Choices
+from touchstone_verdict.scaling import scaling_fits
+
+from touchstone_judge.measurements import Tests
+
+
+def fit_scaling(request: JudgeExperiment, tests: Tests, results: Results) -> Scaling:
+    confidence = request.comparison.confidence if request.comparison else CONFIDENCE
+    fits = (
+        fit
+        for test_set, curves in tests.curves.items()
+        for fit in scaling_fits(curves, test_set, confidence, results.digest)
+    )
+    return Scaling(experiment="", confidence=confidence, fits=tuple(fits), results_digest=results.digest)
+
+
+def judge_tests(
+    request: JudgeExperiment,
+    comparison: Comparison,
+    tests: Tests,
+    results: Results,
+    scaling: Scaling | None,
+    choices: Iterable[Choices],
+) -> Verdict:
+    """`scaling`: None where only some seeds are judged. Raises Unfair (`nothing_to_compare`) when the two arms reached
+    no common size at any target."""
+    curves = tests.curves[comparison.test_set]
+    return judge_evidence(
+        Evidence(
+            comparison=comparison,
+            targets=request.targets,
+            metrics=request.metrics,
+            sizes=tuple(sorted(request.sizes)),
+            arms=request.arms,
+            baseline=request.untouched,
+            curves=curves,
+            elsewhere={name: found for name, found in tests.curves.items() if name != comparison.test_set},
+            results_digest=results.digest,
+            labels={
+                target: tests.labels[target, comparison.test_set]
+                for target in request.targets
+                if all((target, comparison.metric, arm) in curves for arm in (comparison.a, comparison.b))
+            },
+            choices=tuple(choices),
+            fits=tuple(fit for fit in scaling.fits if fit.test_set == comparison.test_set) if scaling else None,
+            seeds_planned=None if request.first_seeds is None else len(request.seeds),
+            warnings=tuple(_facts(request, comparison, results)),
+        )
+    )
+
+
+def _facts(request: JudgeExperiment, comparison: Comparison, results: Results) -> Iterator[str]:
+    """What a reader should know before believing the verdict."""
+    arms = (comparison.a, comparison.b)
+    for entry in results.exhausted:
+        if entry.arm in arms:
+            yield f"{entry.target}: {entry.arm} has {entry.available} images, too few for size {entry.size}."
+    for counts in results.counts:
+        empty = len(counts.counts.classes_without_images)
+        if counts.arm in arms and empty:
+            yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
+    yield from _updates(comparison, results)
+    if not request.leaks_checked:
+        yield "The check for test images among the training images was turned off."
+    if request.left_out:
+        names = ", ".join(request.left_out)
+        yield f"Judged before they were finished, and therefore left out of the baseline check: {names}."
+
+
+def _updates(comparison: Comparison, results: Results) -> Iterator[str]:
+    """Equal sizes in equal batches give equally many updates; where they do not, more training may be the reason."""
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for row in results.rows:
+        if row.arm in (comparison.a, comparison.b) and row.updates is not None:
+            found.setdefault((row.target, row.size), {})[row.arm] = row.updates
+    for (target, size), updates in sorted(found.items()):
+        if len(set(updates.values())) > 1:
+            counts = ", ".join(f"{arm} {count}" for arm, count in sorted(updates.items()))
+            yield f"{target}, size {size}: the arms were trained with different numbers of updates ({counts})."

@@ -1,0 +1,116 @@
+"""What is judged, read from the results of finished steps. Everything here raises MissingObject for what was lost."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import numpy.typing as npt
+from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.layout import PlanLayout
+from touchstone_contracts.steps import JudgeExperiment
+from touchstone_contracts.steps import Tested as TestResult
+from touchstone_contracts.values import Blob
+from touchstone_contracts.views import Results
+from touchstone_runtime.finished import READERS, FinishedSteps, read_all
+from touchstone_runtime.phases import phase
+from touchstone_runtime.serving import ProgressFunction
+from touchstone_verdict.curves import Curve
+from touchstone_verdict.results import Evaluations, collect
+
+Labels = npt.NDArray[np.int32]
+"""(test images,): true class ids."""
+
+
+@dataclass(frozen=True)
+class Tests:
+    """How every arm did on some test sets."""
+
+    labels: Mapping[tuple[str, str], Labels]
+    """By (target, test set)."""
+    curves: Mapping[str, dict[tuple[str, str, str], Curve]]
+    """By test set."""
+
+
+@phase("load")
+def read_evaluations(layout: PlanLayout, steps: FinishedSteps) -> Evaluations:
+    return Evaluations(layout, read_all(steps.evaluated, (entry.step for entry in layout.cells)))
+
+
+@phase("load")
+def read_results(request: JudgeExperiment, evaluations: Evaluations, steps: FinishedSteps) -> Results:
+    test_images = read_all(steps.test_images, (entry.step for entry in request.layout.tests))
+    curated = read_all(steps.curated, (entry.step for entry in request.layout.pools))
+    return collect(evaluations, request.metrics, test_images, {step: pool.counts for step, pool in curated.items()})
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One arm on one test set of a target."""
+
+    target: str
+    test_set: str
+    arm: str
+    sizes: tuple[int, ...]
+    """Those it reached."""
+    results: tuple[TestResult, ...]
+    """By size and then by seed."""
+
+
+@phase("load")
+def read_tests(
+    request: JudgeExperiment, evaluations: Evaluations, steps: FinishedSteps, progress: ProgressFunction
+) -> Tests:
+    """On every test set in every metric; where only some seeds are judged, on what the comparison is of."""
+    comparison, test_sets, metrics = request.comparison, request.layout.test_sets, request.metrics
+    if request.first_seeds is not None and comparison is not None:
+        test_sets, metrics = (comparison.test_set,), (comparison.metric,)
+    tested = [entry for entry in _tested(evaluations) if entry.test_set in test_sets]
+    tests = Tests(_read_labels(tested, steps), {test_set: {} for test_set in test_sets})
+    done, total = count(1), len(metrics) * sum(len(entry.results) for entry in tested)
+    for entry in tested:
+        labels = tests.labels[entry.target, entry.test_set]
+        for metric in metrics:
+            correct = np.empty((len(entry.results), len(labels)), dtype=np.bool_)
+            for row, right in enumerate(_correct(entry.results, metric, labels, steps)):
+                correct[row] = right
+                progress(next(done), total)
+            curve = Curve(entry.sizes, correct.reshape(len(entry.sizes), -1, len(labels)))
+            tests.curves[entry.test_set][entry.target, metric, entry.arm] = curve
+    return tests
+
+
+def _tested(evaluations: Evaluations) -> Iterator[Tested]:
+    arms = dict.fromkeys((entry.cell.target, entry.cell.arm) for entry in evaluations.layout.cells)
+    for target, arm in arms:
+        reached = sorted(evaluations.reached(target, arm).items(), key=lambda item: (item[0].size, item[0].seed))
+        sizes = tuple(dict.fromkeys(cell.size for cell, _ in reached))
+        for place, test_set in evaluations.layout.splits:
+            if place == target and reached:
+                yield Tested(target, test_set, arm, sizes, tuple(result.tests[test_set] for _, result in reached))
+
+
+def _read_labels(tested: Iterable[Tested], steps: FinishedSteps) -> dict[tuple[str, str], Labels]:
+    """Raises ValueError where evaluations on one test set had different images, which cannot be paired."""
+    blobs: dict[tuple[str, str], set[Blob]] = {}
+    for entry in tested:
+        found = blobs.setdefault((entry.target, entry.test_set), set())
+        found.update(result.labels for result in entry.results if result.labels is not None)
+    for place, found in blobs.items():
+        if len(found) != 1:
+            raise ValueError(f"evaluations on {place} have {len(found)} different sets of test labels")
+    return dict(zip(blobs, steps.arrays(blob for found in blobs.values() for blob in found), strict=True))
+
+
+def _correct(
+    results: Iterable[TestResult], metric: Metric, labels: Labels, steps: FinishedSteps
+) -> Iterator[npt.NDArray[np.bool_]]:
+    """Of each result (test images,), read side by side."""
+
+    def right(result: TestResult) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = steps.artifacts.get_array(result.predictions[metric].classes) == labels
+        return found
+
+    with ThreadPoolExecutor(READERS) as readers:
+        yield from readers.map(right, results)
