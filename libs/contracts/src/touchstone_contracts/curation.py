@@ -1,6 +1,7 @@
 """Curation: the same rules for every arm (paper section 3)."""
 
 from abc import abstractmethod
+from collections.abc import Sized
 from math import floor
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -140,6 +141,11 @@ STAGES = Kinds[StageSpec]("curation stage", StageSpec, reserved={*FIRST_STAGES, 
 Stage = Annotated[StageSpec, STAGES]
 
 
+def is_empty(value: Sized) -> bool:
+    """Such a field is not written, so that a release that does not know it reads the document."""
+    return not value
+
+
 def stage_words() -> dict[str, str]:
     """Every stage, in the order of application, with its words."""
     return FIRST_STAGES | {kind_of(stage): stage.words for stage in STAGES} | LAST_STAGES
@@ -161,7 +167,7 @@ class Curation(Strict):
     """A synthetic image at least this similar to an upstream image is removed: what stays is what upstream lacks."""
     memorisation_cosine: Annotated[Cosine | None, WhenSet] = None
     """Report the share of synthetic images at least this similar to an upstream image; removes none."""
-    stages: Annotated[tuple[Stage, ...], WhenSet] = Field(default=(), max_length=10)
+    stages: Annotated[tuple[Stage, ...], WhenSet] = Field(default=(), max_length=10, exclude_if=is_empty)
     """Further stages in their order, after the comparisons with held-out and upstream images and before near-duplicates
     are looked for: an image that goes takes none that resembles it along."""
     score_encoder: Annotated[Name | None, WhenSet] = None
@@ -242,8 +248,8 @@ class CurationCounts(Lenient):
     classes_without_images: tuple[int, ...] = ()
     leaked_validation: int = 0
     familiar: int = 0
-    further: dict[str, int] = Field(default_factory=dict)
-    """Dropped by further stages, by stage; results from before there were any have none."""
+    further: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
+    """Dropped by further stages, by stage; not written where there are none, as before there could be any."""
 
     @property
     def dropped(self) -> dict[str, int]:
