@@ -43,7 +43,10 @@ def _run(benchmark: ModuleType) -> Entry:
     entry = summarise(name, repetitions)
     low, high = entry["spread"]
     reached, quality = _word(entry["ratio"] >= floor), _word(entry["quality_ok"])
-    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x {reached}, quality {quality}\n")
+    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x {reached}, quality {quality}")
+    if "ours_peak_mb" in entry:
+        print(f"{name}: peak memory ours {entry['ours_peak_mb']:.0f} MB, peer {entry['peer_peak_mb']:.0f} MB")
+    print()
     return entry
 
 

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, NotRequired, TypedDict, TypeVar
 
 OursT = TypeVar("OursT")
 PeerT = TypeVar("PeerT")
@@ -23,10 +23,22 @@ class Duel(Generic[OursT, PeerT]):
 
 
 @dataclass(frozen=True)
+class Elsewhere(Generic[ResultT]):
+    """What a side found in a process of its own, whose time and memory are then its own too."""
+
+    result: ResultT
+    cpu_s: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
 class Repetition:
     ours_cpu_s: float
     peer_cpu_s: float
     quality_ok: bool
+    ours_peak_mb: float | None = None
+    peer_peak_mb: float | None = None
+    """Of sides that ran elsewhere."""
 
     @property
     def ratio(self) -> float:
@@ -43,27 +55,31 @@ class Entry(TypedDict):
     quality_ok: bool
     ours_cpu_s: float
     peer_cpu_s: float
+    ours_peak_mb: NotRequired[float]
+    peer_peak_mb: NotRequired[float]
 
 
 def repeat(duel: Duel[OursT, PeerT]) -> Iterator[Repetition]:
     """Interleaved: ours, peer, ours, peer ... so that a busy machine disturbs both alike."""
     for _ in range(duel.repetitions):
-        ours, ours_cpu_s = _timed(duel.ours)
-        peer, peer_cpu_s = _timed(duel.peer)
-        yield Repetition(ours_cpu_s, peer_cpu_s, duel.quality(ours, peer))
+        ours, ours_cpu_s, ours_peak_mb = _measured(duel.ours)
+        peer, peer_cpu_s, peer_peak_mb = _measured(duel.peer)
+        yield Repetition(ours_cpu_s, peer_cpu_s, duel.quality(ours, peer), ours_peak_mb, peer_peak_mb)
 
 
-def _timed(work: Callable[[], ResultT]) -> tuple[ResultT, float]:
-    """CPU seconds of the whole process, all threads together."""
+def _measured(work: Callable[[], ResultT]) -> tuple[ResultT, float, float | None]:
+    """CPU seconds of the whole process, all threads together; and the peak of memory where the work ran elsewhere."""
     start = time.process_time()
     result = work()
-    return result, time.process_time() - start
+    if isinstance(result, Elsewhere):
+        return result, result.cpu_s, result.peak_mb
+    return result, time.process_time() - start, None
 
 
 def summarise(name: str, repetitions: list[Repetition]) -> Entry:
-    """Medians over repetitions; the spread is the smallest and the largest ratio."""
+    """Medians over repetitions; the spread is the smallest and the largest ratio, memory the largest."""
     ratios = [repetition.ratio for repetition in repetitions]
-    return Entry(
+    entry = Entry(
         name=name,
         ratio=statistics.median(ratios),
         spread=(min(ratios), max(ratios)),
@@ -71,3 +87,8 @@ def summarise(name: str, repetitions: list[Repetition]) -> Entry:
         ours_cpu_s=statistics.median(repetition.ours_cpu_s for repetition in repetitions),
         peer_cpu_s=statistics.median(repetition.peer_cpu_s for repetition in repetitions),
     )
+    ours = [repetition.ours_peak_mb for repetition in repetitions if repetition.ours_peak_mb is not None]
+    peer = [repetition.peer_peak_mb for repetition in repetitions if repetition.peer_peak_mb is not None]
+    if ours and peer:
+        entry |= {"ours_peak_mb": max(ours), "peer_peak_mb": max(peer)}
+    return entry

@@ -141,7 +141,7 @@ def test_a_single_seed_is_too_few_to_look_at(services: Services) -> None:
     finish_seeds(services, told, {3})
     answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")
-    assert "the first 0 of 8 seeds are in" in answer.json()["detail"]
+    assert "0 of 8 seeds are in" in answer.json()["detail"]
 
 
 def test_a_fixed_comparison_is_not_shown_before_every_run_is_in(services: Services) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
+from touchstone_contracts.experiment import CONFIDENCE, Comparison, Stopping
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Prices, Results
 
@@ -47,15 +48,27 @@ def known_metric(name: str | None) -> str | None:
 
 
 @contextmanager
+def readable_failures() -> Iterator[None]:
+    """Input that is at fault ends the program with one readable line and exit code 2."""
+    try:
+        yield
+    except UnreadableDocument as error:
+        raise _stop(str(error), 2) from error
+    except ValidationError as error:
+        fields = (": ".join([*map(str, field["loc"]), field["msg"]]) for field in error.errors())
+        raise _stop("; ".join(fields), 2) from error
+    except Invalid as error:
+        raise _stop(describe(error.problem()), 2) from error
+
+
+@contextmanager
 def connected(server: str) -> Iterator[Client]:
     """A client whose failures end the program with one readable line and exit code 1 (2: the input is at fault)."""
     try:
-        with Client(server) as client:
+        with readable_failures(), Client(server) as client:
             yield client
     except ProblemError as error:
         raise _stop(describe(error.problem), 2 if error.problem.status < 500 else 1) from error
-    except (UnreadableDocument, ValidationError, Invalid) as error:
-        raise _stop(str(error), 2) from error
     except ExperimentFailed as error:
         raise _stop(str(error), 1) from error
     except httpx.TransportError as error:
@@ -155,6 +168,38 @@ def verdict(
 
 
 @app.command()
+def judge(
+    predictions: Annotated[Path, typer.Argument(help="A .parquet or .csv file with a row per test image and run.")],
+    a: Annotated[str, typer.Option(help="The arm that is compared.")],
+    b: Annotated[str, typer.Option(help="The arm it is compared with.")],
+    metric: Annotated[
+        Metric,
+        typer.Option(callback=known_metric, help="Which accuracy decides; without a column `metric`, what all are."),
+    ] = "zero_shot",
+    delta: Annotated[float, typer.Option(help="Smallest difference that matters: 0.01 is a point.")] = 0.01,
+    confidence: Annotated[float, typer.Option(help="Of the intervals.")] = CONFIDENCE,
+    stopping: Annotated[Stopping, typer.Option(help="anytime: valid however often seeds are added.")] = "fixed",
+    test_set: Annotated[str, typer.Option(help="The test set that decides.")] = MAIN_TEST_SET,
+    json: Annotated[bool, typer.Option("--json", help="The whole verdict, for other programs.")] = False,
+) -> None:
+    """Which arm is better, from predictions made elsewhere: columns arm, target, test_set, size, seed, image, correct,
+    and metric where there are several. Asks no server."""
+    with _extra("judge"):
+        from touchstone_verdict.judge import judge as judged
+
+        from touchstone.predictions import read_predictions
+    with readable_failures():
+        comparison = Comparison(
+            a=a, b=b, metric=metric, test_set=test_set, delta=delta, confidence=confidence, stopping=stopping
+        )
+        verdict = judged(read_predictions(predictions), comparison)
+    if json:
+        sys.stdout.write(verdict.model_dump_json(indent=2) + "\n")
+    else:
+        print_verdict(console_for_output(), verdict)
+
+
+@app.command()
 def classes(
     experiment: ExperimentId,
     arm: ArmName,
@@ -213,18 +258,18 @@ def _finding(client: Client, experiment: str) -> Finding:
 
 
 def _draw(results: Results, metric: Metric, figure: Path) -> None:
-    with _figures():
+    with _extra("figures"):
         from touchstone.figures import draw_accuracies
     draw_accuracies(results, metric, figure)
 
 
 @contextmanager
-def _figures() -> Iterator[None]:
-    """matplotlib is an extra of the package: most installations only talk to a server."""
+def _extra(name: str) -> Iterator[None]:
+    """What an extra of the package installs: most installations only talk to a server."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise _stop(f"{error.name} is missing: pip install 'touchstone[figures]'", 1) from error
+        raise _stop(f"{error.name} is missing: pip install 'touchstone[{name}]'", 1) from error
 
 
 @app.command()
@@ -244,7 +289,7 @@ def grid(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Draw what every arm trains on, class by class, side by side."""
-    with _figures():
+    with _extra("figures"):
         from touchstone.grid import Place, draw_grid, evenly, fetch_row
     with connected(server) as client:
         spec = client.experiment(experiment).readable_spec

@@ -120,7 +120,7 @@ class ResultsReader:
         if primary is not None and primary.stopping == "anytime":
             seeds = planned.spec.seeds
             first = next(number for number, seed in enumerate(seeds) if seed in missing)
-            return f"the first {first} of {len(seeds)} seeds are in; an interval needs two"
+            return f"{first} of {len(seeds)} seeds are in; an interval needs two"
         return f"{len(missing)} evaluations of {' and '.join(arms)} are still to come"
 
     def scaling(self, experiment: str) -> Scaling:
