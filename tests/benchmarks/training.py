@@ -34,6 +34,7 @@ from touchstone_runtime.library import Library
 from touchstone_trainer.checkpoints import set_weights
 from touchstone_trainer.classifier import ImageClassifier, zero_shot_classifier
 from touchstone_trainer.pixels import EvaluationImages, TrainingImages, decode_pixels, evaluation_pixels
+from touchstone_trainer.recipes.gradient import Run
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 
@@ -111,8 +112,7 @@ def ours(work: Work) -> ImageClassifier:
             EvaluationImages(work.evaluated.pixels[:8], work.class_ids[:8]),
         ),
         RECIPE,
-        learning_rate=LEARNING_RATE,
-        seed=0,
+        Run(LEARNING_RATE, seed=0),
     )
     set_weights(classifier, adapted.weights)
     return classifier

@@ -26,8 +26,9 @@ from touchstone_trainer.determinism import repeatable
 from touchstone_trainer.pixels import EvaluationImages, TrainingImages, decode_pixels, evaluation_pixels
 from touchstone_trainer.processes import ALONE
 from touchstone_trainer.recipes.class_mean_head import start_from_class_means
+from touchstone_trainer.recipes.gradient import ByGradient, Run
 from touchstone_trainer.recipes.loop import Adapted, BatchLoss
-from touchstone_trainer.recipes.registry import adapt, learner_of
+from touchstone_trainer.recipes.registry import RECIPE_FUNCTIONS, adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -105,7 +106,7 @@ def trained(tower: LoadedTower, case: Case, precision: Precision) -> Adapted:
 
     def train() -> Adapted:
         subject = Subject(untouched(tower), tower, CLASSES, TEMPLATES)
-        return adapt(subject, data, case.recipe_in(precision), learning_rate=case.learning_rate, seed=0)
+        return adapt(subject, data, case.recipe_in(precision), Run(case.learning_rate, seed=0))
 
     return repeatable(train, tower.device)
 
@@ -140,7 +141,9 @@ def loss_and_gradient(tower: LoadedTower, case: Case, precision: Precision) -> t
     if not isinstance(tower, LoadedEncoder):
         start_from_class_means(subject, data)
     recipe: Any = case.recipe_in(precision)
-    learner = learner_of(recipe, subject, seed=0)
+    adapting = RECIPE_FUNCTIONS.of(recipe)
+    assert isinstance(adapting, ByGradient)
+    learner = adapting.learner(subject, recipe, 0)
     targets = learner.targets(torch.from_numpy(data.training.class_ids), np.random.default_rng(0)).to(tower.device)
     loss = BatchLoss(learner.train(), recipe, ALONE)(data.validation.pixels.to(tower.device), targets)
     (LOSS_SCALE * loss).backward()

@@ -30,6 +30,7 @@ from touchstone_trainer.determinism import repeatable
 from touchstone_trainer.pixels import EvaluationImages, TrainingImages, decode_pixels, evaluation_pixels
 from touchstone_trainer.processes import ALONE
 from touchstone_trainer.recipes.contrastive import ContrastiveLearner
+from touchstone_trainer.recipes.gradient import Run
 from touchstone_trainer.recipes.loop import Descent
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
@@ -88,7 +89,7 @@ def ours(model: LoadedEncoder, images: Sequence[bytes], batch_size: int) -> None
         TrainingImages(pixels, class_ids, heights, widths), EvaluationImages(validation, class_ids[:4]), THREADS
     )
     recipe = Contrastive(epochs=EPOCHS, batch_size=batch_size, precision="bf16")
-    train = partial(adapt, subject_of(model), data, recipe, learning_rate=LEARNING_RATE, seed=0)
+    train = partial(adapt, subject_of(model), data, recipe, Run(LEARNING_RATE, seed=0))
     repeatable(train, model.device)
 
 

@@ -22,7 +22,7 @@ from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.messages import StepManifest
-from touchstone_contracts.recipes.head_only import HeadOnly
+from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import (
     JUDGE_EXPERIMENT,
     EncoderAdapted,
@@ -197,7 +197,7 @@ def made_up_results(
         results[step] = _curated(artifacts, target, arm)
     for cell, step in told.plan.evaluations.items():
         gone = (cell.arm, cell.size) in exhausted
-        assert not isinstance(told.spec.recipe, HeadOnly)  # has no learning rate to choose
+        assert isinstance(told.spec.recipe, Optimisation)  # others have no learning rate to choose
         rate = (chosen or {}).get(cell.arm, told.spec.recipe.learning_rates[0])
         tests = [test_set for target, test_set in told.plan.tests if target == cell.target]
         evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate)

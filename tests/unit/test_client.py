@@ -10,11 +10,14 @@ import httpx
 import pytest
 from support.specs import DictLookup, spec
 from touchstone import Client, ExperimentFailed, ProblemError
+from touchstone.cli import app
 from touchstone.documents import UnreadableDocument, parse_changes, read_document
 from touchstone.tables import console_for_output, print_estimation
+from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import Estimation, ExperimentDetail, GpuHours, Prices, StepCounts, Workload
+from typer.testing import CliRunner
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -257,3 +260,10 @@ def test_a_file_that_is_no_study_says_so(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UnreadableDocument, match=r"study\.yaml"):
         read_document(path)
+
+
+@pytest.mark.parametrize("arguments", [["report", "exp_1"], ["classes", "exp_1", "retrieved"]])
+def test_a_metric_that_is_not_known_is_refused_before_anything_is_fetched(arguments: list[str]) -> None:
+    told = CliRunner().invoke(app, [*arguments, "--metric", "nearest_mean"])
+    assert told.exit_code == 2
+    assert all(name in told.output for name in METRICS)

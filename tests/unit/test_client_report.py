@@ -79,7 +79,7 @@ def test_the_verdict_comes_with_its_means_over_sizes_and_its_warnings() -> None:
         for target, metric in (
             ("all targets", "zero-shot accuracy"),
             ("flags", "zero-shot accuracy"),
-            ("broad", "linear probe accuracy"),
+            ("broad", "linear-probe accuracy"),
         )
     ]
 

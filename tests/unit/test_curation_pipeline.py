@@ -15,14 +15,8 @@ from touchstone_contracts.curation import (
     KeepAll,
     KeepTopFraction,
 )
-from touchstone_retrieval.curation.pipeline import (
-    Candidates,
-    Curated,
-    HeldOutImages,
-    References,
-    count_stages,
-    curate,
-)
+from touchstone_retrieval.curation.candidates import Candidates, Curated, HeldOutImages, References
+from touchstone_retrieval.curation.pipeline import count_stages, curate
 from touchstone_retrieval.curation.report import curation_report, memorisation_report
 
 # Class 0 lies at 0 degrees, class 1 at 90; the test image at 30.

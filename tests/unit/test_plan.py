@@ -7,7 +7,7 @@ from support.specs import DictLookup, resolved, source, spec
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
-from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, TextMatch, Union
+from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
 from touchstone_contracts.curation import Curation
@@ -20,10 +20,11 @@ from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
-from touchstone_planning.arms.retrieval import deeper
 from touchstone_planning.dag import Plan, UpstreamLayout
+from touchstone_planning.estimate import workload
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve
+from touchstone_planning.strategies import rules_of
 
 
 def kinds(plan: Plan) -> Counter[str]:
@@ -103,7 +104,7 @@ def test_a_recipe_without_a_learning_rate_is_planned_once_per_seed() -> None:
 
 @pytest.mark.parametrize("recipe", [CrossEntropy, Contrastive, LoRA, LearnedPrompts])
 def test_every_learning_rate_of_a_grid_is_planned(recipe: type[Optimisation]) -> None:
-    plan = plan_experiment(resolved(recipe=recipe(learning_rates=(1e-4, 1e-3))))
+    plan = plan_experiment(resolved(recipe=recipe.model_validate({"learning_rates": (1e-4, 1e-3)})))
     requests = [step.request for step in plan.steps if isinstance(step.request, AdaptEncoder)]
     assert len(requests) == 2 * 16
     assert all(
@@ -163,6 +164,9 @@ def test_a_table_of_links_added_later_takes_over_its_own_embeddings_alone() -> N
 
 
 def test_the_reserve_is_the_same_strategy_asked_for_more() -> None:
+    def deeper(strategy: Strategy) -> Strategy:
+        return rules_of(strategy).deeper(strategy)
+
     assert deeper(TextMatch(results_per_query=3)) == TextMatch(results_per_query=6)
     assert deeper(RandomDraw(images_per_class=60_000)) == RandomDraw(images_per_class=100_000)
     union = Union(text_match=TextMatch(mode="all_tokens"), semantic=Semantic(indexes=("image",), results_per_query=7))
@@ -192,6 +196,18 @@ def test_the_targets_own_training_images_are_curated_like_any_arm() -> None:
     (curate,) = [step.request for step in plan.steps if step.kind == "curate_images"]
     assert isinstance(curate, CurateImages)
     assert [shard.images for shard in curate.candidates] == [train]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "images"),
+    [(("zero_shot",), 10), (("linear_probe",), 40), (("regularised_probe",), 40), (("linear_probe", "zero_shot"), 40)],
+)
+def test_an_estimate_counts_the_training_split_once_where_a_metric_is_fitted_on_it(
+    metrics: tuple[str, ...], images: int
+) -> None:
+    experiment = spec(targets=("fine",), arms=(NoTraining(),), seeds=(0,), evaluation={"metrics": metrics})
+    found = resolve(experiment, with_train())
+    assert workload(found, plan_experiment(found)).images_evaluated == images
 
 
 def test_a_mixture_adds_one_step_and_its_runs() -> None:

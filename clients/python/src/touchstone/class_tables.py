@@ -6,11 +6,10 @@ from itertools import pairwise
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import ClassLabel, on_test_set
 from touchstone_contracts.curation import CurationReport
 from touchstone_contracts.views import ArmCuration, ClassTable, LinkReport, LinksOfClass
-
-from touchstone.tables import METRIC_NAMES
 
 CONFUSIONS_SHOWN = 5
 
@@ -25,7 +24,7 @@ def _table(*headings: str) -> Table:
 
 
 def print_classes(console: Console, found: ClassTable) -> None:
-    measured = on_test_set(METRIC_NAMES[found.metric], found.test_set)
+    measured = on_test_set(METRICS[found.metric].heading, found.test_set)
     console.print(
         f"{found.target}, {found.arm}, {found.size} images: {measured} in %, "
         f"mean over {found.seeds} seeds, worst first",

@@ -11,10 +11,10 @@ import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
 from touchstone_contracts.experiment import CONFIDENCE, Comparison, Stopping
-from touchstone_contracts.problems import Invalid
+from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
 from touchstone.class_tables import print_classes, print_curation, print_links
@@ -42,6 +42,12 @@ Owner = Annotated[str, typer.Argument(metavar="ID", help="An experiment's id, ex
 ArmName = Annotated[str, typer.Argument(help="An arm that trains.")]
 TargetName = Annotated[str | None, typer.Option(help="Needed where the experiment has more than one target.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live progress, then show the results.")]
+
+
+def known_metric(name: str | None) -> str | None:
+    if name is not None and name not in METRICS:
+        raise typer.BadParameter(f"{name!r} is not {in_words(list(METRICS), 'or')}")
+    return name
 
 
 @contextmanager
@@ -169,9 +175,10 @@ def judge(
     predictions: Annotated[Path, typer.Argument(help="A .parquet or .csv file with a row per test image and run.")],
     a: Annotated[str, typer.Option(help="The arm that is compared.")],
     b: Annotated[str, typer.Option(help="The arm it is compared with.")],
-    metric: Annotated[Metric, typer.Option(help="Which accuracy decides; without a column `metric`, what all are.")] = (
-        "zero_shot"
-    ),
+    metric: Annotated[
+        Metric,
+        typer.Option(callback=known_metric, help="Which accuracy decides; without a column `metric`, what all are."),
+    ] = "zero_shot",
     delta: Annotated[float, typer.Option(help="Smallest difference that matters: 0.01 is a point.")] = 0.01,
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = CONFIDENCE,
     stopping: Annotated[Stopping, typer.Option(help="anytime: valid however often seeds are added.")] = "fixed",
@@ -200,7 +207,9 @@ def classes(
     experiment: ExperimentId,
     arm: ArmName,
     size: Annotated[int | None, typer.Option(help="Training images. Left out: the largest size.")] = None,
-    metric: Annotated[Metric | None, typer.Option(help="Left out: the first that is measured.")] = None,
+    metric: Annotated[
+        Metric | None, typer.Option(callback=known_metric, help="Left out: the first that is measured.")
+    ] = None,
     target: TargetName = None,
     test_set: Annotated[str, typer.Option(help="One of the target's test sets.")] = MAIN_TEST_SET,
     server: Server = DEFAULT_SERVER,
@@ -234,7 +243,7 @@ def links(experiment: ExperimentId, arm: ArmName, target: TargetName = None, ser
 def report(
     experiments: Annotated[list[str], typer.Argument(help="Ids of experiments, exp_...; a study's variants together.")],
     figure: Annotated[Path | None, typer.Option(help="Draw the accuracies of the first into this file.")] = None,
-    metric: Annotated[Metric, typer.Option(help="Which accuracy to draw.")] = "zero_shot",
+    metric: Annotated[Metric, typer.Option(callback=known_metric, help="Which accuracy to draw.")] = "zero_shot",
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """What experiments found, as Markdown."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import Results, SummaryRow
 
@@ -26,7 +26,7 @@ def draw_accuracies(results: Results, metric: Metric, path: Path) -> None:
         rows = [row for row in results.summary if (row.target, row.test_set, row.metric) == here]
         axes.set_title(on_test_set(target, test_set))
         _draw_panel(axes, rows)
-    panels[0].set_ylabel(f"{metric.replace('_', ' ')} accuracy in %")
+    panels[0].set_ylabel(f"{METRICS[metric].words} in %")
     figure.savefig(path, dpi=110)
 
 

@@ -3,17 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import Answer, ComparisonResult, Results, SummaryRow, Verdict
 
 from touchstone.tables import mean_and_std
-
-METRIC_TITLES: dict[Metric, str] = {
-    "zero_shot": "zero-shot accuracy",
-    "linear_probe": "linear probe accuracy",
-    "regularised_probe": "regularised probe accuracy",
-}
 
 
 class Finding(NamedTuple):
@@ -34,7 +28,7 @@ def markdown_reports(findings: Sequence[Finding]) -> str:
 def markdown_report(finding: Finding) -> str:
     """A table of each metric and, where arms were compared, the verdict with its intervals."""
     summary = finding.results.summary
-    metrics = [metric for metric in METRIC_TITLES if any(row.metric == metric for row in summary)]
+    metrics = [metric for metric in METRICS if any(row.metric == metric for row in summary)]
     parts = [f"### {finding.name}", *(_accuracies(summary, metric) for metric in metrics)]
     return "\n\n".join(parts + ([_verdict(finding.verdict)] if finding.verdict else [])) + "\n"
 
@@ -56,13 +50,13 @@ def _accuracies(summary: Sequence[SummaryRow], metric: Metric) -> str:
         (target, arm, *(cells.get((target, arm, size)) or cells.get((target, arm, 0), "") for size in sizes))
         for target, arm in arms
     )
-    title = f"{METRIC_TITLES[metric].capitalize()} in %, mean ± standard deviation over seeds:"
+    title = f"{METRICS[metric].words.capitalize()} in %, mean ± standard deviation over seeds:"
     return f"{title}\n\n" + "\n".join(_table(("target", "arm", *map(str, sizes)), rows))
 
 
 def _verdict(verdict: Verdict) -> str:
     level = f"{100 * verdict.confidence:.0f} % interval"
-    rows = ((_where(entry), METRIC_TITLES[entry.metric], *_numbers(entry)) for entry in _averages(verdict))
+    rows = ((_where(entry), METRICS[entry.metric].words, *_numbers(entry)) for entry in _averages(verdict))
     table = _table((f"{verdict.a} - {verdict.b}", "metric", "points", level), rows)
     notes = [f"To decide it: {verdict.would_decide}"] if verdict.would_decide else []
     return "\n".join([f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in (*notes, *verdict.warnings))])

@@ -3,7 +3,9 @@
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
+from touchstone_contracts.curation import stage_words
 from touchstone_contracts.views import (
     ComparisonResult,
     Cost,
@@ -19,18 +21,6 @@ from touchstone.client import FINISHED
 
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal and has no width of its own."""
-METRIC_NAMES = {"zero_shot": "ZS", "linear_probe": "LP", "regularised_probe": "RP"}
-STAGES = (
-    "requested",
-    "obtained",
-    "leaked",
-    "leaked_validation",
-    "familiar",
-    "near_duplicate",
-    "filtered",
-    "over_cap",
-    "kept",
-)
 
 
 def console_for_output() -> Console:
@@ -40,11 +30,11 @@ def console_for_output() -> Console:
 
 
 def print_results(console: Console, results: Results) -> None:
-    metrics = [metric for metric in METRIC_NAMES if any(row.metric == metric for row in results.summary)]
+    metrics = [metric for metric in METRICS if any(row.metric == metric for row in results.summary)]
     table = Table(title="Accuracy in %, mean ± std over seeds", title_justify="left")
     for heading in ("target", "arm"):
         table.add_column(heading)
-    for heading in ("size", *(METRIC_NAMES[metric] for metric in metrics)):
+    for heading in ("size", *(METRICS[metric].heading for metric in metrics)):
         table.add_column(heading, justify="right")
     cells: dict[tuple[str, str, int], dict[str, SummaryRow]] = {}
     for row in sorted(results.summary, key=_by_test_set):
@@ -78,18 +68,19 @@ def print_counts(console: Console, results: Results) -> None:
     table = Table(title="Images by curation stage", title_justify="left")
     for heading in ("target", "arm"):
         table.add_column(heading)
-    for stage in STAGES:
+    for stage in ("requested", "obtained", *stage_words(), "kept"):
         table.add_column(stage.replace("_", " "), justify="right")
     for entry in results.counts:
-        numbers = (str(getattr(entry.counts, stage)) for stage in STAGES)
-        table.add_row(entry.target, entry.arm, *numbers)
+        counts = entry.counts
+        numbers = (counts.requested, counts.obtained, *counts.dropped.values(), counts.kept)
+        table.add_row(entry.target, entry.arm, *map(str, numbers))
     console.print(table)
 
 
 def print_verdict(console: Console, verdict: Verdict) -> None:
     console.print(f"Verdict: {escape(verdict.headline)}", style="bold", soft_wrap=True)
     primary = verdict.primary
-    measured = on_test_set(METRIC_NAMES[primary.metric], primary.test_set)
+    measured = on_test_set(METRICS[primary.metric].heading, primary.test_set)
     console.print(
         f"{verdict.a} - {verdict.b} in {measured}: {interval(primary)} points "
         f"({100 * verdict.confidence:.0f} % interval, smallest difference that matters "
@@ -107,7 +98,7 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
 
 
 def _print_exchange_rates(console: Console, verdict: Verdict) -> None:
-    title = f"Exchange rate: images of equal {METRIC_NAMES[verdict.primary.metric]}"
+    title = f"Exchange rate: images of equal {METRICS[verdict.primary.metric].heading}"
     table = Table(title=title, title_justify="left")
     table.add_column("target")
     for heading in (verdict.a, verdict.b, "interval"):

@@ -1,13 +1,32 @@
 """How an adapted encoder is evaluated (paper section 4). Defaults are the paper's where it states one."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from touchstone_contracts.recipes.optimisation import LearningRate
+from touchstone_contracts.registry import Registry
 from touchstone_contracts.values import Strict, WhenSet
 
-Metric = Literal["zero_shot", "linear_probe", "regularised_probe"]
+
+@dataclass(frozen=True)
+class MetricDescription:
+    words: str
+    """In sentences and titles, e.g. "zero-shot accuracy"."""
+    heading: str
+    """Of a narrow column, e.g. "ZS"."""
+    needs_text_tower: bool = False
+    train_split: Literal["unused", "used", "needed"] = "unused"
+    """Of the target. `used`: where there is one."""
+
+
+METRICS = Registry[MetricDescription]("metric")
+METRICS.register("zero_shot", MetricDescription("zero-shot accuracy", "ZS", needs_text_tower=True))
+METRICS.register("linear_probe", MetricDescription("linear-probe accuracy", "LP", train_split="used"))
+METRICS.register("regularised_probe", MetricDescription("regularised-probe accuracy", "RP", train_split="needed"))
+
+Metric = Annotated[str, METRICS]
 
 
 class LinearProbe(Strict):

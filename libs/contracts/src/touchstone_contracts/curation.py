@@ -1,44 +1,102 @@
 """Curation: the same rules for every arm (paper section 3)."""
 
-from typing import Annotated, Literal, Self
+from abc import abstractmethod
+from collections.abc import Sized
+from math import floor
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from touchstone_contracts.problems import in_words
+from touchstone_contracts.registry import Kinds, kind_of
 from touchstone_contracts.values import Cosine, Fraction, Lenient, Name, Strict, WhenSet
 
 
-class KeepAll(Strict):
+class FilterSpec(Strict):
+    """What becomes of images by their CLIP score."""
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def score_rules(self) -> "tuple[ScoreRuleSpec, ...]":
+        """What it consists of, in the order of application; nothing where it keeps all."""
+
+
+class ScoreRuleSpec(FilterSpec):
+    """A rule by CLIP score, which may be the whole filter or one of several."""
+
+    dropped_words: ClassVar[str]
+    """Why an image was dropped, after "Filtered: ", e.g. "below the score"."""
+
+    @property
+    def score_rules(self) -> "tuple[ScoreRuleSpec, ...]":
+        return (self,)
+
+    @abstractmethod
+    def most_kept(self, candidates: int) -> int:
+        """Upper bound of the images of a class that stay of `candidates`."""
+
+    def classes_named(self) -> dict[str, tuple[str, ...]]:
+        """By field: display names or ids of classes, each of which some target must have."""
+        return {}
+
+
+class KeepAll(FilterSpec):
     kind: Literal["keep_all"] = "keep_all"
 
+    @property
+    def score_rules(self) -> tuple[ScoreRuleSpec, ...]:
+        return ()
 
-class KeepTopFraction(Strict):
+
+class KeepTopFraction(ScoreRuleSpec):
     """Per class, the share of images with the highest CLIP score against their own class."""
 
     kind: Literal["keep_top_fraction"] = "keep_top_fraction"
+    dropped_words: ClassVar[str] = "not in the top fraction"
     fraction: Fraction = 0.3
 
+    def most_kept(self, candidates: int) -> int:
+        """Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them."""
+        return floor((candidates - 1) * self.fraction + 1e-9) + 1 if candidates else 0
 
-class KeepAboveScore(Strict):
+
+class KeepAboveScore(ScoreRuleSpec):
     """Images whose CLIP score against their own class reaches `minimum` (cosine, not cosine x 100)."""
 
     kind: Literal["keep_above_score"] = "keep_above_score"
+    dropped_words: ClassVar[str] = "below the score"
     minimum: Cosine = 0.2
 
+    def most_kept(self, candidates: int) -> int:
+        return candidates
 
-class KeepAboveClassScore(Strict):
+
+class KeepAboveClassScore(ScoreRuleSpec):
     """As `keep_above_score` with a threshold per class (paper section 3.1)."""
 
     kind: Literal["keep_above_class_score"] = "keep_above_class_score"
+    dropped_words: ClassVar[str] = "below the class's score"
     minimums: dict[str, Cosine] = Field(min_length=1, max_length=10_000)
     """By display name (every class so named) or class id."""
     minimum: Cosine = 0.2
     """For classes that `minimums` does not name."""
 
+    def most_kept(self, candidates: int) -> int:
+        return candidates
 
-ScoreRule = Annotated[KeepTopFraction | KeepAboveScore | KeepAboveClassScore, Field(discriminator="kind")]
+    def classes_named(self) -> dict[str, tuple[str, ...]]:
+        return {"minimums": tuple(self.minimums)}
 
 
-class AllOf(Strict):
+FILTERS = Kinds[FilterSpec]("filter", FilterSpec)  # type: ignore[type-abstract]  # nothing makes one of it
+SCORE_RULES = Kinds[ScoreRuleSpec]("score rule", ScoreRuleSpec, within=FILTERS)  # type: ignore[type-abstract]
+ScoreRule = Annotated[ScoreRuleSpec, SCORE_RULES]
+Filter = Annotated[FilterSpec, FILTERS]
+
+
+class AllOf(FilterSpec):
     """Several rules in their order, each on what the ones before it left: a top fraction after a threshold is a
     fraction of what reached the threshold."""
 
@@ -52,10 +110,47 @@ class AllOf(Strict):
             raise ValueError("all_of takes one rule of a kind: an image's drop reason names the kind")
         return self
 
+    @property
+    def score_rules(self) -> tuple[ScoreRuleSpec, ...]:
+        return self.rules
 
-Filter = Annotated[
-    KeepAll | KeepTopFraction | KeepAboveScore | KeepAboveClassScore | AllOf, Field(discriminator="kind")
-]
+
+FILTERS.register(KeepAll)
+SCORE_RULES.register(KeepTopFraction)
+SCORE_RULES.register(KeepAboveScore)
+SCORE_RULES.register(KeepAboveClassScore)
+FILTERS.register(AllOf)
+
+
+FIRST_STAGES = {"leaked": "Leaked", "leaked_validation": "In validation", "familiar": "In upstream"}
+LAST_STAGES = {"near_duplicate": "Near-duplicate", "filtered": "Filtered", "over_cap": "Over cap"}
+"""Words of the stages that every curation has, by name. `leaked`: too similar to a test image; `familiar`: a synthetic
+image too similar to an upstream image."""
+
+
+class StageSpec(Strict):
+    """A further stage, which drops images for another reason than the stages that every curation has."""
+
+    kind: str
+    words: ClassVar[str]
+    """Heading of its column, e.g. "Too small"."""
+
+
+STAGES = Kinds[StageSpec]("curation stage", StageSpec, reserved={*FIRST_STAGES, *LAST_STAGES})
+"""Further stages. None is part of Touchstone today."""
+Stage = Annotated[StageSpec, STAGES]
+
+
+def is_empty(value: Sized) -> bool:
+    """Such a field is not written, so that a release that does not know it reads the document."""
+    return not value
+
+
+def stage_words() -> dict[str, str]:
+    """Every stage, in the order of application, with its words."""
+    return FIRST_STAGES | {kind_of(stage): stage.words for stage in STAGES} | LAST_STAGES
+
+
 HeldOut = Literal["test", "validation"]
 
 
@@ -72,6 +167,9 @@ class Curation(Strict):
     """A synthetic image at least this similar to an upstream image is removed: what stays is what upstream lacks."""
     memorisation_cosine: Annotated[Cosine | None, WhenSet] = None
     """Report the share of synthetic images at least this similar to an upstream image; removes none."""
+    stages: Annotated[tuple[Stage, ...], WhenSet] = Field(default=(), max_length=10, exclude_if=is_empty)
+    """Further stages in their order, after the comparisons with held-out and upstream images and before near-duplicates
+    are looked for: an image that goes takes none that resembles it along."""
     score_encoder: Annotated[Name | None, WhenSet] = None
     """Compares images with class texts. Left out: the experiment's encoder."""
     copy_encoder: Annotated[Name | None, WhenSet] = None
@@ -84,16 +182,20 @@ class Curation(Strict):
     balance: Literal["stratified", "uniform"] = "stratified"
     """Whether a prefix takes classes in turn or images regardless of class (the paper: uniform)."""
 
+    @model_validator(mode="after")
+    def _one_stage_of_a_kind(self) -> Self:
+        kinds = [stage.kind for stage in self.stages]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("stages takes one of a kind: an image's drop reason names the kind")
+        return self
+
     @property
-    def score_rules(self) -> tuple[ScoreRule, ...]:
-        """What the filter consists of, in the order of application; nothing where it keeps all."""
-        match self.filter:
-            case KeepAll():
-                return ()
-            case AllOf(rules=rules):
-                return rules
-            case rule:
-                return (rule,)
+    def score_rules(self) -> tuple[ScoreRuleSpec, ...]:
+        return self.filter.score_rules
+
+    def drop_reason(self, rule: ScoreRuleSpec) -> str:
+        """Of several rules the reason names the one that dropped an image."""
+        return "filtered" if len(self.score_rules) == 1 else f"filtered/{rule.kind}"
 
     @property
     def needs_upstream(self) -> bool:
@@ -105,30 +207,31 @@ class Curation(Strict):
         return self.model_copy(update={"score_encoder": None, "copy_encoder": None})
 
 
-DropReason = Literal[
-    "leaked",
-    "leaked_validation",
-    "familiar",
-    "near_duplicate",
-    "filtered",
-    "filtered/keep_top_fraction",
-    "filtered/keep_above_score",
-    "filtered/keep_above_class_score",
-    "over_cap",
-]
-"""`leaked`: too similar to a test image; `familiar`: a synthetic image too similar to an upstream image.
+def drop_words() -> dict[str, str]:
+    """Every reason why an image may be dropped, in the order of the stages, with its words."""
+    words = {}
+    for stage, heading in stage_words().items():
+        words[stage] = heading
+        if stage == "filtered":
+            words |= {f"filtered/{kind_of(rule)}": f"{heading}: {rule.dropped_words}" for rule in SCORE_RULES}
+    return words
 
-Of several rules (`all_of`), `filtered/` names the one that dropped the image."""
-FILTERED_BY: dict[str, DropReason] = {
-    "keep_top_fraction": "filtered/keep_top_fraction",
-    "keep_above_score": "filtered/keep_above_score",
-    "keep_above_class_score": "filtered/keep_above_class_score",
-}
-"""By the kind of a rule of `all_of`."""
+
+def _known_reason(reason: str) -> str:
+    known = drop_words()
+    if reason not in known:
+        raise ValueError(f"{reason!r} is no reason to drop an image; there are {in_words(list(known), 'and')}")
+    return reason
+
+
+DropReason = Annotated[
+    str, AfterValidator(_known_reason), Field(json_schema_extra=lambda schema: schema.update(enum=[*drop_words()]))
+]
+"""A stage or, where the filter has several rules, `filtered/` and the kind of the rule that dropped the image."""
 
 
 def stage_of(reason: str) -> str:
-    """The field of CurationCounts that a drop reason counts towards."""
+    """The stage that a drop reason counts towards."""
     return reason.partition("/")[0]
 
 
@@ -145,6 +248,15 @@ class CurationCounts(Lenient):
     classes_without_images: tuple[int, ...] = ()
     leaked_validation: int = 0
     familiar: int = 0
+    further: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
+    """Dropped by further stages, by stage; not written where there are none, as before there could be any."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """By stage, in the order of application."""
+        return {
+            stage: self.further.get(stage, 0) if stage in STAGES else getattr(self, stage) for stage in stage_words()
+        }
 
 
 class ScoreHistogram(Lenient):

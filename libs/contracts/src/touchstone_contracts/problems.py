@@ -1,6 +1,8 @@
 """Errors come in three families: Invalid (the caller must change something; never retried), Transient (retried
 with backoff), and everything else, which is a bug. Over HTTP they travel as RFC 9457 problem documents."""
 
+from collections.abc import Sequence
+
 from touchstone_contracts.values import Lenient
 
 
@@ -75,3 +77,10 @@ class Cancelled(Failure):
     code = "cancelled"
     status = 409
     title = "Cancelled"
+
+
+def in_words(names: Sequence[str], conjunction: str) -> str:
+    """["a", "b", "c"], "or" -> "a, b or c"; for messages that say what is allowed."""
+    if len(names) < 2:
+        return "".join(names) or "nothing"
+    return f"{', '.join(names[:-1])} {conjunction} {names[-1]}"

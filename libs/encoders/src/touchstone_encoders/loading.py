@@ -3,7 +3,7 @@
 A local folder and a hub checkpoint take the same path."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import timm
 import torch
 from PIL import Image
 from torch import nn
+from touchstone_contracts.catalogue import EncoderKind
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
 from touchstone_runtime.caches import CacheUse
@@ -114,6 +115,12 @@ def load_backbone(ref: ModelRef, library: Library, device: torch.device) -> Load
     )
 
 
+LOADERS: Mapping[EncoderKind, Callable[[ModelRef, Library, torch.device], LoadedTower]] = {
+    "clip": load_encoder,
+    "timm": load_backbone,
+}
+
+
 def _timm_name(ref: ModelRef, library: Library) -> str:
     if ref.model.startswith("library:"):
         return f"local-dir:{_verified(ref, library)}"
@@ -154,9 +161,8 @@ class EncoderCache:
         """Whichever kind it is."""
         self.use.count(ref in self._loaded)
         if ref not in self._loaded:
-            load = load_backbone if ref.kind == "timm" else load_encoder
             with phase("load"):
-                self._loaded[ref] = load(ref, self._library, self._device)
+                self._loaded[ref] = LOADERS[ref.kind](ref, self._library, self._device)
         return self._loaded[ref]
 
     def get(self, ref: ModelRef) -> LoadedEncoder:

@@ -1,10 +1,9 @@
 """The step that curates an arm's candidates, with everything they are compared with."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.catalogue import MAIN_TEST_SET
-from touchstone_contracts.curation import AllOf, Curation, KeepAboveClassScore
+from touchstone_contracts.curation import AllOf, Curation
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import CURATE_IMAGES, CurateImages, EmbeddedShard, ModelRef
 from touchstone_contracts.values import StepId
@@ -60,15 +59,13 @@ def most_kept(candidates: int, rules: Curation) -> int:
     """Upper bound of what curation keeps of so many candidates of a class."""
     kept = candidates
     for rule in rules.score_rules:
-        if rule.kind == "keep_top_fraction":
-            # Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them.
-            kept = math.floor((candidates - 1) * rule.fraction + 1e-9) + 1 if candidates else 0
+        kept = rule.most_kept(kept)
     return min(kept, rules.per_class_cap) if rules.per_class_cap is not None else kept
 
 
 def impossible_rules(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     curation = resolved.spec.curation
     for position, rule in enumerate(curation.score_rules):
-        if isinstance(rule, KeepAboveClassScore):
-            place = f"/rules/{position}" if isinstance(curation.filter, AllOf) else ""
-            yield from unknown_classes(resolved, rule.minimums, f"/curation/filter{place}/minimums")
+        place = f"/rules/{position}" if isinstance(curation.filter, AllOf) else ""
+        for field, keys in rule.classes_named().items():
+            yield from unknown_classes(resolved, keys, f"/curation/filter{place}/{field}")

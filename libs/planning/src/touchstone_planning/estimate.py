@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 
-from touchstone_contracts.recipes.head_only import HeadOnly
+from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.steps import (
     AdaptEncoder,
     CurateImages,
@@ -83,25 +84,12 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
     if isinstance(request, EmbedImages):
         return {"images_embedded": images[request.images]}
     if isinstance(request, AdaptEncoder):
-        return _adaptation(request, images[request.validation])
+        return {"adaptations": 1, **asdict(request.recipe.work(request.size, images[request.validation]))}
     if isinstance(request, EvaluateEncoder):
-        probe = request.train if "linear_probe" in request.evaluation.metrics else None
-        splits = [*request.tests.values(), *([probe] if probe else [])]
+        fitted = any(METRICS[metric].train_split != "unused" for metric in request.evaluation.metrics)
+        splits = [*request.tests.values(), *([request.train] if request.train and fitted else [])]
         return {"images_evaluated": sum(images[split] for split in splits)}
     return {}
-
-
-def _adaptation(request: AdaptEncoder, validation: int) -> dict[str, float]:
-    """Every epoch ends with a look at the validation split; head_only looks once at both."""
-    if isinstance(request.recipe, HeadOnly):
-        return {"adaptations": 1, "images_evaluated": request.size + validation}
-    epochs = request.recipe.epochs
-    return {
-        "adaptations": 1,
-        "updates": epochs * -(-request.size // request.recipe.batch_size),
-        "images_trained": epochs * request.size,
-        "images_evaluated": epochs * validation,
-    }
 
 
 def gpu_hours(work: Workload, throughputs: Iterable[Throughput]) -> tuple[GpuHours, ...]:

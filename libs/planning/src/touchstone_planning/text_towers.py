@@ -2,22 +2,25 @@
 
 from collections.abc import Iterator
 
-from touchstone_contracts.problems import FieldError
+from touchstone_contracts.adaptation import METRICS
+from touchstone_contracts.problems import FieldError, in_words
+from touchstone_contracts.recipes import RECIPES
+from touchstone_contracts.registry import kind_of
 
 from touchstone_planning.resolved import ResolvedExperiment
-
-RECIPES_WITH_TEXT = ("contrastive", "head_only", "learned_prompts")
 
 
 def missing_text_towers(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     spec = resolved.spec
     if resolved.encoder.kind == "timm":
         without = f"encoder {resolved.encoder.name!r} is an image backbone without a text tower"
-        if "zero_shot" in spec.evaluation.metrics:
-            detail = f"{without}: ask for linear_probe or regularised_probe alone"
+        if any(METRICS[metric].needs_text_tower for metric in spec.evaluation.metrics):
+            others = [name for name, metric in METRICS.items() if not metric.needs_text_tower]
+            detail = f"{without}: ask for {in_words(others, 'or')} alone"
             yield FieldError(pointer="/evaluation/metrics", detail=detail)
-        if spec.training_arms and spec.recipe.kind in RECIPES_WITH_TEXT:
-            detail = f"{without}: {spec.recipe.kind} trains by text, cross_entropy and lora do not"
+        if spec.training_arms and spec.recipe.needs_text_tower:
+            textless = [kind_of(recipe) for recipe in RECIPES if not recipe.needs_text_tower]
+            detail = f"{without}: {spec.recipe.kind} trains by text, {in_words(textless, 'and')} do not"
             yield FieldError(pointer="/recipe/kind", detail=detail)
     if spec.training_arms and resolved.encoder_for_scores.kind == "timm":
         detail = "images are scored against class texts: name a CLIP encoder as curation.score_encoder"

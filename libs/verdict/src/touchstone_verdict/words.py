@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
@@ -11,15 +11,9 @@ from touchstone_contracts.views import BaselineCheck, ComparisonResult, Learning
 if TYPE_CHECKING:
     from touchstone_verdict.answers import Remedy
 
-METRIC_WORDS: dict[Metric, str] = {
-    "zero_shot": "zero-shot accuracy",
-    "linear_probe": "linear-probe accuracy",
-    "regularised_probe": "regularised-probe accuracy",
-}
-
 
 def measure_words(metric: Metric, test_set: str) -> str:
-    return on_test_set(METRIC_WORDS[metric], test_set)
+    return on_test_set(METRICS[metric].words, test_set)
 
 
 def points(accuracy: float, *, signed: bool = False) -> str:

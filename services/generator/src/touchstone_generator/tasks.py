@@ -31,18 +31,16 @@ from touchstone_contracts.steps import (
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, read_images
 from touchstone_runtime.logs import get_logger
-from touchstone_runtime.phases import phase
 from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
 
 from touchstone_generator.encoding import encode_png
 from touchstone_generator.parents import Parent, kept_images, perturbation_prompt, share
 from touchstone_generator.pipelines import GeneratorCache, LoadedGenerator
-from touchstone_generator.prompts.captions import CaptionWriter, write_captions
-from touchstone_generator.prompts.grammar import GrammarWriter
-from touchstone_generator.prompts.language_model import CausalWriter, load_causal_model
+from touchstone_generator.prompts.captions import write_captions
 from touchstone_generator.prompts.retrieved import FoundCaption, collect_captions
 from touchstone_generator.prompts.table import caption_table, collected_table, prompt_table, read_prompts
 from touchstone_generator.prompts.templates import Prompt, write_template_prompts
+from touchstone_generator.prompts.writers import WRITER_FUNCTIONS
 from touchstone_generator.sampling.batches import batches
 from touchstone_generator.sampling.conditions import count_truncated
 from touchstone_generator.sampling.img2img import ImageToImage, Sketch, squash
@@ -73,24 +71,17 @@ def write_prompts(request: WritePrompts, tools: Tools, progress: Progress) -> Pr
 
 @handlers.serve(WRITE_CAPTIONS)
 def caption_classes(request: WriteCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    settings, generators = request.captions.writer, tools.generators
+    make_writer = WRITER_FUNCTIONS.of(settings)
     captions, notes = write_captions(
         request.classes,
         request.templates,
         request.images_per_class,
         request.captions,
         request.seed,
-        _writer(request, tools, progress),
+        make_writer(settings, request.templates, generators.library, generators.device, progress),
     )
     return _written(tools.artifacts, caption_table(captions), notes)
-
-
-def _writer(request: WriteCaptions, tools: Tools, progress: ProgressFunction) -> CaptionWriter:
-    writer = request.captions.writer
-    if writer.kind == "grammar":
-        return GrammarWriter(request.templates)
-    with phase("load"):
-        model, tokenizer = load_causal_model(writer, tools.generators.library, tools.generators.device)
-    return CausalWriter(model, tokenizer, writer, progress)
 
 
 @handlers.serve(COLLECT_CAPTIONS)

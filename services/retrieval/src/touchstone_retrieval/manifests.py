@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from touchstone_contracts.problems import Invalid
 
+from touchstone_retrieval.curation.candidates import Curated
 from touchstone_retrieval.curation.nearest import Nearest
-from touchstone_retrieval.curation.pipeline import Curated
 
 
 def candidate_table(upstream: pa.Table, found: pa.Table) -> pa.Table:

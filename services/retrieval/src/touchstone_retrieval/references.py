@@ -7,7 +7,7 @@ import numpy as np
 from touchstone_contracts.steps import CurateImages, EmbeddedShard
 from touchstone_runtime.artifacts import Artifacts
 
-from touchstone_retrieval.curation.pipeline import HeldOutImages, References
+from touchstone_retrieval.curation.candidates import HeldOutImages, References
 from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded, of_width
 from touchstone_retrieval.manifests import ReferenceIds
 

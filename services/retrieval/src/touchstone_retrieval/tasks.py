@@ -40,8 +40,9 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
+from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
-from touchstone_retrieval.curation.pipeline import Candidates, count_stages, curate
+from touchstone_retrieval.curation.pipeline import count_stages, curate
 from touchstone_retrieval.curation.report import curation_report, memorisation_report
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve

@@ -1,9 +1,9 @@
-"""A least-recently-used cache with a budget in bytes."""
+"""A least-recently-used cache with a budget in bytes, which counts its use."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from cachetools import LRUCache  # type: ignore[import-untyped]
 from touchstone_runtime.caches import CacheUse
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -14,25 +14,17 @@ class ByteCache(Generic[KeyT, ValueT]):
     """Forgets the values used longest ago once all together exceed `budget` bytes; larger ones are never kept."""
 
     def __init__(self, budget: int, size_of: Callable[[ValueT], int]) -> None:
-        self._budget, self._size_of = budget, size_of
-        self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
-        self._used = 0
+        self._values: LRUCache[KeyT, ValueT] = LRUCache(budget, getsizeof=size_of)
         self.use = CacheUse()
 
     def __len__(self) -> int:
         return len(self._values)
 
     def get(self, key: KeyT) -> ValueT | None:
-        self.use.count(key in self._values)
-        if key in self._values:
-            self._values.move_to_end(key)
-        return self._values.get(key)
+        found: ValueT | None = self._values.get(key)
+        self.use.count(found is not None)
+        return found
 
     def put(self, key: KeyT, value: ValueT) -> None:
-        if key in self._values or self._size_of(value) > self._budget:
-            return
-        self._values[key] = value
-        self._used += self._size_of(value)
-        while self._used > self._budget:
-            _, forgotten = self._values.popitem(last=False)
-            self._used -= self._size_of(forgotten)
+        if self._values.getsizeof(value) <= self._values.maxsize:
+            self._values[key] = value

@@ -1,6 +1,6 @@
-"""The heads an encoder is tested with: its own, and probes fitted on the target's real images."""
+"""The heads an encoder is tested with, by metric: its own, and probes fitted on the target's real images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import nn
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.registry import Registry
 from touchstone_contracts.steps import EvaluateEncoder
 from touchstone_contracts.values import StepId
 from touchstone_runtime.serving import ProgressFunction
@@ -27,6 +28,18 @@ class Head:
     """C that validation chose."""
 
 
+@dataclass(frozen=True)
+class EmbeddedSplit:
+    features: torch.Tensor
+    """L2-normalised (images, dimension)."""
+    class_ids: np.ndarray
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """int64 (images,), where the features are."""
+        return torch.from_numpy(self.class_ids.astype(np.int64)).to(self.features.device)
+
+
 class Probes:
     """Embeds a split once, whatever the number of metrics that need it."""
 
@@ -34,53 +47,60 @@ class Probes:
         self, request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: ProgressFunction
     ) -> None:
         self.request, self.tools, self.classifier, self.progress = request, tools, classifier, progress
-        self._embedded: dict[StepId, tuple[torch.Tensor, np.ndarray]] = {}
+        self._embedded: dict[StepId, EmbeddedSplit] = {}
 
     def head(self, metric: Metric) -> Head:
-        if metric == "zero_shot":
-            return Head(self.classifier.head)
-        if metric == "linear_probe":
-            return Head(self._linear_probe())
-        return self._regularised_probe()
+        """Raises Invalid, also where no head of that metric is registered."""
+        return METRIC_HEADS[metric](self)
 
-    def _embed(self, step: StepId) -> tuple[torch.Tensor, np.ndarray]:
+    def embed(self, step: StepId) -> EmbeddedSplit:
         if step not in self._embedded:
             split = self.tools.split(step, self.request.encoder, len(self.request.classes))
-            self._embedded[step] = (embed_split(self.classifier, split, progress=self.progress), split.class_ids)
+            features = embed_split(self.classifier, split, progress=self.progress)
+            self._embedded[step] = EmbeddedSplit(features, split.class_ids)
         return self._embedded[step]
 
-    def _linear_probe(self) -> nn.Linear:
-        """Fitted on all real images that are not test images: train and validation (paper section 4.4)."""
-        steps: Sequence[StepId] = [s for s in (self.request.train, self.request.validation) if s is not None]
-        splits = [self._embed(step) for step in steps]
-        return fit_linear_probe(
-            torch.cat([features for features, _ in splits]),
-            np.concatenate([class_ids for _, class_ids in splits]),
-            len(self.request.classes),
-            self.request.evaluation.linear_probe,
-            derive_seed(self.request.seed, "linear probe"),
+
+def zero_shot_head(probes: Probes) -> Head:
+    return Head(probes.classifier.head)
+
+
+def linear_probe(probes: Probes) -> Head:
+    """Fitted on all real images that are not test images: train and validation (paper section 4.4)."""
+    request = probes.request
+    splits = [probes.embed(step) for step in (request.train, request.validation) if step is not None]
+    layer = fit_linear_probe(
+        torch.cat([split.features for split in splits]),
+        np.concatenate([split.class_ids for split in splits]),
+        len(request.classes),
+        request.evaluation.linear_probe,
+        derive_seed(request.seed, "linear probe"),
+    )
+    return Head(layer)
+
+
+def regularised_probe(probes: Probes) -> Head:
+    """Fitted on train, chosen on validation, not fitted again. Raises Invalid without a train split."""
+    request = probes.request
+    if request.train is None:
+        raise Invalid(
+            "the regularised probe is fitted on the train split and chosen on validation: give the target a "
+            "train split or ask for linear_probe",
+            code="train_split_needed",
         )
-
-    def _regularised_probe(self) -> Head:
-        """Fitted on train, chosen on validation, not fitted again. Raises Invalid without a train split."""
-        if self.request.train is None:
-            raise Invalid(
-                "the regularised probe is fitted on the train split and chosen on validation: give the target a "
-                "train split or ask for linear_probe",
-                code="train_split_needed",
-            )
-        train, validation = (self._embed(step) for step in (self.request.train, self.request.validation))
-        grid = self.request.evaluation.regularised_probe
-        values = np.geomspace(grid.smallest, grid.largest, grid.values)
-        path = fit_path(train[0], _labels(train), len(self.request.classes), values.tolist())
-        chosen = select_value(path.accuracies(validation[0], _labels(validation)))
-        weights, biases = path.probe(chosen)
-        layer = nn.Linear(weights.shape[1], weights.shape[0], device=weights.device).requires_grad_(False)
-        layer.weight.copy_(weights)
-        layer.bias.copy_(biases)
-        return Head(layer, regularisation=path.values[chosen])
+    train, validation = (probes.embed(step) for step in (request.train, request.validation))
+    grid = request.evaluation.regularised_probe
+    values = np.geomspace(grid.smallest, grid.largest, grid.values)
+    path = fit_path(train.features, train.labels, len(request.classes), values.tolist())
+    chosen = select_value(path.accuracies(validation.features, validation.labels))
+    weights, biases = path.probe(chosen)
+    layer = nn.Linear(weights.shape[1], weights.shape[0], device=weights.device).requires_grad_(False)
+    layer.weight.copy_(weights)
+    layer.bias.copy_(biases)
+    return Head(layer, regularisation=path.values[chosen])
 
 
-def _labels(embedded: tuple[torch.Tensor, np.ndarray]) -> torch.Tensor:
-    features, class_ids = embedded
-    return torch.from_numpy(class_ids.astype(np.int64)).to(features.device)
+METRIC_HEADS = Registry[Callable[[Probes], Head]]("metric")
+METRIC_HEADS.register("zero_shot", zero_shot_head)
+METRIC_HEADS.register("linear_probe", linear_probe)
+METRIC_HEADS.register("regularised_probe", regularised_probe)

@@ -29,6 +29,7 @@ from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict, predict_probabilities
 from touchstone_trainer.pixels import load_training_images, require_classes
 from touchstone_trainer.probes import Head, Probes
+from touchstone_trainer.recipes.gradient import Run
 from touchstone_trainer.recipes.loop import Adapted
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
@@ -83,10 +84,7 @@ def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Pro
         subject,
         data,
         request.recipe,
-        learning_rate=request.learning_rate,
-        seed=request.seed,
-        processes=tools.processes,
-        progress=progress,
+        Run(request.learning_rate, request.seed, tools.processes, progress),
     )
 
 

@@ -2,12 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
+from touchstone_contracts.recipes.spec import RecipeSpec
+from touchstone_contracts.registry import Kinds
 
-Recipe = Annotated[CrossEntropy | Contrastive | HeadOnly | LoRA | LearnedPrompts, Field(discriminator="kind")]
+RECIPES = Kinds[RecipeSpec]("recipe", RecipeSpec)  # type: ignore[type-abstract]  # nothing makes one of it
+RECIPES.register(CrossEntropy)
+RECIPES.register(Contrastive)
+RECIPES.register(HeadOnly)
+RECIPES.register(LoRA)
+RECIPES.register(LearnedPrompts)
+
+Recipe = Annotated[RecipeSpec, RECIPES]

@@ -1,6 +1,6 @@
 """Fine-tuning with the loss of pretraining."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from touchstone_contracts.recipes.optimisation import TowerOptimisation
 
@@ -11,3 +11,4 @@ class Contrastive(TowerOptimisation):
     FLYP, arXiv 2212.00638. Each update draws one of the zero-shot templates per image."""
 
     kind: Literal["contrastive"] = "contrastive"
+    needs_text_tower: ClassVar[bool] = True

@@ -1,6 +1,6 @@
 """Fine-tuning as the paper did it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from touchstone_contracts.recipes.optimisation import TowerOptimisation
 
@@ -9,3 +9,4 @@ class CrossEntropy(TowerOptimisation):
     """Image tower and text-initialised linear head, both trained; plain cross-entropy (section 4.2)."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
+    needs_text_tower: ClassVar[bool] = False

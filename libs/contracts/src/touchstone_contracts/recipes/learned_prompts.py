@@ -1,10 +1,12 @@
 """Words that no dictionary holds."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.problems import FieldError
 from touchstone_contracts.recipes.optimisation import LearningRate, Optimisation
 
 
@@ -14,11 +16,17 @@ class LearnedPrompts(Optimisation):
     What follows the name in a template stays, where training starts from that template."""
 
     kind: Literal["learned_prompts"] = "learned_prompts"
+    needs_text_tower: ClassVar[bool] = True
     learning_rates: tuple[LearningRate, ...] = Field(default=(2e-3,), min_length=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     context_vectors: int | None = Field(default=None, ge=1, le=64)
     """Shared by all classes. None: one for each token before the name in the first of the target's zero-shot templates
     that has words there, which is where they start. A number: so many before the name alone, starting at random."""
+
+    def unmet_needs(self, target: Target) -> Iterator[FieldError]:
+        if self.context_vectors is None and context_template(target.templates.zero_shot) is None:
+            detail = f"no zero-shot template of target {target.name!r} has words before the name: give a number"
+            yield FieldError(pointer="/context_vectors", detail=detail)
 
 
 def context_template(templates: Sequence[str]) -> str | None:

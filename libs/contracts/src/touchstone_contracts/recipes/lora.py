@@ -1,6 +1,6 @@
 """Fine-tuning few parameters of the tower."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,5 +13,6 @@ class LoRA(TowerOptimisation):
     Merged into the tower at the end, so what is stored has the encoder's own form."""
 
     kind: Literal["lora"] = "lora"
+    needs_text_tower: ClassVar[bool] = False
     learning_rates: tuple[LearningRate, ...] = Field(default=(1e-4,), min_length=1)
     rank: int = Field(default=8, ge=1, le=1024)

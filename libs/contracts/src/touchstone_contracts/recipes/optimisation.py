@@ -5,13 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from touchstone_contracts.values import Fraction, Strict, WhenSet
+from touchstone_contracts.recipes.spec import RecipeSpec, TrainingWork
+from touchstone_contracts.values import Fraction, WhenSet
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
-class Optimisation(Strict):
+class Optimisation(RecipeSpec):
     """AdamW, linear warm-up, cosine to zero. Equal sizes get equally many updates, whatever the arm."""
 
     learning_rates: tuple[LearningRate, ...] = Field(default=(1e-5,), min_length=1)
@@ -35,6 +36,14 @@ class Optimisation(Strict):
         """One run per learning rate, each without the rest of the grid: a rate added later repeats none of them."""
         for rate in self.learning_rates:
             yield rate, self.model_copy(update={"learning_rates": (rate,)})
+
+    def work(self, size: int, validation: int) -> TrainingWork:
+        """Every epoch ends with a look at the validation split."""
+        return TrainingWork(
+            updates=self.epochs * -(-size // self.batch_size),
+            images_trained=self.epochs * size,
+            images_evaluated=self.epochs * validation,
+        )
 
 
 class TowerOptimisation(Optimisation):

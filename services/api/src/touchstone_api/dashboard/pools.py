@@ -4,21 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.curation import CurationReport, DropReason, MemorisationReport, ScoreHistogram
+from touchstone_contracts.curation import CurationReport, MemorisationReport, ScoreHistogram, drop_words
 from touchstone_contracts.views import LinkReport, LinksOfClass
 
 MOST_CLASSES = 20
-REASON_WORDS: dict[DropReason, str] = {
-    "leaked": "Leaked",
-    "leaked_validation": "In validation",
-    "familiar": "In upstream",
-    "near_duplicate": "Near-duplicate",
-    "filtered": "Filtered",
-    "filtered/keep_top_fraction": "Filtered: not in the top fraction",
-    "filtered/keep_above_score": "Filtered: below the score",
-    "filtered/keep_above_class_score": "Filtered: below the class's score",
-    "over_cap": "Over cap",
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class CuratedPool:
 
 
 def curated_pool(target: str, arm: str, report: CurationReport, labels: Sequence[ClassLabel]) -> CuratedPool:
-    reasons = tuple(reason for reason in REASON_WORDS if reason in report.dropped_by_class)
+    reasons = {reason: words for reason, words in drop_words().items() if reason in report.dropped_by_class}
     classes = [
         ClassCuration(
             label.display_name,
@@ -84,7 +73,7 @@ def curated_pool(target: str, arm: str, report: CurationReport, labels: Sequence
         obtained=sum(report.obtained_by_class),
         kept=sum(report.kept_by_class),
         coverage=report.class_coverage,
-        reasons=tuple(REASON_WORDS[reason] for reason in reasons),
+        reasons=tuple(reasons.values()),
         classes=tuple(sorted(classes, key=lambda entry: _share(entry.kept, entry.obtained))[:MOST_CLASSES]),
         all_classes=len(classes),
         scores=draw_scores(report.scores) if report.scores else None,

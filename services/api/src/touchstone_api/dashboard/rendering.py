@@ -7,8 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from touchstone_contracts.adaptation import METRICS
+from touchstone_contracts.curation import stage_words
 from touchstone_contracts.views import Cost
-from touchstone_verdict.words import METRIC_WORDS, measure_words, points
+from touchstone_verdict.words import measure_words, points
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
@@ -29,9 +31,10 @@ def environment() -> Environment:
         "money": money,
         "reasons": reasons,
         "moment": moment,
-        "metric": METRIC_WORDS.__getitem__,
+        "metric": lambda name: METRICS[name].words,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),
     }
+    pages.globals["stage_words"] = stage_words
     return pages
 
 

@@ -1,10 +1,12 @@
 """Rules by CLIP score. Each returns which of the scored images stay: scores (n,), class_ids (n,) -> bool (n,)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from touchstone_contracts.catalogue import ClassLabel, classes_called
 from touchstone_contracts.curation import KeepAboveClassScore, KeepAboveScore, KeepTopFraction, ScoreRule
+from touchstone_contracts.registry import Implementations
 
 
 def keep_top_fraction(scores: np.ndarray, class_ids: np.ndarray, fraction: float) -> np.ndarray:
@@ -37,14 +39,22 @@ def class_minimums(rule: KeepAboveClassScore, classes: Sequence[ClassLabel]) -> 
     return minimums
 
 
+ApplyRule = Callable[[Any, np.ndarray, np.ndarray, Sequence[ClassLabel]], np.ndarray]
+"""(rule, scores, class_ids, classes) -> bool (n,): which stay."""
+
+RULE_FUNCTIONS = Implementations[ApplyRule]("score rule")
+RULE_FUNCTIONS.register(
+    KeepTopFraction, lambda rule, scores, class_ids, classes: keep_top_fraction(scores, class_ids, rule.fraction)
+)
+RULE_FUNCTIONS.register(KeepAboveScore, lambda rule, scores, class_ids, classes: keep_above_score(scores, rule.minimum))
+RULE_FUNCTIONS.register(
+    KeepAboveClassScore,
+    lambda rule, scores, class_ids, classes: keep_above_class_score(scores, class_ids, class_minimums(rule, classes)),
+)
+
+
 def apply_rule(
     rule: ScoreRule, scores: np.ndarray, class_ids: np.ndarray, classes: Sequence[ClassLabel] = ()
 ) -> np.ndarray:
-    """`classes` are needed by a rule that names some."""
-    match rule:
-        case KeepTopFraction(fraction=fraction):
-            return keep_top_fraction(scores, class_ids, fraction)
-        case KeepAboveScore(minimum=minimum):
-            return keep_above_score(scores, minimum)
-        case KeepAboveClassScore():
-            return keep_above_class_score(scores, class_ids, class_minimums(rule, classes))
+    """`classes` are needed by a rule that names some. Raises Invalid at a rule that is not registered."""
+    return RULE_FUNCTIONS.of(rule)(rule, scores, class_ids, classes)

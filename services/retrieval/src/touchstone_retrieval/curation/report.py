@@ -1,11 +1,9 @@
 """Before and after curation, small enough for a result's JSON: counts by class, scores, closeness to the upstream."""
 
-from typing import get_args
-
 import numpy as np
-from touchstone_contracts.curation import CurationReport, DropReason, MemorisationReport, ScoreHistogram
+from touchstone_contracts.curation import CurationReport, MemorisationReport, ScoreHistogram, drop_words
 
-from touchstone_retrieval.curation.pipeline import KEPT
+from touchstone_retrieval.curation.candidates import KEPT
 from touchstone_retrieval.curation.ranks import at_least
 
 BINS = 20
@@ -27,14 +25,19 @@ def curation_report(
     kept = by_class(reasons == KEPT)
     return CurationReport(
         obtained_by_class=by_class(np.ones(len(reasons), dtype=bool)),
-        dropped_by_class={
-            reason: by_class(reasons == reason) for reason in get_args(DropReason) if (reasons == reason).any()
-        },
+        dropped_by_class={reason: by_class(reasons == reason) for reason in _reasons_in_order(reasons)},
         kept_by_class=kept,
         class_coverage=float(np.mean(np.array(kept) > 0)),
         scores=_histogram(scores, reasons == KEPT) if len(scores) else None,
         memorisation=memorisation,
     )
+
+
+def _reasons_in_order(reasons: np.ndarray) -> list[str]:
+    """Those that dropped an image; one that is not registered comes last, and the report refuses it."""
+    found = set(reasons.tolist()) - {KEPT}
+    known = [reason for reason in drop_words() if reason in found]
+    return [*known, *sorted(found - {*known})]
 
 
 def _histogram(scores: np.ndarray, kept: np.ndarray) -> ScoreHistogram:

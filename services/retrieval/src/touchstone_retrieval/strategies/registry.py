@@ -1,11 +1,14 @@
 """From a strategy of the contract to the function that carries it out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.registry import Implementations
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.strategies.findings import FOUND, FindingReport, Findings, found_table
@@ -16,6 +19,31 @@ from touchstone_retrieval.strategies.union import find_by_both
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is looked for, and where."""
+
+    upstream: SearchableUpstream
+    classes: Sequence[ClassLabel]
+    templates: Sequence[str]
+    rng: np.random.Generator
+
+
+STRATEGY_FUNCTIONS = Implementations[Callable[[Any, Task], Iterator[Findings]]]("retrieval strategy")
+"""(strategy, task) -> findings class by class, or of all classes at once."""
+STRATEGY_FUNCTIONS.register(TextMatch, lambda strategy, task: find_by_text(strategy, task.upstream, task.classes))
+STRATEGY_FUNCTIONS.register(
+    Semantic, lambda strategy, task: find_by_meaning(strategy, task.upstream, task.classes, task.templates)
+)
+STRATEGY_FUNCTIONS.register(
+    Union, lambda strategy, task: find_by_both(strategy, task.upstream, task.classes, task.templates)
+)
+STRATEGY_FUNCTIONS.register(
+    RandomDraw,
+    lambda strategy, task: iter([draw_at_random(strategy, task.upstream, task.classes, task.templates, task.rng)]),
+)
+
+
 def find_images(
     strategy: Strategy,
     upstream: SearchableUpstream,
@@ -24,29 +52,12 @@ def find_images(
     rng: np.random.Generator,
     progress: ProgressFunction = no_progress,
 ) -> tuple[pa.Table, FindingReport]:
-    """Findings of all classes, class by class, as a table of the schema FOUND. Only random draws use `rng`."""
-    if isinstance(strategy, RandomDraw):
-        drawn, report = draw_at_random(strategy, upstream, classes, templates, rng)
-        return found_table(drawn), report
+    """Findings of all classes as a table of the schema FOUND. Raises Invalid at a strategy that is not registered."""
     found = [FOUND.empty_table()]
     report = FindingReport()
-    for done, (of_class, report_of_class) in enumerate(_class_by_class(strategy, upstream, classes, templates), 1):
-        found.append(found_table(of_class))
-        report += report_of_class
+    findings = STRATEGY_FUNCTIONS.of(strategy)(strategy, Task(upstream, classes, templates, rng))
+    for done, (part, report_of_part) in enumerate(findings, 1):
+        found.append(found_table(part))
+        report += report_of_part
         progress(done, len(classes))
     return pa.concat_tables(found), report
-
-
-def _class_by_class(
-    strategy: TextMatch | Semantic | Union,
-    upstream: SearchableUpstream,
-    classes: Sequence[ClassLabel],
-    templates: Sequence[str],
-) -> Iterator[Findings]:
-    match strategy:
-        case TextMatch():
-            return find_by_text(strategy, upstream, classes)
-        case Semantic():
-            return find_by_meaning(strategy, upstream, classes, templates)
-        case Union():
-            return find_by_both(strategy, upstream, classes, templates)

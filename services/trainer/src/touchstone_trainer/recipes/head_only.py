@@ -6,20 +6,20 @@ from torch import nn
 from torch.nn import functional
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.steps import EpochScore
-from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_trainer.classifier import text_head
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
 from touchstone_trainer.pixels import as_evaluated
 from touchstone_trainer.recipes.class_mean_head import mean_directions
+from touchstone_trainer.recipes.gradient import Run
 from touchstone_trainer.recipes.loop import Adapted
 from touchstone_trainer.recipes.subject import Data, Subject
 
 
-def mix_head(subject: Subject, data: Data, recipe: HeadOnly, progress: ProgressFunction = no_progress) -> Adapted:
+def mix_head(subject: Subject, data: Data, recipe: HeadOnly, run: Run) -> Adapted:
     """Images as in evaluation: one view, no augmentation. A class without images keeps its text."""
     training = as_evaluated(data.training, subject.encoder)
-    features = embed_split(subject.classifier, training, progress=progress)
+    features = embed_split(subject.classifier, training, progress=run.progress)
     text = functional.normalize(subject.classifier.head.weight.detach(), dim=-1)
     means = mean_directions(features, training.class_ids, len(subject.classes))
     means = torch.where(means.any(dim=-1, keepdim=True), means, text)

@@ -1,7 +1,6 @@
 /* global Plotly */
 import { onTestSet } from "./elements.js";
 
-const WORDS = { zero_shot: "Zero-shot accuracy", linear_probe: "Linear-probe accuracy", regularised_probe: "Regularised-probe accuracy" };
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -103,7 +102,7 @@ function layout(title, sizes, palette) {
 }
 
 function drawOne(place, arms, summary, fits, palette) {
-  const { target, metric, testSet } = place.dataset;
+  const { target, metric, words, testSet } = place.dataset;
   const measured = (row) => row.target === target && row.metric === metric && row.test_set === testSet;
   const here = summary.filter(measured);
   const trained = here.filter((row) => row.size > 0);
@@ -115,7 +114,7 @@ function drawOne(place, arms, summary, fits, palette) {
   arms.forEach((arm, number) => fitOf(arm) && traces.push(...fitTraces(fitOf(arm), number, palette)));
   const untouched = here.find((row) => row.size === 0);
   if (untouched) traces.push(baselineTrace(untouched, sizes, palette));
-  const title = onTestSet(`${target}: ${WORDS[metric].toLowerCase()}`, testSet);
+  const title = onTestSet(`${target}: ${words}`, testSet);
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `${title} by number of training images; the numbers are in the table of results`);
   Plotly.react(place, traces, layout(title, sizes, palette), { displayModeBar: false, responsive: true });

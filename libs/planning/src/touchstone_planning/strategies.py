@@ -1,0 +1,117 @@
+"""What the rules must know of each retrieval strategy."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.catalogue import Target
+from touchstone_contracts.problems import FieldError
+from touchstone_contracts.registry import Implementations
+
+from touchstone_planning.pointers import escaped, unknown_classes
+from touchstone_planning.resolved import ResolvedExperiment
+
+DEPTH_OF_RESERVE = 2
+"""How many times as many hits a strategy is asked for, so that others can stand in for links that have rotted: half to
+three quarters of LAION's still gave an image in 2023-2024."""
+MOST_RESULTS = 100_000
+"""The most the contract lets a strategy ask for."""
+
+
+def nothing_impossible(strategy: Strategy, resolved: ResolvedExperiment, pointer: str) -> Iterator[FieldError]:
+    yield from ()
+
+
+@dataclass(frozen=True)
+class StrategyRules:
+    words: str
+    """After "found by"."""
+    most_per_class: Callable[[Any, Target], int]
+    deeper: Callable[[Any], Strategy]
+    """The same strategy, asked for more of the same list."""
+    impossible: Callable[[Any, ResolvedExperiment, str], Iterator[FieldError]] = nothing_impossible
+    """(strategy, experiment, JSON pointer to the strategy)"""
+
+
+def rules_of(strategy: Strategy) -> StrategyRules:
+    """Raises Invalid at a strategy that is not registered."""
+    return STRATEGY_RULES.of(strategy)
+
+
+def _more(number: int) -> int:
+    return min(DEPTH_OF_RESERVE * number, MOST_RESULTS)
+
+
+def _most_by_text(strategy: TextMatch, target: Target) -> int:
+    asked = [1 + len(label.aliases) for label in target.classes] + [len(own) for own in strategy.queries.values()]
+    return max(asked) * strategy.results_per_query
+
+
+def _most_by_meaning(strategy: Semantic, target: Target) -> int:
+    templates = strategy.templates or target.templates.retrieval
+    return len(templates) * len(strategy.indexes) * strategy.results_per_query
+
+
+def _most_by_both(strategy: Union, target: Target) -> int:
+    return _most_by_text(strategy.text_match, target) + _most_by_meaning(strategy.semantic, target)
+
+
+def _most_drawn(strategy: RandomDraw, target: Target) -> int:
+    """Draws are labelled after the fact, so one class may get the draws of all."""
+    return strategy.images_per_class * len(target.classes)
+
+
+def _more_per_query(strategy: TextMatch | Semantic) -> TextMatch | Semantic:
+    return strategy.model_copy(update={"results_per_query": _more(strategy.results_per_query)})
+
+
+def _more_of_both(strategy: Union) -> Union:
+    parts = {"text_match": _more_per_query(strategy.text_match), "semantic": _more_per_query(strategy.semantic)}
+    return strategy.model_copy(update=parts)
+
+
+def _more_draws(strategy: RandomDraw) -> RandomDraw:
+    return strategy.model_copy(update={"images_per_class": _more(strategy.images_per_class)})
+
+
+def _impossible_queries(strategy: TextMatch, resolved: ResolvedExperiment, pointer: str) -> Iterator[FieldError]:
+    yield from unknown_classes(resolved, strategy.queries, f"{pointer}/queries")
+    if strategy.mode == "regex":
+        for key, patterns in strategy.queries.items():
+            for position, pattern in enumerate(patterns):
+                if problem := _pattern_problem(pattern):
+                    yield FieldError(pointer=f"{pointer}/queries/{escaped(key)}/{position}", detail=problem)
+
+
+def _impossible_in_both(strategy: Union, resolved: ResolvedExperiment, pointer: str) -> Iterator[FieldError]:
+    return _impossible_queries(strategy.text_match, resolved, f"{pointer}/text_match")
+
+
+def _pattern_problem(pattern: str) -> str:
+    """What the engine that will search the captions says; empty if it accepts the pattern."""
+    # Imported here: it is large, and few requests hold a pattern.
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.scalar(""), pattern, ignore_case=True)
+    except pa.ArrowInvalid as error:
+        return str(error)
+    return ""
+
+
+STRATEGY_RULES = Implementations[StrategyRules]("retrieval strategy")
+STRATEGY_RULES.register(
+    TextMatch, StrategyRules("words of their captions", _most_by_text, _more_per_query, _impossible_queries)
+)
+STRATEGY_RULES.register(
+    Semantic, StrategyRules("similarity to the class texts", _most_by_meaning, _more_per_query)
+)
+STRATEGY_RULES.register(
+    Union,
+    StrategyRules(
+        "words of their captions and similarity to the class texts", _most_by_both, _more_of_both, _impossible_in_both
+    ),
+)
+STRATEGY_RULES.register(RandomDraw, StrategyRules("chance", _most_drawn, _more_draws))

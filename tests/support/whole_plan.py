@@ -1,0 +1,79 @@
+"""A plan carried out in this process: each step by the handlers of its queue, as it was stored and sent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
+from touchstone_encoders.loading import EncoderCache
+from touchstone_judge import tasks as judge
+from touchstone_planning.dag import Plan
+from touchstone_retrieval import tasks as retrieval
+from touchstone_retrieval import tools as retrieval_tools
+from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
+from touchstone_runtime.library import Library
+from touchstone_runtime.metrics import WorkerMetrics
+from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.serving import StepRunner
+from touchstone_trainer import tasks as trainer
+from touchstone_trainer import tools as trainer_tools
+from touchstone_trainer.settings import TrainerSettings
+
+HEARTBEAT_SECONDS = 60
+
+
+@dataclass
+class Reports:
+    failed: list[StepFailed] = field(default_factory=list)
+
+    def send(self, report: StepReport) -> None:
+        if isinstance(report, StepFailed):
+            self.failed.append(report)
+
+    def is_cancelled(self, step: str) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Workers:
+    artifacts: Artifacts
+    runners: dict[str, StepRunner[Any]]
+    """By queue."""
+    reports: Reports
+
+    def carry_out(self, plan: Plan) -> None:
+        self.artifacts.put_facts(plan.facts.blobs)
+        for step in plan.steps:
+            message = StepMessage(
+                step_id=step.id, attempt=1, kind=step.kind, version=step.contract.version, request=step.stored
+            )
+            self.runners[step.contract.queue].run(message)
+            assert not self.reports.failed, f"{step.role}: {self.reports.failed[0].problem.detail}"
+
+
+@contextmanager
+def workers_on(library: Path, index: Path) -> Iterator[Workers]:
+    """Retrieval, trainer and judge on the models and data of `library`, over an object store in memory."""
+    artifacts, places, reports = Artifacts(MemoryObjects()), Library(library), Reports()
+    engine = QdrantEdgeIndex(index)
+    encoders = EncoderCache(places, torch.device("cpu"))
+    handled = (
+        (retrieval.handlers, retrieval_tools.Tools(artifacts, places, encoders, engine)),
+        (trainer.handlers, trainer_tools.build_tools(TrainerSettings(library=library, device="cpu"), artifacts)),
+        (judge.handlers, judge.Tools(artifacts, FinishedSteps(artifacts))),
+    )
+    runners: dict[str, StepRunner[Any]] = {
+        handlers.queue: StepRunner(
+            handlers, tools, artifacts, reports, WorkerMetrics(), f"{handlers.queue}@test", HEARTBEAT_SECONDS
+        )
+        for handlers, tools in handled
+    }
+    try:
+        yield Workers(artifacts, runners, reports)
+    finally:
+        engine.close()
