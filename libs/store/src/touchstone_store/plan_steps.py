@@ -32,7 +32,7 @@ def find_step(session: Session, plan: str, step: StepId) -> StepDetail | None:
             **dict(owned.view()),
             version=owned.version,
             queue=owned.queue,
-            inputs=tuple(inputs_of(session, step)),
+            inputs=tuple(sorted(inputs_of(session, [step]))),
             worker=now.worker,
             created_at=owned.created_at,
             started_at=now.started_at,

@@ -373,5 +373,9 @@ def succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
     return found
 
 
-def inputs_of(session: Session, step: StepId) -> list[StepId]:
-    return list(session.scalars(select(StepInputRow.input_id).where(StepInputRow.step_id == step)))
+def inputs_of(session: Session, steps: Collection[StepId]) -> set[StepId]:
+    """The direct inputs of any of `steps`."""
+    found: set[StepId] = set()
+    for batch in batches(steps):
+        found |= set(session.scalars(select(StepInputRow.input_id).where(StepInputRow.step_id.in_(batch))))
+    return found

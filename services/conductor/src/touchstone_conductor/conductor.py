@@ -206,10 +206,14 @@ class Conductor:
             self.metrics.started(kind, (after.started_at - handed_out).total_seconds())
 
     def _forget_lost_inputs(self, step: StepId) -> None:
-        """A step could not read an input: inputs whose results are gone or damaged are computed again."""
+        """A step could not read an input: results that are gone or damaged are computed again.
+
+        A request may also name what its inputs were made from (retrieval reads the shards that the index is of, the
+        judge the runs that evaluations chose from), so these are looked at too."""
         with self.store.read() as session:
-            inputs = inputs_of(session, step)
-        for needed in inputs:
+            inputs = inputs_of(session, [step])
+            inputs |= inputs_of(session, inputs)
+        for needed in sorted(inputs):
             if self.artifacts.verified(needed) is None:
                 log.warning("result.lost", step=needed[:12])
                 self._change(
