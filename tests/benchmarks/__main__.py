@@ -6,9 +6,10 @@ import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
-from support.duels import Entry, repeat, summarise
+from support.duels import Duel, Entry, repeat, summarise
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parents[1] / ".touchstone" / "bench.json"
@@ -23,7 +24,7 @@ def main(names: list[str]) -> None:
 
 
 def find_benchmarks() -> list[ModuleType]:
-    """The modules of this folder: each has NAME, FLOOR and prepare()."""
+    """The modules of this folder: each has NAME, FLOOR and prepare(), or measure() where it times other processes."""
     names = sorted(module.name for module in pkgutil.iter_modules([str(FOLDER)]) if module.name != "__main__")
     return [importlib.import_module(f"benchmarks.{name}") for name in names]
 
@@ -31,7 +32,14 @@ def find_benchmarks() -> list[ModuleType]:
 def _run(benchmark: ModuleType) -> Entry:
     name, floor = benchmark.NAME, benchmark.FLOOR
     print(f"{name}: preparing", flush=True)
-    duel = benchmark.prepare()
+    entry = benchmark.measure() if hasattr(benchmark, "measure") else _duel(name, benchmark.prepare())
+    low, high = entry["spread"]
+    reached, quality = _word(entry["ratio"] >= floor), _word(entry["quality_ok"])
+    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x {reached}, quality {quality}\n")
+    return entry
+
+
+def _duel(name: str, duel: Duel[Any, Any]) -> Entry:
     repetitions = []
     for number, repetition in enumerate(repeat(duel), start=1):
         repetitions.append(repetition)
@@ -41,12 +49,8 @@ def _run(benchmark: ModuleType) -> Entry:
             flush=True,
         )
     entry = summarise(name, repetitions)
-    low, high = entry["spread"]
-    reached, quality = _word(entry["ratio"] >= floor), _word(entry["quality_ok"])
-    print(f"{name}: {entry['ratio']:.1f}x ({low:.1f}-{high:.1f}), floor {floor:g}x {reached}, quality {quality}")
     if "ours_peak_mb" in entry:
         print(f"{name}: peak memory ours {entry['ours_peak_mb']:.0f} MB, peer {entry['peer_peak_mb']:.0f} MB")
-    print()
     return entry
 
 

@@ -1,17 +1,15 @@
 """The dashboard in a real browser, against a real server with made-up results."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, expect
 from support.browsing import DESK, PHONE, Visitor
 from support.finished_experiments import Told, finish_experiment, post_experiment
 from support.memory_services import memory_services
+from support.served_api import serving_api
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 
 
 @pytest.fixture
@@ -26,14 +24,8 @@ def told(services: Services) -> Told:
 
 @pytest.fixture
 def address(services: Services) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(create_app(services), port=0, log_level="error", lifespan="off"))
-    listening = server.config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = server.force_exit = True
-    thread.join(timeout=20)
-    listening.close()
+    with serving_api(services) as address:
+        yield address
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])

@@ -34,7 +34,7 @@ from touchstone_store.events import events_after
 from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import migrate
 from touchstone_store.plans import Survey, cancel_plan, create_plan
-from touchstone_store.steps import owned_steps
+from touchstone_store.steps import owned_steps, progress_of
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 NAME = "exp_a"
@@ -139,7 +139,31 @@ def test_an_experiment_runs_to_its_end_in_topological_order(bench: Bench) -> Non
     for step in PLAN.steps:
         assert all(sent.index(needed) < sent.index(step.id) for needed in step.inputs)
     with bench.store.read() as session:
-        assert {(o.step.seconds, o.step.cpu_seconds) for o in owned_steps(session, NAME)} == {(1.0, 0.5)}
+        steps = [owned.step for owned in owned_steps(session, NAME)]
+    assert {(step.seconds, step.cpu_seconds, step.gpu_seconds) for step in steps} == {(1.0, 0.5, 0.0)}
+
+
+def test_the_history_of_an_experiment_is_compacted_a_minute_after_its_end(bench: Bench) -> None:
+    bench.work_all()
+    assert bench.cycle(59)
+    assert "step.succeeded" in bench.told()
+    assert bench.cycle(1)
+    assert bench.told() == ["experiment.phase"] * 3
+    assert bench.phases() == ["queued", "running", "succeeded"]
+
+
+def test_progress_is_in_the_row_of_its_step_and_in_no_history(bench: Bench) -> None:
+    bench.cycle()
+    message = bench.broker.take()
+    told = bench.told()
+    bench.reports.waiting.append(StepStarted(step_id=message.step_id, attempt=1, worker="w"))
+    for done in (1, 2):
+        bench.reports.waiting.append(StepProgressed(step_id=message.step_id, attempt=1, done=done, total=9))
+        bench.cycle(3)
+    with bench.store.read() as session:
+        [found] = [each for each in progress_of(session, NAME) if each.done]
+    assert (found.step, found.attempt, found.done, found.total) == (message.step_id, 1, 2, 9)
+    assert bench.told() == [*told, "step.started"]
 
 
 def test_few_steps_are_handed_out_at_once(bench: Bench) -> None:

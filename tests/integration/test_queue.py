@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -11,7 +12,9 @@ from support.echo_steps import echo_message, echo_worker
 from touchstone_contracts.messages import StepFailed, StepReport, StepStarted, StepSucceeded
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import WRITE_PROMPTS
+from touchstone_runtime.alive import is_alive
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.metrics import new_registry, start_metrics_server
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.queue import TASK_PREFIX, CeleryDispatcher, celery_app
 from touchstone_runtime.reports import ReportLine, connect_reports
@@ -152,6 +155,17 @@ def test_a_worker_answers_for_its_health_and_counts_its_steps(
         assert answer.status == 200
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as answer:
         assert 'touchstone_steps_total{kind="write_prompts",outcome="computed"}' in answer.read().decode()
+
+
+def test_the_health_check_asks_the_process_itself() -> None:
+    alive = True
+    server = start_metrics_server(new_registry(), "127.0.0.1", 0, lambda: alive)
+    assert is_alive(server.server_port)
+    alive = False
+    assert not is_alive(server.server_port)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/healthz", timeout=5)
+    server.shutdown()
 
 
 def test_reports_arrive_in_order_and_unreadable_ones_are_dropped(valkey_url: str, reports: ReportLine) -> None:

@@ -11,15 +11,26 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from support.many_steps import QUEUE, independent_steps
 from support.memory_services import empty_manifest
+from support.plan_columns import check_plan_columns, told_phases
 from support.specs import resolved
-from touchstone_contracts.problems import Problem
+from touchstone_contracts.problems import Problem, Transient
 from touchstone_contracts.steps import CATALOGUE, QUEUES
 from touchstone_planning import transitions
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.state import Step, ready_steps
 from touchstone_store.database import Store, open_store
-from touchstone_store.events import append_event, events_after
+from touchstone_store.events import (
+    COMPACTED_AFTER,
+    PHASE_CHANGED,
+    STEP_FAILED,
+    STEP_SUCCEEDED,
+    append_event,
+    compact_history,
+    events_after,
+    plans_to_compact,
+)
 from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import is_current, migrate
 from touchstone_store.plans import StepChange, Survey, cancel_plan, create_plan, retry_plan, save_steps
@@ -205,6 +216,133 @@ def test_writers_at_the_same_time_each_lease_other_steps(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(won) == sorted(names)
+
+
+def test_columns_stay_true_while_several_change_shared_steps_at_once(store: Store) -> None:
+    """Steps of plans that share them and wait for each other, changed in orders that ask for trouble."""
+    steps = independent_steps(12)
+    with store.write() as session:
+        create_plan(session, "upstream/a", steps[:4], Survey(), NOW)
+        create_plan(session, "exp_b", steps[2:8], Survey(), NOW)
+        create_plan(session, "exp_c", steps[4:12], Survey(), NOW, needs="upstream/a")
+    broke, trouble = Problem(title="Broken", code="broken"), list[str]()
+
+    def act(random: Random) -> None:
+        if random.random() < 0.2:
+            with store.write() as session:
+                retry_plan(session, random.choice(["exp_b", "exp_c"]), NOW)
+            return
+        with store.write() as session:
+            rows = find_rows(session, [step.id for step in random.sample(steps, 3)], lock=True)
+            changes = []
+            for row in rows.values():
+                step = to_step(row)
+                succeeded = transitions.succeed(step, NOW, empty_manifest(step.id, row.kind))
+                failed = transitions.fail(step, broke, NOW, transitions.Limits(), retryable=False)
+                lost = transitions.forget_result(step)
+                after = lost if step.state == "succeeded" else random.choice([succeeded, failed])
+                changes.append(StepChange(row, after, ("test.changed", {})))
+            save_steps(session, changes, NOW)
+
+    def act_often(seed: int) -> None:
+        random = Random(seed)
+        for _ in range(25):
+            try:
+                act(random)
+            except Transient as error:
+                # Postgres may end one of two transactions that wait for each other.
+                trouble.append(error.code)
+            except Exception as error:
+                trouble.append(repr(error))
+                raise
+
+    threads = [threading.Thread(target=act_often, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(trouble) <= {"database"}
+    assert check_plan_columns(store) == 3
+    with store.read() as session:
+        assert len(events_after(session, "exp_b", 0)) > 20
+
+
+def finish(store: Store, plan: str, *, fail: bool = False) -> None:
+    """Every step of a plan succeeds, or its first fails."""
+    with store.write() as session:
+        rows = find_rows(session, [owned.step.id for owned in owned_steps(session, plan)], lock=True)
+        for row in list(rows.values())[: 1 if fail else None]:
+            step = to_step(row)
+            if fail:
+                problem = Problem(title="Broken", detail="no such file", code="broken")
+                after = transitions.fail(step, problem, NOW, transitions.Limits(), retryable=False)
+            else:
+                after = transitions.succeed(step, NOW, empty_manifest(step.id, row.kind))
+            save_steps(session, [StepChange(row, after, (STEP_FAILED if fail else STEP_SUCCEEDED, {}))], NOW)
+
+
+def phases(store: Store, *plans: str) -> list[str]:
+    with store.read() as session:
+        found = plan_states(session, plans)
+    return [found[plan].phase for plan in plans]
+
+
+def test_an_experiment_fails_and_goes_on_with_the_upstream_that_it_waits_for(store: Store) -> None:
+    upstream, own, further = independent_steps(2, "up"), independent_steps(2, "own"), independent_steps(1, "further")
+    with store.write() as session:
+        create_plan(session, "upstream/a", upstream, Survey(), NOW)
+        create_plan(session, "exp_waits", own, Survey(), NOW, needs="upstream/a")
+        create_plan(session, "exp_alone", further, Survey(), NOW)
+        create_plan(session, "exp_of_nothing", (), Survey(), NOW, needs="upstream/a")
+        create_plan(session, "exp_cancelled", own, Survey(), NOW, needs="upstream/a")
+        cancel_plan(session, "exp_cancelled", NOW)
+    everyone = ("upstream/a", "exp_waits", "exp_alone", "exp_of_nothing", "exp_cancelled")
+    finish(store, "upstream/a", fail=True)
+    assert phases(store, *everyone) == ["failed", "failed", "queued", "succeeded", "cancelled"]
+    with store.write() as session:
+        create_plan(session, "exp_later", own, Survey(), NOW, needs="upstream/a")
+        assert ready_by_queue(session, NOW) == {QUEUE: 1}, "only the experiment that needs no upstream goes on"
+    assert phases(store, "exp_later") == ["failed"]
+    with store.write() as session:
+        retry_plan(session, "exp_waits", NOW)
+    assert phases(store, *everyone, "exp_later") == ["queued", "queued", "queued", "succeeded", "cancelled", "queued"]
+    finish(store, "upstream/a")
+    finish(store, "exp_waits")
+    assert phases(store, *everyone, "exp_later") == [
+        *("succeeded", "succeeded", "queued", "succeeded", "cancelled", "succeeded")
+    ]
+    assert check_plan_columns(store) == 6
+    with store.read() as session:
+        assert told_phases(session, "exp_waits") == ["queued", "failed", "queued", "running", "succeeded"]
+
+
+def test_the_history_of_an_ended_plan_keeps_phases_and_failures(store: Store) -> None:
+    create(store)
+    finish(store, "exp_a", fail=True)
+    with store.write() as session:
+        retry_plan(session, "exp_a", NOW)
+    finish(store, "exp_a")
+    later = NOW + COMPACTED_AFTER
+    with store.read() as session:
+        before = events_after(session, "exp_a", 0)
+        assert plans_to_compact(session, later - timedelta(seconds=1)) == [], "streams may still be reading"
+        assert plans_to_compact(session, later) == ["exp_a"]
+    with store.write() as session:
+        assert not compact_history(session, "exp_a", later - timedelta(seconds=1))
+        assert compact_history(session, "exp_a", later)
+    with store.read() as session:
+        after = events_after(session, "exp_a", 0)
+        assert plans_to_compact(session, later) == []
+    assert after == [event for event in before if event.event in (PHASE_CHANGED, STEP_FAILED)]
+    assert len(before) - len(after) == len(PLAN.steps)
+    with store.write() as session:
+        lost = PLAN.steps[0].id
+        row = find_rows(session, [lost], lock=True)[lost]
+        save_steps(session, [StepChange(row, transitions.forget_result(to_step(row)))], later)
+    finish(store, "exp_a")
+    with store.read() as session:
+        assert events_after(session, "exp_a", after[-1].id)[-2].event == STEP_SUCCEEDED, "it is told in full again"
+        assert plans_to_compact(session, later) == ["exp_a"]
 
 
 def test_long_id_lists_are_asked_in_batches() -> None:

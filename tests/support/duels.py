@@ -46,6 +46,15 @@ class Repetition:
         return self.peer_cpu_s / self.ours_cpu_s
 
 
+class RequestTimes(TypedDict):
+    """Of one kind of request: milliseconds from sending it to its whole answer."""
+
+    ours_p50_ms: float
+    ours_p99_ms: float
+    peer_p50_ms: float
+    peer_p99_ms: float
+
+
 class Entry(TypedDict):
     """One benchmark in bench.json."""
 
@@ -57,6 +66,8 @@ class Entry(TypedDict):
     peer_cpu_s: float
     ours_peak_mb: NotRequired[float]
     peer_peak_mb: NotRequired[float]
+    requests: NotRequired[dict[str, RequestTimes]]
+    """Where a benchmark times requests to processes of their own."""
 
 
 def repeat(duel: Duel[OursT, PeerT]) -> Iterator[Repetition]:

@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import SecretStr
+from fastapi.testclient import TestClient
+from pydantic import BaseModel, SecretStr
+from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
 from touchstone_api.settings import ApiSettings
-from touchstone_contracts.messages import StepManifest, StepReport
+from touchstone_contracts.messages import StepFailed, StepManifest, StepReport, StepStarted
+from touchstone_contracts.problems import Problem
 from touchstone_planning import transitions
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
@@ -63,3 +66,29 @@ def finish_steps(services: Services, experiment: str) -> None:
             services.artifacts.write_manifest(manifest)
         changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
         save_steps(session, changes, now)
+
+
+OUT_OF_DISK = Problem(title="Bug", status=500, code="bug", detail="no space left on device")
+
+
+def fail_step(services: Services, step: str) -> None:
+    """A worker named `w1` took the step and failed for good."""
+    now, limits = datetime.now(UTC), transitions.Limits()
+    with services.store.write() as session:
+        row = find_rows(session, [step], lock=True)[step]
+        leased = transitions.lease(to_step(row), now, limits)
+        names = {"step_id": step, "attempt": leased.attempt}
+        started = transitions.apply_report(leased, StepStarted(**names, worker="w1"), now, limits)
+        report = StepFailed(**names, problem=OUT_OF_DISK, retryable=False, log_tail="writing shard 3\nOSError: 28")
+        save_steps(session, [StepChange(row, transitions.apply_report(started, report, now, limits))], now)
+
+
+def register_everything(client: TestClient) -> None:
+    """What `support.specs.spec` names."""
+    lookup = DictLookup()
+    entries: list[tuple[str, BaseModel]] = [("encoders", entry) for entry in lookup.encoders.values()]
+    entries += [("generators", entry) for entry in lookup.generators.values()]
+    entries += [("targets", entry) for entry in lookup.targets.values()]
+    entries += [("upstreams", entry) for entry in lookup.upstreams.values()]
+    for plural, entry in entries:
+        assert client.post(f"/v1/{plural}", json=entry.model_dump(mode="json")).status_code == 201

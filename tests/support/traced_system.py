@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 from support.memory_services import memory_services
-from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_conductor.conductor import Conductor
@@ -117,13 +116,3 @@ class TracedSystem:
 
     def spans(self) -> list[ReadableSpan]:
         return list(self.exporter.get_finished_spans())
-
-
-def register_everything(client: TestClient) -> None:
-    lookup = DictLookup()
-    entries: list[tuple[str, BaseModel]] = [("encoders", entry) for entry in lookup.encoders.values()]
-    entries += [("generators", entry) for entry in lookup.generators.values()]
-    entries += [("targets", entry) for entry in lookup.targets.values()]
-    entries += [("upstreams", entry) for entry in lookup.upstreams.values()]
-    for plural, entry in entries:
-        assert client.post(f"/v1/{plural}", json=entry.model_dump(mode="json")).status_code == 201

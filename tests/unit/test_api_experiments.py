@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import BaseModel
 from sqlalchemy import func, select
-from support.memory_services import finish_steps, memory_services
-from support.specs import DictLookup, spec
+from support.memory_services import finish_steps, memory_services, register_everything
+from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_contracts.keys import manifest_key
@@ -24,16 +23,6 @@ def client(services: Services) -> Iterator[TestClient]:
     with TestClient(create_app(services), raise_server_exceptions=False) as client:
         register_everything(client)
         yield client
-
-
-def register_everything(client: TestClient) -> None:
-    lookup = DictLookup()
-    entries: list[tuple[str, BaseModel]] = [("encoders", entry) for entry in lookup.encoders.values()]
-    entries += [("generators", entry) for entry in lookup.generators.values()]
-    entries += [("targets", entry) for entry in lookup.targets.values()]
-    entries += [("upstreams", entry) for entry in lookup.upstreams.values()]
-    for plural, entry in entries:
-        assert client.post(f"/v1/{plural}", json=entry.model_dump(mode="json")).status_code == 201
 
 
 def post(client: TestClient, **changes: Any) -> Any:
@@ -133,7 +122,7 @@ def test_an_experiment_of_known_results_is_finished_at_once(client: TestClient, 
     assert view["finished_at"] is not None
 
 
-def test_a_clone_with_other_sizes_repeats_only_training(client: TestClient, services: Services) -> None:
+def test_a_clone_with_other_sizes_repeats_only_training_and_judging(client: TestClient, services: Services) -> None:
     first = post(client).json()
     finish_steps(services, first["id"])
     answer = client.post(f"/v1/experiments/{first['id']}/clone", json={"sizes": [9]})

@@ -223,6 +223,30 @@ def test_the_list_follows_every_page() -> None:
         assert len(list(client.experiments())) == 3
 
 
+def test_steps_are_those_of_an_experiment_or_of_an_upstream() -> None:
+    asked: list[tuple[str, str, dict[str, str]]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path, dict(request.url.params)))
+        last = "cursor" in request.url.params
+        return httpx.Response(200, json={"items": [], "next_cursor": None if last else "b"})
+
+    with client_of(answer) as client:
+        assert list(client.steps("exp_1", state="failed")) == []
+        assert list(client.steps("upstream/world", prefix="ab")) == []
+        for call in (client.step, client.retry_step):
+            with pytest.raises(ValueError, match="StepDetail"):
+                call("upstream/world", "ab")
+    assert asked == [
+        ("GET", "/v1/experiments/exp_1/steps", {"state": "failed"}),
+        ("GET", "/v1/experiments/exp_1/steps", {"state": "failed", "cursor": "b"}),
+        ("GET", "/v1/upstreams/world/steps", {"prefix": "ab"}),
+        ("GET", "/v1/upstreams/world/steps", {"prefix": "ab", "cursor": "b"}),
+        ("GET", "/v1/upstreams/world/steps/ab", {}),
+        ("POST", "/v1/upstreams/world/steps/ab/retry", {}),
+    ]
+
+
 def test_assignments_become_one_document_of_changes() -> None:
     changes = parse_changes(["sizes=[8, 16]", "curation.ranking=score", "curation.per_class_cap=null"])
     assert changes == {"sizes": [8, 16], "curation": {"ranking": "score", "per_class_cap": None}}

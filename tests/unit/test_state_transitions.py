@@ -66,7 +66,7 @@ def test_retryable_failures_pause_longer_each_time_and_end_after_three(leased: S
     step, pauses = leased, []
     for _ in range(2):
         step = transitions.apply_report(started(step), failed(step), NOW, LIMITS)
-        assert step.state == "waiting"
+        assert (step.state, step.worker) == ("waiting", None)
         assert step.not_before is not None
         pauses.append(step.not_before - NOW)
         step = transitions.lease(step, NOW, LIMITS)
@@ -76,8 +76,8 @@ def test_retryable_failures_pause_longer_each_time_and_end_after_three(leased: S
 
 
 def test_a_failure_that_repeating_cannot_help_is_final(leased: Step) -> None:
-    step = transitions.apply_report(leased, failed(leased, retryable=False), NOW, LIMITS)
-    assert (step.state, step.failures) == ("failed", 1)
+    step = transitions.apply_report(started(leased), failed(leased, retryable=False), NOW, LIMITS)
+    assert (step.state, step.failures, step.worker, step.started_at) == ("failed", 1, "w", NOW)
 
 
 def test_a_late_failure_of_an_older_attempt_does_not_count(leased: Step) -> None:

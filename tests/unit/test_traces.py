@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
+from support.memory_services import register_everything
 from support.specs import spec
-from support.traced_system import TracedSystem, register_everything
+from support.traced_system import TracedSystem
 from touchstone_api.settings import ApiSettings
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_runtime.tracing import NO_TRACES, connect_traces

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +15,15 @@ from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
 from touchstone_contracts.experiment import CONFIDENCE, Comparison, Stopping
 from touchstone_contracts.problems import Invalid, in_words
-from touchstone_contracts.views import Prices, Results
+from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
 from touchstone.class_tables import print_classes, print_curation, print_links
-from touchstone.client import DEFAULT_SERVER, Client
+from touchstone.client import DEFAULT_SERVER, UPSTREAM, Client
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
-from touchstone.problems import ExperimentFailed, ProblemError, describe
+from touchstone.problems import ExperimentFailed, ProblemError, UnknownStep, describe
 from touchstone.progress import showing_progress
 from touchstone.report import Finding, markdown_reports
+from touchstone.step_tables import print_log, print_steps, the_one_step
 from touchstone.tables import (
     console_for_output,
     print_counts,
@@ -36,6 +38,7 @@ app = typer.Typer(help="Compare training images by experiment.", no_args_is_help
 
 Server = Annotated[str, typer.Option(envvar="TOUCHSTONE_SERVER", help="Address of the server.")]
 ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")]
+Owner = Annotated[str, typer.Argument(metavar="ID", help="An experiment's id, exp_..., or upstream/NAME.")]
 ArmName = Annotated[str, typer.Argument(help="An arm that trains.")]
 TargetName = Annotated[str | None, typer.Option(help="Needed where the experiment has more than one target.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live progress, then show the results.")]
@@ -52,7 +55,7 @@ def readable_failures() -> Iterator[None]:
     """Input that is at fault ends the program with one readable line and exit code 2."""
     try:
         yield
-    except UnreadableDocument as error:
+    except (UnreadableDocument, UnknownStep) as error:
         raise _stop(str(error), 2) from error
     except ValidationError as error:
         fields = (": ".join([*map(str, field["loc"]), field["msg"]]) for field in error.errors())
@@ -304,6 +307,70 @@ def cancel(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
     """Stop an experiment; what it has computed stays."""
     with connected(server) as client:
         console_for_output().print(f"{experiment}: {client.cancel(experiment).phase}")
+
+
+@app.command()
+def retry(
+    owner: Owner,
+    step: Annotated[str | None, typer.Option(help="Only this failed step: its id or its beginning.")] = None,
+    watch: Watch = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Try again what failed, with all attempts; a cancelled experiment goes on."""
+    if watch and owner.startswith(UPSTREAM):
+        raise typer.BadParameter("only an experiment can be watched, not an upstream", param_hint="--watch")
+    with connected(server) as client:
+        if step is not None:
+            again = client.retry_step(owner, _step_of(client, owner, step).id)
+            console_for_output().print(f"{again.id} {again.kind}: {again.state}", highlight=False)
+        else:
+            console_for_output().print(f"{owner}: {_retry(client, owner)}", highlight=False)
+        if watch:
+            _watch(client, owner)
+
+
+def _retry(client: Client, owner: str) -> Phase:
+    if owner.startswith(UPSTREAM):
+        return client.retry_upstream(owner.removeprefix(UPSTREAM)).phase
+    return client.retry(owner).phase
+
+
+def _step_of(client: Client, owner: str, prefix: str) -> StepView:
+    return the_one_step(owner, prefix, list(islice(client.steps(owner, prefix=prefix), 2)))
+
+
+@app.command()
+def steps(
+    owner: Owner,
+    state: Annotated[StepState | None, typer.Option(help="Only steps in this state.")] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """The steps of an experiment or of an upstream's ingest, in an order in which they can be done."""
+    with connected(server) as client:
+        print_steps(console_for_output(), client.steps(owner, state=state))
+
+
+@app.command()
+def log(
+    owner: Owner,
+    step: Annotated[str | None, typer.Argument(help="A step's id or its beginning. Left out: all failed.")] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Why a step failed: its problem and the end of the worker's log."""
+    console = console_for_output()
+    with connected(server) as client:
+        found = [_step_of(client, owner, step)] if step is not None else list(client.steps(owner, state="failed"))
+        if not found:
+            console.print(f"no step of {owner} has failed", highlight=False)
+            _print_problems(console, client, owner)
+        for each in found:
+            print_log(console, client.step(owner, each.id))
+
+
+def _print_problems(console: Console, client: Client, owner: str) -> None:
+    """Those of an experiment that are not its steps': the ingest of its upstream may have failed."""
+    for problem in () if owner.startswith(UPSTREAM) else client.experiment(owner).problems:
+        console.print(describe(problem), style="red", markup=False, soft_wrap=True)
 
 
 @app.command()

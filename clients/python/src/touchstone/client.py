@@ -25,9 +25,14 @@ from touchstone_contracts.views import (
     ImagePage,
     ImageView,
     LinkReport,
+    Page,
     Prices,
     Results,
     Scaling,
+    StepDetail,
+    StepPage,
+    StepState,
+    StepView,
     UpstreamView,
     Validation,
     Verdict,
@@ -44,12 +49,23 @@ Resource = Literal["upstreams", "targets", "encoders", "generators"]
 
 NO_PRICES = Prices()
 
+UPSTREAM = "upstream/"
+"""Before its name, where an upstream may stand instead of an experiment."""
+
 ViewT = TypeVar("ViewT", bound=BaseModel)
+PageT = TypeVar("PageT", bound=Page)
 Watcher = Callable[[ExperimentDetail], None]
 
 
 def _given(**query: str | None) -> dict[str, str]:
     return {name: value for name, value in query.items() if value is not None}
+
+
+def _place(owner: str) -> str:
+    """The address of an experiment, `exp_...`, or of an upstream, `upstream/NAME`."""
+    if owner.startswith(UPSTREAM):
+        return f"/v1/upstreams/{owner.removeprefix(UPSTREAM)}"
+    return f"/v1/experiments/{owner}"
 
 
 def ignore(_: ExperimentDetail) -> None:
@@ -143,25 +159,43 @@ class Client:
 
     def experiments(self) -> Iterator[ExperimentView]:
         """All of them, the newest first, page by page."""
-        cursor: str | None = None
-        while True:
-            page = self._get("/v1/experiments", ExperimentPage, params={"cursor": cursor} if cursor else None)
+        for page in self._pages("/v1/experiments", ExperimentPage):
             yield from page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def cancel(self, experiment: str) -> ExperimentView:
         return self._act(experiment, "cancel")
 
     def retry(self, experiment: str) -> ExperimentView:
-        """Runs the failed steps again."""
+        """Failed steps get all their attempts again; a cancelled experiment goes on."""
         return self._act(experiment, "retry")
+
+    def retry_upstream(self, name: str) -> UpstreamView:
+        """Failed steps of the ingest get all their attempts again."""
+        return UpstreamView.model_validate_json(self._call("POST", f"/v1/upstreams/{name}/retry").content)
 
     def clone(self, experiment: str, changes: dict[str, Any]) -> ExperimentView:
         """A new experiment from an old one's spec and what differs: objects merge, anything else replaces."""
         response = self._call("POST", f"/v1/experiments/{experiment}/clone", json=changes)
         return ExperimentView.model_validate_json(response.content)
+
+    # Steps; `owner` is an experiment's id, or upstream/NAME for the ingest of an upstream
+
+    def steps(self, owner: str, *, state: StepState | None = None, prefix: str = "") -> Iterator[StepView]:
+        """In an order in which they can be done; of those in `state`, whose ids begin with `prefix`."""
+        query = _given(state=state, prefix=prefix or None)
+        for page in self._pages(f"{_place(owner)}/steps", StepPage, query):
+            yield from page.items
+
+    def step(self, owner: str, step: str) -> StepDetail:
+        """With its inputs, worker and times and, where an attempt failed, the end of the worker's log."""
+        return self._get(f"{_place(owner)}/steps/{step}", StepDetail)
+
+    def retry_step(self, owner: str, step: str) -> StepDetail:
+        """A failed step gets all its attempts again. Raises ProblemError (409) for any other."""
+        response = self._call("POST", f"{_place(owner)}/steps/{step}/retry")
+        return StepDetail.model_validate_json(response.content)
+
+    # Results
 
     def results(self, experiment: str) -> Results:
         return self._get(f"/v1/experiments/{experiment}/results", Results)
@@ -265,6 +299,15 @@ class Client:
     def _act(self, experiment: str, action: str) -> ExperimentView:
         response = self._call("POST", f"/v1/experiments/{experiment}/{action}")
         return ExperimentView.model_validate_json(response.content)
+
+    def _pages(self, path: str, page: type[PageT], query: dict[str, str] | None = None) -> Iterator[PageT]:
+        cursor: str | None = None
+        while True:
+            found = self._get(path, page, params=(query or {}) | _given(cursor=cursor))
+            yield found
+            cursor = found.next_cursor
+            if cursor is None:
+                return
 
     def _get(self, path: str, view: type[ViewT], params: dict[str, Any] | None = None) -> ViewT:
         return view.model_validate_json(self._call("GET", path, params=params).content)

@@ -25,6 +25,10 @@ class ExperimentFailed(Exception):
         self.experiment = experiment
 
 
+class UnknownStep(Exception):
+    """What was typed is not the beginning of one step's id."""
+
+
 def describe(problem: Problem) -> str:
     """One line: what, why, where."""
     fields = "; ".join(f"{error.pointer or '/'}: {error.detail}" for error in problem.errors)

@@ -43,6 +43,26 @@ class StepView(Lenient):
     problem: Problem | None = None
 
 
+class StepDetail(StepView):
+    """A step with what it needs, where and when it ran, and the end of its log."""
+
+    version: int
+    """Of the contract that its request is written in."""
+    queue: str
+    """Whose work it is: `retrieval`, `generator`, `trainer` or `judge`."""
+    inputs: tuple[StepId, ...]
+    worker: str | None = None
+    """Who works on it, or made the last attempt; None before the first and while it waits for the next."""
+    created_at: datetime
+    started_at: datetime | None = None
+    """When the last attempt started; None while its message waits in the queue."""
+    finished_at: datetime | None = None
+    cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
+    log_tail: str | None = None
+    """The end of the worker's log, of the last attempt that failed."""
+
+
 class ExperimentView(Lenient):
     id: str
     identity: Digest
@@ -76,6 +96,10 @@ class Page(Lenient):
 
 class ExperimentPage(Page):
     items: tuple[ExperimentView, ...]
+
+
+class StepPage(Page):
+    items: tuple[StepView, ...]
 
 
 class Validation(Lenient):
@@ -477,7 +501,7 @@ class ScalingFit(Lenient):
 
 
 class Scaling(Lenient):
-    """Fits of every arm that has finished and has at least three sizes."""
+    """Fits of every arm that has at least three sizes; none until every run is in."""
 
     experiment: str
     confidence: float

@@ -89,12 +89,10 @@ def apply_report(step: Step, report: StepReport, now: datetime, limits: Limits) 
 def fail(step: Step, problem: Problem, now: datetime, limits: Limits, *, retryable: bool, log_tail: str = "") -> Step:
     """Another attempt after a pause, or the end when repeating cannot help or was tried often enough."""
     failures = step.failures + 1
-    failed = replace(
-        step, failures=failures, lease_expires_at=None, worker=None, problem=problem, log_tail=log_tail or None
-    )
+    failed = replace(step, failures=failures, lease_expires_at=None, problem=problem, log_tail=log_tail or None)
     if not retryable or failures >= limits.max_failures:
         return replace(failed, state="failed", finished_at=now)
-    return replace(failed, state="waiting", not_before=now + limits.retry * 2 ** (failures - 1))
+    return replace(failed, state="waiting", worker=None, not_before=now + limits.retry * 2 ** (failures - 1))
 
 
 def expire(step: Step, now: datetime, limits: Limits, *, still_queued: bool) -> Step:

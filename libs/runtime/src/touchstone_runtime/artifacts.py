@@ -65,6 +65,10 @@ class Artifacts:
             if self._objects.size(blob_key(digest)) != len(data):
                 self._objects.put(blob_key(digest), data)
 
+    def missing_facts(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those that the object store does not have."""
+        return [digest for digest in digests if self._objects.size(blob_key(digest)) is None]
+
     def fact(self, digest: Digest) -> Any:
         """The JSON value of a fact (contracts.facts), remembered. Raises MissingObject or CorruptObject."""
         return self._facts(digest)

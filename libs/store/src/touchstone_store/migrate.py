@@ -29,7 +29,7 @@ def _config() -> "Config":
     return config
 
 
-def migrate(store: Store) -> None:
+def migrate(store: Store, revision: str = "head") -> None:
     """Harmless when the schema is up to date; safe when several processes start at once."""
     from alembic import command
 
@@ -38,11 +38,12 @@ def migrate(store: Store) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    # What it needs of planning is imported when there is a database to bring up to date.
-    from touchstone_store.adoption import adopt_earlier_plans
+        command.upgrade(config, revision)
+    if revision == "head":
+        # What it needs of planning is imported when there is a database to bring up to date.
+        from touchstone_store.adoption import adopt_earlier_plans
 
-    adopt_earlier_plans(store)
+        adopt_earlier_plans(store)
 
 
 def is_current(store: Store) -> bool:

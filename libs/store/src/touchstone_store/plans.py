@@ -306,6 +306,11 @@ def retry_plan(session: Session, plan: str, now: datetime) -> None:
         _enter(session, [row], _phases(session, [row]), now)
 
 
+def retry_step(session: Session, step: StepId, now: datetime) -> None:
+    """A failed step gets all its attempts again, and plans that had ended with it go on; any other stays as it is."""
+    save_steps(session, _retried(session, [step]), now)
+
+
 def _with_broken_needs(session: Session, plan: str) -> list[str]:
     chain, needs = [plan], session.scalar(select(PlanRow.needs).where(PlanRow.id == plan))
     while needs is not None and _broken(session, [needs]):
@@ -320,7 +325,11 @@ def _retried_steps(session: Session, plans: Collection[str]) -> list[StepChange]
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .where(PlanStepRow.plan_id.in_(plans), StepRow.state == "failed")
     )
-    rows = find_rows(session, set(session.scalars(query)), lock=True)
+    return _retried(session, set(session.scalars(query)))
+
+
+def _retried(session: Session, steps: Collection[StepId]) -> list[StepChange]:
+    rows = find_rows(session, steps, lock=True)
     return [StepChange(row, transitions.retry(to_step(row))) for row in rows.values()]
 
 

@@ -48,8 +48,13 @@ class OwnedStep:
     """A step as one plan sees it."""
 
     kind: str
+    version: int
+    queue: str
+    created_at: datetime
     role: str
     reused: bool
+    position: int
+    """Topological order within the plan."""
     step: Step
 
     def view(self) -> StepView:
@@ -119,22 +124,29 @@ def find_rows(session: Session, ids: Collection[StepId], *, lock: bool = False) 
     return found
 
 
-def owned_steps(session: Session, plan: str) -> tuple[OwnedStep, ...]:
-    """The steps of a plan in topological order. A problem that cannot be read is replaced by one that says so."""
+def owned_steps(
+    session: Session, plan: str, *conditions: ColumnElement[bool], limit: int | None = None
+) -> tuple[OwnedStep, ...]:
+    """The steps of a plan, or those that meet `conditions`, in topological order. A problem that cannot be read is
+    replaced by one that says so."""
     columns = [getattr(StepRow, name) for name in _PLAIN_FIELDS]
+    of_step = (StepRow.kind, StepRow.version, StepRow.queue, StepRow.created_at)
+    of_plan = (PlanStepRow.role, PlanStepRow.reused, PlanStepRow.position)
     query: Select[*tuple[Any, ...]] = (
-        select(StepRow.id, *columns, cast(StepRow.problem, Text), StepRow.kind, PlanStepRow.role, PlanStepRow.reused)
+        select(StepRow.id, *columns, cast(StepRow.problem, Text), *of_step, *of_plan)
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
-        .where(PlanStepRow.plan_id == plan)
+        .where(PlanStepRow.plan_id == plan, *conditions)
         .order_by(PlanStepRow.position)
+        .limit(limit)
     )
     return tuple(_owned_step(row) for row in session.execute(query).all())
 
 
 def _owned_step(row: Row[*tuple[Any, ...]]) -> OwnedStep:
-    step, *values, problem, kind, role, reused = row
+    step, *values, problem, kind, version, queue, created_at, role, reused, position = row
     known = dict(zip(_PLAIN_FIELDS, values, strict=True))
-    return OwnedStep(kind, role, reused, Step(id=step, problem=_readable_problem(step, problem), **known))
+    state = Step(id=step, problem=_readable_problem(step, problem), **known)
+    return OwnedStep(kind, version, queue, created_at, role, reused, position, state)
 
 
 def _readable_problem(step: StepId, document: str | None) -> Problem | None:

@@ -55,8 +55,8 @@ class PlanRow(Base):
     reused_by_kind: Mapped[dict[str, Any]] = mapped_column(default=dict)
     needs: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
     """The plan that this one waits for: its upstream's. Its steps are not repeated here."""
-    layout: Mapped[dict[str, Any] | None]
-    """Where results come from: see contracts/layout.py."""
+    layout: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """Where results come from: see contracts/layout.py. Read when it is asked for, because it is long."""
     history_compacted: Mapped[bool] = mapped_column(default=False)
     """See events.py."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
@@ -71,8 +71,6 @@ class ExperimentRow(Base):
     name: Mapped[str] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     resolved: Mapped[dict[str, Any]]
-    versions: Mapped[dict[str, Any] | None]
-    """The contract version of each kind of step that it was planned with."""
     created_at: Mapped[datetime]
 
 

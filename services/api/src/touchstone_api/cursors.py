@@ -21,10 +21,22 @@ def decode_cursor(cursor: str | None) -> str | None:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        error = FieldError(pointer="/query/cursor", detail="not a cursor of this api")
-        raise Invalid(
-            "the cursor is not one that a page of this api gave", code="bad_cursor", errors=(error,)
-        ) from None
+        raise bad_cursor("not a cursor of this api") from None
+
+
+def bad_cursor(detail: str) -> Invalid:
+    error = FieldError(pointer="/query/cursor", detail=detail)
+    return Invalid("the cursor is not one that a page of this api gave", code="bad_cursor", errors=(error,))
+
+
+def decode_row(cursor: str | None) -> int:
+    """Where a cursor is a row's number: the last row of the page before, -1 for the first page. Raises Invalid."""
+    text = decode_cursor(cursor)
+    if text is None:
+        return -1
+    if not text.isdecimal():
+        raise bad_cursor("not a cursor of this list")
+    return int(text)
 
 
 def cut_page(

@@ -12,12 +12,12 @@ from touchstone_runtime.tracing import Traces
 from touchstone_api.bootstrap import Services, build_services
 from touchstone_api.openapi import describe
 from touchstone_api.problems import add_problem_handlers
-from touchstone_api.routes import arms, assets, catalogue, dashboard, events, experiments, health, results
+from touchstone_api.routes import arms, assets, catalogue, dashboard, events, experiments, health, results, steps
 from touchstone_api.security.gate import BodyLimit, RequestId
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
-RESOURCES = (experiments, events, results, arms, catalogue, health, dashboard, assets)
+RESOURCES = (experiments, steps, events, results, arms, catalogue, health, dashboard, assets)
 
 
 def create_app(services: Services | None = None) -> FastAPI:

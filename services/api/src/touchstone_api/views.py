@@ -11,7 +11,7 @@ from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
 from touchstone_store.plans import BROKEN
 from touchstone_store.steps import owned_steps, problems_of
 
-SUBRESOURCES = ("events", "results", "verdict", "scaling", "cancel", "retry", "clone")
+SUBRESOURCES = ("steps", "events", "results", "verdict", "scaling", "cancel", "retry", "clone")
 
 
 def experiment_views(session: Session, experiments: Sequence[Experiment]) -> list[ExperimentView]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
 from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
@@ -124,10 +124,13 @@ class ResultsReader:
         return f"{len(missing)} evaluations of {' and '.join(arms)} are still to come"
 
     def scaling(self, experiment: str) -> Scaling:
-        """Raises NotFound, or NotFinished until every run is in."""
+        """No law until every run is in. Raises NotFound."""
         judgement = self._last_judgement(experiment)
         if judgement is None or judgement[1].scaling is None:
-            raise NotFinished("scaling laws are fitted once every run is in")
+            primary = self.planned(experiment).spec.primary
+            confidence = primary.confidence if primary else CONFIDENCE
+            digest = self.results(experiment).digest
+            return Scaling(experiment=experiment, confidence=confidence, fits=(), results_digest=digest)
         stored: Scaling = self._document(Scaling, judgement[1].scaling)
         return stored.model_copy(update={"experiment": experiment})
 

@@ -1,4 +1,4 @@
-"""/v1/upstreams, /v1/targets, /v1/encoders, /v1/generators: register, list, get."""
+"""/v1/upstreams, /v1/targets, /v1/encoders, /v1/generators: register, list, get, and retry an ingest."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
+from touchstone_api.retries import retry_failed_steps, upstream_owner
 from touchstone_api.submission import submit_upstream
 from touchstone_api.views import target_summary, upstream_views
 
@@ -98,6 +99,14 @@ def get_upstreams(services: ServicesHere, cursor: str | None = None, limit: Limi
 @router.get("/upstreams/{name}", tags=["upstreams"], responses=FOUND)
 def get_upstream(name: str, services: ServicesHere) -> UpstreamView:
     return _upstream_view(services, _get(services, Upstream, name))
+
+
+@router.post("/upstreams/{name}/retry", tags=["upstreams"], responses=documented(404, 409, 503))
+def retry_upstream(name: str, services: ServicesHere) -> UpstreamView:
+    """Failed steps of the ingest get all their attempts again. 409 `facts_missing`: register the upstream again
+    first."""
+    retry_failed_steps(services, lambda session: upstream_owner(session, name))
+    return get_upstream(name, services)
 
 
 @router.post("/targets", status_code=201, tags=["targets"], responses=REGISTERED)

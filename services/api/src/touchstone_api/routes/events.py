@@ -1,4 +1,7 @@
-"""/v1/experiments/{experiment}/events: the history as server-sent events, resumable."""
+"""/v1/experiments/{experiment}/events: the history as server-sent events, resumable.
+
+The streams are sse-starlette's and not FastAPI's own, because they end when the server is told to stop; with FastAPI's
+own the server goes on until the last reader has left."""
 
 import asyncio
 import time
@@ -64,8 +67,10 @@ def _look(store: Store, experiment: str, after: int, *, progress: bool) -> Look:
         return Look(events_after(session, experiment, after), at_work, finished)
 
 
-async def _stream(store: Store, experiment: str, after: int, poll_seconds: float) -> AsyncIterator[ServerSentEvent]:
-    teller = ProgressTeller()
+async def stream(
+    store: Store, experiment: str, after: int, poll_seconds: float, teller: ProgressTeller
+) -> AsyncIterator[ServerSentEvent]:
+    """The history after an id, then what is added to it, until the experiment ends; progress in between."""
     while True:
         due = teller.is_due()
         look = await run_in_threadpool(_look, store, experiment, after, progress=due)
@@ -123,5 +128,5 @@ async def get_experiment_events(
     if first.finished and not first.events:
         # 204 is how a server tells a browser's EventSource not to connect again.
         return Response(status_code=204, media_type=EVENT_STREAM)
-    stream = _stream(services.store, experiment, start, services.settings.event_poll_seconds)
-    return EventSourceResponse(stream, ping=PING_SECONDS)
+    told = stream(services.store, experiment, start, services.settings.event_poll_seconds, ProgressTeller())
+    return EventSourceResponse(told, ping=PING_SECONDS)

@@ -8,18 +8,18 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import ValidationError
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.problems import Invalid
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 from touchstone_planning.estimate import gpu_hours, workload
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_store.experiments import experiment_with_identity, list_experiments, require_experiment
-from touchstone_store.plans import cancel_plan, retry_plan
+from touchstone_store.plans import cancel_plan
 
 from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented, invalid_body
+from touchstone_api.retries import experiment_owner, retry_failed_steps
 from touchstone_api.submission import Submitted, prepare, submit_experiment, survey
 from touchstone_api.views import experiment_detail, experiment_views
 
@@ -48,14 +48,6 @@ Changes = Annotated[
     Body(openapi_examples={"sizes": {"summary": "Other sizes", "value": {"sizes": [120, 240]}}}),
 ]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
-
-
-class NotRetryable(Invalid):
-    """Only what failed or was cancelled can be tried again."""
-
-    code = "not_retryable"
-    status = 409
-    title = "Nothing to retry"
 
 
 @router.post("", status_code=201, responses={200: {"model": ExperimentView}, **documented(400, 409, 413, 422, 503)})
@@ -140,12 +132,9 @@ def cancel_experiment(experiment: str, services: ServicesHere) -> ExperimentView
 
 @router.post("/{experiment}/retry", responses=documented(404, 409, 503))
 def retry_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
-    """Failed steps get all their attempts again; a cancelled experiment goes on."""
-    with services.store.write() as session:
-        phase = require_experiment(session, experiment).phase
-        if phase not in {"failed", "cancelled"}:
-            raise NotRetryable(f"experiment {experiment} is {phase}; only a failed or cancelled one can be retried")
-        retry_plan(session, experiment, datetime.now(UTC))
+    """Failed steps get all their attempts again; a cancelled experiment goes on. 409 `facts_missing`: post the
+    experiment again first."""
+    retry_failed_steps(services, lambda session: experiment_owner(session, experiment))
     return _view(services, experiment)
 
 

@@ -60,7 +60,6 @@ def _add_columns() -> None:
     op.add_column(
         "plans", sa.Column("history_compacted", sa.Boolean, nullable=False, server_default=sa.false())
     )
-    op.add_column("experiments", sa.Column("versions", sa.JSON))
     op.add_column("steps", sa.Column("gpu_seconds", sa.Double))
 
 

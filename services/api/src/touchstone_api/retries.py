@@ -1,0 +1,133 @@
+"""Trying failed work again: of an experiment, of an upstream's ingest, or a single step of either."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+
+from sqlalchemy.orm import Session
+from touchstone_contracts.catalogue import Upstream
+from touchstone_contracts.problems import Invalid, NotFound
+from touchstone_contracts.values import Digest, StepId
+from touchstone_contracts.views import Phase, StepDetail
+from touchstone_store import plans
+from touchstone_store.catalogue import require_entry
+from touchstone_store.experiments import require_experiment
+from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
+from touchstone_store.plan_steps import facts_of_failed_steps, find_step
+
+from touchstone_api.bootstrap import Services
+from touchstone_api.views import upstream_views
+
+
+class NotRetryable(Invalid):
+    """Only what failed or was cancelled can be tried again."""
+
+    code = "not_retryable"
+    status = 409
+    title = "Nothing to retry"
+
+
+class FactsMissing(Invalid):
+    """Trying again would fail: what the stored requests name is gone from the object store."""
+
+    code = "facts_missing"
+    status = 409
+    title = "Parts of the requests are missing"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose steps they are: an experiment's or an upstream's."""
+
+    plan: str
+    title: str
+    """In a sentence, e.g. `upstream 'miniverse'`."""
+    place: str
+    """Its address in the API."""
+    phase: Phase
+    post_again: str
+    """How its facts are written again."""
+    upstream: str | None = None
+    """The name of the upstream whose ingest it waits for: a retry is one of that too."""
+
+
+FindOwner = Callable[[Session], Owner]
+"""Raises NotFound."""
+
+
+def experiment_owner(session: Session, experiment: str) -> Owner:
+    found = require_experiment(session, experiment)
+    return Owner(
+        plan=experiment,
+        phase=found.phase,
+        upstream=None if found.needs is None else found.needs.removeprefix(UPSTREAM_PLANS),
+        title=f"experiment {experiment}",
+        place=f"/v1/experiments/{experiment}",
+        post_again="post the experiment's spec again (POST /v1/experiments)",
+    )
+
+
+def upstream_owner(session: Session, name: str) -> Owner:
+    [view] = upstream_views(session, [require_entry(session, Upstream, name)])
+    return Owner(
+        plan=upstream_plan_id(name),
+        phase=view.phase,
+        title=f"upstream {name!r}",
+        place=f"/v1/upstreams/{name}",
+        post_again="register the upstream again with the same body (POST /v1/upstreams)",
+    )
+
+
+def require_step(session: Session, owner: Owner, step: StepId) -> StepDetail:
+    """Raises NotFound."""
+    found = find_step(session, owner.plan, step)
+    if found is None:
+        raise NotFound(f"{owner.title} has no step {step!r}; GET {owner.place}/steps lists those it has")
+    return found
+
+
+def retry_failed_steps(services: Services, find_owner: FindOwner) -> None:
+    """Failed steps get all their attempts again, those of the upstream's ingest included; a cancelled experiment goes
+    on. Raises NotFound, NotRetryable or FactsMissing."""
+    with services.store.read() as session:
+        owner = find_owner(session)
+        owners = [owner] if owner.upstream is None else [owner, upstream_owner(session, owner.upstream)]
+        named = [facts_of_failed_steps(session, each.plan).values() for each in owners]
+    for each, facts in zip(owners, named, strict=True):
+        _require_facts(services, each, set(chain.from_iterable(facts)))
+    with services.store.write() as session:
+        owner = find_owner(session)
+        if owner.phase not in {"failed", "cancelled"}:
+            raise NotRetryable(f"{owner.title} is {owner.phase}; only what failed or was cancelled can be retried")
+        plans.retry_plan(session, owner.plan, datetime.now(UTC))
+
+
+def retry_step(services: Services, find_owner: FindOwner, step: StepId) -> None:
+    """A failed step gets all its attempts again, and whatever had ended with it goes on. Raises NotFound, NotRetryable
+    or FactsMissing."""
+    with services.store.read() as session:
+        owner = find_owner(session)
+        require_step(session, owner, step)
+        named = facts_of_failed_steps(session, owner.plan)
+    _require_facts(services, owner, set(named.get(step, ())))
+    with services.store.write() as session:
+        owner = find_owner(session)
+        _require_retryable(owner, require_step(session, owner, step))
+        plans.retry_step(session, step, datetime.now(UTC))
+
+
+def _require_retryable(owner: Owner, step: StepDetail) -> None:
+    if step.state != "failed":
+        raise NotRetryable(f"step {step.id} of {owner.title} is {step.state}; only a failed step can be retried")
+    if owner.phase == "cancelled":
+        raise NotRetryable(f"{owner.title} was cancelled, so no step of it runs; POST {owner.place}/retry resumes it")
+
+
+def _require_facts(services: Services, owner: Owner, named: Collection[Digest]) -> None:
+    missing = services.artifacts.missing_facts(sorted(named))
+    if missing:
+        raise FactsMissing(
+            f"{len(missing)} of the {len(named)} facts that failed steps of {owner.title} name (class lists, templates "
+            f"and the like) are not in the object store; {owner.post_again}, which writes them again, then retry"
+        )
