@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.many_steps import QUEUE, independent_steps
+from support.live_workers import live_worker
+from support.many_steps import CHANNEL, QUEUE, independent_steps
 from support.memory_services import MemoryReports, empty_manifest, memory_services
 from support.specs import resolved
 from touchstone_conductor.conductor import Conductor
@@ -21,7 +22,7 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Problem, Transient
-from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_contracts.steps import CATALOGUE, EMBED_IMAGES, INGEST_IMAGES, QUEUES, served_by
 from touchstone_contracts.views import StepCounts
 from touchstone_planning.plan import plan_experiment
 from touchstone_runtime.artifacts import Artifacts
@@ -114,9 +115,6 @@ class Broker(MemoryDispatcher):
             raise Transient("broker unreachable", code="redis")
         super().send(message)
 
-    def waiting_anywhere(self) -> int:
-        return sum(self.waiting(queue) for queue in ("retrieval", "generator", "trainer"))
-
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
@@ -177,29 +175,28 @@ def test_six_workers_of_a_kind_have_a_step_each_and_a_next_one(bench: Bench) -> 
     with bench.store.write() as session:
         create_plan(session, "exp_many", independent_steps(30), Survey(), bench.time)
     for number in range(6):
-        bench.presence.announce(QUEUE, f"w{number}", 15)
+        bench.presence.announce(live_worker(QUEUE, f"w{number}"), 15)
     bench.cycle()
     assert bench.conductor.live_workers == dict.fromkeys(QUEUES, 0) | {"generator": 6}
-    assert {queue: bench.broker.waiting(queue) for queue in QUEUES} == dict.fromkeys(
-        QUEUES, 0
-    ) | {"retrieval": 2, "generator": 12}
+    assert (bench.broker.waiting(INGEST_IMAGES.channel), bench.broker.waiting(CHANNEL)) == (2, 12)
+    assert bench.broker.waiting_anywhere() == 14
 
 
 def test_workers_that_die_get_no_share_and_the_first_lease_needs_none(bench: Bench) -> None:
     assert bench.conductor.leases_per_worker == 2
     for number in range(6):
-        bench.presence.announce("retrieval", f"w{number}", 15)
+        bench.presence.announce(live_worker("retrieval", f"w{number}"), 15)
     bench.cycle(15)
     assert bench.conductor.live_workers["retrieval"] == 0
-    assert bench.broker.waiting("retrieval") == 2
-    bench.presence.announce("retrieval", "w6", 15)
+    assert bench.broker.waiting(INGEST_IMAGES.channel) == 2
+    bench.presence.announce(live_worker("retrieval", "w6"), 15)
     bench.cycle(1)
-    assert bench.broker.waiting("retrieval") == 2, "two leases are the share of one worker"
+    assert bench.broker.waiting(INGEST_IMAGES.channel) == 2, "two leases are the share of one worker"
 
 
 def test_while_nobody_can_be_counted_nothing_is_handed_out_and_the_last_count_stays(bench: Bench) -> None:
     for number in range(6):
-        bench.presence.announce("retrieval", f"w{number}", 15)
+        bench.presence.announce(live_worker("retrieval", f"w{number}"), 15)
     bench.presence.away = True
     assert bench.cycle() is False
     assert bench.counts().leased == 0
@@ -401,28 +398,28 @@ def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: st
     dispatcher, reports = CeleryDispatcher(celery_app(fresh_valkey_url)), connect_reports(fresh_valkey_url)
     presence = connect_presence(fresh_valkey_url)
     conductor = Conductor(services.store, services.artifacts, reports, dispatcher, presence)
-    presence.announce("retrieval", "one", 60)
-    presence.announce("retrieval", "two", 60)
+    presence.announce(live_worker("retrieval", "one"), 60)
+    presence.announce(live_worker("retrieval", "two"), 60)
     assert conductor.cycle(0.05)
-    assert dispatcher.waiting("retrieval") == 4
+    assert dispatcher.waiting(INGEST_IMAGES.channel) == 4
     client = redis.Redis.from_url(fresh_valkey_url)
-    assert client.llen("retrieval") == 4
-    step = PLAN.steps[0].id
-    services.artifacts.write_manifest(empty_manifest(step, PLAN.steps[0].kind))
+    assert client.llen(INGEST_IMAGES.channel) == 4
+    step = next(step for step in PLAN.steps if step.kind == EMBED_IMAGES.name).inputs[0]
+    services.artifacts.write_manifest(empty_manifest(step, INGEST_IMAGES.name))
     reports.send(StepSucceeded(step_id=step, attempt=1))
     client.lpush("touchstone:reports", b"not a report")
     assert conductor.cycle(0.05)
     with services.store.read() as session:
         assert plan_states(session, [NAME])[NAME].counts.succeeded == 1
     client.flushall()
-    presence.announce("retrieval", "one", 60)
-    presence.announce("retrieval", "two", 60)
+    presence.announce(live_worker("retrieval", "one"), 60)
+    presence.announce(live_worker("retrieval", "two"), 60)
     conductor.limits = replace(conductor.limits, lease=timedelta(seconds=0.01))
     conductor.now = lambda: datetime.now(UTC) + timedelta(seconds=60)
     assert conductor.cycle(0.05)
     conductor.now = lambda: datetime.now(UTC) + timedelta(seconds=70)
     assert conductor.cycle(0.05)
-    assert dispatcher.waiting("retrieval") == 4
+    assert sum(dispatcher.waiting(contract.channel) for contract in served_by("retrieval")) == 4
     client.close()
 
 

@@ -11,9 +11,8 @@ from random import Random
 
 import pytest
 import redis
-from support.echo_steps import QUEUE, echo_message, echo_worker
+from support.echo_steps import CHANNEL, echo_message, echo_worker
 from touchstone_contracts.messages import StepFailed, StepProgressed, StepReport, StepStarted, StepSucceeded
-from touchstone_contracts.steps import QUEUES
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, celery_app
@@ -54,14 +53,14 @@ def dispatcher(fresh_valkey_url: str) -> CeleryDispatcher:
 def wait_for_workers(url: str, count: int) -> None:
     """Until so many announce themselves."""
     presence, deadline = connect_presence(url), time.monotonic() + DEADLINE_SECONDS
-    while presence.count(QUEUES)[QUEUE] != count:
+    while len(presence.live()) != count:
         assert time.monotonic() < deadline, f"{count} workers were to announce themselves"
 
 
 def messages_left(url: str) -> int:
     """In the queue, or taken and not acknowledged."""
     with redis.Redis.from_url(url) as client:
-        return int(client.llen(QUEUE)) + int(client.hlen("unacked"))
+        return int(client.llen(CHANNEL)) + int(client.hlen("unacked"))
 
 
 def receive_until(reports: ReportLine, seen: list[StepReport], enough: Callable[[], bool]) -> None:
@@ -97,7 +96,7 @@ def test_while_steps_trickle_in_workers_leave_one_by_one_and_every_step_is_done(
     assert ended(seen) == {message.step_id for message in sent}, f"{late} were left to the last worker"
     assert messages_left(fresh_valkey_url) == 0
     assert len([report for report in seen if isinstance(report, StepStarted)]) == len(sent)
-    assert connect_presence(fresh_valkey_url).count(QUEUES) == dict.fromkeys(QUEUES, 0)
+    assert connect_presence(fresh_valkey_url).live() == ()
 
 
 def test_a_message_that_was_taken_in_the_moment_of_leaving_is_not_lost(
@@ -116,7 +115,7 @@ def test_a_message_that_was_taken_in_the_moment_of_leaving_is_not_lost(
     sent = [echo_message(f"leaving-{number}") for number in range(4)]
     for message in sent:
         dispatcher.send(message)
-    popped = len(sent) - dispatcher.waiting(QUEUE)
+    popped = len(sent) - dispatcher.waiting(CHANNEL)
     for worker in workers:
         worker.send_signal(signal.SIGTERM)  # what a worker sends to itself
         worker.send_signal(signal.SIGCONT)

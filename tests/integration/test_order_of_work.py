@@ -17,6 +17,7 @@ from touchstone_contracts.steps import ADAPT_ENCODER, CATALOGUE
 from touchstone_encoders.loading import EncoderCache
 from touchstone_generator import tasks as generator
 from touchstone_generator.pipelines import GeneratorCache
+from touchstone_judge import tasks as judge
 from touchstone_planning.dag import Plan, PlannedStep
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
@@ -24,6 +25,7 @@ from touchstone_retrieval import tasks as retrieval
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.tools import Tools as RetrievalTools
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
 from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
@@ -82,6 +84,9 @@ def workers(world: TinyWorld, folder: Path, count: int, artifacts: Artifacts) ->
             for number in range(count)
         ],
         "trainer": [runner(trainer.handlers, build_tools(settings, artifacts), number) for number in range(count)],
+        "judge": [
+            runner(judge.handlers, judge.Tools(artifacts, FinishedSteps(artifacts)), number) for number in range(count)
+        ],
     }
     for index in indexes:
         index.close()

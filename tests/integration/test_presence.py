@@ -1,4 +1,4 @@
-"""Who is counted as a live worker: one suite for Valkey and for the fake, and the thread that announces."""
+"""Who counts as a live worker: one suite for Valkey and for the fake, and the thread that announces."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 import redis
+from support.live_workers import live_worker
+from touchstone_contracts.messages import LiveWorker
 from touchstone_contracts.problems import Transient
-from touchstone_runtime.presence import Announcer, MemoryPresence, Presence, connect_presence
+from touchstone_runtime.presence import WORKERS_KEY, Announcer, MemoryPresence, Presence, connect_presence
 
-QUEUES = ("retrieval", "generator", "trainer")
-NOBODY = dict.fromkeys(QUEUES, 0)
+A, B = (live_worker("trainer", name) for name in "ab")
+OLD = live_worker("trainer", "old", ("adapt_encoder.1",))
+WRITER = live_worker("generator", "a")
 DEADLINE_SECONDS = 20
 
 
@@ -33,40 +36,49 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield Server(connect_presence(url), threading.Event().wait, client.flushall)
 
 
-def test_workers_are_counted_by_queue_and_each_once(server: Server) -> None:
-    assert server.presence.count(QUEUES) == NOBODY
-    for worker in ("a", "b", "a"):
-        server.presence.announce("trainer", worker, 30)
-    server.presence.announce("generator", "a", 30)
-    assert server.presence.count(QUEUES) == {"retrieval": 0, "generator": 1, "trainer": 2}
-    assert server.presence.count(()) == {}
+def test_each_worker_is_heard_once_with_its_queue_and_the_channels_it_serves(server: Server) -> None:
+    assert server.presence.live() == ()
+    for worker in (A, B, A, OLD, WRITER):
+        server.presence.announce(worker, 30)
+    live = server.presence.live()
+    assert len(live) == 4
+    assert set(live) == {A, B, OLD, WRITER}
 
 
 def test_a_silent_worker_counts_no_more_and_one_that_goes_on_does(server: Server) -> None:
-    server.presence.announce("trainer", "silent", 0.3)
-    server.presence.announce("trainer", "steady", 0.3)
-    server.presence.announce("trainer", "steady", 30)
-    assert server.presence.count(QUEUES)["trainer"] == 2
+    server.presence.announce(A, 0.3)
+    server.presence.announce(B, 0.3)
+    server.presence.announce(B, 30)
+    assert set(server.presence.live()) == {A, B}
     server.pass_time(0.4)
-    assert server.presence.count(QUEUES)["trainer"] == 1
-    server.presence.announce("trainer", "silent", 30)
-    assert server.presence.count(QUEUES)["trainer"] == 2
+    assert server.presence.live() == (B,)
+    server.presence.announce(A, 30)
+    assert set(server.presence.live()) == {A, B}
 
 
 def test_a_worker_that_withdraws_is_gone_at_once(server: Server) -> None:
-    server.presence.announce("trainer", "a", 30)
-    server.presence.announce("generator", "a", 30)
-    server.presence.withdraw("trainer", "a")
-    server.presence.withdraw("trainer", "never seen")
-    assert server.presence.count(QUEUES) == NOBODY | {"generator": 1}
+    for worker in (A, WRITER):
+        server.presence.announce(worker, 30)
+    server.presence.withdraw(A)
+    server.presence.withdraw(OLD)
+    assert server.presence.live() == (WRITER,)
 
 
 def test_a_flushed_server_knows_a_worker_again_at_its_next_heartbeat(server: Server) -> None:
-    server.presence.announce("trainer", "a", 30)
+    server.presence.announce(A, 30)
     server.flush()
-    assert server.presence.count(QUEUES) == NOBODY
-    server.presence.announce("trainer", "a", 30)
-    assert server.presence.count(QUEUES)["trainer"] == 1
+    assert server.presence.live() == ()
+    server.presence.announce(A, 30)
+    assert server.presence.live() == (A,)
+
+
+def test_what_another_release_announces_is_read_as_far_as_it_is_understood(fresh_valkey_url: str) -> None:
+    presence = connect_presence(fresh_valkey_url)
+    presence.announce(A, 30)
+    with redis.Redis.from_url(fresh_valkey_url) as client:
+        later = '{"name": "later", "queue": "trainer", "channels": ["adapt_encoder.9"], "region": "eu"}'
+        client.zadd(WORKERS_KEY, {later: 1e12, "not json": 1e12, '{"name": "no queue"}': 1e12})
+    assert set(presence.live()) == {A, live_worker("trainer", "later", ("adapt_encoder.9",))}
 
 
 @pytest.mark.parametrize("server_that_is_away", ["memory", "valkey"])
@@ -75,9 +87,9 @@ def test_without_a_server_every_question_is_a_transient_failure(server_that_is_a
     if server_that_is_away == "valkey":
         presence = connect_presence("redis://127.0.0.1:1/0")
     calls: tuple[Callable[[], object], ...] = (
-        lambda: presence.announce("trainer", "a", 30),
-        lambda: presence.withdraw("trainer", "a"),
-        lambda: presence.count(QUEUES),
+        lambda: presence.announce(A, 30),
+        lambda: presence.withdraw(A),
+        presence.live,
     )
     for call in calls:
         with pytest.raises(Transient):
@@ -91,9 +103,9 @@ class Counted(MemoryPresence):
         super().__init__(lambda: 0.0)
         self.beaten = threading.Semaphore(0)
 
-    def announce(self, queue: str, worker: str, seconds: float) -> None:
+    def announce(self, worker: LiveWorker, seconds: float) -> None:
         self.beaten.release()
-        super().announce(queue, worker, seconds)
+        super().announce(worker, seconds)
 
 
 def wait_for_beats(presence: Counted, number: int) -> None:
@@ -103,20 +115,22 @@ def wait_for_beats(presence: Counted, number: int) -> None:
 
 def test_two_processes_of_one_name_are_two_workers_while_their_main_threads_are_busy() -> None:
     presence = Counted()
-    with Announcer(presence, "trainer", "same name", 0.01), Announcer(presence, "trainer", "same name", 0.01):
+    with Announcer(presence, A, 0.01), Announcer(presence, A, 0.01):
         wait_for_beats(presence, 10)
-        assert presence.count(QUEUES)["trainer"] == 2
-    assert presence.count(QUEUES) == NOBODY
+        live = presence.live()
+        assert len(live) == 2
+        assert {worker.channels for worker in live} == {A.channels}
+    assert presence.live() == ()
 
 
 def test_a_worker_outlives_an_outage_of_the_server() -> None:
     presence = Counted()
     presence.away = True
-    with Announcer(presence, "trainer", "w", 0.01):
+    with Announcer(presence, A, 0.01):
         wait_for_beats(presence, 3)
         presence.away = False
         wait_for_beats(presence, 3)
-        assert presence.count(QUEUES)["trainer"] == 1
+        assert len(presence.live()) == 1
         presence.away = True
     presence.away = False
-    assert presence.count(QUEUES)["trainer"] == 1, "it could not withdraw, so it counts until its time is over"
+    assert len(presence.live()) == 1, "it could not withdraw, so it counts until its time is over"

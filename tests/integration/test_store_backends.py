@@ -1,6 +1,7 @@
 """The store on both databases: the same tests pass on SQLite and on Postgres."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from support.memory_services import empty_manifest
 from support.plan_columns import check_plan_columns, told_phases
 from support.specs import resolved
 from touchstone_contracts.problems import Problem, Transient
-from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_contracts.steps import CATALOGUE, EARLIER
 from touchstone_planning import transitions
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.state import Step, ready_steps
@@ -37,10 +38,10 @@ from touchstone_store.plans import StepChange, Survey, cancel_plan, create_plan,
 from touchstone_store.steps import (
     batches,
     find_rows,
+    first_ready,
     lock_step,
     owned_steps,
     ready_by_queue,
-    ready_ids,
     to_step,
     unwanted_ids,
 )
@@ -48,6 +49,7 @@ from touchstone_store.tables import Base, PlanRow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = plan_experiment(resolved())
+CHANNELS = {contract.channel for contract in (*CATALOGUE.values(), *EARLIER.values())}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -116,11 +118,12 @@ def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
             rows = find_rows(session, list(inputs))
             steps = {name: to_step(rows[name]) for name in inputs}
             expected = ready_steps(steps, inputs, NOW)
-            found = {queue: ready_ids(session, queue, NOW, 1000) for queue in QUEUES}
+            found = first_ready(session, NOW, CHANNELS, 1000)
             kinds = {step.id: step.kind for step in PLAN.steps}
-            for queue in QUEUES:
-                assert found[queue] == [name for name in expected if CATALOGUE[kinds[name]].queue == queue]
-            assert ready_by_queue(session, NOW) == {queue: len(ids) for queue, ids in found.items() if ids}
+            assert [step.id for step in found] == expected
+            contracts = [CATALOGUE[kinds[step.id]] for step in found]
+            assert [step[1:] for step in found] == [(contract.queue, contract.channel) for contract in contracts]
+            assert ready_by_queue(session, NOW) == Counter(step.queue for step in found)
             looked_at += len(expected)
             for name in random.sample(expected, min(4, len(expected))):
                 after = transitions.succeed(steps[name], NOW, empty_manifest(name, kinds[name]))
@@ -131,13 +134,29 @@ def test_sql_and_the_pure_rule_agree_on_what_is_ready(store: Store) -> None:
     assert looked_at > 30
 
 
+def test_the_first_ready_steps_of_some_channels_come_from_the_oldest_plan_in_its_order(store: Store) -> None:
+    create(store, at=NOW + timedelta(seconds=1))
+    old = (*independent_steps(5, "old"), *independent_steps(5, "before", EARLIER["write_prompts.1"]))
+    with store.write() as session:
+        create_plan(session, "exp_old", old, Survey(), NOW)
+    ingests = [(step.id, "retrieval", "ingest_images.1") for step in PLAN.steps if step.kind == "ingest_images"]
+    earlier = [(step.id, "generator", "write_prompts.1") for step in old[5:]]
+    with store.read() as session:
+        assert first_ready(session, NOW, {"ingest_images.1", "write_prompts.1", "adapt_encoder.3"}, 7) == [
+            *earlier,
+            *ingests[:2],
+        ]
+        assert [step.id for step in first_ready(session, NOW, CHANNELS, 10)] == [step.id for step in old]
+        assert first_ready(session, NOW, set(), 10) == []
+
+
 def test_a_pause_and_an_ended_plan_keep_steps_back(store: Store) -> None:
     create(store)
     first = PLAN.steps[0].id
     change(store, first, Step(id=first, not_before=NOW + timedelta(seconds=1)))
     with store.read() as session:
-        assert first not in ready_ids(session, "retrieval", NOW, 1000)
-        assert first in ready_ids(session, "retrieval", NOW + timedelta(seconds=1), 1000)
+        assert first not in {step.id for step in first_ready(session, NOW, CHANNELS, 1000)}
+        assert first in {step.id for step in first_ready(session, NOW + timedelta(seconds=1), CHANNELS, 1000)}
     with store.write() as session:
         assert cancel_plan(session, "exp_a", NOW) == "cancelled"
     with store.read() as session:

@@ -15,13 +15,15 @@ from touchstone_stack.servers import end
 
 TESTS = Path(__file__).resolve().parents[1]
 QUEUE = WRITE_PROMPTS.queue
+CHANNEL = WRITE_PROMPTS.channel
 
 
 @contextmanager
 def echo_worker(
-    valkey_url: str, s3: RuntimeSettings, log: Path, **settings: object
+    valkey_url: str, s3: RuntimeSettings, log: Path, *, versions: object = None, **settings: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs until the block ends, unless it ends by itself. `settings`: TOUCHSTONE_* variables in lower case."""
+    """Runs until the block ends, unless it ends by itself. `settings`: TOUCHSTONE_* variables in lower case;
+    `versions`: those of write_prompts that it serves, as a worker of another release."""
     environment = os.environ | {
         "PYTHONPATH": str(TESTS),
         "TOUCHSTONE_REDIS_URL": valkey_url,
@@ -30,6 +32,7 @@ def echo_worker(
         "TOUCHSTONE_S3_SECRET_KEY": s3.s3_secret_key.get_secret_value(),
         "TOUCHSTONE_S3_BUCKET": s3.s3_bucket,
         **{f"TOUCHSTONE_{name.upper()}": str(value) for name, value in settings.items()},
+        **({"ECHO_VERSIONS": str(versions)} if versions else {}),
     }
     with log.open("wb") as file:
         command = [sys.executable, "-m", "support.echo_worker"]

@@ -1,13 +1,18 @@
 """A worker without science: serves the generator's queue from the runtime alone. `python -m support.echo_worker`.
 
-What a step does is told by its first template: `wait {name}` reports progress until it is cancelled, `break {name}`
-is a bug, `retry {name}` a passing failure; anything else writes its own text as prompts."""
+What a step does is told by its first template: `wait {name}` reports progress until it is cancelled, `linger {name}`
+does so at its first attempt alone, `break {name}` is a bug, `retry {name}` a passing failure; anything else writes its
+own text as prompts.
 
+`ECHO_VERSIONS=7,2` makes it a worker of another release: one that serves these versions of write_prompts."""
+
+import os
 import threading
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import CATALOGUE, WRITE_PROMPTS, PromptsWritten, WritePrompts
+from touchstone_contracts.steps import CATALOGUE, EARLIER, WRITE_PROMPTS, PromptsWritten, WritePrompts
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.bootstrap import run_worker
 from touchstone_runtime.logs import configure_logs
@@ -18,10 +23,22 @@ from touchstone_runtime.settings import WorkerSettings
 handlers = Handlers[Artifacts]("generator")
 
 
+def become_another_release(versions: list[int]) -> None:
+    """What a release serves is what its catalogue says; the other kinds stay as they are."""
+    newest, *earlier = (replace(WRITE_PROMPTS, version=version, names_facts=version > 1) for version in versions)
+    CATALOGUE[WRITE_PROMPTS.name] = newest
+    EARLIER.pop(f"{WRITE_PROMPTS.name}.1")
+    EARLIER.update({contract.channel: contract for contract in earlier})
+
+
+if "ECHO_VERSIONS" in os.environ:
+    become_another_release([int(version) for version in os.environ["ECHO_VERSIONS"].split(",")])
+
+
 @handlers.serve(WRITE_PROMPTS)
 def write_prompts(request: WritePrompts, artifacts: Artifacts, progress: Progress) -> PromptsWritten:
     wish = request.templates[0].split()[0]
-    if wish == "wait":
+    if wish == "wait" or (wish == "linger" and progress.message.attempt == 1):
         paced = threading.Event()
         while not paced.wait(0.05):
             progress(1, 2)
@@ -37,7 +54,7 @@ def refuse(request: Any, artifacts: Artifacts, progress: Progress) -> NoReturn:
 
 
 for contract in CATALOGUE.values():
-    if contract.queue == handlers.queue and contract != WRITE_PROMPTS:
+    if contract.queue == handlers.queue and contract.name != WRITE_PROMPTS.name:
         handlers.serve(contract)(refuse)
 
 

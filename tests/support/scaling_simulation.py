@@ -17,7 +17,8 @@ from typing import Protocol
 
 from prometheus_client import generate_latest
 from support.keda import ScaledJob, Trigger
-from support.many_steps import QUEUE, independent_steps
+from support.live_workers import live_worker
+from support.many_steps import CHANNEL, QUEUE, independent_steps
 from support.memory_services import MemoryReports, empty_manifest, memory_services
 from touchstone_conductor.conductor import Conductor
 from touchstone_conductor.metrics import ConductorMetrics
@@ -198,7 +199,7 @@ class Simulation:
     def _beat(self, worker: Worker) -> None:
         if worker not in self.workers:
             return
-        self._presence.announce(QUEUE, worker.name, MISSED_HEARTBEATS * HEARTBEAT_SECONDS)
+        self._presence.announce(live_worker(QUEUE, worker.name), MISSED_HEARTBEATS * HEARTBEAT_SECONDS)
         if worker.message is not None:
             message = worker.message
             beat = StepProgressed(step_id=message.step_id, attempt=message.attempt, done=0, total=None)
@@ -211,7 +212,7 @@ class Simulation:
             (each for each in self.workers if each.ready and each.message is None and not each.leaving),
             key=lambda each: each.idle_since,
         )
-        for worker in free[: self._broker.waiting(QUEUE)]:
+        for worker in free[: self._broker.waiting(CHANNEL)]:
             self._take(worker, self._broker.take())
 
     def _take(self, worker: Worker, message: StepMessage) -> None:
@@ -272,7 +273,7 @@ class Simulation:
 
     def _leave(self, worker: Worker) -> None:
         self._end_of_idleness(worker)
-        self._presence.withdraw(QUEUE, worker.name)
+        self._presence.withdraw(live_worker(QUEUE, worker.name))
         self.workers.remove(worker)
         self.outcome.useless += worker.steps == 0
 

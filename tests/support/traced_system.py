@@ -110,7 +110,7 @@ class TracedSystem:
             assert self.conductor.cycle(0)
             if len(self.broker.sent) == sent:
                 return
-            while any(self.broker.waiting(queue) for queue in QUEUES):
+            while self.broker.waiting_anywhere():
                 message = self.broker.take()
                 self.workers[CATALOGUE[message.kind].queue].run(message)
 

@@ -64,7 +64,7 @@ class WorkersHere:
         self._runners[CATALOGUE[message.kind].queue].run(message)
         self.done.append(message)
 
-    def waiting(self, queue: str) -> int:
+    def waiting(self, channel: str) -> int:
         return 0
 
     def is_cancelled(self, step: str) -> bool:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from support.memory_services import finish_steps, memory_services, register_everything
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_contracts.keys import manifest_key
 from touchstone_store.steps import owned_steps
-from touchstone_store.tables import Base
+from touchstone_store.tables import Base, StepRow
 
 BODY = spec().model_dump(mode="json")
 
@@ -242,6 +242,18 @@ def test_the_history_is_streamed_and_resumes(client: TestClient, services: Servi
     assert client.get(place, headers={"Last-Event-ID": str(ids[-1])}).status_code == 204
     assert client.get("/v1/experiments/exp_none/events").json()["code"] == "not_found"
     assert client.get(place, headers={"Last-Event-ID": "soon"}).status_code == 422
+
+
+def test_steps_of_a_kind_that_this_release_does_not_know_are_shown(client: TestClient, services: Services) -> None:
+    experiment = post(client).json()["id"]
+    with services.store.write() as session:
+        changed = {"kind": "paint_mural", "version": 4, "queue": "painter"}
+        session.execute(update(StepRow).where(StepRow.kind == "ingest_images").values(changed))
+    shown = client.get(f"/v1/experiments/{experiment}").json()["step_list"]
+    assert sum(step["kind"] == "paint_mural" for step in shown) > 3
+    for page in ("/", f"/experiments/{experiment}", "/metrics", "/v1/experiments"):
+        assert client.get(page).status_code == 200
+    assert "paint_mural" in client.get(f"/experiments/{experiment}").text
 
 
 def test_an_outage_of_the_object_store_creates_nothing(

@@ -59,6 +59,17 @@ def test_running_steps_count_by_their_finished_share_in_the_order_of_work() -> N
     assert adapt.finished == 0
 
 
+def test_kinds_that_an_older_client_does_not_know_are_shown_last_and_counted() -> None:
+    murals = [
+        StepView(id=sha256(b"6"), kind="paint_mural", role="fine/mural", state="succeeded", seconds=100),
+        StepView(id=sha256(b"7"), kind="paint_mural", role="fine/mural", state="waiting"),
+    ]
+    kinds = progress_by_kind((*murals, *STEPS[1:3]))
+    assert [kind.kind for kind in kinds] == ["ingest_images", "generate_images", "paint_mural"]
+    assert seconds_left(kinds) == pytest.approx(100)
+    assert "paint 1/2" in progress_line(experiment((*murals, *STEPS)))
+
+
 def test_the_time_left_is_unknown_until_every_kind_was_measured() -> None:
     assert seconds_left(progress_by_kind(STEPS)) is None
     assert seconds_left(progress_by_kind(STEPS[1:])) == pytest.approx(12.5)

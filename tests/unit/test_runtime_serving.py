@@ -139,7 +139,8 @@ def test_a_failure_is_reported_in_its_family_and_leaves_no_result(error: Excepti
     [
         ({"step_id": "0" * 64}, "identity_mismatch"),
         ({"request": {"classes": 1}}, "malformed_request"),
-        ({"version": 9}, "contract_version"),
+        ({"version": 9}, "not_served"),
+        ({"kind": INGEST_IMAGES.name, "version": INGEST_IMAGES.version}, "not_served"),
     ],
 )
 def test_a_message_that_is_not_what_it_says_is_refused(changes: dict[str, object], code: str) -> None:
@@ -195,6 +196,20 @@ def test_a_worker_with_an_unserved_or_a_foreign_contract_does_not_start() -> Non
     with pytest.raises(ValueError, match="does not belong"):
         handlers.serve(INGEST_IMAGES)(lambda request, tools, progress: None)  # type: ignore[arg-type,return-value]
     assert CATALOGUE[INGEST_IMAGES.name].queue == "retrieval"
+
+
+def test_a_worker_serves_its_kinds_in_every_version_that_its_release_does_and_no_other() -> None:
+    handlers = Handlers[Artifacts]("generator")
+    handlers.serve(WRITE_PROMPTS)(write)
+    assert list(handlers.served()) == ["write_prompts.2", "write_prompts.1"]
+
+
+def test_a_message_that_its_worker_does_not_serve_is_refused_for_good_and_told_what_is_served() -> None:
+    ended = Bench(write).run(MESSAGE.model_copy(update={"version": 9}))
+    assert isinstance(ended, StepFailed)
+    assert not ended.retryable
+    for fact in ("write_prompts version 9", "write_prompts.1, write_prompts.2", "retry the experiment"):
+        assert fact in ended.problem.detail
 
 
 def test_a_worker_is_named_by_its_setting_or_its_process() -> None:

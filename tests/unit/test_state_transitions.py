@@ -103,6 +103,16 @@ def test_a_cancelled_attempt_is_no_failure(leased: Step) -> None:
     assert (step.state, step.failures, step.problem) == ("waiting", 0, None)
 
 
+def test_a_step_that_nobody_can_do_ends_at_once_unless_somebody_has_started_it(leased: Step) -> None:
+    paused = transitions.fail(leased, BROKEN, NOW, LIMITS, retryable=True)
+    for step in (Step(id=A), paused, leased):
+        ended = transitions.give_up(step, BROKEN, NOW, LIMITS)
+        assert (ended.state, ended.problem, ended.attempt) == ("failed", BROKEN, step.attempt)
+        assert ended.lease_expires_at is None
+    for step in (started(leased), transitions.succeed(leased, NOW, manifest(A)), ended):
+        assert transitions.give_up(step, BROKEN, NOW, LIMITS) == step
+
+
 def test_a_silent_worker_costs_an_attempt_but_a_message_that_waits_costs_nothing(leased: Step) -> None:
     late = NOW + LIMITS.lease
     silent = transitions.expire(started(leased), late, LIMITS, still_queued=True)

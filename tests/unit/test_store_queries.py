@@ -10,9 +10,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 from support.finished_experiments import finish_experiment, post_experiment
-from support.many_steps import QUEUE, independent_steps
+from support.many_steps import CHANNEL, independent_steps
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
+from touchstone_contracts.steps import WRITE_PROMPTS
 from touchstone_store import steps
 from touchstone_store.database import Store
 from touchstone_store.events import events_after, plans_to_compact
@@ -25,11 +26,13 @@ FIRST_PAGE = "SCAN experiments USING INDEX sqlite_autoindex_experiments_1"
 Asked = list[tuple[str, Any]]
 
 QUESTIONS: dict[str, Callable[[Session], object]] = {
-    "ready_ids": lambda session: steps.ready_ids(session, QUEUE, NOW, 10),
+    "first_ready": lambda session: steps.first_ready(session, NOW, [CHANNEL], 10),
+    "unserved_steps": lambda session: steps.unserved_steps(session, [CHANNEL]),
     "ready_by_queue": lambda session: steps.ready_by_queue(session, NOW),
     "ready_since_by_queue": lambda session: steps.ready_since_by_queue(session, NOW),
     "leased_by_queue": steps.leased_by_queue,
-    "unstarted_in": lambda session: steps.unstarted_in(session, QUEUE),
+    "leased_by_channel": steps.leased_by_channel,
+    "unstarted_of": lambda session: steps.unstarted_of(session, WRITE_PROMPTS.name, WRITE_PROMPTS.version),
     "expired_ids": lambda session: steps.expired_ids(session, NOW),
     "unwanted_ids": steps.unwanted_ids,
     "plans_to_compact": lambda session: plans_to_compact(session, NOW),
@@ -126,7 +129,7 @@ def test_steps_that_cancelled_experiments_left_waiting_are_not_looked_at(service
 
             connection.connection.dbapi_connection.set_progress_handler(tick, 10)  # type: ignore[union-attr]
             with Session(connection) as session:
-                assert len(steps.ready_ids(session, QUEUE, NOW, 100)) == 5
+                assert len(steps.first_ready(session, NOW, [CHANNEL], 100)) == 5
                 steps.ready_by_queue(session, NOW)
                 steps.unwanted_ids(session)
             connection.connection.dbapi_connection.set_progress_handler(None, 10)  # type: ignore[union-attr]

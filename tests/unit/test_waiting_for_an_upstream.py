@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from fastapi.testclient import TestClient
-from support.many_steps import independent_steps
+from support.many_steps import independent_plan
 from support.specs import resolved
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
@@ -11,17 +11,22 @@ from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Problem
 from touchstone_planning import transitions
 from touchstone_planning.transitions import Limits
+from touchstone_store.catalogue import register
 from touchstone_store.plans import StepChange, Survey, create_plan, save_steps
 from touchstone_store.steps import find_rows, to_step
 from touchstone_store.tables import ExperimentRow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-INGEST, OWN = independent_steps(1, "ingest"), independent_steps(2, "own")
+INGEST_PLAN, OWN_PLAN = independent_plan(1, "ingest"), independent_plan(2, "own")
+INGEST, OWN = INGEST_PLAN.steps, OWN_PLAN.steps
 
 
 def create(services: Services) -> None:
     body = resolved()
+    for plan in (INGEST_PLAN, OWN_PLAN):
+        services.artifacts.put_facts(plan.facts.blobs)
     with services.store.write() as session:
+        register(session, body.upstream, NOW)
         create_plan(session, "upstream/world", INGEST, Survey(), NOW)
         create_plan(session, "exp_a", OWN, Survey(), NOW, needs="upstream/world")
         experiment = {"spec": body.spec.model_dump(mode="json"), "resolved": body.model_dump(mode="json")}

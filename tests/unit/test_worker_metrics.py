@@ -95,7 +95,7 @@ def test_messages_with_invented_kinds_make_one_series() -> None:
     bench = Bench()
     for kind in ("first_invention", "second_invention"):
         bench.run(MESSAGE.model_copy(update={"kind": kind}))
-    assert bench.value("touchstone_step_failures_total", kind="unknown", code="bug") == 2
+    assert bench.value("touchstone_step_failures_total", kind="unknown", code="not_served") == 2
     assert b"invention" not in generate_latest(bench.metrics.registry)
 
 

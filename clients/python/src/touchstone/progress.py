@@ -41,8 +41,9 @@ class KindProgress:
 
 
 def progress_by_kind(steps: Sequence[StepView]) -> list[KindProgress]:
-    """In the order in which work flows."""
-    kinds = [kind for kind in CATALOGUE if any(step.kind == kind for step in steps)]
+    """In the order in which work flows; kinds of a release that this client does not know come last."""
+    present = dict.fromkeys(step.kind for step in steps)
+    kinds = [*(kind for kind in CATALOGUE if kind in present), *(kind for kind in present if kind not in CATALOGUE)]
     return [_of_kind(kind, [step for step in steps if step.kind == kind]) for kind in kinds]
 
 
@@ -73,7 +74,8 @@ def seconds_left(kinds: Sequence[KindProgress]) -> float | None:
         seconds = progress.seconds_left
         if seconds is None:
             return None
-        queue = CATALOGUE[progress.kind].queue
+        known = CATALOGUE.get(progress.kind)
+        queue = known.queue if known else progress.kind
         left[queue] = left.get(queue, 0.0) + seconds
     return max(left.values(), default=0.0)
 

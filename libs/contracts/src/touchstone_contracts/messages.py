@@ -1,4 +1,5 @@
-"""What travels through Redis: step messages to workers, reports back. Everything else lies in the object store."""
+"""What travels through Redis: step messages to workers, reports and presence back. Everything else lies in the object
+store."""
 
 from typing import Annotated, Any, Literal
 
@@ -56,6 +57,17 @@ class StepFailed(Lenient):
 
 StepReport = Annotated[StepStarted | StepProgressed | StepSucceeded | StepFailed, Field(discriminator="event")]
 REPORTS: TypeAdapter[StepReport] = TypeAdapter(StepReport)
+
+
+class LiveWorker(Lenient):
+    """What a worker says of itself while it lives."""
+
+    name: str
+    """Of one process."""
+    queue: str
+    """Whose work it does."""
+    channels: tuple[str, ...]
+    """Of the contracts and versions that it serves."""
 
 
 class StepManifest(Lenient):

@@ -110,6 +110,13 @@ def expire(step: Step, now: datetime, limits: Limits, *, still_queued: bool) -> 
     return fail(step, silent, now, limits, retryable=True)
 
 
+def give_up(step: Step, problem: Problem, now: datetime, limits: Limits) -> Step:
+    """Nobody can do the step: it ends without another attempt, unless somebody has started it."""
+    if step.state == "waiting" or (step.state == "leased" and step.started_at is None):
+        return fail(step, problem, now, limits, retryable=False)
+    return step
+
+
 def forget_result(step: Step) -> Step:
     """The object store has lost what this step made: it is computed again, without blame."""
     return Step(id=step.id, attempt=step.attempt)

@@ -1,18 +1,20 @@
-"""Which workers serve a queue right now: each announces itself while it lives, the conductor counts them.
+"""Which workers live right now, and what they serve: each announces itself while it lives, the conductor counts them.
 
-A sorted set in Redis per queue: member = one process, score = the moment until which it counts, by the server's clock,
-so that clocks of other machines do not matter. Nothing here may not be lost: a flushed set is whole again one heartbeat
-later."""
+One sorted set in Redis: member = what one process says of itself, score = the moment until which it counts, by the
+server's clock, so that clocks of other machines do not matter. Nothing here may not be lost: a flushed set is whole
+again one heartbeat later."""
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import redis
+from pydantic import ValidationError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from touchstone_contracts.messages import LiveWorker
 from touchstone_contracts.problems import Transient
 
 from touchstone_runtime.logs import get_logger
@@ -20,51 +22,54 @@ from touchstone_runtime.reports import redis_outages_translated
 
 log = get_logger(__name__)
 
+WORKERS_KEY = "touchstone:live_workers"
 MISSED_HEARTBEATS = 3
 """A worker that is silent for this many heartbeats counts no more."""
 SOCKET_SECONDS = 3
 
 
 class Presence(Protocol):
-    def announce(self, queue: str, worker: str, seconds: float) -> None:
+    def announce(self, worker: LiveWorker, seconds: float) -> None:
         """`worker` counts for the next `seconds`. Raises Transient."""
 
-    def withdraw(self, queue: str, worker: str) -> None:
+    def withdraw(self, worker: LiveWorker) -> None:
         """`worker` counts no more. Raises Transient."""
 
-    def count(self, queues: Collection[str]) -> Mapping[str, int]:
-        """Live workers of each of `queues`. Raises Transient."""
+    def live(self) -> tuple[LiveWorker, ...]:
+        """Those that count now, in no particular order. Raises Transient."""
 
 
 class RedisPresence:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def announce(self, queue: str, worker: str, seconds: float) -> None:
+    def announce(self, worker: LiveWorker, seconds: float) -> None:
         with redis_outages_translated():
-            self._client.zadd(_key(queue), {worker: self._now() + seconds})
+            self._client.zadd(WORKERS_KEY, {worker.model_dump_json(): self._now() + seconds})
 
-    def withdraw(self, queue: str, worker: str) -> None:
+    def withdraw(self, worker: LiveWorker) -> None:
         with redis_outages_translated():
-            self._client.zrem(_key(queue), worker)
+            self._client.zrem(WORKERS_KEY, worker.model_dump_json())
 
-    def count(self, queues: Collection[str]) -> dict[str, int]:
+    def live(self) -> tuple[LiveWorker, ...]:
+        """Unreadable members, of a release to come, are left out."""
         with redis_outages_translated():
-            now = self._now()
             pipeline = self._client.pipeline(transaction=False)
-            for queue in queues:
-                pipeline.zremrangebyscore(_key(queue), "-inf", now)
-                pipeline.zcard(_key(queue))
-            answers = pipeline.execute()
-        return dict(zip(queues, answers[1::2], strict=True))
+            pipeline.zremrangebyscore(WORKERS_KEY, "-inf", self._now())
+            pipeline.zrange(WORKERS_KEY, 0, -1)
+            _, members = pipeline.execute()
+        return tuple(worker for member in members if (worker := _parse(member)) is not None)
 
     def _now(self) -> float:
         seconds, microseconds = self._client.time()
         return float(seconds + microseconds / 1e6)
 
 
-def _key(queue: str) -> str:
-    return f"touchstone:workers:{queue}"
+def _parse(member: bytes) -> LiveWorker | None:
+    try:
+        return LiveWorker.model_validate_json(member)
+    except ValidationError:
+        return None
 
 
 def connect_presence(redis_url: str) -> RedisPresence:
@@ -85,21 +90,20 @@ class MemoryPresence:
 
     clock: Callable[[], float]
     away: bool = False
-    _until: dict[tuple[str, str], float] = field(default_factory=dict)
+    _until: dict[LiveWorker, float] = field(default_factory=dict)
 
-    def announce(self, queue: str, worker: str, seconds: float) -> None:
+    def announce(self, worker: LiveWorker, seconds: float) -> None:
         self._reach()
-        self._until[queue, worker] = self.clock() + seconds
+        self._until[worker] = self.clock() + seconds
 
-    def withdraw(self, queue: str, worker: str) -> None:
+    def withdraw(self, worker: LiveWorker) -> None:
         self._reach()
-        self._until.pop((queue, worker), None)
+        self._until.pop(worker, None)
 
-    def count(self, queues: Collection[str]) -> dict[str, int]:
+    def live(self) -> tuple[LiveWorker, ...]:
         self._reach()
         now = self.clock()
-        live = [queue for (queue, _), until in self._until.items() if until > now]
-        return {queue: live.count(queue) for queue in queues}
+        return tuple(worker for worker, until in self._until.items() if until > now)
 
     def forget(self) -> None:
         """As a flushed server does."""
@@ -115,10 +119,10 @@ class Announcer:
 
     Leaving the block withdraws it."""
 
-    def __init__(self, presence: Presence, queue: str, worker: str, heartbeat_seconds: float) -> None:
-        self._presence, self._queue, self._interval = presence, queue, heartbeat_seconds
+    def __init__(self, presence: Presence, worker: LiveWorker, heartbeat_seconds: float) -> None:
+        self._presence, self._interval = presence, heartbeat_seconds
         # Names may be set, and pods that share their node's network share host name and process id.
-        self._worker = f"{worker}#{secrets.token_hex(4)}"
+        self._worker = worker.model_copy(update={"name": f"{worker.name}#{secrets.token_hex(4)}"})
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -129,7 +133,7 @@ class Announcer:
 
     def _announce(self) -> None:
         try:
-            self._presence.announce(self._queue, self._worker, MISSED_HEARTBEATS * self._interval)
+            self._presence.announce(self._worker, MISSED_HEARTBEATS * self._interval)
         except Transient as error:
             log.warning("presence.lost", error=str(error))
 
@@ -140,6 +144,6 @@ class Announcer:
         self._stop.set()
         self._thread.join()
         try:
-            self._presence.withdraw(self._queue, self._worker)
+            self._presence.withdraw(self._worker)
         except Transient as error:
             log.warning("presence.lost", error=str(error))

@@ -1,6 +1,7 @@
 """Celery as transport: no canvas, no result backend, JSON only, at-least-once.
 
-Redis is a doorbell. Leases in SQL are the truth, so a lost or doubled message costs time, never a result."""
+Redis is a doorbell. Leases in SQL are the truth, so a lost or doubled message costs time, never a result. There is one
+list per contract and version (`Contract.channel`), and a worker consumes only those that it serves."""
 
 from datetime import timedelta
 from typing import Protocol
@@ -10,12 +11,14 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import CATALOGUE
+from touchstone_contracts.steps import CATALOGUE, EARLIER, channel_of
 
 TASK_PREFIX = "touchstone."
 
 # Above the longest contract's hard limit: a message is not delivered twice while it is worked on.
-VISIBILITY_TIMEOUT = max(contract.time_limit for contract in CATALOGUE.values()) + timedelta(minutes=10)
+VISIBILITY_TIMEOUT = timedelta(minutes=10) + max(
+    contract.time_limit for contract in (*CATALOGUE.values(), *EARLIER.values())
+)
 
 
 def celery_app(redis_url: str) -> Celery:
@@ -38,6 +41,8 @@ def celery_app(redis_url: str) -> Celery:
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,
             "health_check_interval": 30,
+            # Celery's priorities would make four lists of each.
+            "priority_steps": [0],
         },
     )
     return app
@@ -47,8 +52,8 @@ class Dispatcher(Protocol):
     def send(self, message: StepMessage) -> None:
         """Raises Transient when the broker cannot be reached."""
 
-    def waiting(self, queue: str) -> int:
-        """Messages in `queue` that no worker has taken. Raises Transient."""
+    def waiting(self, channel: str) -> int:
+        """Messages in `channel` that no worker has taken. Raises Transient."""
 
 
 class CeleryDispatcher:
@@ -56,22 +61,21 @@ class CeleryDispatcher:
         self._app = app
 
     def send(self, message: StepMessage) -> None:
-        queue = CATALOGUE[message.kind].queue
         try:
             self._app.send_task(
                 TASK_PREFIX + message.kind,
                 kwargs={"message": message.model_dump(mode="json")},
-                queue=queue,
+                queue=_channel(message),
                 retry=False,
             )
         except OperationalError as error:
             raise Transient(f"broker unreachable: {error}", code="redis") from error
 
-    def waiting(self, queue: str) -> int:
+    def waiting(self, channel: str) -> int:
         try:
             with self._app.connection_for_write() as connection:
-                # On Redis a queue is a list of the same name.
-                return int(connection.default_channel.client.llen(queue))
+                # A channel is what Celery calls a queue, and on Redis a list of the same name.
+                return int(connection.default_channel.client.llen(channel))
         except (OperationalError, redis.RedisError) as error:
             raise Transient(f"broker unreachable: {error}", code="redis") from error
 
@@ -87,12 +91,19 @@ class MemoryDispatcher:
         self.sent.append(message)
         self._waiting.append(message)
 
-    def waiting(self, queue: str) -> int:
-        return sum(CATALOGUE[message.kind].queue == queue for message in self._waiting)
+    def waiting(self, channel: str) -> int:
+        return sum(_channel(message) == channel for message in self._waiting)
+
+    def waiting_anywhere(self) -> int:
+        return len(self._waiting)
 
     def take(self) -> StepMessage:
-        """The oldest waiting message, as a worker takes it."""
+        """The oldest waiting message, as a worker that serves everything takes it."""
         return self._waiting.pop(0)
 
     def lose(self) -> None:
         self._waiting.clear()
+
+
+def _channel(message: StepMessage) -> str:
+    return channel_of(message.kind, message.version)

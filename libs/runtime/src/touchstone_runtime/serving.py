@@ -14,6 +14,7 @@ from celery import Celery, signals
 from pydantic import ValidationError
 from touchstone_contracts.facts import opened
 from touchstone_contracts.messages import (
+    LiveWorker,
     StepFailed,
     StepManifest,
     StepMessage,
@@ -23,7 +24,7 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Cancelled, Failure, Invalid, Problem, Transient
-from touchstone_contracts.steps import CATALOGUE, Contract, RequestT, ResultT, contract_of
+from touchstone_contracts.steps import AnyContract, Contract, RequestT, ResultT, channel_of, served_by
 from touchstone_contracts.values import Digest
 
 from touchstone_runtime.artifacts import Artifacts, blobs_in
@@ -129,9 +130,13 @@ class Handlers(Generic[ToolsT]):
 
     def require_complete(self) -> None:
         """Raises ValueError when a contract of this queue has no handler."""
-        missing = {c.name for c in CATALOGUE.values() if c.queue == self.queue} - set(self.by_kind)
+        missing = {contract.name for contract in served_by(self.queue)} - set(self.by_kind)
         if missing:
             raise ValueError(f"queue {self.queue} has contracts without a handler: {sorted(missing)}")
+
+    def served(self) -> dict[str, AnyContract]:
+        """Every contract with a handler in every version that this release serves, by channel."""
+        return {contract.channel: contract for contract in served_by(self.queue) if contract.name in self.by_kind}
 
 
 @dataclass
@@ -153,7 +158,7 @@ class StepRunner(Generic[ToolsT]):
         structlog.contextvars.bind_contextvars(step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
         try:
             with self.traces.span(
-                f"step {_known_kind(message)}",
+                f"step {self._known_kind(message)}",
                 parent=message.traceparent,
                 role="consumer",
                 step=message.step_id,
@@ -174,7 +179,7 @@ class StepRunner(Generic[ToolsT]):
             if not found:
                 self._compute(message, span)
             outcome = "found" if found else "computed"
-            self.metrics.steps.labels(_known_kind(message), outcome).inc()
+            self.metrics.steps.labels(self._known_kind(message), outcome).inc()
             span.tell(outcome=outcome)
             self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
         except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
@@ -184,9 +189,7 @@ class StepRunner(Generic[ToolsT]):
         return False
 
     def _compute(self, message: StepMessage, span: Span) -> None:
-        contract = contract_of(message.kind, message.version)
-        if contract is None:
-            raise Transient(f"this worker does not serve {message.kind} version {message.version}", code="not_served")
+        contract = self._contract_of(message)
         request = _parse(contract, message, self.artifacts.fact)
         self.reporter.send(StepStarted(step_id=message.step_id, attempt=message.attempt, worker=self.worker))
         with measured() as clock, self.metrics.running(message.kind, holds_gpu=self.holds_gpu):
@@ -197,6 +200,23 @@ class StepRunner(Generic[ToolsT]):
                 span.tell(**{f"{phase}_seconds": round(spent, 3) for phase, spent in clock.by_phase().items()})
         self.metrics.computed(message.kind, manifest.seconds, clock.by_phase())
         log.info("step.computed", seconds=manifest.seconds, cpu_seconds=manifest.cpu_seconds)
+
+    def _contract_of(self, message: StepMessage) -> AnyContract:
+        """Raises Invalid where this worker does not serve it, which another try at the same worker would not change."""
+        served = self.handlers.served()
+        contract = served.get(channel_of(message.kind, message.version))
+        if contract is None:
+            raise Invalid(
+                f"worker {self.worker} was sent {message.kind} version {message.version}, which it does not serve; it "
+                f"serves {', '.join(sorted(served))}. Check that whatever filled its queue is the conductor of this "
+                "deployment, then retry the experiment",
+                code="not_served",
+            )
+        return contract
+
+    def _known_kind(self, message: StepMessage) -> str:
+        """A message may say anything; names of metrics and spans are few."""
+        return message.kind if message.kind in self.handlers.by_kind else "unknown"
 
     def _handled(self, message: StepMessage, contract: Contract[Any, Any], request: object) -> StepManifest:
         unit = self.handlers.units[message.kind]
@@ -220,7 +240,7 @@ class StepRunner(Generic[ToolsT]):
 
     def _report_failure(self, message: StepMessage, error: Exception, span: Span) -> None:
         problem = problem_of(error)
-        self.metrics.failed(_known_kind(message), problem.code)
+        self.metrics.failed(self._known_kind(message), problem.code)
         span.fail(problem.code)
         log.error("step.failed", error=str(error), exc_info=not isinstance(error, Failure))
         self.reporter.send(
@@ -232,11 +252,6 @@ class StepRunner(Generic[ToolsT]):
                 log_tail=recent_lines()[-4000:],
             )
         )
-
-
-def _known_kind(message: StepMessage) -> str:
-    """A message may say anything; names of metrics and spans are few."""
-    return message.kind if message.kind in CATALOGUE else "unknown"
 
 
 def _parse(
@@ -294,8 +309,8 @@ def worker_name(settings: WorkerSettings, queue: str) -> str:
 
 
 def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, settings: WorkerSettings) -> None:
-    """Registers one Celery task per contract and consumes the queue until SIGTERM (a running step finishes first) or
-    until it was idle for `exit_when_idle_seconds`. Raises SystemExit when Celery gave up.
+    """Registers one Celery task per kind and consumes the channels of all that is served until SIGTERM (a running step
+    finishes first) or until it was idle for `exit_when_idle_seconds`. Raises SystemExit when Celery gave up.
 
     The solo pool runs steps in the main process: torch must not be used across a fork."""
     runner.handlers.require_complete()
@@ -304,8 +319,9 @@ def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, sett
         app.task(_task(runner, idle), name=TASK_PREFIX + kind)
     if settings.metrics_port:
         start_metrics_server(runner.metrics.registry, settings.metrics_host, settings.metrics_port)
+    channels = tuple(runner.handlers.served())
     worker = app.Worker(
-        queues=[runner.handlers.queue],
+        queues=channels,
         pool="solo",
         hostname=runner.worker if "@" in runner.worker else f"{runner.worker}@local",
         without_mingle=True,
@@ -313,7 +329,8 @@ def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, sett
         without_heartbeat=True,
     )
     signals.worker_ready.connect(lambda **_: leave_when_idle(idle, settings.exit_when_idle_seconds), weak=False)
-    with Announcer(presence, runner.handlers.queue, runner.worker, settings.heartbeat_seconds):
+    announced = LiveWorker(name=runner.worker, queue=runner.handlers.queue, channels=channels)
+    with Announcer(presence, announced, settings.heartbeat_seconds):
         worker.start()
     if worker.exitcode:
         raise SystemExit(worker.exitcode)

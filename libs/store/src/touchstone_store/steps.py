@@ -6,7 +6,7 @@ step is handed out, and never otherwise."""
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 from sqlalchemy import (
@@ -14,7 +14,9 @@ from sqlalchemy import (
     Row,
     Select,
     SQLColumnExpression,
+    String,
     Text,
+    and_,
     case,
     cast,
     exists,
@@ -26,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, defer
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
+from touchstone_contracts.steps import channel_of
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import StepState, StepView
 from touchstone_planning.state import ACTIVE, Step
@@ -36,6 +39,8 @@ from touchstone_store.unreadable import UnreadableRow
 ID_BATCH = 500
 """Ids per IN list; SQLite refuses very long ones."""
 
+_CHANNEL = StepRow.kind.concat(".").concat(cast(StepRow.version, String))
+"""contracts.steps.channel_of, in SQL."""
 _PLAIN_FIELDS = tuple(field.name for field in fields(Step) if field.name not in {"id", "problem"})
 _STATES = frozenset(get_args(StepState))
 _IS_ACTIVE = PlanRow.phase.in_(sorted(ACTIVE))
@@ -224,18 +229,43 @@ def _ready(now: datetime) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def ready_ids(session: Session, queue: str, now: datetime, limit: int) -> list[StepId]:
-    """Ready steps of active plans: the oldest plan first, then topological order."""
+class ReadyStep(NamedTuple):
+    id: StepId
+    queue: str
+    channel: str
+
+
+def first_ready(session: Session, now: datetime, channels: Collection[str], limit: int) -> list[ReadyStep]:
+    """Ready steps of active plans in any of `channels`: the oldest plan first, then topological order."""
     query = (
-        select(StepRow.id)
+        select(StepRow.id, StepRow.queue, _CHANNEL)
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(StepRow.queue == queue, *_ready(now))
+        .where(_CHANNEL.in_(channels), *_ready(now))
         .group_by(StepRow.id)
         .order_by(func.min(PlanRow.created_at), func.min(PlanStepRow.position))
         .limit(limit)
     )
-    return list(session.scalars(query))
+    return [ReadyStep(*row) for row in session.execute(query)]
+
+
+class UnservedStep(NamedTuple):
+    id: StepId
+    kind: str
+    version: int
+
+
+def unserved_steps(session: Session, served: Collection[str]) -> list[UnservedStep]:
+    """Steps that nobody works on and whose channels are not among `served`: of each active plan one per contract."""
+    idle = or_(StepRow.state == "waiting", and_(_IS_LEASED, StepRow.started_at.is_(None)))
+    query = (
+        select(func.min(StepRow.id), StepRow.kind, StepRow.version)
+        .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+        .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
+        .where(_IS_ACTIVE, idle, _CHANNEL.not_in(served))
+        .group_by(PlanRow.id, StepRow.kind, StepRow.version)
+    )
+    return [UnservedStep(*row) for row in session.execute(query)]
 
 
 def ready_by_queue(session: Session, now: datetime) -> dict[str, int]:
@@ -284,9 +314,17 @@ def leased_by_queue(session: Session) -> dict[str, int]:
     return dict(session.execute(query).all())
 
 
-def unstarted_in(session: Session, queue: str) -> int:
+def leased_by_channel(session: Session) -> dict[tuple[str, str], int]:
+    """By queue and channel."""
+    contract = (StepRow.queue, StepRow.kind, StepRow.version)
+    query = select(*contract, func.count()).where(_IS_LEASED).group_by(*contract)
+    return {(queue, channel_of(kind, version)): count for queue, kind, version, count in session.execute(query)}
+
+
+def unstarted_of(session: Session, kind: str, version: int) -> int:
     """Leased steps whose messages no worker has started on, as far as is known."""
-    query = select(func.count()).where(_IS_LEASED, StepRow.queue == queue, StepRow.started_at.is_(None))
+    contract = (StepRow.kind == kind, StepRow.version == version)
+    query = select(func.count()).where(_IS_LEASED, *contract, StepRow.started_at.is_(None))
     return session.scalar(query) or 0
 
 

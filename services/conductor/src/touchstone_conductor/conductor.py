@@ -4,14 +4,15 @@ Truth lies in SQL (leases) and in the object store (results). Every cycle may en
 server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
 not in its queue. Two conductors at once do no harm: each change locks its step's row."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
+from touchstone_contracts.messages import LiveWorker, StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import QUEUES
+from touchstone_contracts.steps import CATALOGUE, EARLIER, QUEUES, channel_of
 from touchstone_contracts.values import StepId
 from touchstone_planning import transitions
 from touchstone_planning.state import Step
@@ -26,26 +27,34 @@ from touchstone_store.plans import StepChange, fail_unreadable, save_steps
 from touchstone_store.steps import (
     expired_ids,
     find_rows,
+    first_ready,
     inputs_of,
-    leased_by_queue,
+    leased_by_channel,
     lock_step,
     message_of,
-    ready_ids,
     to_step,
     traceparent_of,
-    unstarted_in,
+    unserved_steps,
+    unstarted_of,
     unwanted_ids,
 )
+from touchstone_store.tables import StepRow
 from touchstone_store.unreadable import UnreadableRow
 
 from touchstone_conductor.history import event_of
 from touchstone_conductor.lost_messages import Fate, LostMessages
 from touchstone_conductor.metrics import ConductorMetrics
+from touchstone_conductor.retirement import Retirement, StoredContract, retired
+from touchstone_conductor.shares import Shares
 
 log = get_logger(__name__)
 
 PATIENCE_IN_LEASES = 1 / 6
 """For how long messages must be missing until they are taken for lost, in lengths of a lease."""
+ROLLOUT_IN_LEASES = 20
+"""For how long steps of a later release wait for its workers, in lengths of a lease."""
+LOOKS_PER_LEASE = 6
+"""How often steps that nobody serves are looked for."""
 LOST_INPUT_CODES = frozenset({"missing_object", "corrupt_object"})
 
 
@@ -62,7 +71,7 @@ class Reports(Protocol):
 class LiveWorkers(Protocol):
     """What the conductor needs of runtime.presence."""
 
-    def count(self, queues: Collection[str]) -> Mapping[str, int]: ...
+    def live(self) -> tuple[LiveWorker, ...]: ...
 
 
 def utc_now() -> datetime:
@@ -81,10 +90,9 @@ class Conductor:
     presence: LiveWorkers
     limits: Limits = field(default_factory=Limits)
     leases_per_worker: int = 2
-    """One to compute and the next, so that nobody waits for a cycle of the conductor; a queue without workers gets the
-    share of one."""
-    live_workers: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(QUEUES, 0))
-    """By queue, as last heard."""
+    """One to compute and the next, so that nobody waits for a cycle of the conductor (see shares.py)."""
+    workers: tuple[LiveWorker, ...] = ()
+    """As last heard."""
     now: Callable[[], datetime] = utc_now
     metrics: ConductorMetrics = field(default_factory=ConductorMetrics)
     traces: Traces = NO_TRACES
@@ -93,9 +101,19 @@ class Conductor:
     _handed_out: dict[StepId, datetime] = field(default_factory=dict)
     """Steps that no worker has started yet, as far as this process knows."""
     _lost: LostMessages = field(init=False)
+    _retirement: Retirement = field(init=False)
+    _next_look: datetime | None = None
+    """For steps that nobody serves."""
 
     def __post_init__(self) -> None:
-        self._lost = LostMessages(self.limits.lease * PATIENCE_IN_LEASES)
+        lease = self.limits.lease
+        self._lost = LostMessages(lease * PATIENCE_IN_LEASES)
+        self._retirement = Retirement(patience=lease, rollout=lease * ROLLOUT_IN_LEASES)
+
+    @property
+    def live_workers(self) -> Mapping[str, int]:
+        """By queue."""
+        return dict.fromkeys(QUEUES, 0) | Counter(worker.queue for worker in self.workers)
 
     def cycle(self, timeout: float) -> bool:
         """One round; waits up to `timeout` seconds for reports. Whether every server answered."""
@@ -204,33 +222,38 @@ class Conductor:
             expired = expired_ids(session, self.now())
         for step in expired:
             manifest = self.artifacts.manifest(step)
-            if manifest is None:
-                self._expire(step)
-            elif self._succeed(step, manifest):
-                self.metrics.expired(manifest.kind, "lost_report")
+            row = self._row_of(step)
+            if row is not None and manifest is None:
+                self._expire(row)
+            elif row is not None and manifest is not None and self._succeed(step, manifest):
+                self.metrics.expired(row.queue, "lost_report")
 
-    def _expire(self, step: StepId) -> None:
+    def _row_of(self, step: StepId) -> StepRow | None:
+        """None when it cannot be read, which stops the plans that need it."""
         try:
             with self.store.read() as session:
-                row = find_rows(session, [step])[step]
+                return find_rows(session, [step])[step]
         except UnreadableRow as error:
             self._give_up(error)
-            return
-        fate: Fate = "lost" if row.started_at else self._fate_in(row.queue)
+            return None
+
+    def _expire(self, row: StepRow) -> None:
+        fate: Fate = "lost" if row.started_at else self._fate_in(row.kind, row.version)
         if fate == "unknown":
             return
         now = self.now()
         changed = self._change(
-            step, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
+            row.id, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
         )
         if changed and fate == "lost":
-            self.metrics.expired(row.kind, "silent_worker" if row.started_at else "lost_message")
+            self.metrics.expired(row.queue, "silent_worker" if row.started_at else "lost_message")
 
-    def _fate_in(self, queue: str) -> Fate:
-        waiting = self.dispatcher.waiting(queue)
+    def _fate_in(self, kind: str, version: int) -> Fate:
+        channel = channel_of(kind, version)
+        waiting = self.dispatcher.waiting(channel)
         with self.store.read() as session:
-            unstarted = unstarted_in(session, queue)
-        return self._lost.fate(queue, unstarted=unstarted, waiting=waiting, now=self.now())
+            unstarted = unstarted_of(session, kind, version)
+        return self._lost.fate(channel, unstarted=unstarted, waiting=waiting, now=self.now())
 
     def _take_back_unwanted(self) -> None:
         """Steps that only cancelled or failed experiments wanted: queued ones return, running ones are told."""
@@ -242,21 +265,43 @@ class Conductor:
 
     def _hand_out(self) -> None:
         # Raises when Redis is away: then messages would not arrive either.
-        self.live_workers = self.presence.count(QUEUES)
-        with self.store.read() as session:
-            leased = leased_by_queue(session)
-            ready = [
-                step
-                for queue in QUEUES
-                if (free := self._share(queue) - leased.get(queue, 0)) > 0
-                for step in ready_ids(session, queue, self.now(), free)
-            ]
-        for step in ready:
-            if (message := self._lease(step)) is not None:
-                self._send(message)
+        self.workers = self.presence.live()
+        served = _served_by(self.workers)
+        self._fail_unserved(served)
+        while chosen := self._choose(served):
+            for step in chosen:
+                if (message := self._lease(step)) is not None:
+                    self._send(message)
 
-    def _share(self, queue: str) -> int:
-        return self.leases_per_worker * max(1, self.live_workers[queue])
+    def _choose(self, queue_of: Mapping[str, str]) -> list[StepId]:
+        """The next steps to hand out, of the channels in `queue_of`; there may be more once these are leased."""
+        shares = Shares(self.workers, self.leases_per_worker)
+        most = self.leases_per_worker * max(1, len(self.workers))
+        with self.store.read() as session:
+            for (queue, channel), count in leased_by_channel(session).items():
+                for _ in range(count):
+                    shares.take(queue, channel)
+            ready = first_ready(session, self.now(), shares.with_room(queue_of), most)
+        return [step.id for step in ready if shares.take(step.queue, step.channel)]
+
+    def _fail_unserved(self, served: Collection[str]) -> None:
+        """Steps fail that neither this release nor a live worker serves, after a while."""
+        now = self.now()
+        if self._next_look is not None and now < self._next_look:
+            return
+        self._next_look = now + self.limits.lease / LOOKS_PER_LEASE
+        with self.store.read() as session:
+            contract_of = {
+                step.id: StoredContract(step.kind, step.version) for step in unserved_steps(session, served)
+            }
+        due = self._retirement.due(set(contract_of.values()), now)
+        for step, contract in contract_of.items():
+            if contract in due:
+                self._retire(step, contract)
+
+    def _retire(self, step: StepId, contract: StoredContract) -> None:
+        problem, now = retired(contract), self.now()
+        self._change(step, lambda before: transitions.give_up(before, problem, now, self.limits))
 
     def _lease(self, step: StepId) -> StepMessage | None:
         """None when somebody else was faster, or the step cannot be read."""
@@ -301,6 +346,12 @@ class Conductor:
         for plan in plans:
             with self.store.write() as session:
                 compact_history(session, plan, self.now())
+
+
+def _served_by(workers: Collection[LiveWorker]) -> dict[str, str]:
+    """The queue of every channel that this release serves, or one of `workers`, which may be of another."""
+    ours = {contract.channel: contract.queue for contract in (*CATALOGUE.values(), *EARLIER.values())}
+    return ours | {channel: worker.queue for worker in workers for channel in worker.channels}
 
 
 def _holds(step: Step, attempt: int) -> bool:

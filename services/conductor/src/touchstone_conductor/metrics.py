@@ -5,7 +5,7 @@ from datetime import datetime
 
 from prometheus_client import Counter, Gauge
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import CATALOGUE, QUEUES
+from touchstone_contracts.steps import QUEUES
 from touchstone_runtime.metrics import new_registry, phase_histogram
 from touchstone_store.database import Store
 from touchstone_store.steps import leased_by_queue, ready_by_queue, ready_since_by_queue
@@ -42,6 +42,7 @@ class ConductorMetrics:
             ["queue", "reason"],
             registry=self.registry,
         )
+        self._queues = set(QUEUES)
         for queue in QUEUES:
             for reason in EXPIRIES:
                 self._expiries.labels(queue, reason)
@@ -58,8 +59,8 @@ class ConductorMetrics:
         """A worker reports that it began, `waited` seconds after the step was handed out."""
         self._phases.labels(kind, "queue").observe(max(0.0, waited))
 
-    def expired(self, kind: str, reason: str) -> None:
-        self._expiries.labels(CATALOGUE[kind].queue, reason).inc()
+    def expired(self, queue: str, reason: str) -> None:
+        self._expiries.labels(queue, reason).inc()
 
     def refresh(self, store: Store, now: datetime, live_workers: Mapping[str, int]) -> bool:
         """Whether the database answered; else the gauges keep their values."""
@@ -69,7 +70,9 @@ class ConductorMetrics:
                 since = ready_since_by_queue(session, now)
         except Transient:
             return False
-        for queue in QUEUES:
+        # Steps that another release planned may be of a queue that this one does not know.
+        self._queues |= {*queued, *leased}
+        for queue in self._queues:
             self.workers.labels(queue).set(live_workers.get(queue, 0))
             self.steps.labels(queue, "queued").set(queued.get(queue, 0))
             self.steps.labels(queue, "leased").set(leased.get(queue, 0))

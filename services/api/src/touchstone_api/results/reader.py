@@ -89,7 +89,7 @@ class ResultsReader:
         return collect(
             evaluations,
             planned.spec.evaluation.metrics,
-            {step: self.finished.test_images(step) for step in self._done(evaluations.layout.splits.values())},
+            {step: self.finished.test_images(step) for step in _tested_splits(evaluations)},
             {step: self.finished.curated(step).counts for step in curated},
             experiment,
         )
@@ -199,6 +199,12 @@ class ResultsReader:
         if step is None:
             raise NotFound(f"experiment {experiment!r} has no training set of arm {arm!r} at target {target!r}")
         return target, step
+
+
+def _tested_splits(evaluations: Evaluations) -> set[StepId]:
+    """The steps that ingested what the finished evaluations were tested on."""
+    targets = {cell.target for cell, _ in evaluations}
+    return {step for (target, _), step in evaluations.layout.splits.items() if target in targets}
 
 
 def one_target(targets: Sequence[str], target: str | None) -> str:

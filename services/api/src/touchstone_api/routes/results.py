@@ -76,7 +76,7 @@ def get_verdict(
 
 @router.get("/{experiment}/scaling", responses=documented(404, 503))
 def get_scaling(experiment: str, reader: ResultsHere) -> Scaling:
-    """Accuracy as a power law of size, of every arm once every run is in; points beyond the measured sizes are marked."""
+    """Accuracy as a power law of size, of every arm once every run is in; points beyond measured sizes are marked."""
     return reader.scaling(experiment)
 
 
