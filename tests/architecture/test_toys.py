@@ -1,4 +1,5 @@
-"""A recipe, a score rule, a stage of curation and a metric that this module alone knows run like Touchstone's own.
+"""An arm, a recipe, a score rule, a stage of curation and a metric that this module alone knows run like Touchstone's
+own.
 
 What registers a toy says in its docstring what adding one of its kind takes; CONTRIBUTING.md says the same."""
 
@@ -20,7 +21,8 @@ from support.tiny_models import tiny_encoder
 from support.whole_plan import Workers, workers_on
 from torch import nn
 from touchstone_contracts.adaptation import METRICS, MetricDescription
-from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.arms.spec import ARMS, ArmSpec
+from touchstone_contracts.catalogue import ClassLabel, Target
 from touchstone_contracts.curation import SCORE_RULES, STAGES, ScoreRuleSpec, StageSpec, drop_words
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import Invalid
@@ -36,8 +38,10 @@ from touchstone_contracts.steps import (
     EpochScore,
     ImagesCurated,
 )
+from touchstone_contracts.values import Name
 from touchstone_contracts.views import Verdict
-from touchstone_planning.dag import Plan
+from touchstone_planning.arms.planner import ArmPlanner, Source, forget_planner, planner_of, register_planner
+from touchstone_planning.dag import Plan, PlannedImages, PoolOf, TargetContext
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
@@ -57,6 +61,59 @@ from touchstone_trainer.recipes.subject import Data, Subject
 ROOT = Path(__file__).parents[2]
 PER_CLASS = 6
 KEPT_PER_CLASS = 2
+
+
+class SecondHand(ArmSpec):
+    """The candidates of another arm are curated once more: what its curation saw, whatever it kept."""
+
+    kind: Literal["second_hand"] = "second_hand"
+    parent: Name
+
+
+class SecondHandPlanner(ArmPlanner[SecondHand]):
+    spec = SecondHand
+
+    def describe(self, arm: SecondHand) -> str:
+        return f"what {arm.parent} was chosen from, curated again"
+
+    def sources(self, arm: SecondHand) -> Iterator[Source]:
+        yield Source("/parent", arm.parent, ("images", "unmixed"))
+
+    def most_per_class(self, arm: SecondHand, target: Target, resolved: ResolvedExperiment) -> int:
+        parent = resolved.arm(arm.parent)
+        return int(planner_of(parent).most_per_class(parent, target, resolved))
+
+    def plan_candidates(
+        self, arm: SecondHand, context: TargetContext, role: str, pool_of: PoolOf
+    ) -> list[PlannedImages]:
+        return [PlannedImages(pool_of(arm.parent), role)]
+
+
+PLANNER = SecondHandPlanner()
+
+
+@contextmanager
+def toy_arm() -> Iterator[None]:
+    """Adding a kind of arm:
+
+    - `libs/contracts/src/touchstone_contracts/arms/`: a file with an `ArmSpec` (its settings), and a line in
+      `__init__.py`.
+    - `libs/planning/src/touchstone_planning/arms/`: a file with an `ArmPlanner` (its words, what it needs, what is
+      impossible, how many images it can have, the steps it takes), and a line in `__init__.py`.
+
+    If it takes a step of a new kind:
+
+    - `libs/contracts/src/touchstone_contracts/steps.py`: request, result and contract, and a line in `CATALOGUE`.
+    - `tests/contract/published/`: a sample of its message and result.
+    - `services/`: a handler in the `tasks.py` of the service that does the work.
+    """
+    ARMS.register(SecondHand)
+    register_planner(PLANNER)
+    try:
+        yield
+    finally:
+        forget_planner(PLANNER)
+        ARMS.forget(SecondHand)
 
 
 class ClassMeans(RecipeSpec):
@@ -196,8 +253,14 @@ def toy_metric() -> Iterator[None]:
         METRICS.forget("nearest_mean")
 
 
-TOYS: tuple[Callable[[], AbstractContextManager[None]], ...] = (toy_recipe, toy_score_rule, toy_stage, toy_metric)
+Toy = Callable[[], AbstractContextManager[None]]
+TOYS: tuple[Toy, ...] = (toy_arm, toy_recipe, toy_score_rule, toy_stage, toy_metric)
 ASKED: dict[str, Any] = {
+    "arms": [
+        {"kind": "none"},
+        {"kind": "target_train"},
+        {"kind": "second_hand", "name": "again", "parent": "target_train"},
+    ],
     "recipe": {"kind": "class_means"},
     "curation": {
         "filter": {"kind": "keep_worst", "images": KEPT_PER_CLASS},
@@ -278,13 +341,14 @@ def test_the_toy_recipe_trains_every_cell_and_costs_what_it_says(finished: Finis
     adapted = finished.adapted()
     assert len(adapted) == 2 * 2  # arms that train x seeds
     assert {(result.updates, result.peak_lr_fraction, result.images) for result in adapted} == {(0, None, 4)}
-    assert len({result.training_set for result in adapted}) == len(adapted)
+    assert len({result.training_set for result in adapted}) == 2  # the arms' pools hold the same images, so draws agree
     work = workload(finished.resolved, finished.plan)
     assert (work.adaptations, work.updates, work.images_trained) == (4, 0, 0)
 
 
-@pytest.mark.parametrize(("arm", "obtained"), [("target_train", len(SHAPES) * PER_CLASS), ("retrieved", 48)])
-def test_the_toy_stage_and_rule_drop_images_and_are_counted(finished: Finished, arm: str, obtained: int) -> None:
+@pytest.mark.parametrize("arm", ["target_train", "again"])
+def test_the_toy_stage_and_rule_drop_images_and_are_counted(finished: Finished, arm: str) -> None:
+    obtained = len(SHAPES) * PER_CLASS
     curated = finished.curated(arm)
     counts, report = curated.counts, curated.report
     assert report is not None
@@ -297,6 +361,35 @@ def test_the_toy_stage_and_rule_drop_images_and_are_counted(finished: Finished, 
     assert reasons.count("every_other") == counts.further["every_other"]
     assert reasons.count("filtered") == counts.filtered > 0
     assert ExperimentSpec.model_validate(finished.resolved.spec.model_dump(mode="json")) == finished.resolved.spec
+
+
+def test_the_toy_arm_is_planned_curated_trained_and_compared(finished: Finished) -> None:
+    made_of, again = (finished.plan.curations["shapes", arm] for arm in ("target_train", "again"))
+    (embedding,) = [step for step in finished.plan.steps if step.role == "shapes/again/embed"]
+    assert embedding.inputs == (made_of,)
+    assert embedding.id in finished.plan.step(again).inputs
+    assert finished.curated("again").counts.obtained == finished.curated("target_train").counts.obtained
+    judged = finished.workers.artifacts.result(JUDGE_EXPERIMENT, finished.plan.judgements[-1].step)
+    assert judged.verdict is not None
+    verdict = Verdict.model_validate_json(finished.workers.artifacts.get_blob(judged.verdict))
+    assert (verdict.a, verdict.b) == ("target_train", "again")
+
+
+@pytest.mark.parametrize(
+    ("arms", "reason"),
+    [
+        ([{"kind": "second_hand", "name": "again", "parent": "nobody"}], "no arm named 'nobody'"),
+        ([{"kind": "none"}, {"kind": "second_hand", "name": "again", "parent": "none"}], "yields no images"),
+        ([{"kind": "second_hand", "name": "again", "parent": "again"}], "made from itself"),
+    ],
+)
+def test_the_rules_of_all_arms_hold_for_the_toy_arm(arms: list[dict[str, Any]], reason: str) -> None:
+    with registered():
+        lookup = DictLookup()
+        spec = study(arms=arms, upstream="world", encoder="clip", targets=["fine"])
+        with pytest.raises(Invalid, match="refers to what is not there") as refusal:
+            check_fair(resolve(ExperimentSpec.model_validate(spec), lookup))
+    assert reason in refusal.value.errors[0].detail
 
 
 def test_the_toy_metric_has_predictions_of_its_own(finished: Finished) -> None:
@@ -330,12 +423,13 @@ def test_toys_have_their_words_where_others_have(finished: Finished) -> None:
 @pytest.mark.parametrize(
     ("changes", "known"),
     [
+        ({"arms": ASKED["arms"]}, "'second_hand'.*'none', 'retrieval'"),
         ({"recipe": ASKED["recipe"]}, "'class_means'.*'cross_entropy', 'contrastive'"),
         ({"curation": {"filter": {"kind": "keep_worst", "images": 2}}}, "'keep_worst'.*'keep_top_fraction'"),
         ({"curation": {"stages": [{"kind": "every_other"}]}}, "'every_other'"),
         ({"evaluation": ASKED["evaluation"]}, "'zero_shot', 'linear_probe' or 'regularised_probe'"),
     ],
-    ids=["recipe", "score rule", "stage", "metric"],
+    ids=["arm", "recipe", "score rule", "stage", "metric"],
 )
 def test_a_spec_that_asks_for_what_is_not_registered_is_refused(changes: dict[str, Any], known: str) -> None:
     with pytest.raises(ValidationError, match=known):

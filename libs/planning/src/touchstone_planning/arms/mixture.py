@@ -23,7 +23,7 @@ class MixturePlanner(ArmPlanner[Mixture]):
 
     def sources(self, arm: Mixture) -> Iterator[Source]:
         for position, part in enumerate(arm.parts):
-            yield Source(f"/parts/{position}/arm", part.arm, ("unmixed", "images"))
+            yield Source(f"/parts/{position}/arm", part.arm, ("images", "unmixed"))
 
     def impossible(self, arm: Mixture, resolved: ResolvedExperiment) -> Iterator[FieldError]:
         smallest = arm.mixing.smallest_size
