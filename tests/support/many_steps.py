@@ -23,5 +23,5 @@ def independent_plan(count: int, name: str = "many", contract: AnyContract = WRI
             templates=(f"{name} {number} {{name}}",),
             images_per_class=1,
         )
-        plan.add(WRITE_PROMPTS, request, f"{name}/{number}")
+        plan.add(contract, request, f"{name}/{number}")
     return plan
