@@ -16,7 +16,7 @@ def independent_steps(
 
 
 def independent_plan(count: int, name: str = "many", contract: AnyContract = WRITE_PROMPTS) -> Plan:
-    plan = Plan({contract.name: contract})
+    plan = Plan()
     for number in range(count):
         request = WritePrompts(
             classes=(ClassLabel(id=0, display_name="cat"),),
