@@ -19,6 +19,7 @@ from touchstone_contracts.views import (
     StepCounts,
     StepView,
     SummaryRow,
+    UpstreamProgress,
     Verdict,
 )
 
@@ -29,6 +30,16 @@ STEPS = (
     StepView(id=sha256(b"4"), kind="generate_images", role="fine/b[4:8]", state="leased", done=3, total=4),
     StepView(id=sha256(b"5"), kind="generate_images", role="fine/b[8:9]", state="failed"),
 )
+
+
+def test_an_upstream_that_is_still_ingested_is_told_first() -> None:
+    counts = StepCounts(total=9, succeeded=3, waiting=6)
+    waiting = experiment().model_copy(
+        update={"waits_for": UpstreamProgress(name="world", phase="running", steps=counts)}
+    )
+    assert progress_line(waiting).startswith("running: upstream world 3/9, ")
+    assert "upstream world" in text_of(progress_table(waiting, 5))
+    assert "upstream" not in progress_line(experiment())
 
 
 def experiment(steps: tuple[StepView, ...] = STEPS) -> ExperimentDetail:

@@ -44,7 +44,9 @@ def fail_ingest(services: Services) -> None:
 def test_the_view_names_the_upstream_why_it_failed_and_how_to_go_on(services: Services) -> None:
     create(services)
     with TestClient(create_app(services)) as client:
-        assert client.get("/v1/experiments/exp_a").json()["phase"] == "queued"
+        before = client.get("/v1/experiments/exp_a").json()
+        assert before["phase"] == "queued"
+        assert (before["waits_for"]["name"], before["waits_for"]["steps"]["waiting"]) == ("world", 1)
         fail_ingest(services)
         for view in (client.get("/v1/experiments/exp_a").json(), *client.get("/v1/experiments").json()["items"]):
             assert (view["phase"], view["steps"]["waiting"], view["steps"]["failed"]) == ("failed", 2, 0)

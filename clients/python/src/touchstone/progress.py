@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from touchstone_contracts.steps import CATALOGUE
-from touchstone_contracts.views import ExperimentDetail, StepView
+from touchstone_contracts.views import ExperimentDetail, StepView, UpstreamProgress
 
 from touchstone.client import Watcher
 
@@ -114,6 +114,7 @@ class _LineWriter:
 
 def progress_line(detail: ExperimentDetail) -> str:
     kinds = progress_by_kind(detail.step_list)
+    upstream = [_upstream_words(detail.waits_for)] if detail.waits_for else []
     parts = [f"{each.kind.split('_')[0]} {each.finished}/{each.total}" for each in kinds if each.done < each.total]
     left = seconds_left(kinds)
     parts.append(f"{detail.steps.succeeded}/{detail.steps.total} steps")
@@ -121,7 +122,11 @@ def progress_line(detail: ExperimentDetail) -> str:
         parts.append(f"{detail.steps.reused} reused")
     if detail.finished_at is None and left is not None:
         parts.append(f"about {clock(left)} left")
-    return f"{detail.phase}: " + ", ".join(parts)
+    return f"{detail.phase}: " + ", ".join([*upstream, *parts])
+
+
+def _upstream_words(upstream: UpstreamProgress) -> str:
+    return f"upstream {upstream.name} {upstream.steps.succeeded}/{upstream.steps.total}"
 
 
 def progress_table(detail: ExperimentDetail, elapsed: float) -> Table:
@@ -134,6 +139,11 @@ def progress_table(detail: ExperimentDetail, elapsed: float) -> Table:
     for heading, right in (("step", False), ("", False), ("done", True), ("reused", True), ("s each", True)):
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     table.add_column("now", overflow="ellipsis", no_wrap=True)
+    if detail.waits_for:
+        steps = detail.waits_for.steps
+        words = f"upstream {detail.waits_for.name}"
+        bar = ProgressBar(total=steps.total, completed=steps.succeeded, width=24)
+        table.add_row(words, bar, f"{steps.succeeded}/{steps.total}", "", "", detail.waits_for.phase)
     for each in kinds:
         table.add_row(
             each.kind.replace("_", " "),

@@ -63,6 +63,14 @@ class StepDetail(StepView):
     """The end of the worker's log, of the last attempt that failed."""
 
 
+class UpstreamProgress(Lenient):
+    """How far the ingest of the upstream is, while an experiment waits for it."""
+
+    name: Name
+    phase: Phase
+    steps: StepCounts
+
+
 class ExperimentView(Lenient):
     id: str
     identity: Digest
@@ -74,6 +82,8 @@ class ExperimentView(Lenient):
     finished_at: datetime | None = None
     steps: StepCounts
     reused_by_kind: dict[str, int] = Field(default_factory=dict)
+    waits_for: UpstreamProgress | None = None
+    """None: its upstream is ready, or not needed. Its steps are not among `steps`."""
     problems: tuple[Problem, ...] = ()
     links: dict[str, str] = Field(default_factory=dict)
 

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Target, Upstream
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.views import ExperimentDetail, ExperimentView, TargetSummary, UpstreamView
+from touchstone_contracts.views import (
+    ExperimentDetail,
+    ExperimentView,
+    TargetSummary,
+    UpstreamProgress,
+    UpstreamView,
+)
 from touchstone_store.experiments import Experiment, PlanState, plan_states, require_experiment
 from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
 from touchstone_store.plans import BROKEN
@@ -15,11 +21,27 @@ SUBRESOURCES = ("steps", "events", "results", "verdict", "scaling", "cancel", "r
 
 
 def experiment_views(session: Session, experiments: Sequence[Experiment]) -> list[ExperimentView]:
-    problems = _problems(session, experiments)
-    return [_experiment_view(experiment, problems[experiment.id]) for experiment in experiments]
+    problems, waiting = _problems(session, experiments), _waiting(session, experiments)
+    return [_experiment_view(each, problems[each.id], waiting.get(each.id)) for each in experiments]
 
 
-def _experiment_view(experiment: Experiment, problems: tuple[Problem, ...]) -> ExperimentView:
+def _waiting(session: Session, experiments: Sequence[Experiment]) -> dict[str, UpstreamProgress]:
+    """By experiment, of those whose upstream is not ready."""
+    unfinished = [each for each in experiments if each.phase not in ("succeeded", "cancelled")]
+    needed = {each.id: each.needs for each in unfinished if each.needs}
+    states = plan_states(session, set(needed.values()))
+    return {
+        experiment: UpstreamProgress(
+            name=plan.removeprefix(UPSTREAM_PLANS), phase=states[plan].phase, steps=states[plan].counts
+        )
+        for experiment, plan in needed.items()
+        if states[plan].phase != "succeeded"
+    }
+
+
+def _experiment_view(
+    experiment: Experiment, problems: tuple[Problem, ...], waits_for: UpstreamProgress | None
+) -> ExperimentView:
     place = f"/v1/experiments/{experiment.id}"
     return ExperimentView(
         id=experiment.id,
@@ -31,6 +53,7 @@ def _experiment_view(experiment: Experiment, problems: tuple[Problem, ...]) -> E
         finished_at=experiment.finished_at,
         steps=experiment.counts,
         reused_by_kind=experiment.reused_by_kind,
+        waits_for=waits_for,
         problems=problems,
         links={"self": place, "dashboard": f"/experiments/{experiment.id}"}
         | {name: f"{place}/{name}" for name in SUBRESOURCES},
