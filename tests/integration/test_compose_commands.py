@@ -139,7 +139,7 @@ def test_the_api_reaches_every_server_it_was_given(
 ) -> None:
     with urllib.request.urlopen(f"{api_address(started)}/readyz", timeout=10) as answer:
         assert answer.status == 200
-        assert set(json.loads(answer.read())) == {"database", "redis", "object_store"}
+        assert set(json.loads(answer.read())) == {"database", "object_store"}
 
 
 def test_the_catalogue_is_registered_by_its_command_and_again_without_harm(
