@@ -17,7 +17,7 @@ from support.killing import forget_results, kill_in_the_middle
 from support.tiny_world import expected_cells
 
 SHARED_BY_SIZES = {
-    "ingest_images", "embed_images", "index_upstream", "retrieve_images", "write_prompts", "generate_images",
+    "ingest_images", "embed_images", "retrieve_images", "write_prompts", "generate_images",
     "curate_images",
 }  # fmt: skip
 PAGE_HEIGHT = 4000

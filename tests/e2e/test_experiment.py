@@ -14,7 +14,7 @@ from touchstone_contracts.views import ExperimentDetail
 from touchstone_stack.lifecycle import Stack
 
 SHARED_BY_SIZES = {
-    "ingest_images", "embed_images", "index_upstream", "retrieve_images", "write_prompts", "generate_images",
+    "ingest_images", "embed_images", "retrieve_images", "write_prompts", "generate_images",
     "curate_images",
 }  # fmt: skip
 """Kinds of work that do not depend on how large the training sets are."""
