@@ -6,10 +6,11 @@ contracts of then, and what comes out is stored. The steps themselves stay as th
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Encoder, Upstream
+from touchstone_contracts.problems import NotFound
 from touchstone_contracts.steps import EARLIER, JUDGE_EXPERIMENT
 from touchstone_planning.dag import PlannedStep
 from touchstone_planning.plan import plan_experiment, plan_upstream, stored_plan
@@ -39,13 +40,22 @@ def adopt_earlier_plans(store: Store) -> int:
             row = session.get_one(PlanRow, plan, with_for_update=True)
             if row.layout is not None or plan.startswith(JUDGEMENTS):
                 continue
-            layout = _layout(session, plan)
+            layout = _readable_layout(session, plan)
             if layout is not None:
                 row.layout = layout.model_dump(mode="json")
                 adopted += 1
     if adopted:
         log.info("plans.adopted", count=adopted)
     return adopted
+
+
+def _readable_layout(session: Session, plan: str) -> BaseModel | None:
+    """A plan that cannot be read, or whose names are not registered, stays without a layout and hinders no other."""
+    try:
+        return _layout(session, plan)
+    except (ValidationError, NotFound) as error:
+        log.error("plan.not_adopted", plan=plan, reason=str(error))
+        return None
 
 
 def _layout(session: Session, plan: str) -> BaseModel | None:
