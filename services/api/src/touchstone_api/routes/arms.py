@@ -4,14 +4,14 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Response
-from touchstone_contracts.problems import FieldError, Invalid, NotFound
+from touchstone_contracts.problems import NotFound
 from touchstone_contracts.steps import ImagesCurated
 from touchstone_contracts.values import Name, StepId
 from touchstone_contracts.views import ArmCuration, ImagePage, LinkReport
 from touchstone_runtime.objects import MissingObject
 from touchstone_store.layouts import downloads_of
 
-from touchstone_api.cursors import cut_page, decode_cursor
+from touchstone_api.cursors import cut_page, decode_row
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.images import Selection, image_views, media_type, parts_of, read_image
@@ -63,7 +63,7 @@ def get_arm_images(
     _curated(reader, step, arm)
     pool = reader.finished.pool(step)
     rows = Selection(class_id, kept).rows(pool)
-    page, following = cut_page(rows[rows > _row_of(cursor)][: limit + 1].tolist(), limit, str)
+    page, following = cut_page(rows[rows > decode_row(cursor)][: limit + 1].tolist(), limit, str)
     resolved = reader.resolved(experiment)
     place = f"/v1/experiments/{quote(experiment)}/arms/{quote(arm)}/images"
     views = image_views(
@@ -98,14 +98,3 @@ def _curated(reader: ResultsReader, step: StepId, arm: str) -> ImagesCurated:
         return reader.finished.curated(step)
     except MissingObject:
         raise NotFinished(f"the images of arm {arm!r} are not curated yet") from None
-
-
-def _row_of(cursor: str | None) -> int:
-    """The last row of the page before; -1 for the first page. Raises Invalid."""
-    text = decode_cursor(cursor)
-    if text is None:
-        return -1
-    if not text.isdecimal():
-        error = FieldError(pointer="/query/cursor", detail="not a cursor of this list")
-        raise Invalid("the cursor is not one that this list gave", code="bad_cursor", errors=(error,))
-    return int(text)
