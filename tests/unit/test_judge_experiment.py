@@ -208,6 +208,18 @@ def test_the_request_waits_for_all_that_was_measured(services: Services) -> None
     assert (request.arms, request.untouched, request.leaks_checked) == (("retrieved", "synthetic"), "none", True)
 
 
+def test_a_second_arm_without_training_has_its_results_too(services: Services) -> None:
+    arms = (NoTraining(), NoTraining(name="again"), Retrieval(name="retrieved"))
+    told = post_experiment(services, spec(arms=arms))
+    finish_experiment(services, told, truth=lambda cell, metric: 0.5)
+    request = request_of(told)
+    results = Results.model_validate_json(read(services, judged(services, request).results))
+    assert (request.untouched, request.arms) == ("none", ("retrieved",))
+    assert (
+        [row.arm for row in results.rows].count("again") == [row.arm for row in results.rows].count("none") == 2 * 2 * 2
+    )
+
+
 def test_the_first_seeds_wait_for_nothing_of_later_ones_or_of_other_arms(services: Services) -> None:
     told = post_experiment(services, spec(seeds=(4, 2, 7)))
     cells = {step: cell for cell, step in told.plan.evaluations.items()}

@@ -56,12 +56,13 @@ def judge_request(
         raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
     training = tuple(arm.name for arm in spec.training_arms)
     judged = training
+    untouched = spec.untouched if first_seeds is None else None
     if comparison is not None and (compared_alone or first_seeds is not None):
         judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
-    untouched = spec.untouched if first_seeds is None else None
-    seeds = None if first_seeds is None else spec.seeds[:first_seeds]
+        seeds = None if first_seeds is None else spec.seeds[:first_seeds]
+        layout = layout.part((*judged, untouched) if untouched else judged, seeds)
     return JudgeExperiment(
-        layout=layout.part({*judged, *((untouched,) if untouched else ())}, seeds),
+        layout=layout,
         targets=spec.targets,
         metrics=spec.evaluation.metrics,
         sizes=tuple(sorted(spec.sizes)),
