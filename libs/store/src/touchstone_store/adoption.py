@@ -32,13 +32,14 @@ JUDGEMENTS = "judgement/"
 
 def adopt_earlier_plans(store: Store) -> int:
     """How many plans were adopted. Harmless when there are none; each is adopted in a transaction of its own."""
+    earlier = PlanRow.layout.is_(None) & PlanRow.id.not_like(JUDGEMENTS + "%")
     with store.read() as session:
-        plans = list(session.scalars(select(PlanRow.id).where(PlanRow.layout.is_(None)).order_by(PlanRow.id)))
+        plans = list(session.scalars(select(PlanRow.id).where(earlier).order_by(PlanRow.id)))
     adopted = 0
     for plan in plans:
         with store.write() as session:
             row = session.get_one(PlanRow, plan, with_for_update=True)
-            if row.layout is not None or plan.startswith(JUDGEMENTS):
+            if row.layout is not None:
                 continue
             layout = _readable_layout(session, plan)
             if layout is not None:
@@ -71,7 +72,7 @@ def _layout(session: Session, plan: str) -> BaseModel | None:
     resolved = ResolvedExperiment.model_validate(experiment.resolved)
     planned = plan_experiment(resolved, contracts=CONTRACTS_BEFORE)
     judging = [step for step in planned.steps if step.kind == JUDGE_EXPERIMENT.name]
-    if not _is_stored(session, plan, [step for step in planned.steps if step not in judging]):
+    if not _is_stored(session, plan, [step for step in planned.steps if step.kind != JUDGE_EXPERIMENT.name]):
         return None
     create_plan(session, JUDGEMENTS + plan, judging, Survey(), datetime.now(UTC))
     return stored_plan(planned)
