@@ -20,19 +20,19 @@ Costs = Mapping[StepId, Cost]
 
 def costs_by_arm(store: Store, finished: FinishedSteps, planned: "Planned", results: Results) -> dict[str, Spent]:
     """Of every arm that trains, has finished everywhere and whose steps' records are all there."""
-    layout, targets = planned.plan.layout, planned.spec.targets
+    curations, targets = planned.plan.layout.curations, planned.spec.targets
     adapting = _adaptations(planned, results)
     with store.read() as session:
-        pools = ancestors_of(session, set(layout.curations.values()))
+        pools = ancestors_of(session, set(curations.values()))
         steps = {step for pool in pools.values() for step in pool} | {
             step for runs in adapting.values() for run in runs for step in run
         }
         kept = costs_of(session, steps)
-    users = Counter(step for pool in layout.curations.values() for step in pools[pool])
+    users = Counter(step for pool in curations.values() for step in pools[pool])
     costs = _known(kept, finished)
     found = {}
     for arm in (arm.name for arm in planned.spec.training_arms):
-        sourced = [pools[layout.curations[target, arm]] for target in targets]
+        sourced = [pools[curations[target, arm]] for target in targets]
         runs = [adapting[target, arm] for target in targets]
         needed = {step for pool in sourced for step in pool} | {step for run in runs for size in run for step in size}
         if all(runs) and needed <= costs.keys():

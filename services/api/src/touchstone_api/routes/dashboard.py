@@ -11,8 +11,10 @@ from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Prices, Verdict
+from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
+from touchstone_store.database import Store
 from touchstone_store.experiments import list_experiments
 from touchstone_store.layouts import downloads_of
 from touchstone_verdict.costs import priced
@@ -29,7 +31,7 @@ from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotte
 from touchstone_api.dashboard.rendering import environment, page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.links import link_reports
+from touchstone_api.results.links import Downloads, link_reports
 from touchstone_api.results.reader import ResultsReader
 from touchstone_api.views import experiment_detail, experiment_views
 
@@ -80,8 +82,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
     )
     verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
     done = {step.id for step in detail.step_list if step.state == "succeeded"}
-    with services.store.read() as session:
-        downloads = {place: downloads_of(session, curation) for place, curation in layout.curations.items()}
+    downloads = _downloads(services.store, layout) if resolved.upstream.has_links else {}
     reports = link_reports(resolved, downloads, reader.finished, done)
     facts = {
         "experiment": detail,
@@ -95,9 +96,15 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "measured": class_tables(detail.spec, results),
         "test_sets": layout.test_sets,
         "pools": _pools(resolved, layout, reader.finished, done),
+        "upstream_searched": any(planner_of(arm).needs(arm).upstream for arm in detail.spec.arms),
         "links": [(report, most_rotten(report)) for report in reports],
     }
     return _html(page(_pages(), "experiment.html", **facts))
+
+
+def _downloads(store: Store, layout: PlanLayout) -> dict[tuple[str, str], Downloads]:
+    with store.read() as session:
+        return {place: downloads_of(session, curation) for place, curation in layout.curations.items()}
 
 
 def _verdict(reader: ResultsReader, experiment: str, prices: Prices) -> tuple[Verdict | None, Problem | None]:
