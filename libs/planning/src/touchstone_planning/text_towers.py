@@ -7,6 +7,7 @@ from touchstone_contracts.problems import FieldError, in_words
 from touchstone_contracts.recipes import RECIPES
 from touchstone_contracts.registry import kind_of
 
+from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 
 
@@ -22,6 +23,7 @@ def missing_text_towers(resolved: ResolvedExperiment) -> Iterator[FieldError]:
             textless = [kind_of(recipe) for recipe in RECIPES if not recipe.needs_text_tower]
             detail = f"{without}: {spec.recipe.kind} trains by text, {in_words(textless, 'and')} do not"
             yield FieldError(pointer="/recipe/kind", detail=detail)
-    if spec.training_arms and resolved.encoder_for_scores.kind == "timm":
+    scored = any(planner_of(arm).needs(arm).text_tower for arm in spec.arms)
+    if scored and resolved.encoder_for_scores.kind == "timm":
         detail = "images are scored against class texts: name a CLIP encoder as curation.score_encoder"
         yield FieldError(pointer="/curation/score_encoder", detail=detail)
