@@ -42,12 +42,12 @@ def load_state(path: Path, model: nn.Module, optimiser: Optimizer) -> tuple[int,
 
 def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
     """Exponential moving average of all floating entries, in place; the others are copied."""
+    state = model.state_dict()
+    floating = [name for name, value in state.items() if value.is_floating_point()]
     with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                average[name].lerp_(value, 1 - decay)
-            else:
-                average[name].copy_(value)
+        torch._foreach_lerp_([average[name] for name in floating], [state[name] for name in floating], 1 - decay)
+        for name in state.keys() - set(floating):
+            average[name].copy_(state[name])
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:

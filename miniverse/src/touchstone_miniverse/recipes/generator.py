@@ -6,14 +6,18 @@ al. 2024), caption dropout for guidance, averaged weights. Matrices and kernels 
 each sample more than AdamW does, the rest by AdamW. A picture is placed anew each time it is shown, a little: after
 dozens of passes over twelve thousand drawings the model would otherwise return the drawings themselves. Most of the
 visible gain comes with the decay of the learning rate: judge after it. The model card says how far the weights got.
+
+Batches depend on seed and step alone, so that processes can prepare them ahead. On a CUDA device forward and backward
+pass are recorded once and replayed: the model is so small that starting its kernels would take most of a step.
 """
 
 import argparse
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import structlog
@@ -24,6 +28,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from pytorch_optimizer import Muon
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from touchstone_miniverse.augmentation import place
@@ -105,32 +110,51 @@ def build_scheduler() -> DDIMScheduler:
     )  # fmt: skip
 
 
+class Batches(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """By step: noisy latents (n, components, 8, 8), their times (n,), captions as tokens, and the v to predict."""
+
+    def __init__(self, pairs: Pairs, codec: AutoencoderTiny, tokenizer: CLIPTokenizer, recipe: GeneratorRecipe) -> None:
+        self.pairs, self.codec, self.tokenizer, self.recipe = pairs, codec, tokenizer, recipe
+        weights = _weights(pairs)
+        self.chances = weights / weights.sum()
+        self.signal = build_scheduler().alphas_cumprod
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng([self.recipe.seed, step])
+        rows = rng.choice(len(self.pairs), size=self.recipe.batch, p=self.chances)
+        captions = [_caption(self.pairs.captions[row], self.recipe.caption_dropout, rng) for row in rows]
+        images = place(torch.from_numpy(self.pairs.images[rows]), SIDE, rng, self.recipe.placement)
+        with torch.no_grad():
+            latents = encode(self.codec, images)
+        noisy, times, wanted = noised(latents, self.signal, rng)
+        return noisy, times, tokenize(self.tokenizer, captions), wanted
+
+
 def train(
     pairs: Pairs, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, recipe: GeneratorRecipe, folder: Path,
-    save_every: int = 200, start_from: Path | None = None,
+    save_every: int = 200, start_from: Path | None = None, device: str = "cpu", workers: int = 0,
 ) -> list[float]:  # fmt: skip
     """Train (or go on from `folder/state.safetensors`) and return the losses of this call's steps.
 
     Leaves the state and a grid of pictures at each milestone, one more state where the learning rate begins to fall
     (to go on longer from there), and the averaged model in diffusers' layout in `folder/export`. `start_from` is an
-    exported folder whose weights a fresh run begins with.
+    exported folder whose weights a fresh run begins with. `workers`: processes that prepare batches ahead.
     """
     torch.manual_seed(recipe.seed)
     pairs = pairs.take(np.array([row for row, kind in enumerate(pairs.kinds) if SAMPLING_WEIGHTS[kind] > 0]))
     weights = _weights(pairs)
     emphasised = torch.from_numpy(weights > weights.max() / 2)
     codec = build_codec(fit_components(small_images(pairs)[emphasised], recipe.components))
-    learner = _learner(Denoiser(recipe, text_encoder), recipe, folder, start_from)
+    learner = _learner(Denoiser(recipe, text_encoder).to(device), recipe, folder, start_from)
+    batches = Batches(pairs, codec, tokenizer, recipe)
+    predict = _recorded(learner.model, batches[0][:3], device) if device != "cpu" else learner.model
     log.info("generator.started", pairs=len(pairs), step=learner.done, parameters=_size(learner.model))
-    for step in range(learner.done, recipe.steps):
-        rng = np.random.default_rng([recipe.seed, step])
-        rows = rng.choice(len(pairs), size=recipe.batch, p=weights / weights.sum())
-        captions = [_caption(pairs.captions[row], recipe.caption_dropout, rng) for row in rows]
-        images = place(torch.from_numpy(pairs.images[rows]), SIDE, rng, recipe.placement)
-        with torch.no_grad():
-            latents = encode(codec, images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            loss = diffusion_loss(learner.model, latents, tokenize(tokenizer, captions), rng)
+    steps = range(learner.done, recipe.steps)
+    for step, batch in zip(steps, _prepared(batches, steps, workers), strict=True):
+        noisy, times, tokens, wanted = (part.to(device, non_blocking=True) for part in batch)
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.bfloat16):
+            predicted = predict(noisy.contiguous(memory_format=torch.channels_last), times, tokens)
+        loss = F.mse_loss(predicted.float(), wanted)
         rate = flat_then_linear(step, recipe.warmup, recipe.steps, recipe.flat)
         learner.descend(loss, rate, recipe.average_decay)
         if learner.done == int(recipe.flat * recipe.steps):
@@ -140,7 +164,29 @@ def train(
         if learner.done % (10 * save_every) == 0 or learner.done == recipe.steps:
             export_average(learner, codec, tokenizer, folder / "export")
             draw_grid(folder / "export", folder / "grids" / f"{learner.done:06d}.png")
-    return learner.losses
+    return torch.stack(learner.losses).tolist() if learner.losses else []
+
+
+def _prepared(batches: Batches, steps: Iterable[int], workers: int) -> DataLoader[tuple[Tensor, ...]]:
+    """The batches of `steps`, in order."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=8 if workers else None,
+    )
+
+
+def _recorded(model: nn.Module, example: Sequence[Tensor], device: str) -> nn.Module:
+    """The model as CUDA graphs of its forward and backward pass, for batches of the example's shape."""
+    # Written out, transformers' attention makes its mask on the CPU, which a graph cannot record.
+    cast(Denoiser, model).text_encoder.set_attn_implementation("sdpa")
+    torch.set_float32_matmul_precision("high")
+    noisy, times, tokens = (part.to(device) for part in example)
+    arguments = (noisy.contiguous(memory_format=torch.channels_last), times, tokens)
+    return cast(nn.Module, torch.cuda.make_graphed_callables(model, arguments))
 
 
 def _learner(model: Denoiser, recipe: GeneratorRecipe, folder: Path, start_from: Path | None) -> Learner:
@@ -173,7 +219,7 @@ def _optimiser(model: Denoiser, recipe: GeneratorRecipe) -> Muon:
 
 def export_average(learner: Learner, codec: AutoencoderTiny, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """The averaged weights as a whole StableDiffusionPipeline."""
-    averaged = copy.deepcopy(learner.model)
+    averaged = copy.deepcopy(learner.model).cpu()
     averaged.load_state_dict(learner.average)
     export_generator(averaged.text_encoder, averaged.unet, codec, tokenizer, build_scheduler(), folder)
 
@@ -201,16 +247,17 @@ def small_images(pairs: Pairs) -> Tensor:
     return F.avg_pool2d(torch.from_numpy(pairs.images).permute(0, 3, 1, 2).float() / 255, 2)
 
 
-def diffusion_loss(predict: Callable[..., Tensor], latents: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mean squared error of v at random times, stratified over the batch."""
-    signal = build_scheduler().alphas_cumprod
+def noised(latents: Tensor, signal: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """The latents at random times, stratified over the batch: noisy latents, times, and v.
+
+    `signal` (times,): the share of the latents' variance that is left at each time.
+    """
     count = len(latents)
     shares = (np.arange(count) + rng.random(count)) / count
     times = torch.from_numpy((shares * len(signal)).astype(np.int64))
     noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
     keep, add = (power.sqrt().view(-1, 1, 1, 1) for power in (signal[times], 1 - signal[times]))
-    noisy = (keep * latents + add * noise).contiguous(memory_format=torch.channels_last)
-    return F.mse_loss(predict(noisy, times, tokens).float(), keep * noise - add * latents)
+    return keep * latents + add * noise, times, keep * noise - add * latents
 
 
 def _caption(caption: str, dropout: float, rng: np.random.Generator) -> str:
@@ -242,18 +289,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path(".touchstone/miniverse/mini-diffusion"))
     parser.add_argument("--steps", type=int, default=GeneratorRecipe.steps)
     parser.add_argument("--flat", type=float, default=GeneratorRecipe.flat, help="share of the steps before the decay")
+    parser.add_argument("--batch", type=int, default=GeneratorRecipe.batch)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches ahead")
+    parser.add_argument("--save-every", type=int, default=200, help="steps; pictures are drawn ten times as rarely")
     parser.add_argument("--text-from", type=Path, default=home / "models" / "mini-clip", help="encoder to start from")
     parser.add_argument("--start-from", type=Path, help="exported folder whose weights a fresh run begins with")
     parser.add_argument("--bfloat16", action="store_true", help="a third faster where the processor has AVX512-BF16")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    recipe = GeneratorRecipe(steps=options.steps, flat=options.flat, bfloat16=options.bfloat16)
+    recipe = GeneratorRecipe(steps=options.steps, batch=options.batch, flat=options.flat, bfloat16=options.bfloat16)
     pairs = read_upstream(options.data)
     tokenizer, text_encoder = load_tokenizer(options.text_from), trained_text_tower(options.text_from)
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    losses = train(pairs, tokenizer, text_encoder, recipe, options.folder, start_from=options.start_from)
+    losses = train(
+        pairs, tokenizer, text_encoder, recipe, options.folder, options.save_every, options.start_from,
+        options.device, options.workers,
+    )  # fmt: skip
     log.info("generator.finished", last_loss=round(float(np.mean(losses[-50:])), 4) if losses else None)
 
 

@@ -4,7 +4,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import structlog
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,8 @@ class Learner:
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.peaks = [group["lr"] for group in optimiser.param_groups]
         self.done = 0
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []
+        """Left where they are until somebody looks: reading one waits for the device."""
         self._clock = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -36,7 +36,8 @@ class Learner:
         """Go on from the folder's last state, if there is one."""
         state = self.folder / "state.safetensors"
         if state.exists():
-            self.done, self.average = load_state(state, self.model, self.optimiser)
+            self.done, average = load_state(state, self.model, self.optimiser)
+            self.average = {name: value.to(self.average[name].device) for name, value in average.items()}
 
     def descend(self, loss: Tensor, rate: float, average_decay: float) -> None:
         """One step down the gradient of `loss` (norm clipped to 1), then the average moves after the weights.
@@ -52,7 +53,7 @@ class Learner:
         self.optimiser.step()
         self.done += 1
         update_average(self.average, self.model, min(average_decay, self.done / (self.done + 9)))
-        self.losses.append(float(loss.detach()))
+        self.losses.append(loss.detach())
         if self.done % CURVE_EVERY == 0:
             self._note()
 
@@ -71,7 +72,7 @@ class Learner:
         facts = {
             "step": self.done,
             "samples": self.done * self.batch,
-            "loss": round(float(np.mean(self.losses[-CURVE_EVERY:])), 4),
+            "loss": round(float(torch.stack(self.losses[-CURVE_EVERY:]).mean()), 4),
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "samples_per_second": round(min(CURVE_EVERY, len(self.losses)) * self.batch / seconds),
         }
