@@ -171,9 +171,7 @@ class KeepWorst(ScoreRuleSpec):
         return min(self.images, candidates)
 
 
-def keep_worst(
-    rule: KeepWorst, scores: np.ndarray, class_ids: np.ndarray, classes: Sequence[ClassLabel]
-) -> np.ndarray:
+def keep_worst(rule: KeepWorst, scores: np.ndarray, class_ids: np.ndarray, classes: Sequence[ClassLabel]) -> np.ndarray:
     keep = np.zeros(len(scores), dtype=bool)
     for class_id in np.unique(class_ids):
         members = np.flatnonzero(class_ids == class_id)

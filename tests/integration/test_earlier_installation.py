@@ -36,9 +36,7 @@ def both(earlier: EarlierInstallation, api: TestClient, part: str) -> tuple[dict
     return earlier.expected["reached"][path]["body"], api.get(path).json()
 
 
-def test_only_what_was_missing_is_computed(
-    earlier: EarlierInstallation, ended: tuple[TestClient, WorkersHere]
-) -> None:
+def test_only_what_was_missing_is_computed(earlier: EarlierInstallation, ended: tuple[TestClient, WorkersHere]) -> None:
     api, workers = ended
     experiment = api.get(f"/v1/experiments/{earlier.experiment('half_finished')}").json()
     before = earlier.expected["answers"][f"/v1/experiments/{experiment['id']}"]["body"]

@@ -49,9 +49,7 @@ def api(tmp_path: Path, experiment: str, port: int) -> Iterator[subprocess.Popen
         child.kill()
 
 
-def test_the_api_ends_soon_although_a_stream_is_open(
-    api: subprocess.Popen[bytes], experiment: str, port: int
-) -> None:
+def test_the_api_ends_soon_although_a_stream_is_open(api: subprocess.Popen[bytes], experiment: str, port: int) -> None:
     waiting = RetryTransport(retry=Retry(total=60, backoff_factor=0.25, max_backoff_wait=0.5))
     with (
         httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=waiting, timeout=30) as client,

@@ -17,9 +17,7 @@ from touchstone_store.migrate import known_revisions, migrate
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def unmigrated(
-    request: pytest.FixtureRequest, tmp_path: Path, s3_objects: S3Objects
-) -> Iterator[Services]:
+def unmigrated(request: pytest.FixtureRequest, tmp_path: Path, s3_objects: S3Objects) -> Iterator[Services]:
     """An api on an empty database, as it runs where a job of its own migrates."""
     empty = f"sqlite:///{tmp_path / 'empty.db'}"
     store = open_store(empty if request.param == "sqlite" else request.getfixturevalue("postgres_url"))

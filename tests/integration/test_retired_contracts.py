@@ -115,9 +115,7 @@ def test_steps_that_nobody_serves_fail_their_experiment_after_a_while_and_no_oth
 
 
 @pytest.mark.parametrize("contract", [RETIRED, LATER, UNKNOWN], ids=["retired", "later", "unknown"])
-def test_a_live_worker_of_another_release_does_what_this_one_does_not_know(
-    bench: Bench, contract: AnyContract
-) -> None:
+def test_a_live_worker_of_another_release_does_what_this_one_does_not_know(bench: Bench, contract: AnyContract) -> None:
     bench.plan("exp", contract, count=5)
     bench.announce(contract)
     bench.work_all()

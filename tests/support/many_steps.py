@@ -8,9 +8,7 @@ QUEUE = WRITE_PROMPTS.queue
 CHANNEL = WRITE_PROMPTS.channel
 
 
-def independent_steps(
-    count: int, name: str = "many", contract: AnyContract = WRITE_PROMPTS
-) -> tuple[PlannedStep, ...]:
+def independent_steps(count: int, name: str = "many", contract: AnyContract = WRITE_PROMPTS) -> tuple[PlannedStep, ...]:
     """`count` different ones; others under another name. `contract`: WRITE_PROMPTS in any version."""
     return independent_plan(count, name, contract).steps
 

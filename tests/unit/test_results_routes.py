@@ -55,9 +55,7 @@ def upstream_index(services: Services, name: str) -> str:
         return upstream_layout(session, name).index
 
 
-def test_the_manifest_names_all_that_decides_the_numbers(
-    api: TestClient, services: Services, finished: Told
-) -> None:
+def test_the_manifest_names_all_that_decides_the_numbers(api: TestClient, services: Services, finished: Told) -> None:
     experiment = api.get(f"/v1/experiments/{finished.id}").json()
     found = api.get(f"/v1/experiments/{finished.id}/manifest").json()
     assert (found["identity"], found["spec"]) == (experiment["identity"], experiment["spec"])

@@ -84,9 +84,7 @@ class PlanLayout(Strict):
         """Of these arms and seeds alone; None: every seed."""
         return PlanLayout(
             cells=tuple(
-                entry
-                for entry in self.cells
-                if entry.cell.arm in arms and (seeds is None or entry.cell.seed in seeds)
+                entry for entry in self.cells if entry.cell.arm in arms and (seeds is None or entry.cell.seed in seeds)
             ),
             grids=tuple(entry for entry in self.grids if entry.arm in arms),
             pools=tuple(entry for entry in self.pools if entry.arm in arms),

@@ -25,12 +25,8 @@ def layout_of(plan: Plan) -> PlanLayout:
     return PlanLayout(
         cells=tuple(CellStep(cell=cell, step=step) for cell, step in plan.evaluations.items()),
         grids=tuple(_grids(plan)),
-        pools=tuple(
-            PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()
-        ),
-        tests=tuple(
-            SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()
-        ),
+        pools=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()),
+        tests=tuple(SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()),
     )
 
 

@@ -105,9 +105,7 @@ STRATEGY_RULES = Implementations[StrategyRules]("retrieval strategy")
 STRATEGY_RULES.register(
     TextMatch, StrategyRules("words of their captions", _most_by_text, _more_per_query, _impossible_queries)
 )
-STRATEGY_RULES.register(
-    Semantic, StrategyRules("similarity to the class texts", _most_by_meaning, _more_per_query)
-)
+STRATEGY_RULES.register(Semantic, StrategyRules("similarity to the class texts", _most_by_meaning, _more_per_query))
 STRATEGY_RULES.register(
     Union,
     StrategyRules(

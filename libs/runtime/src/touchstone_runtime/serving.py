@@ -254,9 +254,7 @@ class StepRunner(Generic[ToolsT]):
         )
 
 
-def _parse(
-    contract: Contract[RequestT, Any], message: StepMessage, read_fact: Callable[[Digest], object]
-) -> RequestT:
+def _parse(contract: Contract[RequestT, Any], message: StepMessage, read_fact: Callable[[Digest], object]) -> RequestT:
     """The request with its facts in place. Raises MissingObject when one was lost."""
     held = message.request
     try:

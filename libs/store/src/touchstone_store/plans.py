@@ -156,9 +156,7 @@ def _phases(session: Session, plans: Iterable[PlanRow]) -> dict[str, Phase]:
     plans = list(plans)
     broken = _broken(session, {plan.needs for plan in plans if plan.needs is not None})
     return {
-        plan.id: phase_of(
-            counts_in(plan), cancelled=plan.cancelled_at is not None, blocked=plan.needs in broken
-        )
+        plan.id: phase_of(counts_in(plan), cancelled=plan.cancelled_at is not None, blocked=plan.needs in broken)
         for plan in plans
     }
 

@@ -221,9 +221,7 @@ def _runs(columns: Mapping[str, Column], correct: npt.NDArray[np.bool_]) -> Iter
         yield Run(metric, test_set, target, arm, size, seed, columns["image"].codes[rows], correct[rows])
 
 
-def _require_no_repetition(
-    place: npt.NDArray[np.int64], order: npt.NDArray[np.intp], keys: Sequence[Column]
-) -> None:
+def _require_no_repetition(place: npt.NDArray[np.int64], order: npt.NDArray[np.intp], keys: Sequence[Column]) -> None:
     """`place`: what tells rows apart, ascending."""
     repeated = np.flatnonzero(place[1:] == place[:-1])
     if len(repeated):

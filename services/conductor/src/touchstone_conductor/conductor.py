@@ -295,9 +295,7 @@ class Conductor:
             return
         self._next_look = now + self.limits.lease / LOOKS_PER_LEASE
         with self.store.read() as session:
-            contract_of = {
-                step.id: StoredContract(step.kind, step.version) for step in unserved_steps(session, served)
-            }
+            contract_of = {step.id: StoredContract(step.kind, step.version) for step in unserved_steps(session, served)}
         due = self._retirement.due(set(contract_of.values()), now)
         for step, contract in contract_of.items():
             if contract in due:

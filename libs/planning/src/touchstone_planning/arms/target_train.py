@@ -11,6 +11,7 @@ from touchstone_planning.resolved import ResolvedExperiment
 
 class TargetTrainPlanner(ArmPlanner[TargetTrain]):
     spec = TargetTrain
+
     def describe(self, arm: TargetTrain) -> str:
         return "the target's own real training images"
 

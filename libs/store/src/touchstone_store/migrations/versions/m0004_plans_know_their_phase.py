@@ -57,9 +57,7 @@ def _add_columns() -> None:
     # Alembic adds no column with a foreign key to a table of SQLite, which itself does.
     op.execute("ALTER TABLE plans ADD COLUMN needs VARCHAR(80) REFERENCES plans (id)")
     op.add_column("plans", sa.Column("layout", sa.JSON))
-    op.add_column(
-        "plans", sa.Column("history_compacted", sa.Boolean, nullable=False, server_default=sa.false())
-    )
+    op.add_column("plans", sa.Column("history_compacted", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("steps", sa.Column("gpu_seconds", sa.Double))
 
 
@@ -141,9 +139,7 @@ def _tell_missed_phases() -> None:
     ]
     if missed:
         connection.execute(events.insert(), missed)
-    op.execute(
-        plans.update().where(plans.c.finished_at.is_(None), plans.c.phase.in_(ENDED)).values(finished_at=now)
-    )
+    op.execute(plans.update().where(plans.c.finished_at.is_(None), plans.c.phase.in_(ENDED)).values(finished_at=now))
 
 
 def _counts(row: sa.Row[tuple[object, ...]]) -> dict[str, int]:
