@@ -274,6 +274,20 @@ class Target(Strict):
         return self
 
 
+def without_clusters(target: Target) -> Target:
+    """The same images and classes, whatever is said of which test images belong together."""
+    splits = target.splits
+    plain = splits.model_copy(
+        update={
+            "test": splits.test.model_copy(update={"cluster": None}),
+            "further_tests": {
+                name: split.model_copy(update={"cluster": None}) for name, split in splits.further_tests.items()
+            },
+        }
+    )
+    return target.model_copy(update={"splits": plain})
+
+
 class Upstream(Strict):
     """The general image-text collection real images are retrieved from."""
 
