@@ -14,6 +14,7 @@ from rich.console import Console
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
 from touchstone_contracts.experiment import CONFIDENCE, Comparison, Stopping
+from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
@@ -105,11 +106,26 @@ def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> N
 
 
 @app.command()
-def estimate(study: Path, server: Server = DEFAULT_SERVER) -> None:
-    """What a study would cost: images, updates and GPU hours. Posts nothing."""
+def estimate(
+    study: Path,
+    seed_sd: Annotated[
+        float | None, typer.Option(help="Expected standard deviation of an arm's accuracy between seeds: 0.013.")
+    ] = None,
+    image_sd: Annotated[
+        float | None, typer.Option(help="Expected one of the arms' difference between test images.")
+    ] = None,
+    interaction_sd: Annotated[
+        float | None, typer.Option(help="Expected one of what neither seed nor image explains.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """What a study would cost, and the smallest difference it could show. Posts nothing.
+
+    Spreads left out come from earlier experiments on the server; where there are none, a default is assumed."""
     with connected(server) as client:
+        spread = DeclaredSpread(seed_sd=seed_sd, image_sd=image_sd, interaction_sd=interaction_sd)
         for document in read_study(study):
-            print_estimation(console_for_output(), client.estimate(document))
+            print_estimation(console_for_output(), client.estimate(document, spread))
 
 
 def _watch(client: Client, experiment: str) -> None:

@@ -6,6 +6,7 @@ from rich.table import Table
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
 from touchstone_contracts.curation import stage_words
+from touchstone_contracts.power import Power
 from touchstone_contracts.views import (
     ComparisonResult,
     Cost,
@@ -166,6 +167,19 @@ def print_estimation(console: Console, estimation: Estimation) -> None:
     console.print(table)
     for assumption in estimation.assumptions:
         console.print(f"Note: {escape(assumption)}", soft_wrap=True)
+    if estimation.power is not None:
+        _print_power(console, estimation.power)
+
+
+def _print_power(console: Console, power: Power) -> None:
+    console.print(escape(power.summary), style="bold", soft_wrap=True, highlight=False)
+    if power.warning:
+        console.print(f"Warning: {escape(power.warning)}", soft_wrap=True, highlight=False)
+    console.print(escape(power.basis), soft_wrap=True, highlight=False)
+    for entry in power.expected:
+        parts = (("seeds", entry.seed_sd), ("images", entry.image_sd), ("interaction", entry.interaction_sd))
+        figures = ", ".join(f"{name} {100 * value:.1f}" for name, value in parts)
+        console.print(f"  {entry.target}: standard deviations in points: {figures}", highlight=False)
 
 
 def print_experiments(console: Console, experiments: list[ExperimentView]) -> None:

@@ -10,6 +10,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
+from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
@@ -163,6 +164,8 @@ class Estimation(Lenient):
     work: Workload
     gpu_hours: tuple[GpuHours, ...]
     assumptions: tuple[str, ...]
+    power: Power | None = None
+    """Of the declared comparison; None where fewer than two arms train."""
 
 
 class UpstreamView(Lenient):
@@ -545,6 +548,9 @@ class Verdict(Lenient):
     prices: Prices = Prices()
     """What `money` in the costs was reckoned with."""
     would_decide: str | None = None
+    spread: tuple[TargetSpread, ...] = ()
+    """What the primary's interval comes from, by target: later experiments' power is computed with it. Empty where one
+    seed says nothing, and in verdicts of before it was kept."""
     warnings: tuple[str, ...] = ()
     results_digest: Digest
 

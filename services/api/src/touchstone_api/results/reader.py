@@ -94,16 +94,24 @@ class ResultsReader:
             experiment,
         )
 
-    def verdict(self, experiment: str) -> Verdict:
-        """The latest there is. Raises NotFound, NotFinished, or NotJudgeable when there will never be one."""
+    def stored_verdict(self, experiment: str) -> Verdict | None:
+        """The latest as it was judged, without costs. None before there is one. Raises NotFound, or NotJudgeable when
+        there will never be one."""
         judgement = self._last_judgement(experiment)
         if judgement is None:
-            raise NotFinished(self._still_to_come(experiment))
+            return None
         judged = judgement[1]
         if judged.problem is not None:
             raise NotJudgeable.of(judged.problem)
         assert judged.verdict is not None  # a judgement without a problem has a verdict
         verdict: Verdict = self._document(Verdict, judged.verdict)
+        return verdict
+
+    def verdict(self, experiment: str) -> Verdict:
+        """The latest there is. Raises NotFound, NotFinished, or NotJudgeable when there will never be one."""
+        verdict = self.stored_verdict(experiment)
+        if verdict is None:
+            raise NotFinished(self._still_to_come(experiment))
         spent = costs_by_arm(self.store, self.finished, self.planned(experiment), self.results(experiment))
         costs = arm_costs(spent, verdict.primary.metric, verdict.baseline)
         return verdict.model_copy(update={"experiment": experiment, "costs": costs})
