@@ -99,7 +99,7 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     assert len(tables) == 6 + 1 + 4 + 1 + 4  # verdict, progress, results, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    assert len(labelled) == 8
+    assert len(labelled) == 9
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
 
 

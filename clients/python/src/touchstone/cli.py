@@ -31,6 +31,7 @@ from touchstone.tables import (
     print_estimation,
     print_experiment,
     print_experiments,
+    print_registration,
     print_results,
     print_verdict,
 )
@@ -152,9 +153,12 @@ def list_experiments(server: Server = DEFAULT_SERVER) -> None:
 def show(experiment: ExperimentId, watch: Watch = False, server: Server = DEFAULT_SERVER) -> None:
     """What an experiment asks and how far it is."""
     with connected(server) as client:
-        print_experiment(console_for_output(), client.experiment(experiment))
+        found = client.experiment(experiment)
+        print_experiment(console_for_output(), found)
         if watch:
             _watch(client, experiment)
+        else:
+            print_registration(console_for_output(), found.registration)
 
 
 @app.command()
@@ -296,6 +300,13 @@ def manifest(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
     """What decides the numbers, as JSON: the spec, entries, steps and training sets with their digests."""
     with connected(server) as client:
         sys.stdout.write(client.manifest(experiment).model_dump_json(indent=2) + "\n")
+
+
+@app.command()
+def registration(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """What was declared when an experiment was posted, byte by byte: `| sha256sum` gives the digest of the verdict."""
+    with connected(server) as client:
+        sys.stdout.write(client.registration(experiment))
 
 
 @app.command()

@@ -211,6 +211,11 @@ class Client:
         """Costs come in money too where a price is given here or in the server's settings."""
         return self._get(f"/v1/experiments/{experiment}/verdict", Verdict, params=prices.model_dump(exclude_none=True))
 
+    def registration(self, experiment: str) -> str:
+        """What was declared when it was posted, as it was stored: its sha256 is the `digest` of the verdict's. Raises
+        ProblemError (404) where a release of before registrations stored the experiment."""
+        return self._call("GET", f"/v1/experiments/{experiment}/registration").text
+
     def manifest(self, experiment: str) -> ExperimentManifest:
         """What decides the numbers, with digests."""
         return self._get(f"/v1/experiments/{experiment}/manifest", ExperimentManifest)

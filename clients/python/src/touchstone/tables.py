@@ -7,6 +7,7 @@ from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
 from touchstone_contracts.curation import stage_words
 from touchstone_contracts.power import Power
+from touchstone_contracts.registration import Registration
 from touchstone_contracts.views import (
     ComparisonResult,
     Cost,
@@ -96,6 +97,15 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         console.print(f"What would decide it: {escape(verdict.would_decide)}", soft_wrap=True)
     for warning in verdict.warnings:
         console.print(f"Note: {escape(warning)}", soft_wrap=True)
+    for later in verdict.added_later:
+        console.print(f"Note: {escape(later)}", soft_wrap=True)
+    print_registration(console, verdict.registration)
+
+
+def print_registration(console: Console, registration: Registration | None) -> None:
+    """What was declared before the experiment ran; nothing where that was not kept."""
+    for heading, text in registration.lines if registration else ():
+        console.print(f"{heading}: {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _print_exchange_rates(console: Console, verdict: Verdict) -> None:

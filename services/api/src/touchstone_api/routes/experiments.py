@@ -152,9 +152,12 @@ def retry_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
     status_code=201,
     responses={200: {"model": ExperimentView}, **documented(400, 404, 409, 413, 422, 503)},
 )
-def clone_experiment(experiment: str, changes: Changes, response: Response, services: ServicesHere) -> ExperimentView:
+def clone_experiment(
+    experiment: str, changes: Changes, response: Response, services: ServicesHere, reader: ResultsHere
+) -> ExperimentView:
     """A new experiment from this one's spec and what differs: objects merge, anything else replaces, null too, and an
-    object of another `kind` begins anew. What both need is not done again.
+    object of another `kind` begins anew. What both need is not done again. The clone's registration says which results
+    of this one were in.
     """
     with services.store.read() as session:
         original = require_experiment(session, experiment).readable_spec
@@ -163,4 +166,4 @@ def clone_experiment(experiment: str, changes: Changes, response: Response, serv
         spec = ExperimentSpec.model_validate(document)
     except ValidationError as error:
         raise invalid_body(error, document) from None
-    return _answer(services, submit_experiment(services, spec), response)
+    return _answer(services, submit_experiment(services, spec, parent=reader.as_parent(experiment)), response)
