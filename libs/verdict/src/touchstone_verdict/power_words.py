@@ -25,9 +25,10 @@ def summary(seeds: int, test_images: int, smallest: float | None) -> str:
 
 def warning(seeds: int, test_images: int, delta: float, at_delta: float, needed: "Needed") -> str:
     """Where `delta` is smaller than the smallest difference that is found."""
+    share = f"{100 * at_delta:.0f} %" if at_delta >= 0.01 else "less than 1 %"
     return (
         f"The smallest difference that matters, {points(delta)} points, is smaller than that: a true difference of "
-        f"this size would be found in {at_delta:.0%} of such experiments. {_remedy(seeds, test_images, needed)}"
+        f"this size would be found in {share} of such experiments. {_remedy(seeds, test_images, needed)}"
     )
 
 
