@@ -7,17 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
-from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.power import Spread
 from touchstone_verdict.answers import answer_of
 from touchstone_verdict.anytime import seed_sequence
 from touchstone_verdict.intervals import Estimate, components
-from touchstone_verdict.power import Design, Part, found, smallest_difference, spread_of
 
 Right = npt.NDArray[np.float64]
 """(seeds, images)"""
@@ -94,20 +90,6 @@ def answers(world: World, runs: int, delta: float = 0.01, confidence: float = 0.
     return {answer: count / runs for answer, count in counts.items()}
 
 
-@cache
-def expected_spread(seed_sd: float) -> Spread:
-    """Of a world's arms, from experiments so large that little is left to chance: 40 seeds, 4,000 images."""
-    measured = [spread_of(components(a, b)) for a, b in World(40, 4000, seed_sd, 0.03).experiments(8)]
-    squares = np.mean([[value**2 for value in entry.model_dump().values()] for entry in measured], axis=0)
-    return Spread(**dict(zip(Spread.model_fields, np.sqrt(squares), strict=True)))
-
-
-def design(world: World) -> Design:
-    """As `/estimate` sees an experiment in this world, whose spread it knows."""
-    part = Part(expected_spread(world.seed_sd), world.images)
-    return Design((part,), world.seeds, Comparison(a="a", b="b"))
-
-
 @dataclass(frozen=True)
 class Looks:
     """Of experiments that are looked at after every seed, from the second on."""
@@ -168,21 +150,6 @@ def print_power(runs: int) -> None:
     _table(["seeds", "test images", "seed effect", *(f"{100 * gap:g} points" for gap in gaps)], rows)
 
 
-def print_expected_power(runs: int) -> None:
-    """The power that is computed before an experiment runs, beside the simulated one."""
-    gaps = (0.02, 0.03, 0.05, 0.10)
-    rows = []
-    for seeds, images, sd in itertools.product((2, 3, 5, 10), (300, 3000), (0.02, 0.1)):
-        worlds = [World(seeds, images, sd, gap) for gap in gaps]
-        pairs = [
-            (found(design(world), world.difference), answers(world, runs).get("a_better", 0.0)) for world in worlds
-        ]
-        shown = [" / ".join(f"{share:.2f}".removeprefix("0") for share in pair) for pair in pairs]
-        smallest = smallest_difference(design(worlds[0]))
-        rows.append([str(seeds), str(images), f"{sd:g}", *shown, "" if smallest is None else f"{100 * smallest:.1f}"])
-    _table(["seeds", "test images", "seed effect", *(f"{100 * gap:g} points" for gap in gaps), "80 % at"], rows)
-
-
 def print_looks(runs: int) -> None:
     rows = []
     for images, sd, gap in itertools.product((1000,), (0.02, 0.1), (0.0, 0.05, 0.10)):
@@ -198,5 +165,4 @@ def print_looks(runs: int) -> None:
 if __name__ == "__main__":
     print_coverage(1000)
     print_power(300)
-    print_expected_power(1000)
     print_looks(300)

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from support.verdict_simulation import World, answers, expected_spread, noise
+from support.verdict_simulation import World, answers, noise
+from support.verdict_simulation_power import expected_spread
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.power import ExpectedSpread, Spread, TargetSpread
 from touchstone_verdict.intervals import components
