@@ -192,7 +192,7 @@ def _margins(design: Design) -> tuple[Array, float]:
     error = math.sqrt(max(variance, np.finfo(float).tiny))
     if design.seeds < 2 or min(part.images for part in design.parts) < 2:
         return np.ones(1), error
-    halves = _fixed if design.comparison.stopping == "fixed" else _anytime
+    halves = _anytime if design.comparison.stopping == "anytime" else _fixed
     return np.array(halves(design)), error
 
 
