@@ -1,5 +1,6 @@
 """The dashboard in a real browser, against a real server with made-up results."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,3 +121,39 @@ def test_the_list_tells_each_verdict(browser: Browser, services: Services, told:
     expect(visitor.page.locator("[data-verdict]")).to_contain_text("retrieved beats")
     assert visitor.serious_complaints() == []
     visitor.page.close()
+
+
+def test_an_experiment_is_estimated_and_posted_from_the_form(
+    browser: Browser, services: Services, told: Told, address: str
+) -> None:
+    finish_experiment(services, told)
+    visitor = Visitor(browser, PHONE)
+    page = visitor.page
+    page.goto(f"{address}/new?parent={told.id}")
+    spec = page.get_by_label("The spec as JSON")
+    document = json.loads(spec.input_value()) | {"name": "with two seeds", "seeds": [0, 1]}
+    spec.fill(json.dumps(document))
+    page.get_by_role("button", name="Estimate").click()
+    estimate = page.locator("#estimate")
+    expect(estimate.locator(".headline")).to_contain_text("With 2 seeds and 20 test images")
+    expect(estimate).to_contain_text("as in 1 earlier experiment with this target and metric and these kinds of arms")
+    expect(estimate).to_contain_text("of them done already")
+    page.get_by_label("Between seeds").fill("3")
+    page.get_by_label("Between test images").fill("12")
+    page.get_by_label("Unexplained by either").fill("25")
+    page.get_by_role("button", name="Estimate").click()
+    expect(estimate).to_contain_text("as declared in the request")
+    assert not visitor.page_overflows()
+    spec.fill(json.dumps(document | {"sizes": [0]}))
+    page.get_by_role("button", name="Post").click()
+    expect(estimate.get_by_role("alert")).to_contain_text("Invalid request")
+    spec.fill("{")
+    page.get_by_role("button", name="Post").click()
+    expect(estimate.get_by_role("alert")).to_contain_text("The spec is no JSON")
+    spec.fill(json.dumps(document))
+    page.get_by_role("button", name="Post").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("with two seeds")
+    expect(page.get_by_role("heading", name="Declared before it ran")).to_be_visible()
+    expect(page.locator("main")).to_contain_text(f"Added later: cloned from {told.id}")
+    assert visitor.asked_elsewhere(address) == []
+    page.close()

@@ -12,7 +12,7 @@ from touchstone_store.database import Store, open_store
 from touchstone_store.events import events_after
 from touchstone_store.experiments import list_experiments, plan_states
 from touchstone_store.migrate import is_current, migrate
-from touchstone_store.tables import PlanRow, StepRow
+from touchstone_store.tables import ExperimentRow, PlanRow, StepRow
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NO_SPEC = {"written": "before specs had names"}
@@ -99,6 +99,7 @@ def test_every_plan_gets_the_phase_and_the_counts_of_its_steps(earlier: Store) -
         assert found["exp_lost_a_result"].counts.reused == 0, "what is computed again is no longer reused"
         assert set(session.scalars(select(StepRow.gpu_seconds))) == {None}
         assert set(session.scalars(select(PlanRow.needs))) == {None}
+        assert set(session.scalars(select(ExperimentRow.registration))) == {None}
         # They were written by something that this release does not read: listed all the same.
         assert {each.problem.code for each in list_experiments(session, before=None, limit=50) if each.problem} == {
             "unreadable_row"

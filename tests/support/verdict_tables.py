@@ -10,7 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import verdict_simulation, verdict_simulation_draws, verdict_simulation_spread
+from support import (
+    verdict_simulation,
+    verdict_simulation_draws,
+    verdict_simulation_power,
+    verdict_simulation_spread,
+)
 
 PAGE = Path(__file__).parents[2] / "docs/verdict.md"
 
@@ -36,6 +41,7 @@ TABLES: dict[str, Callable[[], Made]] = {
     "failed runs": verdict_simulation_draws.failure_table,
     "looks": verdict_simulation.looks_table,
     "power": verdict_simulation.power_table,
+    "expected power": verdict_simulation_power.expected_power_table,
 }
 
 

@@ -47,7 +47,7 @@ GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/judged_expe
 FURTHER = ("sketch",)
 
 
-LATER = {"decided_by", "paired_seeds", "failed_runs", "seed_overlap"}
+LATER = {"decided_by", "paired_seeds", "failed_runs", "seed_overlap", "spread", "registration", "added_later"}
 LATER_OF_COMPARISONS = {"own", "borrowed", "clusters"}
 """Fields that verdicts did not have then."""
 

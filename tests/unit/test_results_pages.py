@@ -65,6 +65,18 @@ def test_a_running_experiment_shows_its_progress_and_no_verdict(api: TestClient,
     assert f"{len(tests)} of {len(told.plan.steps)} steps done" in html
 
 
+def test_the_form_begins_with_an_example_or_with_the_spec_of_a_parent(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(name=NASTY))
+    assert '"arms"' in unescape(api.get("/new").text)
+    cloned = api.get("/new", params={"parent": told.id})
+    assert NASTY not in cloned.text
+    filled = re.search(r"<textarea[^>]*>(.*)</textarea>", cloned.text, re.DOTALL)
+    assert filled is not None
+    assert json.loads(unescape(filled[1])) == told.spec.model_dump(mode="json")
+    assert f'data-parent="{told.id}"' in cloned.text
+    assert api.get("/new", params={"parent": "exp_nothing"}).status_code == 404
+
+
 def test_an_unknown_experiment_is_a_page_not_found(api: TestClient) -> None:
     answer = api.get("/experiments/exp_nothing")
     assert answer.status_code == 404
@@ -75,16 +87,16 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
     told = post_experiment(services)
     named = {
         asset
-        for place in ("/", "/docs", f"/experiments/{told.id}")
+        for place in ("/", "/new", "/docs", f"/experiments/{told.id}")
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
     assert "/assets/plotly.min.js" in named
-    assert len(named) == 8
+    assert len(named) == 9
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
         f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
     }
-    assert len(imported) == 4
+    assert len(imported) == 5
     named |= imported
     assert {api.get(asset).status_code for asset in named} == {200}
     assert api.get("/assets/../main.py").status_code == 404
@@ -99,7 +111,7 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     assert len(tables) == 6 + 1 + 4 + 1 + 4  # verdict, progress, results, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    assert len(labelled) == 8
+    assert len(labelled) == 9
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
 
 
@@ -186,7 +198,7 @@ def test_costs_come_in_the_currency_of_the_prices_that_are_set(services: Service
 def test_no_page_names_an_address_elsewhere(api: TestClient, services: Services) -> None:
     told = post_experiment(services)
     finish_experiment(services, told)
-    places = ("/", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
+    places = ("/", "/new", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
     for place in places:
         answer = api.get(place)
         found = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)

@@ -14,6 +14,7 @@ from rich.console import Console
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
 from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spread, Stopping
+from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
@@ -30,6 +31,7 @@ from touchstone.tables import (
     print_estimation,
     print_experiment,
     print_experiments,
+    print_registration,
     print_results,
     print_verdict,
 )
@@ -105,11 +107,26 @@ def run(study: Path, watch: Watch = False, server: Server = DEFAULT_SERVER) -> N
 
 
 @app.command()
-def estimate(study: Path, server: Server = DEFAULT_SERVER) -> None:
-    """What a study would cost: images, updates and GPU hours. Posts nothing."""
+def estimate(
+    study: Path,
+    seed_sd: Annotated[
+        float | None, typer.Option(help="Expected standard deviation of an arm's accuracy between seeds: 0.013.")
+    ] = None,
+    image_sd: Annotated[
+        float | None, typer.Option(help="Expected one of the arms' difference between test images.")
+    ] = None,
+    interaction_sd: Annotated[
+        float | None, typer.Option(help="Expected one of what neither seed nor image explains.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """What a study would cost, and the smallest difference it could show. Posts nothing.
+
+    Spreads left out come from earlier experiments on the server; where there are none, a default is assumed."""
     with connected(server) as client:
+        spread = DeclaredSpread(seed_sd=seed_sd, image_sd=image_sd, interaction_sd=interaction_sd)
         for document in read_study(study):
-            print_estimation(console_for_output(), client.estimate(document))
+            print_estimation(console_for_output(), client.estimate(document, spread))
 
 
 def _watch(client: Client, experiment: str) -> None:
@@ -136,9 +153,12 @@ def list_experiments(server: Server = DEFAULT_SERVER) -> None:
 def show(experiment: ExperimentId, watch: Watch = False, server: Server = DEFAULT_SERVER) -> None:
     """What an experiment asks and how far it is."""
     with connected(server) as client:
-        print_experiment(console_for_output(), client.experiment(experiment))
+        found = client.experiment(experiment)
+        print_experiment(console_for_output(), found)
         if watch:
             _watch(client, experiment)
+        else:
+            print_registration(console_for_output(), found.registration)
 
 
 @app.command()
@@ -296,6 +316,13 @@ def manifest(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
     """What decides the numbers, as JSON: the spec, entries, steps and training sets with their digests."""
     with connected(server) as client:
         sys.stdout.write(client.manifest(experiment).model_dump_json(indent=2) + "\n")
+
+
+@app.command()
+def registration(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """What was declared when an experiment was posted, byte by byte: `| sha256sum` gives the digest of the verdict."""
+    with connected(server) as client:
+        sys.stdout.write(client.registration(experiment))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.views import (
     ArmCuration,
     ClassTable,
@@ -48,6 +49,7 @@ FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 Resource = Literal["upstreams", "targets", "encoders", "generators"]
 
 NO_PRICES = Prices()
+NO_SPREAD = DeclaredSpread()
 
 UPSTREAM = "upstream/"
 """Before its name, where an upstream may stand instead of an experiment."""
@@ -149,9 +151,11 @@ class Client:
         response = self._call("POST", "/v1/experiments/validate", json=document)
         return Validation.model_validate_json(response.content)
 
-    def estimate(self, document: dict[str, Any]) -> Estimation:
-        """Says what it would cost; creates nothing."""
-        response = self._call("POST", "/v1/experiments/estimate", json=document)
+    def estimate(self, document: dict[str, Any], spread: DeclaredSpread = NO_SPREAD) -> Estimation:
+        """Says what it would cost and could show; creates nothing. `spread`: what is known of it, else the server takes
+        that of earlier experiments."""
+        given = spread.model_dump(exclude_none=True)
+        response = self._call("POST", "/v1/experiments/estimate", json=document, params=given)
         return Estimation.model_validate_json(response.content)
 
     def experiment(self, experiment: str) -> ExperimentDetail:
@@ -206,6 +210,11 @@ class Client:
     def verdict(self, experiment: str, *, prices: Prices = NO_PRICES) -> Verdict:
         """Costs come in money too where a price is given here or in the server's settings."""
         return self._get(f"/v1/experiments/{experiment}/verdict", Verdict, params=prices.model_dump(exclude_none=True))
+
+    def registration(self, experiment: str) -> str:
+        """What was declared when it was posted, as it was stored: its sha256 is the `digest` of the verdict's. Raises
+        ProblemError (404) where a release of before registrations stored the experiment."""
+        return self._call("GET", f"/v1/experiments/{experiment}/registration").text
 
     def manifest(self, experiment: str) -> ExperimentManifest:
         """What decides the numbers, with digests."""

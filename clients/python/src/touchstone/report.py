@@ -59,7 +59,16 @@ def _verdict(verdict: Verdict) -> str:
     rows = ((_where(entry), METRICS[entry.metric].words, *_numbers(entry)) for entry in _averages(verdict))
     table = _table((f"{verdict.a} - {verdict.b}", "metric", "points", level), rows)
     notes = [f"To decide it: {verdict.would_decide}"] if verdict.would_decide else []
-    return "\n".join([f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in (*notes, *verdict.warnings))])
+    notes += [*verdict.warnings, *verdict.added_later, *_declared(verdict)]
+    return "\n".join([f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in notes)])
+
+
+def _declared(verdict: Verdict) -> list[str]:
+    """One paragraph, a list of what was declared before the experiment ran."""
+    if verdict.registration is None:
+        return []
+    lines = (f"- {heading}: {text}" for heading, text in verdict.registration.lines)
+    return ["\n".join(["Declared before it ran:", "", *lines])]
 
 
 def _averages(verdict: Verdict) -> Iterator[ComparisonResult]:

@@ -6,6 +6,8 @@ from rich.table import Table
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
 from touchstone_contracts.curation import stage_words
+from touchstone_contracts.power import Power
+from touchstone_contracts.registration import Registration
 from touchstone_contracts.views import (
     ComparisonResult,
     Cost,
@@ -95,6 +97,15 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         console.print(f"What would decide it: {escape(verdict.would_decide)}", soft_wrap=True)
     for warning in verdict.warnings:
         console.print(f"Note: {escape(warning)}", soft_wrap=True)
+    for later in verdict.added_later:
+        console.print(f"Note: {escape(later)}", soft_wrap=True)
+    print_registration(console, verdict.registration)
+
+
+def print_registration(console: Console, registration: Registration | None) -> None:
+    """What was declared before the experiment ran; nothing where that was not kept."""
+    for heading, text in registration.lines if registration else ():
+        console.print(f"{heading}: {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _print_exchange_rates(console: Console, verdict: Verdict) -> None:
@@ -166,6 +177,19 @@ def print_estimation(console: Console, estimation: Estimation) -> None:
     console.print(table)
     for assumption in estimation.assumptions:
         console.print(f"Note: {escape(assumption)}", soft_wrap=True)
+    if estimation.power is not None:
+        _print_power(console, estimation.power)
+
+
+def _print_power(console: Console, power: Power) -> None:
+    console.print(escape(power.summary), style="bold", soft_wrap=True, highlight=False)
+    if power.warning:
+        console.print(f"Warning: {escape(power.warning)}", soft_wrap=True, highlight=False)
+    console.print(escape(power.basis), soft_wrap=True, highlight=False)
+    for entry in power.expected:
+        parts = (("seeds", entry.seed_sd), ("images", entry.image_sd), ("interaction", entry.interaction_sd))
+        figures = ", ".join(f"{name} {100 * value:.1f}" for name, value in parts)
+        console.print(f"  {entry.target}: standard deviations in points: {figures}", highlight=False)
 
 
 def print_experiments(console: Console, experiments: list[ExperimentView]) -> None:

@@ -8,6 +8,7 @@ from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import Curation
+from touchstone_contracts.exclusions import Exclusion
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.values import Fraction, Name, Strict, WhenSet
@@ -64,6 +65,8 @@ class ExperimentSpec(Strict):
     """Left out: the first two arms that train."""
     sampling_seed: int = Field(default=0, ge=0)
     """Decides generated images and random draws."""
+    exclusions: Annotated[tuple[Exclusion, ...], WhenSet] = Field(default=(), max_length=200)
+    """Targets, classes and sizes that were left out, and why; printed with the verdict."""
 
     @model_validator(mode="after")
     def _entries_are_unique_and_refer_to_each_other(self) -> Self:
@@ -79,7 +82,16 @@ class ExperimentSpec(Strict):
             raise ValueError("sizes must be positive, seeds must not be negative")
         if self.comparison is not None:
             self._check(self.comparison)
+        for exclusion in self.exclusions:
+            self._check_excluded(exclusion)
         return self
+
+    def _check_excluded(self, exclusion: Exclusion) -> None:
+        if exclusion.kind == "class" and exclusion.target not in self.targets:
+            raise ValueError(f"exclusions: {exclusion.words} is left out of a target that is none of the targets")
+        is_target = exclusion.kind == "target" and exclusion.target in self.targets
+        if is_target or (exclusion.kind == "size" and exclusion.size in self.sizes):
+            raise ValueError(f"exclusions: {exclusion.words} is said to be left out, but is part of the experiment")
 
     def _check(self, comparison: Comparison) -> None:
         names = {arm.name for arm in self.arms}

@@ -10,7 +10,9 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
+from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
+from touchstone_contracts.registration import Registration
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -98,6 +100,8 @@ class ExperimentView(Lenient):
 
 class ExperimentDetail(ExperimentView):
     step_list: tuple[StepView, ...] = ()
+    registration: Registration | None = None
+    """What was declared when it was posted; None: posted with a release that kept none."""
 
 
 class Page(Lenient):
@@ -163,6 +167,8 @@ class Estimation(Lenient):
     work: Workload
     gpu_hours: tuple[GpuHours, ...]
     assumptions: tuple[str, ...]
+    power: Power | None = None
+    """Of the declared comparison; None where fewer than two arms train."""
 
 
 class UpstreamView(Lenient):
@@ -604,7 +610,14 @@ class Verdict(Lenient):
     prices: Prices = Prices()
     """What `money` in the costs was reckoned with."""
     would_decide: str | None = None
+    spread: tuple[TargetSpread, ...] = ()
+    """What the primary's interval comes from, by target: later experiments' power is computed with it. Empty where one
+    seed says nothing, and in verdicts of before it was kept."""
     warnings: tuple[str, ...] = ()
+    registration: Registration | None = None
+    """What was declared before it ran; None in verdicts about predictions made elsewhere, or of before it was kept."""
+    added_later: tuple[str, ...] = ()
+    """What was not declared before results could be seen."""
     results_digest: Digest
 
 

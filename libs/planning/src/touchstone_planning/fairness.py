@@ -10,6 +10,7 @@ from touchstone_contracts.values import Name
 from touchstone_planning.ancestry import with_ancestors
 from touchstone_planning.arms.planner import OBJECTIONS, Source, planner_of
 from touchstone_planning.curation import impossible_rules
+from touchstone_planning.exclusions import contradicted_exclusions
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.target_checks import unmet_needs
 from touchstone_planning.text_towers import missing_text_towers
@@ -17,7 +18,8 @@ from touchstone_planning.text_towers import missing_text_towers
 
 def check_fair(resolved: ResolvedExperiment) -> None:
     """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, text asked of an encoder that has
-    none, a metric, recipe or test set that a target is not enough for, a size no curation could leave)."""
+    none, a metric, recipe or test set that a target is not enough for, a class that is said to be left out and is not,
+    a size no curation could leave)."""
     if impossible := [*_impossible_arms(resolved), *impossible_rules(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
     if textless := list(missing_text_towers(resolved)):
@@ -29,6 +31,12 @@ def check_fair(resolved: ResolvedExperiment) -> None:
             "the comparison's test set is not one that every target has",
             code="unknown_test_set",
             errors=tuple(absent),
+        )
+    if contradicted := list(contradicted_exclusions(resolved)):
+        raise Invalid(
+            "what is said to be left out is part of the experiment",
+            code="exclusion_contradicted",
+            errors=tuple(contradicted),
         )
     if strangers := list(_foreign_generators(resolved)):
         raise Unfair(

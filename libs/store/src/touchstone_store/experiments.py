@@ -140,6 +140,11 @@ def resolved_of(session: Session, experiment: str) -> ResolvedExperiment:
         raise _unreadable(experiment, error) from error
 
 
+def registration_of(session: Session, experiment: str) -> str | None:
+    """The text; None where the release that stored the experiment kept none."""
+    return session.scalar(select(ExperimentRow.registration).where(ExperimentRow.id == experiment))
+
+
 def plan_states(session: Session, plans: Collection[str]) -> dict[str, PlanState]:
     """Of those of `plans` that exist."""
     query = select(PlanRow.id, PlanRow.phase, *_COUNT_COLUMNS).where(PlanRow.id.in_(plans))

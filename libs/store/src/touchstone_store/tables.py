@@ -71,6 +71,8 @@ class ExperimentRow(Base):
     name: Mapped[str] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     resolved: Mapped[dict[str, Any]]
+    registration: Mapped[str | None] = mapped_column(Text, deferred=True)
+    """See contracts/registration.py: written once, and never changed."""
     created_at: Mapped[datetime]
 
 

@@ -84,7 +84,7 @@ Cell = tuple[str, str]
 
 
 def borrowed_estimate(
-    parts: Mapping[str, tuple[Components, Sequence[str]]], shared: "SharedSpread"
+    parts: Mapping[str, tuple[Components, Sequence[str]]], shared: "SharedSpread", draws: int = DRAWS
 ) -> BorrowedEstimate:
     """The mean of differences that are independent but for their spreads. `parts`: target -> its components, with the
     arms of their spreads, in that order; all are cells of `shared`."""
@@ -93,12 +93,12 @@ def borrowed_estimate(
         return BorrowedEstimate(difference, np.empty(0))
     # Always the same draws: equal measurements give equal verdicts.
     rng = np.random.default_rng(0)
-    spreads = shared.drawn({(target, arm) for target, (_, arms) in parts.items() for arm in arms}, rng)
-    variance = np.zeros(DRAWS)
+    spreads = shared.drawn({(target, arm) for target, (_, arms) in parts.items() for arm in arms}, rng, draws)
+    variance = np.zeros(draws)
     for target, (part, arms) in parts.items():
         seeds = [spread.seeds for spread in part.spreads]
         by_seed = sum(spreads[target, arm] / count for arm, count in zip(arms, seeds, strict=True))
-        by_image = part.by_image * (part.image_draws - 1) / rng.chisquare(part.image_draws - 1, DRAWS)
+        by_image = part.by_image * (part.image_draws - 1) / rng.chisquare(part.image_draws - 1, draws)
         variance += np.maximum(by_seed + by_image, (SMALLEST_ERROR_IMAGES / part.images) ** 2)
     return BorrowedEstimate(difference, variance / len(parts) ** 2)
 
@@ -129,12 +129,12 @@ class SharedSpread:
         likelihood: Array = np.exp(logs - logs.max())
         return likelihood
 
-    def drawn(self, wanted: set[Cell], rng: np.random.Generator) -> dict[Cell, Array]:
+    def drawn(self, wanted: set[Cell], rng: np.random.Generator, draws: int = DRAWS) -> dict[Cell, Array]:
         """Variances between seeds (draws,) of the wanted cells, together."""
         to_target, to_cell = _kernels()
         flat = np.cumsum(self.weight.ravel())
         # Evenly through the distribution, in random order.
-        points = rng.permutation((np.arange(DRAWS) + rng.random(DRAWS)) / DRAWS) * flat[-1]
+        points = rng.permutation((np.arange(draws) + rng.random(draws)) / draws) * flat[-1]
         tau_cell, tau_target, mu = np.unravel_index(np.searchsorted(flat, points), self.weight.shape)
         found: dict[Cell, Array] = {}
         for place, target in enumerate(self.targets):

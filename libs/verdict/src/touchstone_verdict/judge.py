@@ -9,6 +9,7 @@ import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import SPREAD, Comparison
 from touchstone_contracts.identity import derive_seed
+from touchstone_contracts.power import TargetSpread
 from touchstone_contracts.problems import Unfair
 from touchstone_contracts.values import Digest
 from touchstone_contracts.views import (
@@ -40,6 +41,7 @@ from touchstone_verdict.exchange_rate import exchange_rate
 from touchstone_verdict.failed_runs import Failure, Validation, find_failures, without_failures
 from touchstone_verdict.intervals import Components, Estimate
 from touchstone_verdict.learning_rates import Choices, check_learning_rates
+from touchstone_verdict.power import spread_of
 from touchstone_verdict.predictions import Predictions, read_predictions
 from touchstone_verdict.scaling import scaling_fits
 from touchstone_verdict.words import PARTIAL, headline, learning_rate_words, remedy_words, stop_words
@@ -188,6 +190,7 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         secondary=(),
         baseline=(),
         would_decide=_would_decide(measured, primary, comparison),
+        spread=tuple(_spread(evidence, measured)),
         results_digest=evidence.results_digest,
     )
     if evidence.seeds_planned is not None:
@@ -462,6 +465,16 @@ def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Com
     else:
         remedy = what_would_decide(measured.parts, comparison.delta, comparison.confidence)
     return remedy_words(remedy, primary)
+
+
+def _spread(evidence: Evidence, primary: Measured) -> Iterator[TargetSpread]:
+    comparison = evidence.comparison
+    places = ((evidence.curves, target, comparison.metric, comparison.a, comparison.b) for target in evidence.targets)
+    reached = [place[1] for place in places if shared_sizes(*place)]
+    for target, part in zip(reached, primary.parts, strict=True):
+        if min(part.seeds, part.images) > 1:
+            spread = spread_of(part).model_dump()
+            yield TargetSpread(target=target, seeds=part.seeds, test_images=part.images, **spread)
 
 
 def _warnings(evidence: Evidence, primary: Measured, rates: Sequence[LearningRateCheck]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import FieldError, Invalid, Transient
+from touchstone_contracts.registration import Parent
 from touchstone_contracts.values import StepId
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
@@ -29,6 +30,7 @@ from touchstone_store.steps import succeeded_among
 from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow
 
 from touchstone_api.bootstrap import Services
+from touchstone_api.registration import registered_facts
 
 SURVEY_THREADS = 8
 DIGEST_SAMPLES = 24
@@ -59,11 +61,13 @@ def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
     return Survey(verified=verified, lost=believed - set(verified))
 
 
-def submit_experiment(services: Services, spec: ExperimentSpec, idempotency_key: str | None = None) -> Submitted:
-    """Creates the experiment, or finds the one with the same identity. Raises Invalid, Unfair or Transient; then
-    nothing has been created."""
+def submit_experiment(
+    services: Services, spec: ExperimentSpec, idempotency_key: str | None = None, parent: Parent | None = None
+) -> Submitted:
+    """Creates the experiment and freezes what it declares, or finds the one with the same identity. `parent`: what it
+    was cloned from. Raises Invalid, Unfair or Transient; then nothing has been created."""
     with services.traces.span("plan experiment") as span:
-        submitted = _submit_experiment(services, spec, idempotency_key, span.traceparent)
+        submitted = _submit_experiment(services, spec, idempotency_key, parent, span.traceparent)
         span.tell(experiment=submitted.id, created=submitted.created)
     return submitted
 
@@ -92,7 +96,11 @@ def prepare(session: Session, spec: ExperimentSpec, most_steps: int) -> Prepared
 
 
 def _submit_experiment(
-    services: Services, spec: ExperimentSpec, idempotency_key: str | None, traceparent: str | None
+    services: Services,
+    spec: ExperimentSpec,
+    idempotency_key: str | None,
+    parent: Parent | None,
+    traceparent: str | None,
 ) -> Submitted:
     body_digest = identity(spec)
     with services.store.read() as session:
@@ -106,7 +114,7 @@ def _submit_experiment(
         found = Survey() if known else survey(services.store, services.artifacts, prepared.plan)
         try:
             with services.store.write() as session:
-                submitted = _create_or_find(session, prepared, found, traceparent)
+                submitted = _create_or_find(session, prepared, found, parent, traceparent)
                 if idempotency_key:
                     _remember_key(session, idempotency_key, body_digest, submitted.id)
             return submitted
@@ -115,12 +123,15 @@ def _submit_experiment(
     raise Transient("other experiments with the same steps are being created; try again", code="contended")
 
 
-def _create_or_find(session: Session, prepared: Prepared, found: Survey, traceparent: str | None) -> Submitted:
+def _create_or_find(
+    session: Session, prepared: Prepared, found: Survey, parent: Parent | None, traceparent: str | None
+) -> Submitted:
     if known := experiment_with_identity(session, prepared.identity):
         return Submitted(known.id, created=False)
     experiment, now, resolved, plan = new_experiment_id(), datetime.now(UTC), prepared.resolved, prepared.plan
     needs = upstream_plan_id(resolved.upstream.name) if plan.waits_for_others else None
     create_plan(session, experiment, plan.steps, found, now, traceparent, needs=needs, layout=prepared.stored)
+    registered = registered_facts(resolved.spec, prepared.identity, prepared.stored.layout, found.verified, parent, now)
     session.add(
         ExperimentRow(
             id=experiment,
@@ -128,6 +139,7 @@ def _create_or_find(session: Session, prepared: Prepared, found: Survey, tracepa
             name=resolved.spec.name,
             spec=resolved.spec.model_dump(mode="json"),
             resolved=resolved.model_dump(mode="json"),
+            registration=registered.text(),
             created_at=now,
         )
     )

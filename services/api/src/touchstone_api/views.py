@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Target, Upstream
 from touchstone_contracts.problems import Problem
+from touchstone_contracts.registration import Registration
 from touchstone_contracts.views import (
     ExperimentDetail,
     ExperimentView,
@@ -12,12 +14,21 @@ from touchstone_contracts.views import (
     UpstreamProgress,
     UpstreamView,
 )
-from touchstone_store.experiments import Experiment, PlanState, plan_states, require_experiment
+from touchstone_runtime.logs import get_logger
+from touchstone_store.experiments import (
+    Experiment,
+    PlanState,
+    plan_states,
+    registration_of,
+    require_experiment,
+)
 from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
 from touchstone_store.plans import BROKEN
 from touchstone_store.steps import owned_steps, problems_of
 
-SUBRESOURCES = ("steps", "events", "results", "verdict", "scaling", "cancel", "retry", "clone")
+log = get_logger(__name__)
+
+SUBRESOURCES = ("steps", "events", "results", "verdict", "scaling", "registration", "cancel", "retry", "clone")
 
 
 def experiment_views(session: Session, experiments: Sequence[Experiment]) -> list[ExperimentView]:
@@ -91,7 +102,17 @@ def experiment_detail(session: Session, experiment: str) -> ExperimentDetail:
     found = require_experiment(session, experiment)
     view = experiment_views(session, [found])[0]
     steps = tuple(owned.view() for owned in owned_steps(session, experiment))
-    return ExperimentDetail(**dict(view), step_list=steps)
+    return ExperimentDetail(**dict(view), step_list=steps, registration=read_registration(session, experiment))
+
+
+def read_registration(session: Session, experiment: str) -> Registration | None:
+    """None where none was kept, or where it cannot be read."""
+    text = registration_of(session, experiment)
+    try:
+        return None if text is None else Registration.read(text)
+    except ValidationError as error:
+        log.error("registration.unreadable", experiment=experiment, reason=str(error))
+        return None
 
 
 def upstream_views(session: Session, upstreams: Sequence[Upstream]) -> list[UpstreamView]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
 from touchstone_contracts.problems import Invalid, NotFound
+from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
@@ -27,6 +28,7 @@ from touchstone_api.results.classes import class_rows, count_predictions, top_co
 from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.problems import NotFinished, NotJudgeable
+from touchstone_api.views import read_registration
 
 DocumentT = TypeVar("DocumentT", Results, Scaling, Verdict)
 
@@ -94,19 +96,43 @@ class ResultsReader:
             experiment,
         )
 
-    def verdict(self, experiment: str) -> Verdict:
-        """The latest there is. Raises NotFound, NotFinished, or NotJudgeable when there will never be one."""
+    def as_parent(self, experiment: str) -> Parent:
+        """What could be seen of an experiment that is being cloned, now."""
+        try:
+            plan = self.planned(experiment).plan
+        except NotFound:
+            return Parent(experiment=experiment, measured=None, judged=None)
+        judgements = {judgement.step for judgement in plan.judgements}
+        measurements = list(plan.layout.evaluations.values())
+        done = self._done({*judgements, *measurements})
+        measured = sum(step in done for step in measurements)
+        return Parent(experiment=experiment, measured=measured, judged=not done.isdisjoint(judgements))
+
+    def stored_verdict(self, experiment: str) -> Verdict | None:
+        """The latest as it was judged, without costs. None before there is one. Raises NotFound, or NotJudgeable when
+        there will never be one."""
         judgement = self._last_judgement(experiment)
         if judgement is None:
-            raise NotFinished(self._still_to_come(experiment))
+            return None
         judged = judgement[1]
         if judged.problem is not None:
             raise NotJudgeable.of(judged.problem)
         assert judged.verdict is not None  # a judgement without a problem has a verdict
         verdict: Verdict = self._document(Verdict, judged.verdict)
+        return verdict
+
+    def verdict(self, experiment: str) -> Verdict:
+        """The latest there is. Raises NotFound, NotFinished, or NotJudgeable when there will never be one."""
+        verdict = self.stored_verdict(experiment)
+        if verdict is None:
+            raise NotFinished(self._still_to_come(experiment))
         spent = costs_by_arm(self.store, self.finished, self.planned(experiment), self.results(experiment))
         costs = arm_costs(spent, verdict.primary.metric, verdict.baseline)
-        return verdict.model_copy(update={"experiment": experiment, "costs": costs})
+        with self.store.read() as session:
+            registration = read_registration(session, experiment)
+        added_later = registration.added_later if registration else ()
+        facts = {"experiment": experiment, "costs": costs, "registration": registration, "added_later": added_later}
+        return verdict.model_copy(update=facts)
 
     def _still_to_come(self, experiment: str) -> str:
         planned = self.planned(experiment)

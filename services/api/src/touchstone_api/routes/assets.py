@@ -22,6 +22,7 @@ OWN = (
     "charts.js",
     "classes.js",
     "gallery.js",
+    "new.js",
     "docs.js",
     "favicon.svg",
 )

@@ -1,5 +1,6 @@
-"""/, /experiments/{experiment} and /docs: the pages."""
+"""/, /new, /experiments/{experiment} and /docs: the pages."""
 
+import json
 from collections.abc import Collection
 from functools import cache
 from typing import Annotated
@@ -15,7 +16,7 @@ from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
-from touchstone_store.experiments import list_experiments
+from touchstone_store.experiments import list_experiments, require_experiment
 from touchstone_store.layouts import downloads_of
 from touchstone_verdict.costs import priced
 
@@ -33,6 +34,7 @@ from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.links import Downloads, link_reports
 from touchstone_api.results.reader import ResultsReader
+from touchstone_api.routes.experiments import EXAMPLE_SPEC
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)
@@ -63,6 +65,19 @@ def show_experiments(services: ServicesHere, cursor: Annotated[str | None, Query
         shown, following = cut_page(found, EXPERIMENTS_PER_PAGE, lambda experiment: experiment.id)
         views = experiment_views(session, shown)
     return _html(page(_pages(), "experiments.html", experiments=views, following=following))
+
+
+@router.get("/new", response_class=HTMLResponse)
+def show_new(services: ServicesHere, parent: Annotated[str | None, Query()] = None) -> HTMLResponse:
+    """The form that estimates and posts an experiment; of a `parent`, with its spec to begin from."""
+    document = EXAMPLE_SPEC
+    if parent is not None:
+        try:
+            with services.store.read() as session:
+                document = require_experiment(session, parent).readable_spec.model_dump(mode="json")
+        except Failure as error:
+            return _html(page(_pages(), "missing.html", title=error.title, detail=error.detail), error.status)
+    return _html(page(_pages(), "new.html", parent=parent, document=json.dumps(document, indent=2)))
 
 
 @router.get("/experiments/{experiment}", response_class=HTMLResponse)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import ValidationError
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
 from touchstone_planning.estimate import gpu_hours, workload
 from touchstone_planning.plan import plan_experiment
@@ -19,6 +20,8 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.cursors import cut_page, decode_cursor
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented, invalid_body
+from touchstone_api.results.dependencies import ResultsHere
+from touchstone_api.results.power import expected_power
 from touchstone_api.retries import experiment_owner, retry_failed_steps
 from touchstone_api.submission import Submitted, prepare, submit_experiment, survey
 from touchstone_api.views import experiment_detail, experiment_views
@@ -87,9 +90,14 @@ def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
 
 
 @router.post("/estimate", responses=documented(400, 409, 413, 422, 503))
-def estimate_experiment(spec: Spec, services: ServicesHere) -> Estimation:
-    """What posting this spec would cost: images, updates, GPU hours by class of GPU. Work on the upstream that has not
-    been done yet is part of it. Creates nothing."""
+def estimate_experiment(
+    spec: Spec, services: ServicesHere, reader: ResultsHere, spread: Annotated[DeclaredSpread, Query()]
+) -> Estimation:
+    """What posting this spec would cost and could show. Creates nothing.
+
+    Cost: images, updates, GPU hours by class of GPU. Work on the upstream that has not been done yet is part of it.
+    `power`: the smallest difference that the declared comparison finds in four of five experiments. The spread between
+    seeds and test images is the one of the query, of earlier experiments, or assumed; the answer says which."""
     with services.store.read() as session:
         resolved = prepare(session, spec, services.settings.max_plan_steps).resolved
     plan = plan_experiment(resolved)
@@ -101,6 +109,7 @@ def estimate_experiment(spec: Spec, services: ServicesHere) -> Estimation:
         work=work,
         gpu_hours=gpu_hours(work, THROUGHPUTS),
         assumptions=ASSUMPTIONS,
+        power=expected_power(reader, resolved, spread),
     )
 
 
@@ -143,9 +152,12 @@ def retry_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
     status_code=201,
     responses={200: {"model": ExperimentView}, **documented(400, 404, 409, 413, 422, 503)},
 )
-def clone_experiment(experiment: str, changes: Changes, response: Response, services: ServicesHere) -> ExperimentView:
+def clone_experiment(
+    experiment: str, changes: Changes, response: Response, services: ServicesHere, reader: ResultsHere
+) -> ExperimentView:
     """A new experiment from this one's spec and what differs: objects merge, anything else replaces, null too, and an
-    object of another `kind` begins anew. What both need is not done again.
+    object of another `kind` begins anew. What both need is not done again. The clone's registration says which results
+    of this one were in.
     """
     with services.store.read() as session:
         original = require_experiment(session, experiment).readable_spec
@@ -154,4 +166,4 @@ def clone_experiment(experiment: str, changes: Changes, response: Response, serv
         spec = ExperimentSpec.model_validate(document)
     except ValidationError as error:
         raise invalid_body(error, document) from None
-    return _answer(services, submit_experiment(services, spec), response)
+    return _answer(services, submit_experiment(services, spec, parent=reader.as_parent(experiment)), response)

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
+from touchstone_contracts.problems import NotFound
 from touchstone_contracts.values import Name
 from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
+from touchstone_store.experiments import registration_of, require_experiment
 from touchstone_verdict.costs import priced
 
 from touchstone_api.dependencies import ServicesHere
@@ -18,7 +20,8 @@ from touchstone_api.settings import Price
 router = APIRouter(prefix="/v1/experiments", tags=["results"])
 
 AskedPrice = Annotated[Price | None, Query(description="Left out: the price of the server's settings, if any")]
-CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
+CSV, PARQUET, JSON = "text/csv", "application/vnd.apache.parquet", "application/json"
+PRICES_LATER = "Added later: the prices of computing came with the request for this verdict."
 
 
 @router.get(
@@ -71,7 +74,27 @@ def get_verdict(
     With the price of an hour of a CPU core and of a GPU, costs are given in money too, in the prices' currency."""
     asked = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
     given = {name: price for name, price in asked.items() if price is not None}
-    return priced(reader.verdict(experiment), services.settings.prices.model_copy(update=given))
+    verdict = priced(reader.verdict(experiment), services.settings.prices.model_copy(update=given))
+    later = (*verdict.added_later, PRICES_LATER) if given else verdict.added_later
+    return verdict.model_copy(update={"added_later": later})
+
+
+@router.get(
+    "/{experiment}/registration",
+    response_class=Response,
+    responses={200: {"description": "Canonical JSON", "content": {JSON: {}}}, **documented(404, 503)},
+)
+def get_registration(experiment: str, services: ServicesHere) -> Response:
+    """What was declared when the experiment was posted, as it was stored then: the sha256 of the answer's bytes is the
+    `digest` that the verdict shows. 404 where the release that stored the experiment kept none."""
+    with services.store.read() as session:
+        require_experiment(session, experiment)
+        text = registration_of(session, experiment)
+    if text is None:
+        raise NotFound(
+            f"experiment {experiment!r} was posted with a release that kept no registration", code="no_registration"
+        )
+    return Response(text, media_type=JSON)
 
 
 @router.get("/{experiment}/scaling", responses=documented(404, 503))
