@@ -476,7 +476,7 @@ GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, Im
 PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound, minutes(60))
 ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
 EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
-JUDGE_EXPERIMENT = Contract("judge_experiment", 1, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
+JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
 
 AnyContract = Contract[Any, Any]
 CATALOGUE: dict[str, AnyContract] = {
@@ -518,9 +518,13 @@ _HELD_FACTS: tuple[AnyContract, ...] = (
 )
 EARLIER: dict[str, AnyContract] = {
     earlier.channel: earlier
-    for earlier in (replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS)
+    for earlier in (
+        *(replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS),
+        replace(JUDGE_EXPERIMENT, version=1),
+    )
 }
-"""By channel: versions that are still served and no longer planned. The same requests, from before they named facts."""
+"""By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
+of `judge_experiment`, from before verdicts gave chances of a decision and took targets as a sample."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

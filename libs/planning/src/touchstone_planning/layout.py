@@ -1,16 +1,14 @@
 """What is stored of a plan, so that results are read the same by every later release."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from touchstone_contracts.experiment import FEWEST_SEEDS, Comparison
 from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
 from touchstone_contracts.values import Strict
 
 from touchstone_planning.dag import Judgement, Plan
 from touchstone_planning.resolved import ResolvedExperiment
-
-FEWEST_SEEDS = 2
-"""An interval needs two."""
 
 
 class StoredPlan(Strict):
@@ -75,9 +73,16 @@ def judge_request(
 def judge_requests(resolved: ResolvedExperiment, layout: PlanLayout) -> Iterator[tuple[JudgeExperiment, str]]:
     """Every judgement of an experiment with what it is for; the last waits for everything."""
     spec, comparison = resolved.spec, resolved.spec.primary
-    if comparison is not None and comparison.stopping == "anytime":
-        for seeds in range(FEWEST_SEEDS, len(spec.seeds)):
+    if comparison is not None:
+        for seeds in _early_looks(comparison, len(spec.seeds)):
             yield judge_request(resolved, layout, first_seeds=seeds), f"judge after {seeds} seeds"
     if comparison is not None and any(arm.name not in (comparison.a, comparison.b) for arm in spec.training_arms):
         yield judge_request(resolved, layout, compared_alone=True), f"judge {comparison.a} against {comparison.b}"
     yield judge_request(resolved, layout), "judge"
+
+
+def _early_looks(comparison: Comparison, seeds: int) -> Sequence[int]:
+    """Numbers of seeds that are judged before all are in."""
+    if comparison.stopping == "anytime":
+        return range(FEWEST_SEEDS, seeds)
+    return comparison.looks[:-1]

@@ -3,7 +3,7 @@ might have come out with other seeds and other test images."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,11 @@ class Curve:
 
 Curves = Mapping[tuple[str, str, str], Curve]
 """(target, metric, arm) -> curve. A missing key: the arm reached no size there, or has not finished."""
+
+
+def first_seeds(curves: Curves, count: int) -> dict[tuple[str, str, str], Curve]:
+    """The same curves, of the first seeds alone."""
+    return {place: replace(curve, correct=curve.correct[:, :count]) for place, curve in curves.items()}
 
 
 def shared_sizes(curves: Curves, target: str, metric: str, a: str, b: str) -> tuple[int, ...]:
@@ -79,12 +84,16 @@ def compared_by_class(
     return {int(label): components(of_a[:, labels == label], of_b[:, labels == label]) for label in np.unique(labels)}
 
 
-def against_baseline(curves: Curves, target: str, metric: str, arm: str, baseline: str) -> Components | None:
-    """An arm, over all its sizes, against the untouched encoder (its only size is 0)."""
+def against_baseline(
+    curves: Curves, target: str, metric: str, arm: str, baseline: str, size: int | None = None
+) -> Components | None:
+    """An arm, at one size or (None) over all its sizes, against the untouched encoder (whose only size is 0); None
+    where one of them is missing there."""
     curve, untouched = curves.get((target, metric, arm)), curves.get((target, metric, baseline))
-    if curve is None or untouched is None:
+    if curve is None or untouched is None or (size is not None and size not in curve.sizes):
         return None
-    return components(curve.averaged(curve.sizes), untouched.averaged(untouched.sizes))
+    sizes = curve.sizes if size is None else (size,)
+    return components(curve.averaged(sizes), untouched.averaged(untouched.sizes))
 
 
 def redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[Array]:

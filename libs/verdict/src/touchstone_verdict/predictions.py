@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -50,6 +50,8 @@ class PredictionsTable:
     untouched: str | None
     digest: Digest
     """Of everything in it but the ids of images."""
+    seeds_planned: int | None = None
+    """Where the seeds are those of a declared look that is not the last."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ def read_predictions(predictions: Predictions, comparison: Comparison) -> Predic
         digest=identity([[*place, seeds[place], _content(group)] for place, group in sorted(places.items())]),
     )
     _require_the_comparison(comparison, table)
-    if comparison.stopping == "anytime":
-        _require_paired_seeds(comparison, table, seeds)
-    return table
+    if comparison.stopping == "fixed":
+        return table
+    _require_paired_seeds(comparison, table, seeds)
+    return replace(table, seeds_planned=_require_a_look(comparison, table)) if comparison.looks else table
 
 
 # ------------------------------------------------------------------------------------------------ columns
@@ -330,9 +333,28 @@ def _require_paired_seeds(
         if of_a and of_b and of_a != of_b:
             raise Unfair(
                 f"at target {target!r} arm {comparison.a!r} has the seeds {_listed(of_a)} and arm {comparison.b!r} "
-                f"{_listed(of_b)}: stopping 'anytime' compares the arms seed by seed and needs the same of both",
+                f"{_listed(of_b)}: stopping {comparison.stopping!r} needs the same of both",
                 code="unequal_seeds",
             )
+
+
+def _require_a_look(comparison: Comparison, table: PredictionsTable) -> int | None:
+    """Seeds that were planned, where this is not the last look yet."""
+    curves = table.curves[comparison.test_set]
+    found = {
+        curves[target, comparison.metric, arm].correct.shape[1]
+        for target in table.targets
+        for arm in (comparison.a, comparison.b)
+        if (target, comparison.metric, arm) in curves
+    }
+    if len(found) != 1 or not found <= set(comparison.looks):
+        raise Invalid(
+            f"the predictions have {_listed(sorted(found))} seeds per arm, but the declared looks are at "
+            f"{_listed(comparison.looks)}: bring the first seeds of one of them, the same number at every target",
+            code="no_declared_look",
+        )
+    (seeds,) = found
+    return None if seeds == comparison.looks[-1] else comparison.looks[-1]
 
 
 def _listed(values: Iterable[object]) -> str:
