@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from support.verdict_simulation import World
+from support.verdict_simulation import World, answers, look_after_every_seed
 from touchstone_contracts.experiment import Spending
 from touchstone_verdict.anytime import seed_sequence
 from touchstone_verdict.intervals import components
 from touchstone_verdict.spending import levels
 
 LOOKS = (3, 5, 7, 10)
+SPENDINGS: tuple[Spending, ...] = ("obrien_fleming", "pocock")
 
 
 @dataclass(frozen=True)
@@ -79,24 +80,16 @@ WORLDS = [
 def planned_table(runs: int = 600) -> Rows:
     rows = []
     for world in WORLDS:
-        plans = [look_as_planned(world, runs, spending=spending) for spending in ("obrien_fleming", "pocock")]
-        anytime = look_after_every_seed(world, runs // 4)
         once = answers(world, runs)
         different = once.get("a_better", 0.0) + once.get("b_better", 0.0)
-        rows.append(
-            [
-                str(world.images),
-                f"{world.seed_sd:g}",
-                f"{100 * world.difference:g}",
-                *(
-                    cell
-                    for plan in plans
-                    for cell in (_share(plan.missed), _both(plan.different, plan.equal), f"{plan.seeds:.1f}")
-                ),
-                _both(different, once.get("no_difference", 0.0)),
-                _share(anytime.stopped),
-            ]
-        )
+        at_looks = []
+        for spending in SPENDINGS:
+            plan = look_as_planned(world, runs, spending=spending)
+            at_looks += [_share(plan.missed), _both(plan.different, plan.equal), f"{plan.seeds:.1f}"]
+        at_once = _both(different, once.get("no_difference", 0.0))
+        anytime = _share(look_after_every_seed(world, runs // 4).stopped)
+        gap = f"{100 * world.difference:g}"
+        rows.append([str(world.images), f"{world.seed_sd:g}", gap, *at_looks, at_once, anytime])
     headings = ["test images", "seed effect", "true difference"]
     for name in ("O'Brien-Fleming", "Pocock"):
         headings += [f"{name}: missed", "different / equal", "seeds"]

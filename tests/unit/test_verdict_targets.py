@@ -64,7 +64,7 @@ def test_two_targets_or_an_unknown_variance_are_no_sample(few: list[Estimate]) -
 
 # ------------------------------------------------------------------------------------------------ simulation
 
-RUNS = 150
+RUNS = 250
 
 
 @pytest.mark.parametrize("population", [Population(3, 0.02), Population(5, 0.05), Population(10, 0.02)])
