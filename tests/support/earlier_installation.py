@@ -13,6 +13,8 @@ from touchstone_api.bootstrap import Services
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 
+SAID_ANEW = {"headline", "would_decide"}
+"""Sentences of a verdict that later releases word in another way; what they say stands in the fields beside them."""
 STORED = Path(__file__).parent.parent / "upgrade" / "installation"
 
 
@@ -66,11 +68,14 @@ def _stored_objects(path: Path) -> MemoryObjects:
 def contradictions(expected: Any, answered: Any, at: str = "") -> list[str]:
     """Where `answered` says something else than `expected`, by JSON pointer.
 
-    Fields that only `answered` has are no contradiction, because a later release may say more. Numbers may differ in
+    Fields that only `answered` has are no contradiction, because a later release may say more, nor are the words of
+    SAID_ANEW. Numbers may differ in
     the tenth digit, because statistics are computed anew, perhaps on another processor."""
     if isinstance(expected, dict) and isinstance(answered, dict):
         lacking = [f"{at}/{name} is missing" for name in expected if name not in answered]
-        both = [(name, expected[name], answered[name]) for name in expected if name in answered]
+        both = [
+            (name, expected[name], answered[name]) for name in expected if name in answered and name not in SAID_ANEW
+        ]
         # A step has its inputs in no order.
         both = [(name, sorted(was), sorted(now)) if name == "inputs" else (name, was, now) for name, was, now in both]
         return lacking + [each for name, was, now in both for each in contradictions(was, now, f"{at}/{name}")]

@@ -50,11 +50,17 @@ class World:
         rng = np.random.default_rng([self.seeds, self.images, int(self.seed_sd * 1000), int(self.difference * 1000)])
         chunk = max(1, AT_ONCE // (self.seeds * self.images))
         for first in range(0, runs, chunk):
-            count = min(chunk, runs - first)
-            image = IMAGE * rng.standard_normal((count, 1, self.images), dtype=np.float32)
-            shared = self._seed_effects(rng, count) if self.paired else None
-            arms = [self._draw(rng, level, image, shared) for level in (self.level_of_a, LEVEL)]
-            yield from zip(*arms, strict=True)
+            yield from self._drawn(rng, min(chunk, runs - first))
+
+    def experiment(self, rng: np.random.Generator) -> tuple[Right, Right]:
+        """A single one, drawn from `rng`."""
+        return next(self._drawn(rng, 1))
+
+    def _drawn(self, rng: np.random.Generator, count: int) -> Iterator[tuple[Right, Right]]:
+        image = IMAGE * rng.standard_normal((count, 1, self.images), dtype=np.float32)
+        shared = self._seed_effects(rng, count) if self.paired else None
+        arms = [self._draw(rng, level, image, shared) for level in (self.level_of_a, LEVEL)]
+        yield from zip(*arms, strict=True)
 
     def _seed_effects(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.float32]:
         return np.float32(self.seed_sd) * rng.standard_normal((count, self.seeds, 1), dtype=np.float32)

@@ -93,6 +93,20 @@ def test_options_name_metric_test_set_and_stopping(tmp_path: Path) -> None:
     assert (verdict.primary.metric, verdict.primary.test_set, verdict.stopping) == ("linear_probe", "sketch", "anytime")
 
 
+def test_declared_looks_are_options_too(tmp_path: Path) -> None:
+    path = write(predictions(), tmp_path / "found.parquet")
+    options = ("--stopping", "planned", "--look", "2", "--look", "3", "--spending", "pocock")
+    verdict = Verdict.model_validate_json(judged(path, *options, "--json").stdout)
+    assert (verdict.stopping, verdict.answer) == ("planned", "a_better")
+    assert "you may stop" in judged(path, *options).stdout
+
+
+def test_looks_without_a_plan_are_refused(tmp_path: Path) -> None:
+    answer = judged(write(predictions(), tmp_path / "found.parquet"), "--look", "3")
+    assert answer.exit_code == 2
+    assert "looks and spending belong to stopping 'planned'" in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "words"),
     [

@@ -9,7 +9,7 @@ from touchstone.figures import draw_accuracies
 from touchstone.report import Finding, markdown_report, markdown_reports
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.views import ComparisonResult, Results, SummaryRow, Verdict
+from touchstone_contracts.views import BaselineCheck, ComparisonResult, Results, SummaryRow, TargetSample, Verdict
 
 
 def results(sizes: tuple[int, ...] = (240, 480)) -> Results:
@@ -82,6 +82,42 @@ def test_the_verdict_comes_with_its_means_over_sizes_and_its_warnings() -> None:
             ("broad", "linear-probe accuracy"),
         )
     ]
+
+
+def test_the_verdict_comes_with_every_arm_against_the_untouched_encoder_and_with_targets_like_these() -> None:
+    def check(arm: str, low: float, target: str | None = None, size: int | None = None, **shown: bool) -> BaselineCheck:
+        return BaselineCheck(
+            arm=arm, metric="zero_shot", target=target, size=size, difference=low + 0.02, low=low, high=low + 0.04,
+            below=shown.get("below", False), above=shown.get("above", False),
+        )  # fmt: skip
+
+    sample = TargetSample(
+        targets=3, mean=0.02, low=-0.01, high=0.05, new_low=-0.06, new_high=0.1, between=0.02, answer="undecided"
+    )
+    found = verdict().model_copy(
+        update={
+            "baseline": (check("real", 0.01, above=True), check("made", -0.05)),
+            "baseline_by_size": (
+                check("real", 0.01, "flags", 240, above=True),
+                check("real", 0.02, "flags", 480),
+                check("made", -0.06, "flags", 240, below=True),
+            ),
+            "target_sample": sample,
+        }
+    )
+    lines = markdown_report(Finding("quick look", results(), found)).splitlines()
+    assert lines[-8:] == [
+        "Against the untouched encoder, points of zero-shot accuracy (95 % interval; \\*: differs, by size after "
+        "Holm):",
+        "",
+        "| target | arm | 240 | 480 | mean |",
+        "| --- | --- | --- | --- | --- |",
+        "| all | real |  |  | +3.0 (+1.0 to +5.0) \\* |",
+        "| all | made |  |  | -3.0 (-5.0 to -1.0) |",
+        "| flags | real | +3.0 (+1.0 to +5.0) \\* | +4.0 (+2.0 to +6.0) |  |",
+        "| flags | made | -4.0 (-6.0 to -2.0) \\* |  |  |",
+    ]
+    assert "Over targets like these 3: mean +2.0 points (-1.0 to +5.0); at a new target -6.0 to +10.0." in lines
 
 
 def test_variants_stand_in_one_table_before_their_reports() -> None:

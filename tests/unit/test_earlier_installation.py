@@ -133,6 +133,7 @@ def place(library: Path, location: str) -> Path:
         ({"rows": [{"value": 0.25}], "more": 1}, []),
         ({"rows": [{"value": 0.25 + 1e-12}]}, []),
         ({"rows": [{"value": 0.5}]}, ["/rows/0/value is 0.5, was 0.25"]),
+        ({"rows": [{"value": 0.25}], "headline": "in other words"}, []),
         ({"rows": []}, ["/rows is [], was [{'value': 0.25}]"]),
         ({}, ["/rows is missing"]),
         ([], ["is [], was {'rows': [{'value': 0.25}]}"]),

@@ -108,11 +108,24 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     finish_experiment(services, told)
     html = api.get(f"/experiments/{told.id}").text
     tables = re.findall(r"<table[^>]*>\s*(<\w+)", html)
-    assert len(tables) == 6 + 1 + 4 + 1 + 4  # verdict, progress, results, counts, pools
+    assert len(tables) == 7 + 1 + 4 + 1 + 4  # verdict, progress, results, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
     assert len(labelled) == 9
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
+
+
+def test_the_page_has_every_arm_against_the_untouched_encoder_at_each_target_and_size(
+    api: TestClient, services: Services
+) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    finish_experiment(services, told, truth=lambda cell, metric: 0.5)
+    html = api.get(f"/experiments/{told.id}").text
+    assert '<p class="headline">Neither retrieved nor synthetic is shown to improve on the untouched encoder' in html
+    _, table = html.split("At each target and size, in zero-shot accuracy")
+    rows = re.findall(r'<tr><th scope="row">', table.split("</table>")[0])
+    assert len(rows) == 2 * 2 * 3  # targets, arms, sizes
+    assert "not shown to improve" in table
 
 
 def test_a_pool_is_shown_before_and_after_with_the_reasons_by_class(api: TestClient, services: Services) -> None:

@@ -5,36 +5,15 @@ import re
 
 import numpy as np
 import pytest
-from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.identity import sha256
+from support.small_evidence import correct, evidence
 from touchstone_contracts.problems import Unfair
-from touchstone_verdict.answers import answer_of, holm, what_would_decide
+from touchstone_contracts.views import Verdict
+from touchstone_verdict.answers import answer_of, holm
 from touchstone_verdict.curves import Curve
 from touchstone_verdict.exchange_rate import exchange_rate, monotone
-from touchstone_verdict.intervals import Components, Estimate, components
-from touchstone_verdict.judge import Evidence, judge_evidence
+from touchstone_verdict.intervals import Estimate, components
+from touchstone_verdict.judge import judge_evidence
 from touchstone_verdict.learning_rates import Choices, check_learning_rates
-
-DIGEST = sha256(b"rows")
-
-
-def correct(accuracy: float, *, sizes: int = 2, seeds: int = 3, images: int = 400, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).random((sizes, seeds, images)) < accuracy
-
-
-def evidence(curves: dict[tuple[str, str, str], Curve], **changes: object) -> Evidence:
-    fields: dict[str, object] = {
-        "experiment": "exp_1",
-        "comparison": Comparison(a="real", b="made"),
-        "targets": ("flags",),
-        "metrics": ("zero_shot",),
-        "sizes": (10, 20),
-        "arms": ("real", "made"),
-        "baseline": None,
-        "curves": curves,
-        "results_digest": DIGEST,
-    }
-    return Evidence(**(fields | changes))  # type: ignore[arg-type]  # the test names the fields
 
 
 def two_arms(real: float, made: float, **shape: int) -> dict[tuple[str, str, str], Curve]:
@@ -96,21 +75,6 @@ def test_pooling_adds_variances_and_shrinks_by_the_square_of_the_targets() -> No
 )
 def test_each_answer_has_its_region(difference: float, error: float, answer: str) -> None:
     assert answer_of(Estimate(difference, error**2, error**4 / 100), delta=0.01, confidence=0.95) == answer
-
-
-def test_more_seeds_help_where_seeds_are_the_noise_and_more_images_do_not() -> None:
-    noisy_seeds = Components(0.02, by_seed=4e-4, by_image=1e-6, interaction=0.0, seed_degrees=4, seeds=3, images=1000)
-    remedy = what_would_decide([noisy_seeds], delta=0.01, confidence=0.95)
-    assert remedy.test_images is None
-    assert remedy.seeds is not None
-    expected = noisy_seeds.estimate(seeds=remedy.seeds)
-    assert answer_of(expected, 0.01, 0.95) == "a_better"
-    assert answer_of(noisy_seeds.estimate(seeds=remedy.seeds - 1), 0.01, 0.95) == "undecided"
-
-
-def test_a_difference_exactly_at_delta_cannot_be_shown_to_be_smaller() -> None:
-    at_delta = Components(0.01, by_seed=1e-2, by_image=1e-2, interaction=0.0, seed_degrees=4, seeds=3, images=100)
-    assert what_would_decide([at_delta], delta=0.01, confidence=0.95).test_images is None
 
 
 def test_holm_steps_down_and_keeps_the_order_given() -> None:
@@ -191,7 +155,12 @@ def test_an_undecided_verdict_says_what_would_decide() -> None:
     verdict = judge_evidence(evidence(two_arms(0.52, 0.5, images=100)))
     assert verdict.answer == "undecided"
     assert verdict.would_decide is not None
-    assert re.search(r"(seeds per arm instead of 3|test images instead of 100)", verdict.would_decide)
+    assert re.match(
+        r"With 6 seeds per arm instead of 3 the chance of a decision is (about|below)", verdict.would_decide
+    )
+    assert re.search(r"With about 200 test images instead of 100 the chance of a decision is", verdict.would_decide)
+    assert [(entry.seeds, entry.test_images) for entry in verdict.chances][:1] == [(6, None)]
+    assert all(0 <= entry.chance <= 1 for entry in verdict.chances)
 
 
 def test_one_seed_is_judged_honestly() -> None:
@@ -228,8 +197,58 @@ def test_an_arm_below_the_untouched_encoder_is_named_before_the_winner() -> None
     curves["flags", "zero_shot", "none"] = Curve((0,), correct(0.7, sizes=1, seed=3))
     verdict = judge_evidence(evidence(curves, baseline="none"))
     assert [(check.arm, check.below) for check in verdict.baseline] == [("real", True), ("made", True)]
-    assert verdict.headline.startswith("real ends ")
-    assert verdict.headline.index("untouched encoder") < verdict.headline.index("beats")
+    first, second, third, answer = verdict.headline.split(". ")
+    assert first.startswith("Neither real nor made is shown to improve on the untouched encoder in zero-shot accuracy")
+    assert second.startswith("real ends ")
+    assert third.startswith("made ends ")
+    assert answer.startswith("real beats made")
+
+
+def against_untouched(real: float, made: float, untouched: float) -> Verdict:
+    """Accuracies of the arms and of the encoder as it is."""
+    curves = two_arms(real, made)
+    curves["flags", "zero_shot", "none"] = Curve((0,), correct(untouched, sizes=1, seed=3))
+    return judge_evidence(evidence(curves, baseline="none"))
+
+
+def test_the_first_sentence_says_that_neither_arm_is_shown_to_improve() -> None:
+    verdict = against_untouched(0.61, 0.5, 0.6)
+    assert [check.above for check in verdict.baseline] == [False, False]
+    assert verdict.headline.startswith(
+        "Neither real nor made is shown to improve on the untouched encoder in zero-shot"
+    )
+
+
+def test_the_first_sentence_says_which_arm_alone_is_shown_to_improve() -> None:
+    verdict = against_untouched(0.5, 0.8, 0.5)
+    assert [check.above for check in verdict.baseline] == [False, True]
+    assert verdict.headline.startswith("Only made is shown to improve on the untouched encoder in zero-shot accuracy")
+
+
+def test_where_both_arms_improve_the_answer_comes_first() -> None:
+    assert against_untouched(0.8, 0.6, 0.4).headline.startswith("real beats made by ")
+
+
+def test_every_arm_is_compared_with_the_untouched_encoder_at_each_size_and_adjusted() -> None:
+    curves = two_arms(0.8, 0.5)
+    curves["flags", "zero_shot", "made"] = Curve((10,), correct(0.5, sizes=1, seed=2))
+    curves["flags", "zero_shot", "none"] = Curve((0,), correct(0.5, sizes=1, seed=3))
+    found = judge_evidence(evidence(curves, baseline="none")).baseline_by_size
+    assert [(check.arm, check.target, check.size) for check in found] == [
+        ("real", "flags", 10),
+        ("real", "flags", 20),
+        ("made", "flags", 10),
+    ]
+    assert [(check.above, check.below) for check in found] == [(True, False), (True, False), (False, False)]
+    assert all(check.adjusted_p_value is not None for check in found)
+    of_small = components(curves["flags", "zero_shot", "real"].averaged([10]), correct(0.5, sizes=1, seed=3)[0] * 1.0)
+    assert found[0].difference == pytest.approx(of_small.difference)
+
+
+def test_without_an_untouched_encoder_nothing_is_said_about_it() -> None:
+    verdict = judge_evidence(evidence(two_arms(0.8, 0.5)))
+    assert (verdict.baseline, verdict.baseline_by_size) == ((), ())
+    assert "untouched" not in verdict.headline
 
 
 def test_secondary_comparisons_are_adjusted_and_leave_the_primary_alone() -> None:

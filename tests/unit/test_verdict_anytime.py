@@ -13,7 +13,7 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.layout import Cell
-from touchstone_verdict.anytime import EFFECT, SeedSequence, seed_sequence, seeds_to_decide
+from touchstone_verdict.anytime import EFFECT, SeedSequence, seed_sequence
 
 
 def sequence(difference: float = 0.05, seeds: int = 5, seed_sd: float = 0.01, images: int = 10_000) -> SeedSequence:
@@ -84,12 +84,10 @@ def test_one_seed_is_no_sequence() -> None:
     assert seed_sequence([np.zeros((1, 50))]).p_value == 1.0
 
 
-def test_how_many_seeds_would_decide_is_the_smallest_such_number() -> None:
-    undecided = sequence(difference=0.02, seeds=3)
-    needed = seeds_to_decide(undecided, 0.01, 0.95)
-    assert needed is not None
-    assert sequence(difference=0.02, seeds=needed).p_value <= 0.05 < sequence(difference=0.02, seeds=needed - 1).p_value
-    assert seeds_to_decide(sequence(difference=0.01, seeds=3, seed_sd=0.1), 0.01, 0.95) is None
+def test_another_variance_between_seeds_can_be_supposed() -> None:
+    found = sequence()
+    assert found.half_width(0.05, seed_variance=found.seed_variance) == found.half_width(0.05)
+    assert found.half_width(0.05, seed_variance=0.0) < found.half_width(0.05)
 
 
 # ------------------------------------------------------------------------------------------------ over HTTP
@@ -133,7 +131,8 @@ def test_too_few_seeds_say_go_on_and_how_many_would_do(services: Services) -> No
     finish_seeds(services, told, {0, 1})
     verdict = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict").json()
     assert verdict["may_stop"] == "Not decided after 2 of 8 seeds: go on."
-    assert "seeds per arm instead of 2 would decide" in verdict["would_decide"]
+    assert verdict["would_decide"].startswith("With 4 seeds per arm instead of 2 the chance of a decision is ")
+    assert [entry["test_images"] for entry in verdict["chances"]] == [None] * len(verdict["chances"])
 
 
 def test_a_single_seed_is_too_few_to_look_at(services: Services) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
-from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spread, Stopping
+from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spending, Spread, Stopping
 from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
@@ -201,7 +201,14 @@ def judge(
     ] = "zero_shot",
     delta: Annotated[float, typer.Option(help="Smallest difference that matters: 0.01 is a point.")] = 0.01,
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = CONFIDENCE,
-    stopping: Annotated[Stopping, typer.Option(help="anytime: valid however often seeds are added.")] = "fixed",
+    stopping: Annotated[
+        Stopping,
+        typer.Option(help="anytime: valid however often seeds are added. planned: at the numbers of seeds in --look."),
+    ] = "fixed",
+    look: Annotated[
+        list[int] | None, typer.Option(help="With planned: seeds at a look; once for each, the last has all of them.")
+    ] = None,
+    spending: Annotated[Spending, typer.Option(help="With planned: how the looks share alpha.")] = "obrien_fleming",
     test_set: Annotated[str, typer.Option(help="The test set that decides.")] = MAIN_TEST_SET,
     spread: Annotated[
         Spread, typer.Option(help="Variance between seeds: borrowed from all arms and targets, or the arms' own.")
@@ -230,6 +237,8 @@ def judge(
             stopping=stopping,
             spread=spread,
             failed_runs=failed_runs,
+            looks=tuple(look or ()),
+            spending=spending,
         )
         verdict = judged(read_predictions(predictions), comparison, paired=paired)
     if json:

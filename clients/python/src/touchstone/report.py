@@ -8,6 +8,7 @@ from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import Answer, ComparisonResult, Results, SummaryRow, Verdict
 
 from touchstone.tables import mean_and_std
+from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
 
 class Finding(NamedTuple):
@@ -59,8 +60,19 @@ def _verdict(verdict: Verdict) -> str:
     rows = ((_where(entry), METRICS[entry.metric].words, *_numbers(entry)) for entry in _averages(verdict))
     table = _table((f"{verdict.a} - {verdict.b}", "metric", "points", level), rows)
     notes = [f"To decide it: {verdict.would_decide}"] if verdict.would_decide else []
+    if verdict.target_sample:
+        notes = [sample_sentence(verdict.target_sample), *notes]
     notes += [*verdict.warnings, *verdict.added_later, *_declared(verdict)]
-    return "\n".join([f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in notes)])
+    said = (f"\n{note}" for note in notes)
+    return "\n".join([f"**{verdict.headline}**", "", *table, *said, *_untouched(verdict)])
+
+
+def _untouched(verdict: Verdict) -> list[str]:
+    if not verdict.baseline:
+        return []
+    title = untouched_title(verdict).replace("*", "\\*")
+    rows = [[cell.replace("*", "\\*") for cell in row] for row in untouched_rows(verdict)]
+    return ["", f"{title}:", "", *_table(untouched_headings(verdict), rows)]
 
 
 def _declared(verdict: Verdict) -> list[str]:

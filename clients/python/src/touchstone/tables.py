@@ -20,6 +20,7 @@ from touchstone_contracts.views import (
 )
 
 from touchstone.client import FINISHED
+from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal and has no width of its own."""
@@ -89,6 +90,12 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         f"{100 * verdict.delta:.1f}): {verdict.answer.replace('_', ' ')}",
         soft_wrap=True,
     )
+    if verdict.may_stop:
+        console.print(escape(verdict.may_stop), soft_wrap=True)
+    if verdict.target_sample:
+        console.print(sample_sentence(verdict.target_sample), soft_wrap=True)
+    if verdict.baseline:
+        _print_untouched(console, verdict)
     if verdict.exchange_rates:
         _print_exchange_rates(console, verdict)
     if verdict.costs:
@@ -106,6 +113,15 @@ def print_registration(console: Console, registration: Registration | None) -> N
     """What was declared before the experiment ran; nothing where that was not kept."""
     for heading, text in registration.lines if registration else ():
         console.print(f"{heading}: {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _print_untouched(console: Console, verdict: Verdict) -> None:
+    table = Table(title=untouched_title(verdict), title_justify="left")
+    for heading in untouched_headings(verdict):
+        table.add_column(heading, justify="left" if heading in ("target", "arm") else "right")
+    for row in untouched_rows(verdict):
+        table.add_row(*row)
+    console.print(table)
 
 
 def _print_exchange_rates(console: Console, verdict: Verdict) -> None:

@@ -1,5 +1,6 @@
 """The experiment: one document that says everything that decides the answer."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,12 +18,16 @@ CONFIDENCE = 0.95
 """Of intervals, unless a comparison asks for another."""
 
 
-Stopping = Literal["fixed", "anytime"]
 Spread = Literal["own", "borrowed"]
 FailedRuns = Literal["count", "leave_out"]
 
+Stopping = Literal["fixed", "anytime", "planned"]
+Spending = Literal["obrien_fleming", "pocock"]
+
 SPREAD: Spread = "borrowed"
 """Of what is planned or judged today and does not say."""
+FEWEST_SEEDS = 2
+"""An interval needs two."""
 
 
 class Comparison(Strict):
@@ -38,7 +43,13 @@ class Comparison(Strict):
     confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)
     stopping: Stopping = "fixed"
     """`fixed`: judged once, when every run is in. `anytime`: may be looked at after every seed, and the experiment
-    stopped or cloned with more seeds because of what was seen; the interval is wider for it."""
+    stopped or cloned with more seeds because of what was seen; the interval is almost three times as wide for it.
+    `planned`: judged at each of `looks`, never between, and may be stopped at any of them."""
+    looks: Annotated[tuple[int, ...], WhenSet] = Field(default=(), max_length=20)
+    """With `planned`: numbers of seeds, ascending; the last one has all of them."""
+    spending: Annotated[Spending, WhenSet] = "obrien_fleming"
+    """With `planned`: how the looks share 1 - `confidence`. `obrien_fleming`: the first ones decide only what is
+    overwhelming, and the last one has almost all; `pocock`: about alike, for differences said to be large."""
     spread: Annotated[Spread | None, WhenSet] = None
     """Where the variance between seeds comes from. `own`: from the compared arms alone, at each target. `borrowed`:
     from every arm and target of the experiment together, which two or three seeds need. The verdict shows both
@@ -46,6 +57,19 @@ class Comparison(Strict):
     failed_runs: Annotated[FailedRuns, WhenSet] = "count"
     """Of runs that ended far below the other seeds on validation. `count`: they are results like any others.
     `leave_out`: the answer is about runs that did not fail. The verdict shows both."""
+
+    @model_validator(mode="after")
+    def _looks_are_those_of_a_plan(self) -> Self:
+        if self.stopping != "planned" and (self.looks or self.spending != "obrien_fleming"):
+            raise ValueError(f"looks and spending belong to stopping 'planned', not to {self.stopping!r}")
+        if self.stopping == "planned":
+            if len(self.looks) < 2 or any(later <= look for look, later in pairwise(self.looks)):
+                raise ValueError(
+                    "stopping 'planned' needs two or more looks, numbers of seeds in ascending order, as [3, 5, 10]"
+                )
+            if self.looks[0] < FEWEST_SEEDS:
+                raise ValueError(f"looks must have {FEWEST_SEEDS} seeds or more: one seed gives no interval")
+        return self
 
 
 class ExperimentSpec(Strict):
@@ -99,6 +123,14 @@ class ExperimentSpec(Strict):
             raise ValueError("comparison.a and comparison.b must name two different arms")
         if comparison.metric not in self.evaluation.metrics:
             raise ValueError("comparison.metric must be one of evaluation.metrics")
+        if comparison.stopping == "planned":
+            if comparison.looks[-1] != len(self.seeds):
+                raise ValueError(
+                    f"the last of comparison.looks is {comparison.looks[-1]}, but there are {len(self.seeds)} seeds: "
+                    "it must have them all"
+                )
+            if list(self.seeds) != sorted(self.seeds):
+                raise ValueError("stopping 'planned' looks at the first seeds: list seeds in ascending order")
 
     @property
     def training_arms(self) -> tuple[Arm, ...]:

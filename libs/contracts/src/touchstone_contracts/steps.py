@@ -545,7 +545,8 @@ EARLIER: dict[str, AnyContract] = {
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
-and judgements from before a comparison said where its spread between seeds comes from, which is `own` there."""
+and judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
+verdicts gave chances of a decision and took targets as a sample."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

@@ -427,15 +427,50 @@ class ComparisonResult(Lenient):
 
 
 class BaselineCheck(Lenient):
-    """An arm against the untouched encoder, averaged over targets and sizes."""
+    """An arm against the untouched encoder."""
 
     arm: Name
     metric: Metric
+    target: Name | None = None
+    """None, as `size`: averaged over those that the arm reached."""
+    size: int | None = None
     difference: float
     low: float
     high: float
     below: bool
-    """The interval lies below 0: a failed adaptation or a bad training set."""
+    """The interval lies below 0: a failed adaptation or a bad training set. At one target and size: by the p-value
+    adjusted after Holm over all arms, targets and sizes in this metric."""
+    above: bool = False
+    """The same above 0: an improvement. False in verdicts of before it was asked."""
+    adjusted_p_value: float | None = None
+    """At one target and size."""
+
+
+class TargetSample(Lenient):
+    """The targets taken as a sample of tasks like them (random effects; docs/verdict.md)."""
+
+    targets: int
+    mean: float
+    """Over tasks like these, of accuracy(a) - accuracy(b)."""
+    low: float
+    high: float
+    new_low: float
+    """The true difference at one more task like these lies between this and `new_high`."""
+    new_high: float
+    between: float
+    """Standard deviation of true differences between targets."""
+    answer: Answer
+    """Of the mean."""
+
+
+class DecisionChance(Lenient):
+    """How likely more seeds or more test images would decide, those there are included."""
+
+    seeds: int | None = None
+    """Per arm; None: as many as there are."""
+    test_images: int | None = None
+    """Over all targets; None: as many as there are."""
+    chance: float
 
 
 class Cost(Lenient):
@@ -584,7 +619,7 @@ class Verdict(Lenient):
     confidence: float
     stopping: Stopping = "fixed"
     may_stop: str | None = None
-    """With `anytime`: whether the seeds so far are enough."""
+    """With `anytime` and `planned`: whether the seeds so far are enough."""
     answer: Answer
     headline: str
     primary: ComparisonResult
@@ -600,6 +635,11 @@ class Verdict(Lenient):
     classes: tuple[ComparisonResult, ...] = ()
     """The primary endpoint class by class, at each target. As all that follows, of the primary's test set."""
     baseline: tuple[BaselineCheck, ...]
+    """Every arm in every metric, averaged over targets and sizes."""
+    baseline_by_size: tuple[BaselineCheck, ...] = ()
+    """Every arm at each target and size."""
+    target_sample: TargetSample | None = None
+    """Of the primary endpoint, with three targets or more."""
     learning_rates: tuple[LearningRateCheck, ...] = ()
     """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""
     exchange_rates: tuple[ExchangeRate, ...] = ()
@@ -613,6 +653,8 @@ class Verdict(Lenient):
     spread: tuple[TargetSpread, ...] = ()
     """What the primary's interval comes from, by target: later experiments' power is computed with it. Empty where one
     seed says nothing, and in verdicts of before it was kept."""
+    chances: tuple[DecisionChance, ...] = ()
+    """What `would_decide` says, in numbers; where the answer is "undecided"."""
     warnings: tuple[str, ...] = ()
     registration: Registration | None = None
     """What was declared before it ran; None in verdicts about predictions made elsewhere, or of before it was kept."""

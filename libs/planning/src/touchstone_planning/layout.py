@@ -1,8 +1,8 @@
 """What is stored of a plan, so that results are read the same by every later release."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from touchstone_contracts.experiment import SPREAD, Spread
+from touchstone_contracts.experiment import FEWEST_SEEDS, SPREAD, Comparison, Spread
 from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
 from touchstone_contracts.values import Strict
@@ -10,9 +10,6 @@ from touchstone_contracts.values import Strict
 from touchstone_planning.dag import Judgement, Plan
 from touchstone_planning.draws import drawing_of, share_draws
 from touchstone_planning.resolved import ResolvedExperiment
-
-FEWEST_SEEDS = 2
-"""An interval needs two."""
 
 
 class StoredPlan(Strict):
@@ -93,10 +90,17 @@ def judge_requests(
     """Every judgement of an experiment with what it is for; the last waits for everything. `spread` as for
     judge_request."""
     spec, comparison = resolved.spec, resolved.spec.primary
-    if comparison is not None and comparison.stopping == "anytime":
-        for seeds in range(FEWEST_SEEDS, len(spec.seeds)):
+    if comparison is not None:
+        for seeds in _early_looks(comparison, len(spec.seeds)):
             yield judge_request(resolved, layout, first_seeds=seeds, spread=spread), f"judge after {seeds} seeds"
     if comparison is not None and any(arm.name not in (comparison.a, comparison.b) for arm in spec.training_arms):
         request = judge_request(resolved, layout, compared_alone=True, spread=spread)
         yield request, f"judge {comparison.a} against {comparison.b}"
     yield judge_request(resolved, layout, spread=spread), "judge"
+
+
+def _early_looks(comparison: Comparison, seeds: int) -> Sequence[int]:
+    """Numbers of seeds that are judged before all are in."""
+    if comparison.stopping == "anytime":
+        return range(FEWEST_SEEDS, seeds)
+    return comparison.looks[:-1]

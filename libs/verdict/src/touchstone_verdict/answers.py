@@ -1,17 +1,15 @@
-"""From estimates to one of four answers, Holm's adjustment, and what more measuring would take to leave "undecided"."""
+"""From estimates to one of four answers, and Holm's adjustment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from touchstone_contracts.views import Answer
 
-from touchstone_verdict.intervals import Components, Estimate
+from touchstone_verdict.intervals import Estimate
 
-MOST_SEEDS = 200
-"""Above this, more seeds are no practical advice."""
-MOST_TEST_IMAGES_FACTOR = 100.0
-_IMAGE_STEP = 1.1
+SMALLEST_ALPHA = 1e-12
+BISECTIONS = 60
 
 
 def decide(difference: float, p_value: float, equivalence_p_value: float, alpha: float) -> Answer:
@@ -39,27 +37,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """Smallest counts that would decide if difference and spread stayed as measured; None: not within reason."""
-
-    seeds: int | None
-    """Per arm, with the test images there are."""
-    test_images: int | None
-    """Over all targets, with the seeds there are."""
-
-
-def what_would_decide(parts: Sequence[Components], delta: float, confidence: float) -> Remedy:
-    """`parts`: one comparison per target, each with at least two seeds."""
-
-    def decides(seeds: int | None, factor: float) -> bool:
-        expected = Estimate.pooled([part.estimate(seeds=seeds, images=part.images * factor) for part in parts])
-        return answer_of(expected, delta, confidence) != "undecided"
-
-    present = min(part.seeds for part in parts)
-    seeds = next((count for count in range(present + 1, MOST_SEEDS + 1) if decides(count, 1.0)), None)
-    factor = _IMAGE_STEP
-    while factor <= MOST_TEST_IMAGES_FACTOR and not decides(None, factor):
-        factor *= _IMAGE_STEP
-    images = round(factor * sum(part.images for part in parts)) if factor <= MOST_TEST_IMAGES_FACTOR else None
-    return Remedy(seeds, images)
+def smallest_alpha(excluded: Callable[[float], bool]) -> float:
+    """`excluded` is false up to some alpha and true above; 1 where it is never true."""
+    if not excluded(1.0):
+        return 1.0
+    low, high = math.log(SMALLEST_ALPHA), 0.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excluded(math.exp(middle)) else (middle, high)
+    return math.exp(high)

@@ -8,14 +8,14 @@ others might have been drawn is added by a second interval, with its own share o
 the start, so looking again does not try them again."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from touchstone_verdict.answers import MOST_SEEDS, decide
+from touchstone_verdict.answers import smallest_alpha
 from touchstone_verdict.clusters import Clusters, image_variance, number_of_clusters
 from touchstone_verdict.intervals import SMALLEST_ERROR_IMAGES
 
@@ -23,8 +23,6 @@ EFFECT = 5.0
 """Standard deviation of the prior on the effect size: arms that differ do so by a few spreads between seeds."""
 IMAGE_SHARE = 0.2
 """Of alpha, for the draw of test images."""
-SMALLEST_ALPHA = 1e-12
-BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +46,30 @@ class SeedSequence:
         half = self.half_width(1 - confidence)
         return max(-1.0, self.difference - half), min(1.0, self.difference + half)
 
-    def half_width(self, alpha: float) -> float:
-        """Infinite while the seeds are too few for `alpha`."""
+    def half_width(self, alpha: float, seed_variance: float | None = None) -> float:
+        """Infinite while the seeds are too few for `alpha`. `seed_variance`: another than the one that was found."""
         if min(self.seeds, self.images) < 2:
             return math.inf
         image_part = float(stdtrit(self.images - 1, 1 - alpha * IMAGE_SHARE / 2)) * math.sqrt(self.image_variance)
-        return self._seed_part(alpha * (1 - IMAGE_SHARE)) + image_part
+        return self._seed_part(alpha * (1 - IMAGE_SHARE), seed_variance) + image_part
 
-    def _seed_part(self, alpha: float) -> float:
+    def _seed_part(self, alpha: float, seed_variance: float | None) -> float:
         """Where the mixture's likelihood ratio against a mean reaches 1 / alpha."""
         precision = 1 + self.seeds * EFFECT**2
         ratio = (precision / alpha**2) ** (1 / self.seeds)
         if ratio >= precision:
             return math.inf
         t_squared = (self.seeds - 1) * (ratio - 1) / (1 - ratio / precision)
-        return math.sqrt(t_squared * self.seed_variance / self.seeds)
+        variance = self.seed_variance if seed_variance is None else seed_variance
+        return math.sqrt(t_squared * variance / self.seeds)
 
     @property
     def p_value(self) -> float:
         """Valid at any time, as the interval is."""
-        return _smallest_alpha(lambda alpha: self.half_width(alpha) < abs(self.difference))
+        return smallest_alpha(lambda alpha: self.half_width(alpha) < abs(self.difference))
 
     def equivalence_p_value(self, delta: float) -> float:
-        return _smallest_alpha(lambda alpha: abs(self.difference) + self.half_width(alpha) < delta)
-
-
-def _smallest_alpha(excluded: Callable[[float], bool]) -> float:
-    """`excluded` is false up to some alpha and true above; 1 where it is never true."""
-    if not excluded(1.0):
-        return 1.0
-    low, high = math.log(SMALLEST_ALPHA), 0.0
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if excluded(math.exp(middle)) else (middle, high)
-    return math.exp(high)
+        return smallest_alpha(lambda alpha: abs(self.difference) + self.half_width(alpha) < delta)
 
 
 def seed_sequence(
@@ -108,14 +96,3 @@ def _image_variance(part: npt.NDArray[np.float64], clusters: Clusters | None) ->
     smallest = (SMALLEST_ERROR_IMAGES / images) ** 2
     known = number_of_clusters(images, clusters) > 1
     return max(image_variance(part.mean(axis=0), clusters), smallest) if known else math.inf
-
-
-def seeds_to_decide(sequence: SeedSequence, delta: float, confidence: float) -> int | None:
-    """The smallest number of seeds that would decide if difference and spread stayed; None: not within reason."""
-
-    def decides(seeds: int) -> bool:
-        more = replace(sequence, seeds=seeds)
-        p_value, equivalence = more.p_value, more.equivalence_p_value(delta)
-        return decide(more.difference, p_value, equivalence, 1 - confidence) != "undecided"
-
-    return next((seeds for seeds in range(sequence.seeds + 1, MOST_SEEDS + 1) if decides(seeds)), None)

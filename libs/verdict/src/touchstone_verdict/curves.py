@@ -52,6 +52,11 @@ Curves = Mapping[tuple[str, str, str], Curve]
 """(target, metric, arm) -> curve. A missing key: the arm reached no size there, or has not finished."""
 
 
+def first_seeds(curves: Curves, count: int) -> dict[tuple[str, str, str], Curve]:
+    """The same curves, of the first seeds alone."""
+    return {place: replace(curve, correct=curve.correct[:, :count]) for place, curve in curves.items()}
+
+
 def shared_sizes(curves: Curves, target: str, metric: str, a: str, b: str) -> tuple[int, ...]:
     """Sizes both arms reached, ascending."""
     curve_a, curve_b = curves.get((target, metric, a)), curves.get((target, metric, b))
@@ -129,12 +134,16 @@ def compared_by_class(
     }
 
 
-def against_baseline(curves: Curves, target: str, metric: str, arm: str, baseline: str) -> Components | None:
-    """An arm, over all its sizes, against the untouched encoder (its only size is 0)."""
+def against_baseline(
+    curves: Curves, target: str, metric: str, arm: str, baseline: str, size: int | None = None
+) -> Components | None:
+    """An arm, at one size or (None) over all its sizes, against the untouched encoder (whose only size is 0); None
+    where one of them is missing there."""
     curve, untouched = curves.get((target, metric, arm)), curves.get((target, metric, baseline))
-    if curve is None or untouched is None:
+    if curve is None or untouched is None or (size is not None and size not in curve.sizes):
         return None
-    return components(curve.averaged(curve.sizes), untouched.averaged(untouched.sizes), curve.clusters)
+    sizes = curve.sizes if size is None else (size,)
+    return components(curve.averaged(sizes), untouched.averaged(untouched.sizes), curve.clusters)
 
 
 def redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[Array]:

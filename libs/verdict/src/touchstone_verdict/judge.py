@@ -15,36 +15,43 @@ from touchstone_contracts.values import Digest
 from touchstone_contracts.views import (
     BaselineCheck,
     ComparisonResult,
+    DecisionChance,
     ExchangeRate,
     FailedRunCheck,
     Interval,
     LearningRateCheck,
     ScalingFit,
     SeedOverlap,
+    TargetSample,
     Verdict,
 )
 
-from touchstone_verdict.answers import Remedy, decide, holm, what_would_decide
-from touchstone_verdict.anytime import SeedSequence, seed_sequence, seeds_to_decide
+from touchstone_verdict.answers import decide, holm
+from touchstone_verdict.anytime import SeedSequence, seed_sequence
 from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
 from touchstone_verdict.caveats import failed_run_words, overlap_words, paired_words, spread_words
+from touchstone_verdict.claims import chance_words, headline, look_words
 from touchstone_verdict.curves import (
     Curves,
-    against_baseline,
     compared,
     compared_by_class,
+    first_seeds,
     paired_by_seed,
     seed_spreads,
     shared_sizes,
 )
 from touchstone_verdict.exchange_rate import exchange_rate
 from touchstone_verdict.failed_runs import Failure, Validation, find_failures, without_failures
+from touchstone_verdict.forecast import chances, chances_at_any_time, chances_at_last_look
 from touchstone_verdict.intervals import Components, Estimate
 from touchstone_verdict.learning_rates import Choices, check_learning_rates
+from touchstone_verdict.planned import Look, look_at
 from touchstone_verdict.power import spread_of
 from touchstone_verdict.predictions import Predictions, read_predictions
+from touchstone_verdict.sampled_targets import sampled_targets
 from touchstone_verdict.scaling import scaling_fits
-from touchstone_verdict.words import PARTIAL, headline, learning_rate_words, remedy_words, stop_words
+from touchstone_verdict.untouched import check_over_all, checks_by_size
+from touchstone_verdict.words import BETWEEN_LOOKS, PARTIAL, learning_rate_words, stop_words
 
 
 def judge(predictions: Predictions, comparison: Comparison, *, paired: bool = False) -> Verdict:
@@ -104,6 +111,7 @@ def judge(predictions: Predictions, comparison: Comparison, *, paired: bool = Fa
             results_digest=table.digest,
             paired=paired,
             validation=table.validation,
+            seeds_planned=table.seeds_planned,
         )
     )
 
@@ -154,7 +162,7 @@ class Measured:
     size: int | None
     metric: Metric
     parts: tuple[Components, ...]
-    estimate: Estimate | SeedSequence | BorrowedEstimate
+    estimate: Estimate | BorrowedEstimate | Look | SeedSequence
     """What decides."""
     test_set: str
     class_id: int | None = None
@@ -172,6 +180,7 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         evidence = _without(evidence, failures)
     measured = _measure_primary(evidence)
     primary = _result(measured, comparison)
+    likely = _chances(evidence, measured, primary)
     verdict = Verdict(
         experiment=evidence.experiment,
         a=comparison.a,
@@ -179,9 +188,9 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         delta=comparison.delta,
         confidence=comparison.confidence,
         stopping=comparison.stopping,
-        may_stop=stop_words(primary, evidence.seeds_planned) if comparison.stopping == "anytime" else None,
+        may_stop=_may_stop(evidence, primary),
         answer=primary.answer,
-        headline=headline(comparison, primary, ()),
+        headline=headline(comparison, primary, targets=len(measured.parts)),
         primary=primary,
         decided_by=comparison.spread or SPREAD,
         paired_seeds=evidence.paired,
@@ -189,12 +198,13 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         seed_overlap=evidence.seed_overlap,
         secondary=(),
         baseline=(),
-        would_decide=_would_decide(measured, primary, comparison),
+        would_decide=_would_decide(measured, primary, likely),
+        chances=likely,
         spread=tuple(_spread(evidence, measured)),
         results_digest=evidence.results_digest,
     )
     if evidence.seeds_planned is not None:
-        return verdict.model_copy(update={"warnings": (PARTIAL, *evidence.warnings, *_caveats(verdict))})
+        return verdict.model_copy(update={"warnings": (_partial(comparison), *evidence.warnings, *_caveats(verdict))})
     of_all = _of_all_runs(evidence, measured, primary)
     return verdict.model_copy(update=of_all | {"warnings": (*of_all["warnings"], *_caveats(verdict))})
 
@@ -253,13 +263,18 @@ def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCh
 def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResult) -> dict[str, Any]:
     """The fields of the verdict that suppose that every run is in."""
     comparison, baseline = evidence.comparison, _baseline(evidence)
-    failed = [check for check in baseline if check.below and check.arm in (comparison.a, comparison.b)]
+    compared_arms = [
+        check for check in baseline if check.arm in (comparison.a, comparison.b) and check.metric == comparison.metric
+    ]
+    sample = _target_sample(evidence)
     rates = check_learning_rates(evidence.choices, comparison.delta)
     return {
-        "headline": headline(comparison, primary, [check for check in failed if check.metric == comparison.metric]),
+        "headline": headline(comparison, primary, compared_arms, len(measured.parts), sample),
         "secondary": _adjusted(_secondary(evidence), comparison),
         "classes": _adjusted(_classes(evidence), comparison),
         "baseline": baseline,
+        "baseline_by_size": tuple(_baseline_by_size(evidence)),
+        "target_sample": sample,
         "learning_rates": rates,
         "exchange_rates": tuple(_exchange_rates(evidence)),
         "scaling": _scaling(evidence),
@@ -276,6 +291,8 @@ def _measure_primary(evidence: Evidence) -> Measured:
         )
     if comparison.stopping == "fixed":
         return measured
+    if comparison.stopping == "planned":
+        return _measure_at_looks(evidence, min(part.seeds for part in measured.parts))
     pairs = (
         paired_by_seed(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
         for target in evidence.targets
@@ -287,6 +304,21 @@ def _measure_primary(evidence: Evidence) -> Measured:
     ]
     sequence = seed_sequence([pair for pair in pairs if pair is not None], clusters)
     return replace(measured, estimate=sequence, own=None, borrowed=None)
+
+
+def _measure_at_looks(evidence: Evidence, seeds: int) -> Measured:
+    """At the first declared look that decides, or the last one there are `seeds` for."""
+    comparison = evidence.comparison
+    looks = (
+        _measure(replace(evidence, curves=first_seeds(evidence.curves, look)), None, None, comparison.metric)
+        for look in comparison.looks
+        if look <= seeds
+    )
+    found = [measured for measured in looks if measured is not None]
+    estimates = [measured.estimate for measured in found]
+    alpha = 1 - comparison.confidence
+    look = look_at(estimates, comparison.looks, comparison.spending, comparison.delta, alpha)
+    return replace(found[look.number], estimate=look)
 
 
 def _measure(evidence: Evidence, target: str | None, size: int | None, metric: Metric) -> Measured | None:
@@ -410,19 +442,46 @@ def _baseline(evidence: Evidence) -> tuple[BaselineCheck, ...]:
     if evidence.baseline is None:
         return ()
     arms = [arm for arm in evidence.arms if arm != evidence.baseline]
-    found = [_against(evidence, evidence.baseline, arm, metric) for arm in arms for metric in evidence.metrics]
+    confidence = evidence.comparison.confidence
+    found = (
+        check_over_all(evidence.curves, evidence.targets, metric, arm, evidence.baseline, confidence)
+        for arm in arms
+        for metric in evidence.metrics
+    )
     return tuple(check for check in found if check is not None)
 
 
-def _against(evidence: Evidence, baseline: str, arm: str, metric: Metric) -> BaselineCheck | None:
-    """Over the targets and sizes that the arm reached; None where it reached nothing."""
-    parts = [against_baseline(evidence.curves, target, metric, arm, baseline) for target in evidence.targets]
-    estimates = [part.estimate() for part in parts if part is not None]
-    if not estimates:
+def _baseline_by_size(evidence: Evidence) -> Iterator[BaselineCheck]:
+    if evidence.baseline is None:
+        return
+    arms = [arm for arm in evidence.arms if arm != evidence.baseline]
+    for metric in evidence.metrics:
+        yield from checks_by_size(
+            evidence.curves, evidence.targets, evidence.sizes, metric, arms, evidence.baseline, evidence.comparison
+        )
+
+
+def _target_sample(evidence: Evidence) -> TargetSample | None:
+    """Of the primary endpoint over all seeds."""
+    comparison = evidence.comparison
+    measured = _measure(evidence, None, None, comparison.metric)
+    sample = sampled_targets([part.estimate() for part in measured.parts]) if measured else None
+    if sample is None:
         return None
-    pooled = Estimate.pooled(estimates)
-    low, high = pooled.interval(evidence.comparison.confidence)
-    return BaselineCheck(arm=arm, metric=metric, difference=pooled.difference, low=low, high=high, below=high < 0)
+    low, high = sample.interval(comparison.confidence)
+    rng = np.random.default_rng(derive_seed("sampled targets", evidence.results_digest))
+    new_low, new_high = sample.prediction(comparison.confidence, rng)
+    p_value, equivalence = sample.p_value, sample.equivalence_p_value(comparison.delta)
+    return TargetSample(
+        targets=len(sample.differences),
+        mean=sample.mean,
+        low=low,
+        high=high,
+        new_low=new_low,
+        new_high=new_high,
+        between=sample.between,
+        answer=decide(sample.mean, p_value, equivalence, 1 - comparison.confidence),
+    )
 
 
 def _exchange_rates(evidence: Evidence) -> Iterator[ExchangeRate]:
@@ -455,16 +514,48 @@ def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
     return scaling_fits(curves, comparison.test_set, comparison.confidence, evidence.results_digest)
 
 
-def _would_decide(measured: Measured, primary: ComparisonResult, comparison: Comparison) -> str | None:
+def _may_stop(evidence: Evidence, primary: ComparisonResult) -> str | None:
+    comparison = evidence.comparison
+    if comparison.stopping == "planned":
+        return look_words(comparison, primary)
+    return stop_words(primary, evidence.seeds_planned) if comparison.stopping == "anytime" else None
+
+
+def _partial(comparison: Comparison) -> str:
+    return BETWEEN_LOOKS if comparison.stopping == "planned" else PARTIAL
+
+
+def _would_decide(measured: Measured, primary: ComparisonResult, likely: Sequence[DecisionChance]) -> str | None:
     if primary.answer != "undecided":
         return None
     if primary.seeds < 2:
         return "At least 2 seeds per arm: one seed says nothing about how much results vary between seeds."
-    if isinstance(measured.estimate, SeedSequence):
-        remedy = Remedy(seeds_to_decide(measured.estimate, comparison.delta, comparison.confidence), None)
-    else:
-        remedy = what_would_decide(measured.parts, comparison.delta, comparison.confidence)
-    return remedy_words(remedy, primary)
+    if isinstance(measured.estimate, Look) and not likely:
+        return "Every declared look is over, so more seeds of this experiment decide nothing: plan a new one."
+    return chance_words(likely, primary)
+
+
+def _chances(evidence: Evidence, measured: Measured, primary: ComparisonResult) -> tuple[DecisionChance, ...]:
+    """Where the answer is "undecided"."""
+    if primary.answer != "undecided" or primary.seeds < 2:
+        return ()
+    delta, confidence = evidence.comparison.delta, evidence.comparison.confidence
+    seed = derive_seed("chances", evidence.results_digest)
+    match measured.estimate:
+        case SeedSequence() as sequence:
+            found = chances_at_any_time(sequence, delta, confidence, seed)
+        case Look() as look:
+            found = chances_at_last_look(measured.parts, look, delta, confidence, seed)
+        case _:
+            found = chances(measured.parts, delta, confidence, seed)
+    return tuple(
+        DecisionChance(
+            seeds=entry.count if entry.more == "seeds" else None,
+            test_images=entry.count if entry.more == "images" else None,
+            chance=entry.chance,
+        )
+        for entry in found
+    )
 
 
 def _spread(evidence: Evidence, primary: Measured) -> Iterator[TargetSpread]:
@@ -481,6 +572,8 @@ def _warnings(evidence: Evidence, primary: Measured, rates: Sequence[LearningRat
     comparison = evidence.comparison
     if comparison.stopping == "anytime":
         yield "Only the primary comparison may be looked at again and again; the others suppose these are all seeds."
+    if comparison.stopping == "planned":
+        yield "Only the primary comparison allows for the declared looks; the others suppose these are all seeds."
     yield from learning_rate_words(rates, comparison)
     if min(part.seeds for part in primary.parts) < 2:
         yield "One seed per arm: no interval can be computed."

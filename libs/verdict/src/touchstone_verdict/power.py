@@ -16,9 +16,9 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import SPREAD, Comparison
 from touchstone_contracts.power import ExpectedSpread, Power, Spread, TargetSpread
 
-from touchstone_verdict.answers import MOST_SEEDS, MOST_TEST_IMAGES_FACTOR
 from touchstone_verdict.anytime import SeedSequence
 from touchstone_verdict.borrowed import SharedSpread, borrowed_estimate
+from touchstone_verdict.forecast import MOST_SEEDS, MOST_TEST_IMAGES_FACTOR
 from touchstone_verdict.intervals import Components, Estimate, SeedSpread
 from touchstone_verdict.power_words import basis, summary, warning
 

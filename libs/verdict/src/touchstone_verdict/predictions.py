@@ -58,6 +58,8 @@ class PredictionsTable:
     """Of everything in it but the ids and clusters of images and the accuracies on validation."""
     validation: Mapping[tuple[str, str], Validation]
     """(target, arm) -> of the comparison's metric and test set; empty without such a column."""
+    seeds_planned: int | None = None
+    """Where the seeds are those of a declared look that is not the last."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,14 @@ def read_predictions(predictions: Predictions, comparison: Comparison, *, paired
         },
     )
     _require_the_comparison(comparison, table)
-    if paired or comparison.stopping == "anytime":
+    if paired or comparison.stopping != "fixed":
         _require_paired_seeds(comparison, table, seeds)
     if comparison.failed_runs == "leave_out" and not table.validation:
         raise Invalid(
             f"failed runs are found by their accuracy on validation: add a column {VALIDATION}, or let them count",
             code="missing_columns",
         )
-    return table
+    return replace(table, seeds_planned=_require_a_look(comparison, table)) if comparison.looks else table
 
 
 # ------------------------------------------------------------------------------------------------ columns
@@ -398,9 +400,28 @@ def _require_paired_seeds(
         if of_a and of_b and of_a != of_b:
             raise Unfair(
                 f"at target {target!r} arm {comparison.a!r} has the seeds {_listed(of_a)} and arm {comparison.b!r} "
-                f"{_listed(of_b)}: stopping 'anytime' compares the arms seed by seed and needs the same of both",
+                f"{_listed(of_b)}: stopping {comparison.stopping!r} needs the same of both",
                 code="unequal_seeds",
             )
+
+
+def _require_a_look(comparison: Comparison, table: PredictionsTable) -> int | None:
+    """Seeds that were planned, where this is not the last look yet."""
+    curves = table.curves[comparison.test_set]
+    found = {
+        curves[target, comparison.metric, arm].correct.shape[1]
+        for target in table.targets
+        for arm in (comparison.a, comparison.b)
+        if (target, comparison.metric, arm) in curves
+    }
+    if len(found) != 1 or not found <= set(comparison.looks):
+        raise Invalid(
+            f"the predictions have {_listed(sorted(found))} seeds per arm, but the declared looks are at "
+            f"{_listed(comparison.looks)}: bring the first seeds of one of them, the same number at every target",
+            code="no_declared_look",
+        )
+    (seeds,) = found
+    return None if seeds == comparison.looks[-1] else comparison.looks[-1]
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -1,15 +1,11 @@
 """The verdict in plain language. Numbers are in points: hundredths of accuracy. Free of scipy: pages use it too."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
-from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.views import BaselineCheck, ComparisonResult, LearningRateCheck
-
-if TYPE_CHECKING:
-    from touchstone_verdict.answers import Remedy
+from touchstone_contracts.experiment import Comparison, Stopping
+from touchstone_contracts.views import ComparisonResult, LearningRateCheck
 
 
 def measure_words(metric: Metric, test_set: str) -> str:
@@ -24,6 +20,12 @@ def points(accuracy: float, *, signed: bool = False) -> str:
 
 
 PARTIAL = "Some seeds are still to come: only the primary comparison, which is valid at any time, is shown."
+BETWEEN_LOOKS = "Some seeds are still to come: only the primary comparison, at the look that was declared, is shown."
+INTERVALS: dict[Stopping, str] = {
+    "fixed": "interval",
+    "anytime": "anytime-valid interval",
+    "planned": "interval for the declared looks",
+}
 
 
 def stop_words(primary: ComparisonResult, planned: int | None) -> str:
@@ -34,18 +36,10 @@ def stop_words(primary: ComparisonResult, planned: int | None) -> str:
     return f"Enough seeds: {seeds} decide, you may stop."
 
 
-def headline(comparison: Comparison, primary: ComparisonResult, failed: Sequence[BaselineCheck]) -> str:
-    """One to three sentences; what failed against the untouched encoder comes before who won."""
-    return " ".join([*(_failure(comparison, check) for check in failed), _answer(comparison, primary)])
-
-
-def _failure(comparison: Comparison, check: BaselineCheck) -> str:
-    words = measure_words(check.metric, comparison.test_set)
-    return f"{check.arm} ends {points(-check.difference)} points below the untouched encoder in {words}."
-
-
-def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
-    words, delta = measure_words(comparison.metric, comparison.test_set), points(comparison.delta)
+def answer_words(comparison: Comparison, primary: ComparisonResult, on_targets: str = "") -> str:
+    """`on_targets`: of which the answer is, with a space before it."""
+    words = measure_words(comparison.metric, comparison.test_set) + on_targets
+    delta = points(comparison.delta)
     a, b, difference = comparison.a, comparison.b, primary.difference
     if primary.answer == "no_difference":
         within = interval(primary, comparison)
@@ -63,8 +57,7 @@ def _answer(comparison: Comparison, primary: ComparisonResult) -> str:
 def interval(result: ComparisonResult, comparison: Comparison) -> str:
     """Of the winner minus the loser where there is a winner, else of a minus b."""
     low, high = (-result.high, -result.low) if result.answer == "b_better" else (result.low, result.high)
-    kind = "interval" if comparison.stopping == "fixed" else "anytime-valid interval"
-    return f"{comparison.confidence * 100:g} % {kind} {points(low)} to {points(high)}"
+    return f"{comparison.confidence * 100:g} % {INTERVALS[comparison.stopping]} {points(low)} to {points(high)}"
 
 
 def learning_rate_words(checks: Sequence[LearningRateCheck], comparison: Comparison) -> Iterator[str]:
@@ -85,23 +78,3 @@ def _swap_words(check: LearningRateCheck, comparison: Comparison) -> str:
     margin = f"{comparison.a} minus {comparison.b} is {own} points"
     vanishes = " The difference vanishes." if check.vanishes else ""
     return f"on validation, {margin} with the own choices and {swapped} with each other's.{vanishes}"
-
-
-def remedy_words(remedy: "Remedy", primary: ComparisonResult) -> str:
-    ways = []
-    if remedy.seeds is not None:
-        ways.append(f"{remedy.seeds} seeds per arm instead of {primary.seeds}")
-    if remedy.test_images is not None:
-        ways.append(f"about {_rounded(remedy.test_images)} test images instead of {primary.test_images}")
-    if not ways:
-        return (
-            "Neither more seeds nor more test images alone would decide within reason: the difference is too small for "
-            "its spread, or too close to the smallest difference that matters."
-        )
-    return f"If difference and spread stay as measured, {' or '.join(ways)} would decide."
-
-
-def _rounded(count: int) -> int:
-    """Two significant digits: a forecast is no more exact than that."""
-    unit: int = 10 ** max(0, len(str(count)) - 2)
-    return -(-count // unit) * unit

@@ -143,10 +143,13 @@ class ResultsReader:
         missing = [entry.cell.seed for entry in cells if entry.step not in done]
         if not missing:
             return "every evaluation is in and the verdict is being computed"
-        if primary is not None and primary.stopping == "anytime":
+        if primary is not None and primary.stopping != "fixed":
             seeds = planned.spec.seeds
             first = next(number for number, seed in enumerate(seeds) if seed in missing)
-            return f"{first} of {len(seeds)} seeds are in; an interval needs two"
+            wanted = (
+                "an interval needs two" if primary.stopping == "anytime" else f"the first look needs {primary.looks[0]}"
+            )
+            return f"{first} of {len(seeds)} seeds are in; {wanted}"
         return f"{len(missing)} evaluations of {' and '.join(arms)} are still to come"
 
     def scaling(self, experiment: str) -> Scaling:
