@@ -223,6 +223,21 @@ def request_without_blue(world: World, recipe: Recipe) -> AdaptEncoder:
     return request_for(world, recipe).model_copy(update={"pool": pool, "size": 16})
 
 
+def test_only_the_contrastive_recipe_leaves_the_gradient_uncut_unless_told(world: World) -> None:
+    assert {kind: getattr(recipe, "gradient_clip", "none") for kind, recipe in RECIPES.items()} == {
+        "cross_entropy": 1.0,
+        "contrastive": None,
+        "head_only": "none",
+        "lora": 1.0,
+        "learned_prompts": 1.0,
+    }
+    free = Contrastive(epochs=2, batch_size=8, learning_rates=(3e-3,))
+    results = [adapted(world, free.model_copy(update={"gradient_clip": clip})) for clip in (None, 1e6, 1e-12)]
+    uncut, never_reached, tiny = [weights_of(world, result) for result in results]
+    assert all(torch.equal(uncut[name], never_reached[name]) for name in uncut)
+    assert any(not torch.equal(uncut[name], tiny[name]) for name in uncut)
+
+
 @every_recipe
 def test_class_without_images_stops_no_recipe(world: World, kind: str) -> None:
     request = request_without_blue(world, RECIPES[kind])

@@ -21,7 +21,14 @@ settings name (`s3://bucket/key`)."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
 ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400)]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
-"""A sentence with `{name}` where the class name goes."""
+"""A sentence with `{name}` where the class name goes; `{article}` becomes "an" before a lower-case vowel, else "a"."""
+ARTICLE = "{article}"
+
+
+def filled(template: str, name: str) -> str:
+    """The template's sentence about `name`. Only lower-case vowels take "an" (paper section 1.4)."""
+    article = "an" if name[:1] in set("aeiou") else "a"
+    return template.replace(ARTICLE, article).replace("{name}", name)
 
 
 class ParquetFile(Strict):
@@ -122,15 +129,20 @@ class Model(PinnedModel):
     description: str = ""
 
 
-EncoderKind = Literal["clip", "timm"]
+EncoderKind = Literal["clip", "timm", "copy_descriptor"]
 
 
 class Encoder(Model):
     """`clip`: a model that open_clip loads. `timm`: an image backbone without a text tower that timm loads (DINOv2, a
     supervised one), from a folder as timm saves it or `hub:<owner>/<repository>@<revision>`; an experiment with it
-    measures probes alone."""
+    measures probes alone. `copy_descriptor`: a network trained to recognise copies of images (ISC21), from a folder as
+    `touchstone_encoders.convert_descriptor` writes it; meant for `curation.copy_encoder`."""
 
     kind: Annotated[EncoderKind, WhenSet] = "clip"
+
+    @property
+    def has_text_tower(self) -> bool:
+        return self.kind == "clip"
 
 
 class Generator(Model):

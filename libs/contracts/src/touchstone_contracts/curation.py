@@ -163,6 +163,9 @@ class Curation(Strict):
     """An image at least this similar to a held-out image of the target is removed; None turns the check off."""
     leak_splits: Annotated[tuple[HeldOut, ...], WhenSet] = Field(default=("test",), min_length=1, max_length=2)
     """Which those are. Validation chooses learning rate and epoch; its images in training mislead that choice."""
+    leaks_removed: Annotated[Literal["first", "last"], WhenSet] = "first"
+    """`first`: no leak shifts a quantile, takes a place below the cap or hides its near-duplicates. `last`: of what
+    filter and cap left, as the paper did (section 3.2); classes may end below the cap."""
     novelty_cosine: Annotated[Cosine | None, WhenSet] = None
     """A synthetic image at least this similar to an upstream image is removed: what stays is what upstream lacks."""
     memorisation_cosine: Annotated[Cosine | None, WhenSet] = None
@@ -175,8 +178,8 @@ class Curation(Strict):
     copy_encoder: Annotated[Name | None, WhenSet] = None
     """Compares images with images: leaks, near-duplicates, novelty. Left out: the experiment's encoder.
 
-    Any registered encoder, as safetensors; copy-detection descriptors are published as TorchScript or pickles, which
-    are not loaded, so they have to be converted first."""
+    Any registered encoder, as safetensors. The copy-detection descriptor of the paper is published as a pickle, which
+    is not loaded: `touchstone_encoders.convert_descriptor` turns it into what is."""
     ranking: Literal["random", "score"] = "random"
     """Order of the curated pool whose prefixes are the training sets: seeded shuffle (as the paper) or best first."""
     balance: Literal["stratified", "uniform"] = "stratified"

@@ -259,6 +259,8 @@ class GenerateImages(Strict):
     image_size: int
     sampler: Sampler
     seed: int
+    stored_size: Annotated[int | None, WhenSet] = None
+    """Pixels, at most `image_size`. None: stored as sampled."""
 
 
 class PerturbImages(Strict):
@@ -276,6 +278,8 @@ class PerturbImages(Strict):
     image_size: int
     sampler: Sampler
     seed: int
+    stored_size: Annotated[int | None, WhenSet] = None
+    """Pixels, at most `image_size`. None: stored as sampled."""
 
 
 class CurateImages(Strict):

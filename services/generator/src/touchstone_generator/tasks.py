@@ -44,7 +44,7 @@ from touchstone_generator.prompts.writers import WRITER_FUNCTIONS
 from touchstone_generator.sampling.batches import batches
 from touchstone_generator.sampling.conditions import count_truncated
 from touchstone_generator.sampling.img2img import ImageToImage, Sketch, squash
-from touchstone_generator.sampling.pixels import StepDone
+from touchstone_generator.sampling.pixels import StepDone, reduced
 from touchstone_generator.sampling.schedulers import build_scheduler
 from touchstone_generator.sampling.seeds import image_seed, perturbation_seed
 from touchstone_generator.sampling.txt2img import Draft, TextToImage
@@ -147,7 +147,7 @@ def generate_images(request: GenerateImages, tools: Tools, progress: Progress) -
         )
         for prompt, seed in zip(prompts, seeds, strict=True)
     ]
-    return _found(tools.artifacts, images, records, loaded)
+    return _found(tools.artifacts, (reduced(image, request.stored_size) for image in images), records, loaded)
 
 
 def _requested_prompts(request: GenerateImages, artifacts: Artifacts) -> list[Prompt]:
@@ -187,7 +187,7 @@ def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> 
         )
         for parent, prompt, seed in zip(parents, prompts, seeds, strict=True)
     ]
-    return _found(tools.artifacts, images, records, loaded)
+    return _found(tools.artifacts, (reduced(image, request.stored_size) for image in images), records, loaded)
 
 
 def _requested_parents(request: PerturbImages, artifacts: Artifacts) -> tuple[list[Parent], int]:

@@ -164,7 +164,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
             tools.artifacts, candidate_table(table, found), [blob for shard in shards for blob in shard.images.shards]
         ),
         requested=report.requested,
-        rejected={"found_again": report.found_again},
+        rejected=report.rejected,
     )
 
 

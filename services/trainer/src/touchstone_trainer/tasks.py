@@ -105,7 +105,7 @@ def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress)
 
 def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
-    if request.encoder.kind == "timm":
+    if request.encoder.kind != "clip":
         # Its head is 0 before any training: there is nothing to validate.
         return _tested(request, tools, classifier, progress)
     validation = tools.split(request.validation, request.encoder, len(request.classes))

@@ -30,6 +30,9 @@ class Generation(ArmSpec):
     prompts: Annotated[Prompts, WhenSet] = Templates()
     image_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0, multiple_of=8)
     """Pixels. Left out: the size the generator is registered with."""
+    stored_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0)
+    """Pixels to which sampled images are reduced before they are stored (the paper: sampled at 512, stored at 256).
+    Left out: stored as sampled."""
     tune: Annotated[Tuning | None, WhenSet] = None
     """Left out: the generator as it is registered."""
 

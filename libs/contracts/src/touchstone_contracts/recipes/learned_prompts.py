@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from touchstone_contracts.catalogue import Target
+from touchstone_contracts.catalogue import ARTICLE, Target
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.recipes.optimisation import LearningRate, Optimisation
 
@@ -30,5 +30,6 @@ class LearnedPrompts(Optimisation):
 
 
 def context_template(templates: Sequence[str]) -> str | None:
-    """The first template with words before the class name, which context vectors can start from."""
-    return next((template for template in templates if template.partition("{name}")[0].strip()), None)
+    """The first template with the same words before every class name, which context vectors can start from."""
+    starts = {template: template.partition("{name}")[0] for template in templates}
+    return next((template for template, start in starts.items() if start.strip() and ARTICLE not in start), None)

@@ -6,6 +6,7 @@ from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.prompts import LanguageModel, RetrievedCaptions
 from touchstone_contracts.arms.tuning import CuratedImages, TargetTrainImages, Tuning
 from touchstone_contracts.catalogue import Generator, Target
+from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import (
     COLLECT_CAPTIONS,
     GENERATE_IMAGES,
@@ -22,8 +23,9 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs, Source
+from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, larger_than_sampled, place_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.pointers import unknown_classes
 from touchstone_planning.resolved import ResolvedExperiment
 
 IMAGES_PER_CHUNK = 128
@@ -47,6 +49,13 @@ class GenerationPlanner(ArmPlanner[Generation]):
             yield Source("/prompts/arm", arm.prompts.arm, ("captions",))
         if arm.tune is not None and isinstance(arm.tune.images, CuratedImages):
             yield Source("/tune/images/arm", arm.tune.images.arm, ("captions",))
+
+    def impossible(self, arm: Generation, resolved: ResolvedExperiment) -> Iterator[FieldError]:
+        place = place_of(arm, resolved)
+        image_size = arm.image_size or resolved.generator(arm.generator).image_size
+        yield from larger_than_sampled(arm.stored_size, image_size, place)
+        if isinstance(arm.prompts, LanguageModel):
+            yield from unknown_classes(resolved, arm.prompts.class_backgrounds, f"{place}/prompts/class_backgrounds")
 
     def most_per_class(self, arm: Generation, target: Target, resolved: ResolvedExperiment) -> int:
         return arm.images_per_class(len(target.classes))
@@ -76,6 +85,7 @@ class GenerationPlanner(ArmPlanner[Generation]):
                 image_size=image_size,
                 sampler=arm.sampler,
                 seed=context.resolved.spec.sampling_seed,
+                stored_size=arm.stored_size,
             )
             part = f"[{first}:{last}]"
             step = context.plan.add(GENERATE_IMAGES, request, f"{role}/generate{part}")

@@ -122,6 +122,13 @@ def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
     return f"/arms/{resolved.spec.arms.index(arm)}"
 
 
+def larger_than_sampled(stored_size: int | None, image_size: int, place: str) -> Iterator[FieldError]:
+    """An error where images would be stored larger than they are sampled; `place`: JSON pointer to the arm."""
+    if stored_size is not None and stored_size > image_size:
+        detail = f"images are sampled at {image_size} pixels: store at most so many, or sample larger ones"
+        yield FieldError(pointer=f"{place}/stored_size", detail=detail)
+
+
 PLANNERS: dict[type[ArmSpec], ArmPlanner[Any]] = {}
 
 

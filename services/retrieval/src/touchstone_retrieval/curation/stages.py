@@ -1,5 +1,5 @@
-"""The stages of curation, in their order. Each sees what the earlier ones left, so a leaked image neither shadows its
-duplicates nor shifts a quantile."""
+"""The stages of curation, in their order. Each sees what the earlier ones left, so a leaked image that is removed first
+neither shadows its duplicates nor shifts a quantile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,9 +84,10 @@ def drop_over_cap(curating: Curating) -> None:
     curating.curated.drop("over_cap", ~within_cap(scores, class_ids, curating.rules.per_class_cap), left)
 
 
-FIRST = {"leaked": drop_leaked, "leaked_validation": drop_leaked_validation, "familiar": drop_familiar}
+LEAKS = {"leaked": drop_leaked, "leaked_validation": drop_leaked_validation}
+FIRST = LEAKS | {"familiar": drop_familiar}
 LAST = {"near_duplicate": drop_near_duplicates, "filtered": drop_filtered, "over_cap": drop_over_cap}
-"""What every curation goes through, by stage."""
+"""What every curation goes through, by stage; leaks may wait for the end."""
 
 STAGE_FUNCTIONS = Implementations[Callable[[Any, Candidates], np.ndarray]]("curation stage")
 """(further stage, candidates that are left) -> bool (n,): which stay."""
@@ -95,10 +96,12 @@ STAGE_FUNCTIONS = Implementations[Callable[[Any, Candidates], np.ndarray]]("cura
 def run_stages(curating: Curating) -> None:
     """Raises Invalid at a further stage that is not registered."""
     further = [(stage, STAGE_FUNCTIONS.of(stage)) for stage in curating.rules.stages]
-    for drop in FIRST.values():
-        drop(curating)
+    leaks_last = curating.rules.leaks_removed == "last"
+    for name, drop in FIRST.items():
+        if not (leaks_last and name in LEAKS):
+            drop(curating)
     for stage, stays in further:
         left = curating.left()
         curating.curated.drop(stage.kind, ~stays(stage, curating.candidates.take(left)), left)
-    for drop in LAST.values():
+    for drop in (*LAST.values(), *(LEAKS.values() if leaks_last else ())):
         drop(curating)

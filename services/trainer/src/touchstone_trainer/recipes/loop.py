@@ -150,7 +150,8 @@ class Descent:
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip)
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.done += 1
