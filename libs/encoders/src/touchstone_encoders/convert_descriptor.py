@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import timm
 import torch
@@ -28,7 +29,7 @@ def convert(checkpoint: Path, folder: Path) -> DescriptorSettings:
             stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
         weights = {name.removeprefix("module."): value for name, value in stored["state_dict"].items()}
         architecture = RENAMED.get(stored["arch"], stored["arch"])
-        preprocessing = timm.get_pretrained_cfg(architecture, allow_unregistered=False)
+        preprocessing: Any = timm.get_pretrained_cfg(architecture, allow_unregistered=False)
         settings = DescriptorSettings(
             architecture=architecture,
             dimension=len(weights["fc.weight"]),

@@ -49,8 +49,9 @@ class CopyDescriptor(nn.Module):
 
     def __init__(self, settings: DescriptorSettings) -> None:
         super().__init__()
-        self.backbone = timm.create_model(settings.architecture, pretrained=False, features_only=True)
-        self.fc = nn.Linear(self.backbone.feature_info.channels()[-1], settings.dimension, bias=False)
+        backbone: Any = timm.create_model(settings.architecture, pretrained=False, features_only=True)
+        self.backbone = backbone
+        self.fc = nn.Linear(backbone.feature_info.channels()[-1], settings.dimension, bias=False)
         self.bn = nn.BatchNorm1d(settings.dimension)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

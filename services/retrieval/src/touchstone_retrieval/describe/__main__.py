@@ -59,14 +59,20 @@ def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
 
 
 def _target(options: argparse.Namespace, names: Sequence[str], splits: Splits) -> Catalogue:
-    used = tuple(options.template)
     described = Target(
         name=options.name,
         classes=tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(names)),
-        templates=Templates(retrieval=used, filter=used, zero_shot=used, synthesis=used),
+        templates=_templates(options),
         splits=splits,
     )
     return Catalogue(targets=(described,))
+
+
+def _templates(options: argparse.Namespace) -> Templates:
+    if options.templates:
+        return Templates.model_validate_json(options.templates.read_bytes())
+    used = tuple(options.template)
+    return Templates(retrieval=used, filter=used, zero_shot=used, synthesis=used)
 
 
 def places_of(settings: RetrievalSettings) -> Places:
@@ -105,7 +111,9 @@ def parser() -> argparse.ArgumentParser:
     a_dataset.add_argument("--validation-per-class", type=int, default=10, help="carved from the training part")
     for one in (a_target, a_dataset):
         one.add_argument("name")
-        one.add_argument("--template", action="append", required=True, help="a sentence with {name}; may repeat")
+        which = one.add_mutually_exclusive_group(required=True)
+        which.add_argument("--template", action="append", help="a sentence with {name}; may repeat")
+        which.add_argument("--templates", type=Path, help="JSON file: sentences by purpose, as a target has them")
     return command
 
 

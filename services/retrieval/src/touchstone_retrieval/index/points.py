@@ -2,13 +2,14 @@
 
 All shards of one width lie in one collection of the engine; a search names the shards it is about."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 
 from touchstone_retrieval.embedded_images import normalised
-from touchstone_retrieval.index.protocol import Collection, IndexShard, IndexUnavailable
+from touchstone_retrieval.index.protocol import Collection, IndexShard, IndexUnavailable, VectorName
 
 NAME_DIGITS = 24
 """Of a shard's name: 96 bits, which leave 32 of a UUID for the row in the shard."""
@@ -39,8 +40,10 @@ def points_of(collection: Collection, rows: Sequence[int]) -> list[UUID]:
     return [point_id(collection.shards[place], row - starts[place]) for place, row in zip(places, rows, strict=True)]
 
 
-def in_order(points: Sequence[UUID], found: Mapping[UUID, Sequence[float]]) -> np.ndarray:
-    """Vectors by point as L2-normalised float32 rows. Raises IndexUnavailable where a point has been lost."""
+def vectors_in_order(points: Sequence[UUID], records: Iterable[Any], vector: VectorName) -> np.ndarray:
+    """An engine's records of `points`, in any order, as L2-normalised float32 rows. Raises IndexUnavailable where a
+    point has been lost."""
+    found = {UUID(str(record.id)): record.vector[vector] for record in records}
     missing = next((point for point in points if point not in found), None)
     if missing is not None:
         raise IndexUnavailable(f"the index has lost point {missing}: the next attempt writes it again")

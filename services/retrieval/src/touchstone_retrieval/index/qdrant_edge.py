@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from uuid import UUID
 
 import numpy as np
 import qdrant_edge as edge
@@ -16,10 +15,10 @@ from touchstone_retrieval.index.points import (
     PointId,
     engine_collection,
     first_matches,
-    in_order,
     point_id,
     points_of,
     upstream_row,
+    vectors_in_order,
 )
 from touchstone_retrieval.index.protocol import (
     CaptionMatch,
@@ -86,8 +85,8 @@ class QdrantEdgeIndex:
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
         points = points_of(collection, rows)
-        found = self._opened(collection).retrieve(points, with_payload=False, with_vector=[vector])
-        return in_order(points, {UUID(str(point.id)): point.vector[vector] for point in found})
+        found = self._opened(collection).retrieve([*points], with_payload=False, with_vector=[vector])
+        return vectors_in_order(points, found, vector)
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         engine = self._opened(collection)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from uuid import UUID
 
 import numpy as np
 from qdrant_client import QdrantClient, models
@@ -13,10 +12,10 @@ from touchstone_retrieval.index.points import (
     PointId,
     engine_collection,
     first_matches,
-    in_order,
     point_id,
     points_of,
     upstream_row,
+    vectors_in_order,
 )
 from touchstone_retrieval.index.protocol import (
     CaptionMatch,
@@ -128,7 +127,7 @@ class QdrantServerIndex:
         with _translated():
             ids = [str(point) for point in points]
             found = self._client.retrieve(engine, ids, with_payload=False, with_vectors=[vector])
-        return in_order(points, {UUID(str(point.id)): point.vector[vector] for point in found})
+        return vectors_in_order(points, found, vector)
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
