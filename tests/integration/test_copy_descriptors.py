@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,9 @@ class Published(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = timm.create_model(ARCHITECTURE, features_only=True)
-        self.fc = nn.Linear(self.backbone.feature_info.info[-1]["num_chs"], DIMENSION, bias=False)
+        backbone: Any = timm.create_model(ARCHITECTURE, features_only=True)
+        self.backbone = backbone
+        self.fc = nn.Linear(backbone.feature_info.info[-1]["num_chs"], DIMENSION, bias=False)
         self.bn = nn.BatchNorm1d(DIMENSION)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -91,7 +93,8 @@ def test_a_converted_descriptor_gives_the_published_networks_numbers(
     folder, ref = library
     images = [picture(seed) for seed in range(5)]
     found = embed_images(cache(folder).tower(ref), images)
-    mean, std = (torch.tensor(timm.get_pretrained_cfg(ARCHITECTURE).to_dict()[key]) for key in ("mean", "std"))
+    preprocessing: Any = timm.get_pretrained_cfg(ARCHITECTURE)
+    mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
     opened = [Image.open(io.BytesIO(image)).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for image in images]
     pixels = torch.stack([torch.from_numpy(np.asarray(image) / np.float32(255)) for image in opened])
     with torch.inference_mode():
