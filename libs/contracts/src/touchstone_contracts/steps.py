@@ -35,7 +35,7 @@ from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
-from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet
+from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
 
 RequestT = TypeVar("RequestT", bound=Strict)
 ResultT = TypeVar("ResultT", bound=Lenient)
@@ -328,6 +328,8 @@ class AdaptEncoder(Strict):
     validation: StepId
     mixing: Annotated[Mixing | None, WhenSet] = None
     """How much of each part of a mixed pool; None takes the pool as one."""
+    target_pool: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Curated images of the target's own training split, where the recipe asks for some."""
 
 
 class EpochScore(Lenient):
@@ -354,6 +356,8 @@ class EncoderAdapted(Lenient):
     """Share of the class means in the head, chosen on validation; `head_only` alone has one."""
     best_epoch: int = 0
     epochs: tuple[EpochScore, ...] = ()
+    """Of a recipe of two stages those of the second, whose weights are kept."""
+    first_stage: tuple[EpochScore, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class EvaluateEncoder(Strict):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from touchstone_contracts.arms import Arm
+from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
 from touchstone_contracts.layout import Adaptation, Cell
 from touchstone_contracts.steps import (
@@ -108,6 +109,11 @@ class _TargetPlanner:
             self._pools[name] = planner_of(arm).plan_pool(arm, self.context, self._pool)
         return self._pools[name]
 
+    def _target_pool(self) -> StepId:
+        """Curated as every arm: the same steps as of an arm `target_train`, where the experiment has one."""
+        own = TargetTrain()
+        return planner_of(own).plan_pool(own, self.context, self._pool)
+
     def _adapt(self, arm: Arm, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate, where the recipe has one, and seed."""
         runs = []
@@ -125,6 +131,7 @@ class _TargetPlanner:
                     templates=self.target.templates.zero_shot,
                     validation=self.context.validation,
                     mixing=planner_of(arm).mixing(arm),
+                    target_pool=self._target_pool() if recipe.target_images else None,
                 )
                 role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
