@@ -225,20 +225,22 @@ class TuneGenerator(Strict):
     image_size: int
     lora: LoraSettings
     seed: int
+    class_id: Annotated[int | None, Field(ge=0), WhenSet] = Field(default=None, exclude_if=is_none)
+    """The class whose images alone are taken; it may have none. None: those of all classes."""
 
 
 class GeneratorTuned(Lenient):
     """Tuned weights with their lineage: what they were added to, what they saw, and how."""
 
-    weights: Blob
-    """safetensors: a LoRA as diffusers loads it."""
+    weights: Blob | None
+    """safetensors: a LoRA as diffusers loads it. None: the one class that was asked for has no image."""
     base_digest: Digest
     images: StepId
     image_ids: tuple[str, ...]
     lora: LoraSettings
-    first_loss: float
-    """Mean over the first tenth of the steps."""
-    last_loss: float
+    first_loss: float | None
+    """Mean over the first tenth of the steps; None without weights."""
+    last_loss: float | None
     """Mean over the last tenth."""
 
 

@@ -132,6 +132,8 @@ class Workload(Lenient):
     images_generated: int = 0
     denoising_steps: float = 0.0
     """Images x sampling steps, as if every image had 512 x 512 pixels."""
+    images_tuned_on: float = 0.0
+    """Images x updates in the tuning of generators, as if every image had 512 x 512 pixels."""
     images_embedded: int = 0
     adaptations: int = 0
     updates: int = 0
