@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from touchstone.documents import UnreadableDocument, read_document, read_study
-from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_miniverse import far_domain
 from touchstone_miniverse.build import TARGET_SCHEMA, write_table
 from touchstone_miniverse.catalogue import SPLITS
+from touchstone_miniverse.true_labels import prepare
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
@@ -41,13 +42,25 @@ class Registered:
     def target(self, name: str) -> Target | None:
         return next((entry for entry in self.entries.targets if entry.name == name), None)
 
+    def dataset(self, name: str) -> Dataset | None:
+        return next((entry for entry in self.entries.datasets if entry.name == name), None)
+
 
 @pytest.fixture(scope="module")
 def miniverse(tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    """With the far target, which is prepared on request and registered beside the others."""
+    """With what is prepared on request and registered beside the rest: the far target and the data sets."""
     document = yaml.load((ROOT / "miniverse" / "catalogue.yaml").read_text(), Loader=yaml.CSafeLoader)
-    document["targets"].append(far_target(tmp_path_factory.mktemp("library")))
+    library = tmp_path_factory.mktemp("library")
+    document["targets"].append(far_target(library))
+    document |= true_labels(library)
     return Registered(Catalogue.model_validate(document))
+
+
+def true_labels(library: Path) -> Mapping[str, Any]:
+    """The data sets of the upstream's own pictures, prepared from a copy of the miniverse's data."""
+    (library / "data").symlink_to(ROOT / "miniverse" / "data")
+    (library / "catalogue.yaml").symlink_to(ROOT / "miniverse" / "catalogue.yaml")
+    return prepare(library, targets=("flags", "broad"))
 
 
 def far_target(library: Path) -> Mapping[str, Any]:

@@ -234,6 +234,18 @@ class Target(Strict):
         return self
 
 
+class Dataset(Strict):
+    """Labelled images for the classes of a target that somebody brings: bought, collected, labelled by hand, made
+    elsewhere. An arm of kind `given` trains on them."""
+
+    name: Name
+    target: Name
+    """Whose class ids its images carry."""
+    images: TargetSplit
+    licence: str = Field(default="", max_length=200)
+    description: str = ""
+
+
 class Upstream(Strict):
     """The general image-text collection real images are retrieved from."""
 
@@ -266,3 +278,4 @@ class Catalogue(Strict):
     generators: tuple[Generator, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     targets: tuple[Target, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
