@@ -19,6 +19,7 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import Name, StepId
 
 from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.class_names import plan_names
 from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
@@ -91,6 +92,7 @@ class _TargetPlanner:
         self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
         self._pools: dict[Name, StepId] = {}
         self._rules = self.spec.curation.without_names()
+        self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
 
     def add_all(self) -> None:
@@ -132,6 +134,7 @@ class _TargetPlanner:
                     validation=self.context.validation,
                     mixing=planner_of(arm).mixing(arm),
                     target_pool=self._target_pool() if recipe.target_images else None,
+                    names=self._names,
                 )
                 role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
@@ -150,6 +153,7 @@ class _TargetPlanner:
                 test=self.context.test,
                 evaluation=self.spec.evaluation,
                 further_tests=self.context.further_tests,
+                names=self._names,
             )
             role = f"{self.target.name}/{arm}/evaluate n={size} seed={seed}"
             step = self.plan.add(EVALUATE_ENCODER, request, role)

@@ -29,6 +29,7 @@ from touchstone_contracts.steps import (
     WritePrompts,
 )
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.class_names import with_names
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, read_images
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
@@ -65,12 +66,14 @@ handlers = Handlers[Tools]("generator")
 
 @handlers.serve(WRITE_PROMPTS)
 def write_prompts(request: WritePrompts, tools: Tools, progress: Progress) -> PromptsWritten:
+    request = with_names(request, tools.artifacts)
     prompts = write_template_prompts(request.classes, request.templates, request.images_per_class)
     return _written(tools.artifacts, prompt_table(prompts), {})
 
 
 @handlers.serve(WRITE_CAPTIONS)
 def caption_classes(request: WriteCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    request = with_names(request, tools.artifacts)
     settings, generators = request.captions.writer, tools.generators
     make_writer = WRITER_FUNCTIONS.of(settings)
     captions, notes = write_captions(
@@ -86,6 +89,7 @@ def caption_classes(request: WriteCaptions, tools: Tools, progress: Progress) ->
 
 @handlers.serve(COLLECT_CAPTIONS)
 def reuse_captions(request: CollectCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    request = with_names(request, tools.artifacts)
     _, table = kept_images(tools.artifacts, request.pool)
     columns = (table[name].to_pylist() for name in ("id", "class_id", "caption"))
     found = [FoundCaption(*row) for row in zip(*columns, strict=True)]
@@ -102,6 +106,7 @@ def _written(artifacts: Artifacts, table: pa.Table, notes: dict[str, int]) -> Pr
 
 @handlers.serve(TUNE_GENERATOR, progress_counts="updates")
 def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> GeneratorTuned:
+    request = with_names(request, tools.artifacts)
     images, table = kept_images(tools.artifacts, request.images)
     rows = draw_tuning_images(table["class_id"].to_numpy(), request.images_per_class, request.seed, request.class_id)
     chosen = table.take(rows)

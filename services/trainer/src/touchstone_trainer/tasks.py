@@ -20,6 +20,7 @@ from touchstone_contracts.steps import (
     Predictions,
     Tested,
 )
+from touchstone_runtime.class_names import with_names
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
 
@@ -46,6 +47,7 @@ handlers: Handlers[Tools] = Handlers("trainer")
 @handlers.serve(ADAPT_ENCODER, progress_counts="updates")
 def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> EncoderAdapted:
     """One run: (arm, size, seed, learning rate). A pool that is too small is a result, not an error."""
+    request = with_names(request, tools.artifacts)
     image_set = tools.artifacts.result(CURATE_IMAGES, request.pool).images
     manifest = tools.artifacts.get_table(image_set.manifest)
     pool = kept_pool(manifest)
@@ -111,6 +113,7 @@ def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Pro
 @handlers.serve(EVALUATE_ENCODER)
 def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     """Tests one run on the test sets, once; which one, only validation decides."""
+    request = with_names(request, tools.artifacts)
     candidates = [
         Candidate(adaptation, tools.artifacts.result(ADAPT_ENCODER, adaptation.step))
         for adaptation in request.adaptations
