@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-import yaml
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from support.memory_services import memory_services, register_everything
@@ -16,7 +14,6 @@ from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.catalogue import ClassFolders
 from touchstone_contracts.identity import identity, sha256
 from touchstone_contracts.problems import Invalid
-from touchstone_miniverse.true_labels import prepare
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
@@ -26,7 +23,6 @@ from touchstone_planning.resolved import ResolvedExperiment
 
 BOTH = Given(name="by-hand", datasets=("fine-by-hand", "broad-by-hand"))
 KEEP_ALL = {"filter": {"kind": "keep_all"}}
-HOME = Path(__file__).parents[2] / "miniverse"
 
 
 def experiment(arm: Given = BOTH, lookup: DictLookup | None = None, **changes: Any) -> ResolvedExperiment:
@@ -125,23 +121,3 @@ def test_data_sets_are_registered_listed_and_used_over_the_interface(tmp_path: P
         unknown = document | {"arms": [document["arms"][0], document["arms"][1] | {"datasets": ["nothing"]}]}
         refused = client.post("/v1/experiments", json=unknown).json()
         assert (refused["code"], refused["errors"][0]["pointer"]) == ("unknown_name", "/arms/1/datasets/0")
-
-
-def test_the_upstreams_pictures_by_their_true_class_are_those_whose_caption_names_it(tmp_path: Path) -> None:
-    (tmp_path / "data").symlink_to(HOME / "data")
-    (tmp_path / "catalogue.yaml").symlink_to(HOME / "catalogue.yaml")
-    (entry, broad) = prepare(tmp_path, targets=("animals", "broad"))["datasets"]
-    targets = {target["name"]: target for target in yaml.safe_load((HOME / "catalogue.yaml").read_text())["targets"]}
-    names = [label["display_name"] for label in targets["animals"]["classes"]]
-    shards = sorted((HOME / "data").glob("upstream-*.parquet"))
-    captions = {
-        row["key"]: row["caption"]
-        for path in shards
-        for row in pq.read_table(path, columns=["key", "caption"]).to_pylist()
-    }
-    rows = pq.read_table(tmp_path / "prepared" / "true-labels" / "animals.parquet").to_pylist()
-    assert len(rows) == entry["images"]["images"] == 506
-    assert all(captions[row["key"]].startswith(f"{names[row['class_id']]}, ") for row in rows)
-    assert {row["class_id"] for row in rows} == set(range(len(names)))
-    assert (broad["name"], broad["target"]) == ("broad-true-labels", "broad")
-    assert broad["images"]["images"] > 1000

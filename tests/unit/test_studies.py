@@ -14,7 +14,6 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_miniverse import far_domain
 from touchstone_miniverse.build import TARGET_SCHEMA, write_table
 from touchstone_miniverse.catalogue import SPLITS
-from touchstone_miniverse.true_labels import prepare
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
@@ -48,21 +47,13 @@ class Registered:
 
 @pytest.fixture(scope="module")
 def miniverse(tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    """With what is prepared on request and registered beside the rest: the far target and the data sets."""
+    """With the far target, which is prepared on request, and what studies register beside the rest."""
     document = yaml.load((ROOT / "miniverse" / "catalogue.yaml").read_text(), Loader=yaml.CSafeLoader)
-    library = tmp_path_factory.mktemp("library")
-    document["targets"].append(far_target(library))
-    document |= true_labels(library)
-    for own in (ROOT / "studies").glob("*/catalogue.yaml"):
-        document["targets"] += yaml.safe_load(own.read_text()).get("targets", [])
+    document["targets"].append(far_target(tmp_path_factory.mktemp("library")))
+    for own in (yaml.safe_load(path.read_text()) for path in (ROOT / "studies").glob("*/catalogue.yaml")):
+        for kind in ("targets", "datasets"):
+            document.setdefault(kind, []).extend(own.get(kind, []))
     return Registered(Catalogue.model_validate(document))
-
-
-def true_labels(library: Path) -> Mapping[str, Any]:
-    """The data sets of the upstream's own pictures, prepared from a copy of the miniverse's data."""
-    (library / "data").symlink_to(ROOT / "miniverse" / "data")
-    (library / "catalogue.yaml").symlink_to(ROOT / "miniverse" / "catalogue.yaml")
-    return prepare(library, targets=("flags", "broad"))
 
 
 def far_target(library: Path) -> Mapping[str, Any]:

@@ -9,10 +9,7 @@ from touchstone_contracts.values import Name
 
 
 class Given(ArmSpec):
-    """Registered data sets of labelled images, curated by the same rules as every arm.
-
-    Their labels are taken as they are, so that they can also be the upper bound of what retrieval could find: the
-    upstream's own images, labelled with the truth."""
+    """Registered data sets of labelled images, curated by the same rules as every arm; labels are taken as they are."""
 
     kind: Literal["given"] = "given"
     name: Name
