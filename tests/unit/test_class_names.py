@@ -69,7 +69,7 @@ def test_the_miniverses_captions_call_nineteen_of_139_classes_by_another_name() 
     shards = sorted((ROOT / "miniverse" / "data").glob("upstream-*.parquet"))
     captions = [text for path in shards for text in pq.read_table(path, columns=["caption"])["caption"].to_pylist()]
     document = yaml.safe_load((ROOT / "studies" / "frequent-synonyms" / "catalogue.yaml").read_text())
-    renamed = {}
+    renamed: dict[str, str] = {}
     for target in Catalogue.model_validate(document).targets:
         names = chosen(*target.classes, captions=tuple(captions))
         own = [label.display_name for label in target.classes]

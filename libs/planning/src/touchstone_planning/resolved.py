@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import ClassLabel, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.values import Strict, WhenSet, is_empty
+from touchstone_contracts.values import Strict, WhenSet
 
 
 class ResolvedExperiment(Strict):
@@ -20,7 +19,7 @@ class ResolvedExperiment(Strict):
     generators: tuple[Generator, ...]
     score_encoder: Annotated[Encoder | None, WhenSet] = None
     copy_encoder: Annotated[Encoder | None, WhenSet] = None
-    datasets: Annotated[tuple[Dataset, ...], WhenSet] = Field(default=(), exclude_if=is_empty)
+    datasets: Annotated[tuple[Dataset, ...], WhenSet] = ()
     """Those that an arm names."""
 
     @property
