@@ -227,6 +227,22 @@ def test_a_target_takes_templates_by_purpose_from_a_file(
         describe(arguments)
 
 
+def test_a_data_set_carries_the_class_ids_of_its_target(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shape in ("bar", "circle"):
+        (library / "brought" / shape).mkdir(parents=True)
+        (library / "brought" / shape / "0.png").write_bytes(draw_shape(shape, "red", RNG))
+    (tmp_path / "classes.txt").write_text("circle\nbar\n")
+    asked = ("dataset", "by-hand", "library:brought", "--target", "shapes", "--form", "class_folders")
+    (found,) = catalogue(capsys, *asked, "--classes", str(tmp_path / "classes.txt"), "--licence", "CC0-1.0").datasets
+    assert (found.name, found.target, found.licence, found.images.images) == ("by-hand", "shapes", "CC0-1.0", 2)
+    rows = ingested(found.images, Places(Library(library), None))
+    assert {row["source_key"]: row["class_id"] for row in rows} == {"circle/0.png": 0, "bar/0.png": 1}
+    with pytest.raises(SystemExit, match="class folders need --classes"):
+        describe(asked)
+
+
 def test_a_missing_class_folder_ends_the_command_with_its_name(library: Path, tmp_path: Path) -> None:
     (library / "shapes/bar").mkdir(parents=True)
     (tmp_path / "classes.txt").write_text("bar\nsquare\n")

@@ -85,7 +85,7 @@ def _stop(message: str, code: int) -> typer.Exit:
 
 @app.command()
 def apply(catalogue: Path, server: Server = DEFAULT_SERVER) -> None:
-    """Register the encoders, generators, upstreams and targets of a catalogue file."""
+    """Register the encoders, generators, upstreams, targets and data sets of a catalogue file."""
     with connected(server) as client:
         entries = Catalogue.model_validate(read_document(catalogue))
         for resource, new in client.apply(entries).items():

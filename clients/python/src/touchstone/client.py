@@ -11,7 +11,7 @@ import httpx_sse
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import (
     ArmCuration,
@@ -45,7 +45,7 @@ GLANCE_SECONDS = 2.5
 """While waiting, a stream silent for this long is left for a look at the experiment: below the server's ping interval,
 so that a deadline is noticed while nothing happens."""
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
-Resource = Literal["upstreams", "targets", "encoders", "generators"]
+Resource = Literal["upstreams", "targets", "datasets", "encoders", "generators"]
 
 NO_PRICES = Prices()
 
@@ -109,7 +109,7 @@ class Client:
 
     # Catalogue
 
-    def register(self, resource: Resource, entry: Encoder | Generator | Upstream | Target) -> bool:
+    def register(self, resource: Resource, entry: Encoder | Generator | Upstream | Target | Dataset) -> bool:
         """True when it is new, False when the identical entry was there. Raises ProblemError (409) when the name
         means something else already."""
         response = self._call("POST", f"/v1/{resource}", json=entry.model_dump(mode="json"))
@@ -122,6 +122,7 @@ class Client:
             ("generators", catalogue.generators),
             ("upstreams", catalogue.upstreams),
             ("targets", catalogue.targets),
+            ("datasets", catalogue.datasets),
         )
         return {resource: sum(self.register(resource, entry) for entry in entries) for resource, entries in groups}
 

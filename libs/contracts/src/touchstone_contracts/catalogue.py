@@ -168,6 +168,22 @@ class ClassLabel(Strict):
     def prompt_name(self) -> str:
         return self.synthesis_name or self.display_name
 
+    def called(self, name: str) -> "ClassLabel":
+        """Under another of its names."""
+        return self.model_copy(update={"display_name": name})
+
+    def asked_for_as(self, name: str) -> "ClassLabel":
+        """With another of its names in queries and prompts; text queries still ask for the others, too."""
+        if name == self.display_name:
+            return self
+        others = tuple(other for other in (self.display_name, *self.aliases) if other != name)
+        return self.model_copy(update={"retrieval_query": name, "synthesis_name": name, "aliases": others})
+
+
+ClassNames = Literal["given", "most_frequent"]
+"""What a class is called: by the name it is registered with, or by the one of its names that most captions of the
+upstream hold (REAL-Prompt, arXiv 2401.12425)."""
+
 
 def classes_called(key: str, classes: Sequence[ClassLabel]) -> list[int]:
     """Ids of the classes with `key` as display name, several if it repeats; else of the one with `key` as its id."""
@@ -246,6 +262,18 @@ class Target(Strict):
         return self
 
 
+class Dataset(Strict):
+    """Labelled images for the classes of a target that somebody brings: bought, collected, labelled by hand, made
+    elsewhere. An arm of kind `given` trains on them."""
+
+    name: Name
+    target: Name
+    """Whose class ids its images carry."""
+    images: TargetSplit
+    licence: str = Field(default="", max_length=200)
+    description: str = ""
+
+
 class Upstream(Strict):
     """The general image-text collection real images are retrieved from."""
 
@@ -278,3 +306,4 @@ class Catalogue(Strict):
     generators: tuple[Generator, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     targets: tuple[Target, ...] = ()
+    datasets: tuple[Dataset, ...] = ()

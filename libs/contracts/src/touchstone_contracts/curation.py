@@ -1,7 +1,6 @@
 """Curation: the same rules for every arm (paper section 3)."""
 
 from abc import abstractmethod
-from collections.abc import Sized
 from math import floor
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -9,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from touchstone_contracts.problems import in_words
 from touchstone_contracts.registry import Kinds, kind_of
-from touchstone_contracts.values import Cosine, Fraction, Lenient, Name, Strict, WhenSet
+from touchstone_contracts.values import Cosine, Fraction, Lenient, Name, Strict, WhenSet, is_empty
 
 
 class FilterSpec(Strict):
@@ -139,11 +138,6 @@ class StageSpec(Strict):
 STAGES = Kinds[StageSpec]("curation stage", StageSpec, reserved={*FIRST_STAGES, *LAST_STAGES})
 """Further stages. None is part of Touchstone today."""
 Stage = Annotated[StageSpec, STAGES]
-
-
-def is_empty(value: Sized) -> bool:
-    """Such a field is not written, so that a release that does not know it reads the document."""
-    return not value
 
 
 def stage_words() -> dict[str, str]:

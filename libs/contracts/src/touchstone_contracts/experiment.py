@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms import Arm
-from touchstone_contracts.catalogue import MAIN_TEST_SET
+from touchstone_contracts.catalogue import MAIN_TEST_SET, ClassNames
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
@@ -50,6 +50,8 @@ class ExperimentSpec(Strict):
     evaluation: Evaluation = Evaluation()
     comparison: Comparison | None = None
     """Left out: the first two arms that train."""
+    zero_shot_names: Annotated[ClassNames, WhenSet] = "given"
+    """What the zero-shot head calls the classes: that of the untouched encoder, and the one adaptation starts from."""
     sampling_seed: int = Field(default=0, ge=0)
     """Decides generated images and random draws."""
 

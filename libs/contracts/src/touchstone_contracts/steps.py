@@ -35,7 +35,7 @@ from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
-from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet
+from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
 
 RequestT = TypeVar("RequestT", bound=Strict)
 ResultT = TypeVar("ResultT", bound=Lenient)
@@ -136,6 +136,21 @@ class UpstreamIndexed(Lenient):
     count: int
 
 
+class NameClasses(Strict):
+    """Which of its names each class is called by most, in the captions of the upstream."""
+
+    images: Annotated[tuple[StepId, ...], Fact] = Field(min_length=1)
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+
+
+class ClassesNamed(Lenient):
+    """By class id."""
+
+    names: tuple[str, ...]
+    captions: tuple[dict[str, int], ...]
+    """How many hold each name of a class."""
+
+
 class RetrieveImages(Strict):
     index: StepId
     shards: Annotated[tuple[EmbeddedShard, ...], Fact, Indirect] = Field(min_length=1)
@@ -145,6 +160,8 @@ class RetrieveImages(Strict):
     templates: Annotated[tuple[Template, ...], Fact]
     strategy: Strategy
     seed: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class ImagesFound(Lenient):
@@ -182,6 +199,8 @@ class WritePrompts(Strict):
     classes: Annotated[tuple[ClassLabel, ...], Fact]
     templates: Annotated[tuple[Template, ...], Fact]
     images_per_class: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class PromptsWritten(Lenient):
@@ -202,6 +221,8 @@ class WriteCaptions(Strict):
     images_per_class: int
     captions: LanguageModel
     seed: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class CollectCaptions(Strict):
@@ -212,6 +233,8 @@ class CollectCaptions(Strict):
     templates: Annotated[tuple[Template, ...], Fact]
     images_per_class: int
     seed: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class TuneGenerator(Strict):
@@ -225,20 +248,24 @@ class TuneGenerator(Strict):
     image_size: int
     lora: LoraSettings
     seed: int
+    class_id: Annotated[int | None, Field(ge=0), WhenSet] = Field(default=None, exclude_if=is_none)
+    """The class whose images alone are taken; it may have none. None: those of all classes."""
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class GeneratorTuned(Lenient):
     """Tuned weights with their lineage: what they were added to, what they saw, and how."""
 
-    weights: Blob
-    """safetensors: a LoRA as diffusers loads it."""
+    weights: Blob | None
+    """safetensors: a LoRA as diffusers loads it. None: the one class that was asked for has no image."""
     base_digest: Digest
     images: StepId
     image_ids: tuple[str, ...]
     lora: LoraSettings
-    first_loss: float
-    """Mean over the first tenth of the steps."""
-    last_loss: float
+    first_loss: float | None
+    """Mean over the first tenth of the steps; None without weights."""
+    last_loss: float | None
     """Mean over the last tenth."""
 
 
@@ -332,6 +359,10 @@ class AdaptEncoder(Strict):
     validation: StepId
     mixing: Annotated[Mixing | None, WhenSet] = None
     """How much of each part of a mixed pool; None takes the pool as one."""
+    target_pool: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Curated images of the target's own training split, where the recipe asks for some."""
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class EpochScore(Lenient):
@@ -358,6 +389,8 @@ class EncoderAdapted(Lenient):
     """Share of the class means in the head, chosen on validation; `head_only` alone has one."""
     best_epoch: int = 0
     epochs: tuple[EpochScore, ...] = ()
+    """Of a recipe of two stages those of the second, whose weights are kept."""
+    first_stage: tuple[EpochScore, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class EvaluateEncoder(Strict):
@@ -376,6 +409,8 @@ class EvaluateEncoder(Strict):
     evaluation: Evaluation
     further_tests: Annotated[dict[Name, StepId], WhenSet] = Field(default={})
     """By the test set's name."""
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
     @property
     def tests(self) -> dict[str, StepId]:
@@ -468,6 +503,7 @@ INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIn
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded, minutes(60))
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded, minutes(60))
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
+NAME_CLASSES = Contract("name_classes", 1, "retrieval", NameClasses, ClassesNamed, minutes(240))
 RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound, minutes(60))
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
@@ -490,6 +526,7 @@ CATALOGUE: dict[str, AnyContract] = {
         EMBED_IMAGES,
         TAKE_EMBEDDINGS,
         INDEX_UPSTREAM,
+        NAME_CLASSES,
         RETRIEVE_IMAGES,
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Target, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.problems import Invalid, Problem
@@ -132,6 +132,8 @@ class Workload(Lenient):
     images_generated: int = 0
     denoising_steps: float = 0.0
     """Images x sampling steps, as if every image had 512 x 512 pixels."""
+    images_tuned_on: float = 0.0
+    """Images x updates in the tuning of generators, as if every image had 512 x 512 pixels."""
     images_embedded: int = 0
     adaptations: int = 0
     updates: int = 0
@@ -201,6 +203,10 @@ class GeneratorPage(Page):
     items: tuple[Generator, ...]
 
 
+class DatasetPage(Page):
+    items: tuple[Dataset, ...]
+
+
 class ResultRow(Lenient):
     """One measured accuracy. `size` is 0 for the untouched encoder."""
 
@@ -256,6 +262,7 @@ class ExperimentManifest(Lenient):
     encoders: tuple[Encoder, ...]
     generators: tuple[Generator, ...]
     targets: tuple[Target, ...]
+    datasets: tuple[Dataset, ...] = ()
     steps: tuple[ManifestStep, ...]
     """In an order in which they can be done."""
     training_sets: tuple[TrainingSet, ...]

@@ -9,6 +9,7 @@ from touchstone_contracts.values import Name
 
 from touchstone_planning.ancestry import with_ancestors
 from touchstone_planning.arms.planner import OBJECTIONS, Source, planner_of
+from touchstone_planning.class_names import without_choice
 from touchstone_planning.curation import impossible_rules
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.target_checks import unmet_needs
@@ -55,6 +56,7 @@ def _impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
                     detail = f"target {target.name!r} has no training split; register it with one, or leave the arm out"
                     yield FieldError(pointer=pointer + needs.train_split, detail=detail)
         yield from planner.impossible(arm, resolved)
+    yield from without_choice(resolved.spec.zero_shot_names, resolved, "/zero_shot_names")
 
 
 def _objection(arm: Arm, source: Source, arms: dict[str, Arm]) -> str:

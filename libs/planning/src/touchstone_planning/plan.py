@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from touchstone_contracts.arms import Arm
+from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
 from touchstone_contracts.layout import Adaptation, Cell
 from touchstone_contracts.steps import (
@@ -18,6 +19,7 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import Name, StepId
 
 from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.class_names import plan_names
 from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
@@ -90,6 +92,7 @@ class _TargetPlanner:
         self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
         self._pools: dict[Name, StepId] = {}
         self._rules = self.spec.curation.without_names()
+        self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
 
     def add_all(self) -> None:
@@ -108,6 +111,11 @@ class _TargetPlanner:
             self._pools[name] = planner_of(arm).plan_pool(arm, self.context, self._pool)
         return self._pools[name]
 
+    def _target_pool(self) -> StepId:
+        """Curated as every arm: the same steps as of an arm `target_train`, where the experiment has one."""
+        own = TargetTrain()
+        return planner_of(own).plan_pool(own, self.context, self._pool)
+
     def _adapt(self, arm: Arm, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate, where the recipe has one, and seed."""
         runs = []
@@ -125,6 +133,8 @@ class _TargetPlanner:
                     templates=self.target.templates.zero_shot,
                     validation=self.context.validation,
                     mixing=planner_of(arm).mixing(arm),
+                    target_pool=self._target_pool() if recipe.target_images else None,
+                    names=self._names,
                 )
                 role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
@@ -143,6 +153,7 @@ class _TargetPlanner:
                 test=self.context.test,
                 evaluation=self.spec.evaluation,
                 further_tests=self.context.further_tests,
+                names=self._names,
             )
             role = f"{self.target.name}/{arm}/evaluate n={size} seed={seed}"
             step = self.plan.add(EVALUATE_ENCODER, request, role)

@@ -1,6 +1,7 @@
 """One adapter per contract: load, call one function, store, report."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,10 @@ from touchstone_contracts.steps import (
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
+    NAME_CLASSES,
     RETRIEVE_IMAGES,
     TAKE_EMBEDDINGS,
+    ClassesNamed,
     CurateImages,
     DownloadImages,
     EmbedImages,
@@ -27,6 +30,7 @@ from touchstone_contracts.steps import (
     IndexUpstream,
     IngestImages,
     MixPools,
+    NameClasses,
     RetrieveImages,
     TakeEmbeddings,
     UpstreamIndexed,
@@ -35,11 +39,13 @@ from touchstone_contracts.values import Blob
 from touchstone_encoders.embedding import class_vectors, embed_texts
 from touchstone_encoders.loading import with_text
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.class_names import with_names
 from touchstone_runtime.image_sets import read_images, save_image_set, with_all_columns
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
+from touchstone_retrieval.class_names import Words, count_captions, most_frequent_names, names_of, words_of
 from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_retrieval.curation.pipeline import count_stages, curate
@@ -141,8 +147,26 @@ def _ensure_indexed(shards: Sequence[EmbeddedImages], tools: Tools, progress: Pr
     return collection
 
 
+@handlers.serve(NAME_CLASSES)
+def name_classes(request: NameClasses, tools: Tools, progress: Progress) -> ClassesNamed:
+    names = [name for label in request.classes for name in names_of(label)]
+    counts: Counter[Words] = Counter()
+    for done, step in enumerate(request.images, 1):
+        images, _ = tools.artifacts.image_set(step)
+        counts += count_captions(names, tools.artifacts.get_table(images.manifest)["caption"].to_pylist())
+        progress(done, len(request.images))
+    chosen = most_frequent_names(request.classes, counts)
+    renamed = sum(name != label.display_name for name, label in zip(chosen, request.classes, strict=True))
+    log.info("classes.named", classes=len(chosen), renamed=renamed)
+    return ClassesNamed(
+        names=tuple(chosen),
+        captions=tuple({name: counts[words_of(name)] for name in names_of(label)} for label in request.classes),
+    )
+
+
 @handlers.serve(RETRIEVE_IMAGES)
 def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -> ImagesFound:
+    request = with_names(request, tools.artifacts)
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
     # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
     collection = _ensure_indexed(shards, tools, progress)

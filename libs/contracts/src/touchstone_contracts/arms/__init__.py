@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.given import Given
 from touchstone_contracts.arms.mixture import Mixture
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -15,6 +16,7 @@ ARMS.register(Retrieval)
 ARMS.register(Generation)
 ARMS.register(Perturbation)
 ARMS.register(TargetTrain)
+ARMS.register(Given)
 ARMS.register(Mixture)
 
 Arm = Annotated[ArmSpec, ARMS]

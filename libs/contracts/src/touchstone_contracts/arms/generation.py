@@ -7,6 +7,7 @@ from pydantic import Field
 from touchstone_contracts.arms.prompts import Prompts, Templates
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.arms.tuning import Tuning
+from touchstone_contracts.catalogue import ClassNames
 from touchstone_contracts.values import Name, Strict, WhenSet
 
 
@@ -35,6 +36,8 @@ class Generation(ArmSpec):
     Left out: stored as sampled."""
     tune: Annotated[Tuning | None, WhenSet] = None
     """Left out: the generator as it is registered."""
+    names: Annotated[ClassNames, WhenSet] = "given"
+    """What prompts call the classes, in tuning too."""
 
     def images_per_class(self, classes: int) -> int:
         """The same for every class, rounded up."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.catalogue import Template
+from touchstone_contracts.catalogue import ClassNames, Template
 from touchstone_contracts.values import Cosine, Name, Strict, WhenSet
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -73,3 +73,5 @@ class Retrieval(ArmSpec):
     kind: Literal["retrieval"] = "retrieval"
     name: Name
     strategy: Strategy = Union()
+    names: Annotated[ClassNames, WhenSet] = "given"
+    """What queries call the classes. Text queries ask for every name in any case (REAL-Linear)."""

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from touchstone_contracts.catalogue import ARTICLE, Target
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.recipes.optimisation import LearningRate, Optimisation
+from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
+from touchstone_contracts.recipes.optimisation import LearningRate
 
 
-class LearnedPrompts(Optimisation):
+class LearnedPrompts(ClassLabelOptimisation):
     """Context vectors before every class name, through the frozen text tower; image tower frozen (CoOp, 2109.01134).
 
     What follows the name in a template stays, where training starts from that template."""

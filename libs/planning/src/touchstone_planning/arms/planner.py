@@ -48,6 +48,8 @@ class Needs:
     """The experiment's upstream, indexed."""
     generator: Name | None = None
     """Named in the arm's field `generator`; it must have been trained on the experiment's upstream."""
+    datasets: tuple[Name, ...] = ()
+    """Named in the arm's field `datasets`."""
     train_split: str | None = None
     """JSON pointer below the arm to what asks every target for a training split."""
     text_tower: bool = True

@@ -13,6 +13,7 @@ KIND_WORDS = {
     "embed_images": "Embed images",
     "take_embeddings": "Take embeddings over",
     "index_upstream": "Index the upstream",
+    "name_classes": "Count names of classes",
     "retrieve_images": "Retrieve images",
     "download_images": "Download images",
     "write_prompts": "Write prompts",

@@ -20,6 +20,7 @@ def manifest_of(session: Session, experiment: str, evaluations: Evaluations, res
         encoders=tuple({encoder.name: encoder for encoder in encoders if encoder}.values()),
         generators=resolved.generators,
         targets=resolved.targets,
+        datasets=resolved.datasets,
         steps=tuple(planned_steps(session, experiment)),
         training_sets=tuple(_training_sets(evaluations)),
         complete=results.complete,
