@@ -40,6 +40,11 @@ class WhenSet:
     it holds its default, so that earlier results are still found."""
 
 
+STORED = {"stored": True}
+"""Validation context for documents that this or an earlier release stored: what they leave out means what it meant when
+they were written."""
+
+
 class Blob(Lenient):
     """A write-once object named by the sha256 of its bytes."""
 

@@ -164,7 +164,11 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
             tools.artifacts, candidate_table(table, found), [blob for shard in shards for blob in shard.images.shards]
         ),
         requested=report.requested,
-        rejected={"found_again": report.found_again},
+        rejected={
+            "found_again": report.found_again,
+            "too_far_below_best": report.too_far,
+            "caption_of_another_class": report.named_another,
+        },
     )
 
 

@@ -1,13 +1,15 @@
 """Nearest neighbours of the filled-in retrieval templates (paper section 1.3).
 
-No similarity threshold, as in the paper: filtering is curation's."""
+No similarity threshold, as in the paper, unless the strategy bounds how far below its best hit a query may go."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.arms.retrieval import Semantic
 from touchstone_contracts.catalogue import ClassLabel
 
 from touchstone_retrieval.index.protocol import Hit
+from touchstone_retrieval.index.ties import DECIMALS
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
@@ -31,14 +33,18 @@ def find_by_meaning(
         hits = {name: upstream.search(name, vectors, strategy.results_per_query) for name in names}
         for number, label in enumerate(batch):
             own = texts[number * len(templates) : (number + 1) * len(templates)]
-            found = (finding for name in names for finding in _findings(label.id, f"semantic/{name}", own, hits[name]))
-            first, again = first_of_each_image(found, upstream.image_ids)
-            yield first, FindingReport(hits_per_class, again, len(first))
+            found = [finding for name in names for finding in _findings(label.id, f"semantic/{name}", own, hits[name])]
+            limit = math.inf if strategy.max_below_best is None else strategy.max_below_best
+            near = [finding for finding, below_best in found if below_best <= limit]
+            first, again = first_of_each_image(near, upstream.image_ids)
+            yield first, FindingReport(hits_per_class, again, len(first), too_far=len(found) - len(near))
 
 
-def _findings(class_id: int, found_by: str, texts: Sequence[str], hits: Iterator[list[Hit]]) -> Iterator[Finding]:
-    """Takes the hits of `texts`, one list each, from the front of `hits`."""
+def _findings(
+    class_id: int, found_by: str, texts: Sequence[str], hits: Iterator[list[Hit]]
+) -> Iterator[tuple[Finding, float]]:
+    """Takes the hits of `texts`, one list each, from the front of `hits`; each with how far below its query's best."""
     for number, text in enumerate(texts):
-        by = f"{found_by}/{number}"
-        for row, similarity in next(hits):
-            yield Finding(class_id, row, by, similarity, text)
+        by, found = f"{found_by}/{number}", next(hits)
+        for row, similarity in found:
+            yield Finding(class_id, row, by, similarity, text), round(found[0].score - similarity, DECIMALS)
