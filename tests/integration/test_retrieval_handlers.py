@@ -19,12 +19,14 @@ from touchstone_contracts.catalogue import Encoder, Source, Target, Upstream
 from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
 from touchstone_contracts.steps import (
+    AUDIT_POOL,
     CURATE_IMAGES,
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
     RETRIEVE_IMAGES,
+    AuditPool,
     Contract,
     CurateImages,
     EmbeddedShard,
@@ -476,3 +478,52 @@ def test_manifests_from_before_a_column_existed_are_read(world: World) -> None:
     table = world.table(world.curate(earlier, rules=EVERYTHING))
     assert set(table["query"].to_pylist()) == {""}
     assert set(table["part"].to_pylist()) == {-1}
+
+
+def test_a_pool_is_audited_by_an_encoder_of_its_own_and_without_one(world: World) -> None:
+    strategy = Semantic(results_per_query=30)
+    rules = Curation(filter=KeepAll(), near_duplicate_cosine=None, leak_cosine=None)
+    pool = world.curation(world.retrieve(strategy), rules=rules)
+    kept = [row for row in world.table(world.artifacts.result(CURATE_IMAGES, pool)).to_pylist() if row["kept"]]
+    # One encoder does everything here; planning refuses that.
+    request = AuditPool(
+        pool=pool,
+        embedded=(world.embed(world.retrieve(strategy)),),
+        judge=world.model,
+        test=world.embed(world.ingest(world.target.splits.test)),
+        classes=world.target.classes,
+        templates=world.target.templates.zero_shot,
+        sizes=(3, 10_000),
+        rules=rules,
+    )
+    card = world.artifacts.result(AUDIT_POOL, world.run(AUDIT_POOL, request)).card
+    assert card.images == len(kept) > 60
+    assert card.agreement is not None
+    assert (card.agreement.images, sum(card.agreement.agreeing_by_class)) == (len(kept), card.agreement.agreeing)
+    assert 0 <= card.agreement.judge_accuracy <= 1
+    assert card.captions is not None
+    named = [SHAPES[row["class_id"]] in row["caption"].lower() for row in kept]
+    assert (card.captions.own, card.captions.own + card.captions.other) == (sum(named), len(kept))
+    assert card.labels is not None
+    assert card.labels.images == len({row["id"] for row in kept})
+    assert card.labels.several > 0
+    assert [entry.size for entry in card.balance] == [3]
+    unjudged = request.model_copy(update={"judge": None, "test": None})
+    again = world.artifacts.result(AUDIT_POOL, world.run(AUDIT_POOL, unjudged)).card
+    assert again == card.model_copy(update={"agreement": None})
+
+
+def test_a_kept_image_that_was_not_embedded_stops_the_audit(world: World) -> None:
+    pool = world.curation(world.retrieve(TextMatch()), rules=EVERYTHING)
+    request = AuditPool(
+        pool=pool,
+        embedded=(world.embed(world.ingest(world.target.splits.test)),),
+        judge=None,
+        test=None,
+        classes=world.target.classes,
+        templates=world.target.templates.zero_shot,
+        sizes=(3,),
+        rules=EVERYTHING,
+    )
+    with pytest.raises(AssertionError, match="were not embedded for the audit"):
+        world.run(AUDIT_POOL, request)

@@ -151,6 +151,11 @@ def is_empty(value: Sized) -> bool:
     return not value
 
 
+def is_zero(number: int) -> bool:
+    """As `is_empty`, of a number."""
+    return number == 0
+
+
 def stage_words() -> dict[str, str]:
     """Every stage, in the order of application, with its words."""
     return FIRST_STAGES | {kind_of(stage): stage.words for stage in STAGES} | LAST_STAGES
@@ -278,9 +283,10 @@ class CurationCounts(Lenient):
     classes_without_images: tuple[int, ...] = ()
     leaked_validation: int = 0
     familiar: int = 0
-    label_conflict: int = 0
+    label_conflict: int = Field(default=0, exclude_if=is_zero)
+    """Not written where there are none, as before there could be any; as `further`."""
     further: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
-    """Dropped by further stages, by stage; not written where there are none, as before there could be any."""
+    """Dropped by further stages, by stage."""
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -46,6 +46,9 @@ class ExperimentSpec(Strict):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=100)
     """Each seed draws its own nested subsets and its own optimisation noise."""
     curation: Annotated[Curation, BeforeValidator(with_default_conflicts)] = Curation(label_conflicts=LABEL_CONFLICTS)
+    judge_encoder: Annotated[Name | None, WhenSet] = None
+    """Says of every curated image which class it shows, for the label cards: a CLIP encoder other than the one that is
+    adapted and the one that scores. Left out: label cards are without a judge."""
     recipe: Recipe = CrossEntropy()
     evaluation: Evaluation = Evaluation()
     comparison: Comparison | None = None

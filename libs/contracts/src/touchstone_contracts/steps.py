@@ -32,6 +32,7 @@ from touchstone_contracts.facts import Fact, Facts, identity_form
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
+from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
@@ -313,6 +314,27 @@ class MixPools(Strict):
     pools: tuple[StepId, ...] = Field(min_length=2)
 
 
+class AuditPool(Strict):
+    """Measures the labels of a curated pool; nothing is dropped."""
+
+    pool: StepId
+    embedded: tuple[EmbeddedShard, ...] = Field(min_length=1)
+    """Every candidate of the pool, by `judge` or, without one, by the encoder that scored them."""
+    judge: ModelRef | None
+    test: EmbeddedShard | None
+    """The target's test images, embedded by the judge."""
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
+    sizes: tuple[int, ...]
+    rules: Annotated[Curation, Fact]
+    """Ranking and balance decide how many images of a class make up a size."""
+    mixing: Mixing | None = None
+
+
+class PoolAudited(Lenient):
+    card: LabelCard
+
+
 class AdaptEncoder(Strict):
     pool: StepId
     size: int = Field(ge=1)
@@ -468,6 +490,7 @@ RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, Im
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
+AUDIT_POOL = Contract("audit_pool", 1, "retrieval", AuditPool, PoolAudited, minutes(60))
 WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten, minutes(60))
 WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten, minutes(240))
 COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten, minutes(60))
@@ -490,6 +513,7 @@ CATALOGUE: dict[str, AnyContract] = {
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,
         MIX_POOLS,
+        AUDIT_POOL,
         WRITE_PROMPTS,
         WRITE_CAPTIONS,
         COLLECT_CAPTIONS,

@@ -20,6 +20,8 @@ class ResolvedExperiment(Strict):
     score_encoder: Annotated[Encoder | None, WhenSet] = None
     copy_encoder: Annotated[Encoder | None, WhenSet] = None
 
+    judge_encoder: Annotated[Encoder | None, WhenSet] = None
+
     @property
     def encoder_for_scores(self) -> Encoder:
         return self.score_encoder or self.encoder

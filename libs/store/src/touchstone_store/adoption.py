@@ -71,7 +71,7 @@ def _layout(session: Session, plan: str) -> BaseModel | None:
     if experiment is None:
         return None
     resolved = ResolvedExperiment.model_validate(experiment.resolved, context=STORED)
-    planned = plan_experiment(resolved, contracts=CONTRACTS_BEFORE)
+    planned = plan_experiment(resolved, contracts=CONTRACTS_BEFORE, audited=False)
     judging = [step for step in planned.steps if step.kind == JUDGE_EXPERIMENT.name]
     if not _is_stored(session, plan, [step for step in planned.steps if step.kind != JUDGE_EXPERIMENT.name]):
         return None

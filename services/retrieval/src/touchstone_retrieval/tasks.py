@@ -8,6 +8,7 @@ import pyarrow as pa
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.curation import MemorisationReport
 from touchstone_contracts.steps import (
+    AUDIT_POOL,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
@@ -16,6 +17,7 @@ from touchstone_contracts.steps import (
     MIX_POOLS,
     RETRIEVE_IMAGES,
     TAKE_EMBEDDINGS,
+    AuditPool,
     CurateImages,
     DownloadImages,
     EmbedImages,
@@ -27,6 +29,7 @@ from touchstone_contracts.steps import (
     IndexUpstream,
     IngestImages,
     MixPools,
+    PoolAudited,
     RetrieveImages,
     TakeEmbeddings,
     UpstreamIndexed,
@@ -40,6 +43,8 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
+from touchstone_retrieval.audit.measures import label_card
+from touchstone_retrieval.audit.reading import read_audited
 from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_retrieval.curation.pipeline import count_stages, curate
@@ -240,6 +245,13 @@ def mix_pools(request: MixPools, tools: Tools, progress: Progress) -> ImagesCura
         classes=len(pools[0].kept_by_class),
         requested=sum(pool.counts.requested for pool in pools),
     )
+
+
+@handlers.serve(AUDIT_POOL)
+def audit_pool(request: AuditPool, tools: Tools, progress: Progress) -> PoolAudited:
+    card = label_card(read_audited(request, tools.artifacts, tools.encoders))
+    log.info("pool.audited", images=card.images, agreement=card.agreement and card.agreement.share)
+    return PoolAudited(card=card)
 
 
 def _curated_pool(

@@ -23,6 +23,7 @@ KIND_WORDS = {
     "perturb_images": "Perturb images",
     "curate_images": "Curate images",
     "mix_pools": "Mix curated pools",
+    "audit_pool": "Check labels",
     "adapt_encoder": "Adapt the encoder",
     "evaluate_encoder": "Evaluate the encoder",
 }
