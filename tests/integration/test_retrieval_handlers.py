@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from qdrant_client import QdrantClient
 from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
 from support.tiny_models import DIMENSION, tiny_encoder
+from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import Encoder, Source, Target, Upstream
 from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
@@ -22,6 +24,7 @@ from touchstone_contracts.steps import (
     AUDIT_POOL,
     CURATE_IMAGES,
     EMBED_IMAGES,
+    FIND_LABELLED,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
@@ -31,6 +34,7 @@ from touchstone_contracts.steps import (
     CurateImages,
     EmbeddedShard,
     EmbedImages,
+    FindLabelled,
     ImagesCurated,
     IndexUpstream,
     IngestImages,
@@ -44,6 +48,7 @@ from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.tasks import handlers
 from touchstone_retrieval.tools import Tools
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.digests import file_digest
 from touchstone_runtime.image_sets import read_images
 from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
@@ -527,3 +532,27 @@ def test_a_kept_image_that_was_not_embedded_stops_the_audit(world: World) -> Non
     )
     with pytest.raises(AssertionError, match="were not embedded for the audit"):
         world.run(AUDIT_POOL, request)
+
+
+def test_upstream_images_are_found_by_their_true_class_and_curated(world: World, library: Path) -> None:
+    shards = world.shards()
+    tables = [world.table(world.artifacts.result(INGEST_IMAGES, shard.images)) for shard in shards]
+    keys = pa.concat_tables(tables)["source_key"].to_pylist()
+    truth = {"key": [keys[0], keys[40], keys[1]], "target": ["tiny", "tiny", "other"], "class_id": [2, 0, 1]}
+    pq.write_table(pa.table(truth), library / "truth.parquet")
+    labels = LabelTable(
+        location="library:truth.parquet", digest=file_digest(library / "truth.parquet"), images=len(truth["key"])
+    )
+    upstream = tuple(shard.images for shard in shards)
+    request = FindLabelled(upstream=upstream, labels=labels, target="tiny", classes=len(world.target.classes))
+    step = world.run(FIND_LABELLED, request)
+    result = world.artifacts.result(FIND_LABELLED, step)
+    assert (result.requested, result.images.count) == (2, 2)
+    found = world.table(result)
+    assert dict(zip(found["source_key"].to_pylist(), found["class_id"].to_pylist(), strict=True)) == {
+        keys[0]: 2,
+        keys[40]: 0,
+    }
+    assert set(found["found_by"].to_pylist()) == {"labelled"}
+    assert world.images(result)  # they point into the upstream's shards
+    assert world.curate(step, rules=EVERYTHING).kept_by_class == (1, 0, 1, 0)

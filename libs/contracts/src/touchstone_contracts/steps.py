@@ -11,6 +11,7 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.perturbation import PerturbationPrompt
 from touchstone_contracts.arms.prompts import LanguageModel
@@ -156,6 +157,18 @@ class ImagesFound(Lenient):
     rejected: dict[str, int] = Field(default_factory=dict)
     notes: dict[str, int] = Field(default_factory=dict)
     """Fact -> images it holds for, e.g. `prompt_truncated`."""
+
+
+class FindLabelled(Strict):
+    """The upstream images that a table says are of a class of the target."""
+
+    upstream: Annotated[tuple[StepId, ...], Fact] = Field(min_length=1)
+    """Its image sets."""
+    labels: LabelTable
+    target: Name
+    """As the table calls it."""
+    classes: int = Field(ge=2)
+    """Of the target."""
 
 
 class DownloadImages(Strict):
@@ -487,6 +500,7 @@ EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbed
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded, minutes(60))
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
 RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound, minutes(60))
+FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound, minutes(60))
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
@@ -510,6 +524,7 @@ CATALOGUE: dict[str, AnyContract] = {
         TAKE_EMBEDDINGS,
         INDEX_UPSTREAM,
         RETRIEVE_IMAGES,
+        FIND_LABELLED,
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,
         MIX_POOLS,

@@ -12,6 +12,7 @@ from touchstone_contracts.steps import (
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
+    FIND_LABELLED,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
@@ -21,6 +22,7 @@ from touchstone_contracts.steps import (
     CurateImages,
     DownloadImages,
     EmbedImages,
+    FindLabelled,
     ImagesCurated,
     ImagesDownloaded,
     ImagesEmbedded,
@@ -60,8 +62,10 @@ from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels
 from touchstone_retrieval.references import load_descriptors, load_references
+from touchstone_retrieval.strategies.findings import found_table
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 from touchstone_retrieval.tools import Tools
@@ -174,6 +178,25 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
             "too_far_below_best": report.too_far,
             "caption_of_another_class": report.named_another,
         },
+    )
+
+
+@handlers.serve(FIND_LABELLED)
+def find_labelled_images(request: FindLabelled, tools: Tools, progress: Progress) -> ImagesFound:
+    with tools.places.verified_file(request.labels.location, request.labels.digest) as path:
+        classes = read_labels(path, request.labels, request.target, request.classes)
+    shards = [tools.artifacts.image_set(step)[0] for step in request.upstream]
+    table = pa.concat_tables([with_all_columns(tools.artifacts.get_table(shard.manifest)) for shard in shards])
+    found, report = find_labelled(classes, table["source_key"].to_pylist(), table["id"].to_pylist())
+    log.info("images.labelled", requested=report.requested, found_again=report.found_again, kept=report.kept)
+    return ImagesFound(
+        images=save_image_set(
+            tools.artifacts,
+            candidate_table(table, found_table(found)),
+            [blob for shard in shards for blob in shard.shards],
+        ),
+        requested=report.requested,
+        rejected={"found_again": report.found_again},
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.labelled import Labelled
 from touchstone_contracts.arms.mixture import Mixture
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -16,5 +17,6 @@ ARMS.register(Generation)
 ARMS.register(Perturbation)
 ARMS.register(TargetTrain)
 ARMS.register(Mixture)
+ARMS.register(Labelled)
 
 Arm = Annotated[ArmSpec, ARMS]

@@ -14,6 +14,7 @@ KIND_WORDS = {
     "take_embeddings": "Take embeddings over",
     "index_upstream": "Index the upstream",
     "retrieve_images": "Retrieve images",
+    "find_labelled": "Find images by their true class",
     "download_images": "Download images",
     "write_prompts": "Write prompts",
     "write_captions": "Write captions",
