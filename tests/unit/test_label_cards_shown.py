@@ -106,7 +106,7 @@ def test_without_a_judge_the_page_says_that_nothing_is_known(api: TestClient, se
 
 def test_cards_appear_as_they_are_measured(api: TestClient, services: Services) -> None:
     shown = Shown(api, post_experiment(services))
-    assert shown.cards.cards == ()
+    assert not shown.cards.cards
     assert shown.page.startswith('data-live class="card" hidden>')
     assert "No labels are measured" in terminal(shown.cards)
     audit = shown.told.plan.audits["fine", "synthetic"]

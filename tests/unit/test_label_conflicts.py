@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_a_leaked_image_is_leaked_in_each_of_its_classes() -> None:
 
 
 def test_a_new_experiment_keeps_an_image_in_its_best_class_unless_it_says_otherwise() -> None:
-    said = ({}, {"curation": {"ranking": "score"}}, {"curation": Curation(ranking="score")})
+    said: tuple[dict[str, Any], ...] = ({}, {"curation": {"ranking": "score"}}, {"curation": Curation(ranking="score")})
     assert [spec(**each).curation.label_conflicts for each in said] == ["best_class"] * 3
     for other in ("keep_all", "drop"):
         for curation in ({"label_conflicts": other}, Curation.model_validate({"label_conflicts": other})):

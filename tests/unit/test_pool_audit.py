@@ -40,7 +40,7 @@ def unit(*degrees: float) -> np.ndarray:
 def audited(class_ids: list[int], angles: list[float] | None = None, **changes: Any) -> Audited:
     """Every image another one, without a caption."""
     count = len(class_ids)
-    facts = {
+    facts: dict[str, Any] = {
         "image_ids": [f"image {number}" for number in range(count)],
         "class_ids": np.array(class_ids, dtype=np.int64),
         "captions": [""] * count,
