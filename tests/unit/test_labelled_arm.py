@@ -21,7 +21,7 @@ from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_retrieval.labelled import find_labelled, read_labels
 
-ROWS = {"key": ["a", "b", "c", "b"], "target": ["fine", "fine", "broad", "fine"], "class_id": [0, 2, 9, 1]}
+ROWS: dict[str, Any] = {"key": ["a", "b", "c", "b"], "target": ["fine", "fine", "broad", "fine"], "class_id": [0, 2, 9, 1]}
 TABLE = LabelTable(location="library:truth.parquet", digest=sha256(b"truth"), images=4)
 ARM = Labelled(name="truth", labels=TABLE)
 
