@@ -44,7 +44,7 @@ def finished(client: Client, document: dict[str, Any]) -> str:
 def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo) -> None:
     client, spec = finished_demo.client, ExperimentSpec.model_validate(EVERY_ARM)
     assert {arm.kind for arm in spec.arms} == {
-        "none", "target_train", "given", "retrieval", "generation", "perturbation", "mixture",
+        "none", "target_train", "given", "retrieval", "generation", "perturbation", "mixture", "labelled",
     }  # fmt: skip
     train = client.target("broad").splits.train
     assert train is not None

@@ -205,6 +205,32 @@ def test_union_records_the_text_match_and_adds_up(upstream: SearchableUpstream) 
     assert report.found_again == 1 + 5 + 1
 
 
+def test_hits_too_far_below_the_best_of_their_query_are_left_out_and_counted(upstream: SearchableUpstream) -> None:
+    everything, _ = find(Semantic(results_per_query=6), upstream, TIGER_LILY)
+    found, report = find(Semantic(results_per_query=6, max_below_best=0.1), upstream, TIGER_LILY)
+    assert {f.row for f in found} < {f.row for f in everything}
+    assert min(f.similarity for f in found) >= 0.9  # the best hits are the query itself
+    assert report.too_far > 0
+    assert report.requested == 24 == report.found_again + report.kept + report.too_far
+    assert find(Semantic(results_per_query=6, max_below_best=2), upstream, TIGER_LILY)[0] == everything
+
+
+def test_where_captions_decide_an_image_is_not_found_for_a_class_that_it_merely_resembles(
+    upstream: SearchableUpstream,
+) -> None:
+    # By meaning, the picture of row 1 looks like the caption of row 0; its own caption names the lily.
+    lily = ClassLabel(id=1, display_name="lily")
+    semantic = Semantic(results_per_query=2)
+    plain, _ = find(Union(semantic=semantic), upstream, TIGER_LILY, lily)
+    found, report = find(Union(semantic=semantic, captions_decide=True), upstream, TIGER_LILY, lily)
+    assert {(0, 1), (1, 1)} <= {(f.class_id, f.row) for f in plain}
+    assert (0, 1) not in {(f.class_id, f.row) for f in found}
+    assert (1, 1) in {(f.class_id, f.row) for f in found}
+    assert (0, 2) in {(f.class_id, f.row) for f in found}  # its caption names no class
+    assert report.named_another == len(plain) - len(found) > 0
+    assert report.kept == len(found)
+
+
 def test_random_draw_labels_by_the_nearest_class_and_repeats_for_a_seed(upstream: SearchableUpstream) -> None:
     strategy = RandomDraw(images_per_class=2)
     first = find(strategy, upstream, TIGER_LILY, AIRBUS, seed=3)

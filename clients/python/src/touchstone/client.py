@@ -24,6 +24,7 @@ from touchstone_contracts.views import (
     ExperimentView,
     ImagePage,
     ImageView,
+    LabelCards,
     LinkReport,
     Page,
     Prices,
@@ -230,6 +231,10 @@ class Client:
         one, `metric` is then the first measured. Raises ProblemError (409) until every seed is in."""
         query = {"arm": arm, "size": size, "test_set": test_set} | _given(metric=metric, target=target)
         return self._get(f"/v1/experiments/{experiment}/classes", ClassTable, params=query)
+
+    def label_cards(self, experiment: str) -> LabelCards:
+        """How right and how evenly spread the labels of each arm's images are, as far as it is measured."""
+        return self._get(f"/v1/experiments/{experiment}/labels", LabelCards)
 
     def arm_curation(self, experiment: str, arm: str, target: str | None = None) -> ArmCuration:
         """Images by stage and by class, before and after, with the reasons."""

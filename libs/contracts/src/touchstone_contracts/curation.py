@@ -1,14 +1,15 @@
 """Curation: the same rules for every arm (paper section 3)."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from math import floor
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from touchstone_contracts.problems import in_words
 from touchstone_contracts.registry import Kinds, kind_of
-from touchstone_contracts.values import Cosine, Fraction, Lenient, Name, Strict, WhenSet, is_empty
+from touchstone_contracts.values import STORED, Cosine, Fraction, Lenient, Name, Strict, WhenSet, is_empty, is_zero
 
 
 class FilterSpec(Strict):
@@ -122,9 +123,14 @@ FILTERS.register(AllOf)
 
 
 FIRST_STAGES = {"leaked": "Leaked", "leaked_validation": "In validation", "familiar": "In upstream"}
-LAST_STAGES = {"near_duplicate": "Near-duplicate", "filtered": "Filtered", "over_cap": "Over cap"}
+LAST_STAGES = {
+    "label_conflict": "Label conflict",
+    "near_duplicate": "Near-duplicate",
+    "filtered": "Filtered",
+    "over_cap": "Over cap",
+}
 """Words of the stages that every curation has, by name. `leaked`: too similar to a test image; `familiar`: a synthetic
-image too similar to an upstream image."""
+image too similar to an upstream image; `label_conflict`: another class has the image too."""
 
 
 class StageSpec(Strict):
@@ -147,6 +153,11 @@ def stage_words() -> dict[str, str]:
 
 HeldOut = Literal["test", "validation"]
 
+LabelConflicts = Literal["keep_all", "best_class", "drop"]
+LABEL_CONFLICTS: LabelConflicts = "best_class"
+"""Of experiments that do not say it. `keep_all`, the default of the rules themselves, is what was done before there was
+a choice (decision 0039)."""
+
 
 class Curation(Strict):
     filter: Filter = KeepTopFraction()
@@ -160,6 +171,12 @@ class Curation(Strict):
     leaks_removed: Annotated[Literal["first", "last"], WhenSet] = "first"
     """`first`: no leak shifts a quantile, takes a place below the cap or hides its near-duplicates. `last`: of what
     filter and cap left, as the paper did (section 3.2); classes may end below the cap."""
+    label_conflicts: Annotated[LabelConflicts, WhenSet] = Field(
+        default="keep_all", json_schema_extra={"default": LABEL_CONFLICTS}
+    )
+    """What becomes of an image that was found for several classes of the target. `keep_all`: it stays in each of them,
+    so that all its labels but one may be wrong. `best_class`: it stays in the class that it has the highest score for
+    (of equal ones, in the class with the lower id). `drop`: it stays in none."""
     novelty_cosine: Annotated[Cosine | None, WhenSet] = None
     """A synthetic image at least this similar to an upstream image is removed: what stays is what upstream lacks."""
     memorisation_cosine: Annotated[Cosine | None, WhenSet] = None
@@ -204,6 +221,20 @@ class Curation(Strict):
         return self.model_copy(update={"score_encoder": None, "copy_encoder": None})
 
 
+def with_default_conflicts(curation: object, info: ValidationInfo) -> object:
+    """The rules of an experiment, as a document or as a model, with LABEL_CONFLICTS where they do not say what becomes
+    of an image with several labels. A stored experiment that does not say it is older than the choice and stays as it
+    is: read it in the context STORED."""
+    if info.context == STORED:
+        return curation
+    chosen = {"label_conflicts": LABEL_CONFLICTS}
+    if isinstance(curation, Mapping):
+        return chosen | dict(curation)
+    if isinstance(curation, Curation) and "label_conflicts" not in curation.model_fields_set:
+        return curation.model_copy(update=chosen)
+    return curation
+
+
 def drop_words() -> dict[str, str]:
     """Every reason why an image may be dropped, in the order of the stages, with its words."""
     words = {}
@@ -245,8 +276,10 @@ class CurationCounts(Lenient):
     classes_without_images: tuple[int, ...] = ()
     leaked_validation: int = 0
     familiar: int = 0
+    label_conflict: int = Field(default=0, exclude_if=is_zero)
+    """Not written where there are none, as before there could be any; as `further`."""
     further: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
-    """Dropped by further stages, by stage; not written where there are none, as before there could be any."""
+    """Dropped by further stages, by stage."""
 
     @property
     def dropped(self) -> dict[str, int]:

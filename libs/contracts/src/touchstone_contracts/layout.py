@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Annotated
 
 from touchstone_contracts.inputs import Indirect
-from touchstone_contracts.values import Name, StepId, Strict
+from touchstone_contracts.values import Name, StepId, Strict, WhenSet
 
 
 class Cell(Strict):
@@ -45,7 +45,7 @@ class PoolStep(Strict):
     target: Name
     arm: Name
     step: StepId
-    """A curate_images or mix_pools step."""
+    """A curate_images or mix_pools step; of an audit the audit_pool step."""
 
 
 class SplitStep(Strict):
@@ -60,6 +60,8 @@ class PlanLayout(Strict):
     grids: Annotated[tuple[Grid, ...], Indirect] = ()
     pools: tuple[PoolStep, ...] = ()
     tests: tuple[SplitStep, ...]
+    audits: Annotated[tuple[PoolStep, ...], WhenSet] = ()
+    """None in plans of before there were any."""
 
     @property
     def evaluations(self) -> dict[Cell, StepId]:
@@ -89,4 +91,5 @@ class PlanLayout(Strict):
             grids=tuple(entry for entry in self.grids if entry.arm in arms),
             pools=tuple(entry for entry in self.pools if entry.arm in arms),
             tests=self.tests,
+            audits=tuple(entry for entry in self.audits if entry.arm in arms),
         )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.perturbation import PerturbationPrompt
 from touchstone_contracts.arms.prompts import LanguageModel
@@ -32,6 +33,7 @@ from touchstone_contracts.facts import Fact, Facts, identity_form
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
+from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
@@ -172,6 +174,18 @@ class ImagesFound(Lenient):
     rejected: dict[str, int] = Field(default_factory=dict)
     notes: dict[str, int] = Field(default_factory=dict)
     """Fact -> images it holds for, e.g. `prompt_truncated`."""
+
+
+class FindLabelled(Strict):
+    """The upstream images that a table says are of a class of the target."""
+
+    upstream: Annotated[tuple[StepId, ...], Fact] = Field(min_length=1)
+    """Its image sets."""
+    labels: LabelTable
+    target: Name
+    """As the table calls it."""
+    classes: int = Field(ge=2)
+    """Of the target."""
 
 
 class DownloadImages(Strict):
@@ -344,6 +358,27 @@ class MixPools(Strict):
     pools: tuple[StepId, ...] = Field(min_length=2)
 
 
+class AuditPool(Strict):
+    """Measures the labels of a curated pool; nothing is dropped."""
+
+    pool: StepId
+    embedded: tuple[EmbeddedShard, ...] = Field(min_length=1)
+    """Every candidate of the pool, by `judge` or, without one, by the encoder that scored them."""
+    judge: ModelRef | None
+    test: EmbeddedShard | None
+    """The target's test images, embedded by the judge."""
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
+    sizes: tuple[int, ...]
+    rules: Annotated[Curation, Fact]
+    """Ranking and balance decide how many images of a class make up a size."""
+    mixing: Mixing | None = None
+
+
+class PoolAudited(Lenient):
+    card: LabelCard
+
+
 class AdaptEncoder(Strict):
     pool: StepId
     size: int = Field(ge=1)
@@ -505,9 +540,11 @@ TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, Im
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
 NAME_CLASSES = Contract("name_classes", 1, "retrieval", NameClasses, ClassesNamed, minutes(240))
 RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound, minutes(60))
+FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound, minutes(60))
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
+AUDIT_POOL = Contract("audit_pool", 1, "retrieval", AuditPool, PoolAudited, minutes(60))
 WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten, minutes(60))
 WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten, minutes(240))
 COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten, minutes(60))
@@ -528,9 +565,11 @@ CATALOGUE: dict[str, AnyContract] = {
         INDEX_UPSTREAM,
         NAME_CLASSES,
         RETRIEVE_IMAGES,
+        FIND_LABELLED,
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,
         MIX_POOLS,
+        AUDIT_POOL,
         WRITE_PROMPTS,
         WRITE_CAPTIONS,
         COLLECT_CAPTIONS,

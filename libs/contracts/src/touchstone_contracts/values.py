@@ -51,6 +51,16 @@ def is_empty(value: Sized) -> bool:
     return not value
 
 
+def is_zero(number: int) -> bool:
+    """As `is_none`, of a count."""
+    return number == 0
+
+
+STORED = {"stored": True}
+"""Validation context for documents that this or an earlier release stored: what they leave out means what it meant when
+they were written."""
+
+
 class Blob(Lenient):
     """A write-once object named by the sha256 of its bytes."""
 

@@ -10,6 +10,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
+from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
@@ -326,6 +327,21 @@ class ArmCounts(Lenient):
 class ArmCuration(ArmCounts):
     report: CurationReport | None = None
     """By class, with scores and memorisation; None for pools curated before there was one."""
+
+
+class ArmLabels(Lenient):
+    target: Name
+    arm: Name
+    card: LabelCard
+
+
+class LabelCards(Lenient):
+    """Label cards of the arms that train, as far as they are measured."""
+
+    experiment: str
+    judge: Name | None
+    """The encoder that the labels were checked with; None: the experiment names none."""
+    cards: tuple[ArmLabels, ...]
 
 
 class LinksOfClass(Lenient):

@@ -10,6 +10,7 @@ from touchstone_contracts.steps import (
     CurateImages,
     EmbedImages,
     EvaluateEncoder,
+    FindLabelled,
     GenerateImages,
     IngestImages,
     PerturbImages,
@@ -74,7 +75,7 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
     """Entries of Workload; `own`: the images that the step yields."""
     if isinstance(request, IngestImages):
         return {"images_ingested": own}
-    if isinstance(request, RetrieveImages):
+    if isinstance(request, RetrieveImages | FindLabelled):
         return {"images_retrieved_at_most": own}
     if isinstance(request, GenerateImages):
         pixels = request.image_size**2 / REFERENCE_PIXELS

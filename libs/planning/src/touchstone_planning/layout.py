@@ -27,6 +27,7 @@ def layout_of(plan: Plan) -> PlanLayout:
         grids=tuple(_grids(plan)),
         pools=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()),
         tests=tuple(SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()),
+        audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
     )
 
 

@@ -19,6 +19,7 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import Name, StepId
 
 from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.audit import plan_audit
 from touchstone_planning.class_names import plan_names
 from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
@@ -41,9 +42,11 @@ def plan_experiment(
     upstream: UpstreamLayout | None = None,
     *,
     contracts: Mapping[str, AnyContract] = NO_CONTRACTS,
+    audited: bool = True,
 ) -> Plan:
     """`upstream`: where the upstream's own plan leaves it, and the experiment waits for that; left out, indexing it is
-    part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with."""
+    part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with.
+    `audited`: whether the labels of pools are measured, which was not planned before decision 0039."""
     plan = Plan(contracts)
 
     @cache
@@ -52,7 +55,7 @@ def plan_experiment(
         return plan.upstream
 
     for target in resolved.targets:
-        _TargetPlanner(_context(plan, resolved, target, indexed)).add_all()
+        _TargetPlanner(_context(plan, resolved, target, indexed)).add_all(audited)
     for request, role in judge_requests(resolved, layout_of(plan)):
         step = plan.add(JUDGE_EXPERIMENT, request, role)
         complete = not request.left_out and request.first_seeds is None
@@ -95,13 +98,15 @@ class _TargetPlanner:
         self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
 
-    def add_all(self) -> None:
+    def add_all(self, audited: bool) -> None:
         for arm in self.spec.arms:
             if not arm.trains:
                 self._evaluate(arm.name, 0, ())
                 continue
             pool = self._pool(arm.name)
             self.plan.curations[self.target.name, arm.name] = pool
+            if audited:
+                self.plan.audits[self.target.name, arm.name] = plan_audit(arm, pool, self.context)
             for size in self.spec.sizes:
                 self._evaluate(arm.name, size, self._adapt(arm, pool, size))
 

@@ -66,6 +66,7 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     rules = spec.curation
     score_encoder = resolver.find_if(lookup.encoder, "encoder", rules.score_encoder, "/curation/score_encoder")
     copy_encoder = resolver.find_if(lookup.encoder, "encoder", rules.copy_encoder, "/curation/copy_encoder")
+    judge_encoder = resolver.find_if(lookup.encoder, "encoder", spec.judge_encoder, "/judge_encoder")
     if resolver.errors or upstream is None or encoder is None or index_encoder is None:
         raise Invalid(
             "the spec names things that are not registered", code="unknown_name", errors=tuple(resolver.errors)
@@ -80,4 +81,5 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         score_encoder=score_encoder,
         copy_encoder=copy_encoder,
         datasets=tuple(datasets[name] for name in sorted(datasets) if datasets[name] is not None),
+        judge_encoder=judge_encoder,
     )

@@ -22,6 +22,8 @@ class ResolvedExperiment(Strict):
     datasets: Annotated[tuple[Dataset, ...], WhenSet] = ()
     """Those that an arm names."""
 
+    judge_encoder: Annotated[Encoder | None, WhenSet] = None
+
     @property
     def encoder_for_scores(self) -> Encoder:
         return self.score_encoder or self.encoder

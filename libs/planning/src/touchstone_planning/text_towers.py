@@ -27,3 +27,7 @@ def missing_text_towers(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     if scored and not resolved.encoder_for_scores.has_text_tower:
         detail = "images are scored against class texts: name a CLIP encoder as curation.score_encoder"
         yield FieldError(pointer="/curation/score_encoder", detail=detail)
+    if resolved.judge_encoder is not None and resolved.judge_encoder.kind == "timm":
+        yield FieldError(
+            pointer="/judge_encoder", detail="a judge compares images with class texts: name a CLIP encoder"
+        )

@@ -9,6 +9,7 @@ from touchstone_verdict.judge import Evidence, judge_evidence
 from touchstone_verdict.learning_rates import Choices
 from touchstone_verdict.scaling import scaling_fits
 
+from touchstone_judge.labels import LabelsOfArms, label_warnings
 from touchstone_judge.measurements import Tests
 
 
@@ -29,6 +30,7 @@ def judge_tests(
     results: Results,
     scaling: Scaling | None,
     choices: Iterable[Choices],
+    cards: LabelsOfArms,
 ) -> Verdict:
     """`scaling`: None where only some seeds are judged. Raises Unfair (`nothing_to_compare`) when the two arms reached
     no common size at any target."""
@@ -52,7 +54,7 @@ def judge_tests(
             choices=tuple(choices),
             fits=tuple(fit for fit in scaling.fits if fit.test_set == comparison.test_set) if scaling else None,
             seeds_planned=None if request.first_seeds is None else len(request.seeds),
-            warnings=tuple(_facts(request, comparison, results)),
+            warnings=(*_facts(request, comparison, results), *label_warnings(comparison, cards)),
         )
     )
 

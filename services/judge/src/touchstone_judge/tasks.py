@@ -12,6 +12,7 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_judge.judging import fit_scaling, judge_tests
+from touchstone_judge.labels import read_label_cards
 from touchstone_judge.learning_rates import read_choices
 from touchstone_judge.measurements import read_evaluations, read_results, read_tests
 
@@ -43,9 +44,10 @@ def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress)
     if request.comparison is None:
         problem = NO_COMPARISON
     else:
+        cards = read_label_cards(request, tools.finished)
         choices = read_choices(request, request.comparison, evaluations, tools.finished)
         try:
-            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices)
+            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices, cards)
         except Unfair as nothing_to_compare:
             problem = nothing_to_compare.problem()
     log.info("experiment.judged", rows=len(results.rows), answer=verdict.answer if verdict else None)

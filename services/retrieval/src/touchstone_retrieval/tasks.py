@@ -9,19 +9,23 @@ import pyarrow as pa
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.curation import MemorisationReport
 from touchstone_contracts.steps import (
+    AUDIT_POOL,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
+    FIND_LABELLED,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
     NAME_CLASSES,
     RETRIEVE_IMAGES,
     TAKE_EMBEDDINGS,
+    AuditPool,
     ClassesNamed,
     CurateImages,
     DownloadImages,
     EmbedImages,
+    FindLabelled,
     ImagesCurated,
     ImagesDownloaded,
     ImagesEmbedded,
@@ -31,6 +35,7 @@ from touchstone_contracts.steps import (
     IngestImages,
     MixPools,
     NameClasses,
+    PoolAudited,
     RetrieveImages,
     TakeEmbeddings,
     UpstreamIndexed,
@@ -45,6 +50,8 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
+from touchstone_retrieval.audit.measures import label_card
+from touchstone_retrieval.audit.reading import read_audited
 from touchstone_retrieval.class_names import Words, count_captions, most_frequent_names, names_of, words_of
 from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
@@ -61,8 +68,10 @@ from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels
 from touchstone_retrieval.references import load_descriptors, load_references
+from touchstone_retrieval.strategies.findings import found_table
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 from touchstone_retrieval.tools import Tools
@@ -192,6 +201,25 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
     )
 
 
+@handlers.serve(FIND_LABELLED)
+def find_labelled_images(request: FindLabelled, tools: Tools, progress: Progress) -> ImagesFound:
+    with tools.places.verified_file(request.labels.location, request.labels.digest) as path:
+        classes = read_labels(path, request.labels, request.target, request.classes)
+    shards = [tools.artifacts.image_set(step)[0] for step in request.upstream]
+    table = pa.concat_tables([with_all_columns(tools.artifacts.get_table(shard.manifest)) for shard in shards])
+    found, report = find_labelled(classes, table["source_key"].to_pylist(), table["id"].to_pylist())
+    log.info("images.labelled", requested=report.requested, found_again=report.found_again, kept=report.kept)
+    return ImagesFound(
+        images=save_image_set(
+            tools.artifacts,
+            candidate_table(table, found_table(found)),
+            [blob for shard in shards for blob in shard.shards],
+        ),
+        requested=report.requested,
+        rejected={"found_again": report.found_again},
+    )
+
+
 def _image_vectors(shards: Sequence[EmbeddedImages], rows: np.ndarray) -> np.ndarray:
     """Embeddings of upstream rows, which must rise; one shard's array in memory at a time."""
     parts, first_row = [], 0
@@ -260,6 +288,13 @@ def mix_pools(request: MixPools, tools: Tools, progress: Progress) -> ImagesCura
         classes=len(pools[0].kept_by_class),
         requested=sum(pool.counts.requested for pool in pools),
     )
+
+
+@handlers.serve(AUDIT_POOL)
+def audit_pool(request: AuditPool, tools: Tools, progress: Progress) -> PoolAudited:
+    card = label_card(read_audited(request, tools.artifacts, tools.encoders))
+    log.info("pool.audited", images=card.images, agreement=card.agreement and card.agreement.share)
+    return PoolAudited(card=card)
 
 
 def _curated_pool(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.given import Given
+from touchstone_contracts.arms.labelled import Labelled
 from touchstone_contracts.arms.mixture import Mixture
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -18,5 +19,6 @@ ARMS.register(Perturbation)
 ARMS.register(TargetTrain)
 ARMS.register(Given)
 ARMS.register(Mixture)
+ARMS.register(Labelled)
 
 Arm = Annotated[ArmSpec, ARMS]

@@ -44,6 +44,9 @@ class Semantic(Strict):
     kind: Literal["semantic"] = "semantic"
     indexes: tuple[Literal["image", "text"], ...] = Field(default=("image", "text"), min_length=1)
     results_per_query: int = Field(default=500, ge=1, le=100_000)
+    max_below_best: Annotated[float | None, WhenSet] = Field(default=None, ge=0, le=2)
+    """Of a query's results those count whose cosine is at most this far below that of its best one; None: all. A class
+    with few images upstream then does not fill `results_per_query` with images of other classes."""
     templates: Annotated[tuple[Template, ...], WhenSet] = ()
     """Used instead of the target's retrieval templates."""
     near_duplicate_cosine: Annotated[Cosine | None, WhenSet] = None
@@ -57,6 +60,9 @@ class Union(Strict):
     kind: Literal["union"] = "union"
     text_match: TextMatch = TextMatch()
     semantic: Semantic = Semantic()
+    captions_decide: Annotated[bool, WhenSet] = False
+    """An image whose caption matches the words of some classes is found for these alone: what resembles another class
+    too is not counted for that one."""
 
 
 class RandomDraw(Strict):

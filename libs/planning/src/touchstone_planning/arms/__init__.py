@@ -2,6 +2,7 @@
 
 from touchstone_planning.arms.generation import GenerationPlanner
 from touchstone_planning.arms.given import GivenPlanner
+from touchstone_planning.arms.labelled import LabelledPlanner
 from touchstone_planning.arms.mixture import MixturePlanner
 from touchstone_planning.arms.nothing import NoTrainingPlanner
 from touchstone_planning.arms.perturbation import PerturbationPlanner
@@ -16,3 +17,4 @@ register_planner(PerturbationPlanner())
 register_planner(TargetTrainPlanner())
 register_planner(GivenPlanner())
 register_planner(MixturePlanner())
+register_planner(LabelledPlanner())

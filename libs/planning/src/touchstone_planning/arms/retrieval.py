@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from touchstone_contracts.arms.retrieval import Retrieval, Strategy
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.steps import DOWNLOAD_IMAGES, RETRIEVE_IMAGES, DownloadImages, ModelRef, RetrieveImages
+from touchstone_contracts.steps import RETRIEVE_IMAGES, ModelRef, RetrieveImages
 from touchstone_contracts.values import StepId
 
 from touchstone_planning.arms.planner import ArmPlanner, Needs, place_of
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.downloads import downloaded
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.strategies import rules_of
 
@@ -45,10 +46,7 @@ class RetrievalPlanner(ArmPlanner[Retrieval]):
         if not context.resolved.upstream.has_links:
             return [PlannedImages(found, role)]
         reserve = _retrieved(rules_of(arm.strategy).deeper(arm.strategy), names, context, f"{role}/retrieve deeper")
-        return [
-            PlannedImages(_downloaded(found, reserve, label.id, context, role), f"{role}[{label.id}]")
-            for label in context.target.classes
-        ]
+        return downloaded(found, reserve, context, role)
 
 
 def _retrieved(strategy: Strategy, names: StepId | None, context: TargetContext, role: str) -> StepId:
@@ -63,8 +61,3 @@ def _retrieved(strategy: Strategy, names: StepId | None, context: TargetContext,
         names=names,
     )
     return context.plan.add(RETRIEVE_IMAGES, request, role)
-
-
-def _downloaded(found: StepId, reserve: StepId, class_id: int, context: TargetContext, role: str) -> StepId:
-    request = DownloadImages(wanted=found, reserve=reserve, class_id=class_id)
-    return context.plan.add(DOWNLOAD_IMAGES, request, f"{role}/download[{class_id}]")

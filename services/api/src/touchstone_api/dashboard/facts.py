@@ -15,6 +15,7 @@ KIND_WORDS = {
     "index_upstream": "Index the upstream",
     "name_classes": "Count names of classes",
     "retrieve_images": "Retrieve images",
+    "find_labelled": "Find images by their true class",
     "download_images": "Download images",
     "write_prompts": "Write prompts",
     "write_captions": "Write captions",
@@ -24,6 +25,7 @@ KIND_WORDS = {
     "perturb_images": "Perturb images",
     "curate_images": "Curate images",
     "mix_pools": "Mix curated pools",
+    "audit_pool": "Check labels",
     "adapt_encoder": "Adapt the encoder",
     "evaluate_encoder": "Evaluate the encoder",
 }

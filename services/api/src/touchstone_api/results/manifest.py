@@ -12,7 +12,13 @@ from touchstone_verdict.results import Evaluations
 def manifest_of(session: Session, experiment: str, evaluations: Evaluations, results: Results) -> ExperimentManifest:
     """Raises NotFound."""
     found, resolved = require_experiment(session, experiment), resolved_of(session, experiment)
-    encoders = (resolved.encoder, resolved.index_encoder, resolved.score_encoder, resolved.copy_encoder)
+    encoders = (
+        resolved.encoder,
+        resolved.index_encoder,
+        resolved.score_encoder,
+        resolved.copy_encoder,
+        resolved.judge_encoder,
+    )
     return ExperimentManifest(
         identity=found.identity,
         spec=resolved.spec,

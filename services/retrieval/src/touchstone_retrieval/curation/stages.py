@@ -15,6 +15,7 @@ from touchstone_retrieval.curation.candidates import Candidates, Curated, HeldOu
 from touchstone_retrieval.curation.cap import within_cap
 from touchstone_retrieval.curation.decontamination import leaked
 from touchstone_retrieval.curation.filters import apply_rule
+from touchstone_retrieval.curation.label_conflicts import without_label_conflicts
 from touchstone_retrieval.curation.near_duplicates import without_near_duplicates
 from touchstone_retrieval.curation.nearest import Nearest
 from touchstone_retrieval.curation.ranks import at_least
@@ -59,6 +60,13 @@ def drop_familiar(curating: Curating) -> None:
         curating.curated.drop("familiar", at_least(nearest.cosine, novelty_cosine))
 
 
+def drop_label_conflicts(curating: Curating) -> None:
+    left, candidates = curating.left(), curating.candidates
+    part, scores = candidates.take(left), curating.curated.scores[left]
+    stays = without_label_conflicts(curating.rules.label_conflicts, part.image_ids, part.class_ids, scores)
+    curating.curated.drop("label_conflict", ~stays, left)
+
+
 def drop_near_duplicates(curating: Curating) -> None:
     minimum_cosine = curating.rules.near_duplicate_cosine
     if minimum_cosine is not None:
@@ -86,7 +94,12 @@ def drop_over_cap(curating: Curating) -> None:
 
 LEAKS = {"leaked": drop_leaked, "leaked_validation": drop_leaked_validation}
 FIRST = LEAKS | {"familiar": drop_familiar}
-LAST = {"near_duplicate": drop_near_duplicates, "filtered": drop_filtered, "over_cap": drop_over_cap}
+LAST = {
+    "label_conflict": drop_label_conflicts,
+    "near_duplicate": drop_near_duplicates,
+    "filtered": drop_filtered,
+    "over_cap": drop_over_cap,
+}
 """What every curation goes through, by stage; leaks may wait for the end."""
 
 STAGE_FUNCTIONS = Implementations[Callable[[Any, Candidates], np.ndarray]]("curation stage")

@@ -1,6 +1,6 @@
 """Nearest neighbours of the filled-in retrieval templates (paper section 1.3).
 
-No similarity threshold, as in the paper: filtering is curation's."""
+No similarity threshold, as in the paper, unless the strategy bounds how far below its best hit a query may go."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,6 +8,7 @@ from touchstone_contracts.arms.retrieval import Semantic
 from touchstone_contracts.catalogue import ClassLabel, filled
 
 from touchstone_retrieval.index.protocol import Hit, VectorName
+from touchstone_retrieval.index.ties import DECIMALS
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
 from touchstone_retrieval.strategies.joined_results import first_of_each_group
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
@@ -33,11 +34,19 @@ def find_by_meaning(
         for number, label in enumerate(batch):
             own = texts[number * len(templates) : (number + 1) * len(templates)]
             results = {name: [next(hits[name]) for _ in own] for name in names}
-            distinct = {name: [_distinct(strategy, upstream, name, one) for one in results[name]] for name in names}
+            near = {name: [_near_best(strategy, one) for one in results[name]] for name in names}
+            distinct = {name: [_distinct(strategy, upstream, name, one) for one in near[name]] for name in names}
             found = (finding for name in names for finding in _findings(label.id, name, own, distinct[name]))
             first, again = first_of_each_image(found, upstream.image_ids)
-            joined = _count(results) - _count(distinct)
-            yield first, FindingReport(hits_per_class, again, len(first), joined)
+            too_far, joined = _count(results) - _count(near), _count(near) - _count(distinct)
+            yield first, FindingReport(hits_per_class, again, len(first), near_duplicate=joined, too_far=too_far)
+
+
+def _near_best(strategy: Semantic, hits: list[Hit]) -> list[Hit]:
+    """Of one query's hits, best first."""
+    if strategy.max_below_best is None:
+        return hits
+    return [hit for hit in hits if round(hits[0].score - hit.score, DECIMALS) <= strategy.max_below_best]
 
 
 def _distinct(strategy: Semantic, upstream: SearchableUpstream, name: VectorName, hits: list[Hit]) -> list[Hit]:
