@@ -97,6 +97,7 @@ OTHER_WORDS = {
     "random": "score",
     "uniform": "stratified",
     "last": "first",
+    "keep_all": "best_class",
     "kept": "rewritten",
     "fp32": "bf16",
     "words_or_phrase": "phrase",
