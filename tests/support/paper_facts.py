@@ -167,7 +167,7 @@ class StandIns:
     def __init__(self, entries: Catalogue) -> None:
         self._entries = {
             kind: {entry.name: entry for entry in getattr(entries, kind)}
-            for kind in ("upstreams", "encoders", "generators", "targets")
+            for kind in ("upstreams", "encoders", "generators", "targets", "datasets")
         }
 
     def upstream(self, name: str) -> Any:
@@ -181,6 +181,9 @@ class StandIns:
 
     def target(self, name: str) -> Any:
         return self._entries["targets"].get(name)
+
+    def dataset(self, name: str) -> Any:
+        return self._entries["datasets"].get(name)
 
 
 def stand_ins() -> Catalogue:
