@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
+from touchstone_verdict.clusters import Clusters, image_variance, number_of_clusters, summed
+
 Correctness = npt.NDArray[np.float64]
 """(seeds, images): the share of an arm's sizes at which the image was classified correctly, in [0, 1]."""
 
@@ -71,6 +73,17 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedSpread:
+    """How much the accuracies of one arm's seeds vary at one target; or, of paired arms, those of their difference."""
+
+    square: float
+    """Sample variance of the seeds' mean accuracies."""
+    noise: float
+    """The part of it that is luck with these test images, run by run: the interaction of seeds and images."""
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Components:
     """Where the variance of a difference comes from: seeds, images, and their interaction (contained in both)."""
 
@@ -83,63 +96,82 @@ class Components:
     seeds: int
     """Of the arm with fewer."""
     images: int
+    clusters: int
+    """Groups of test images that were drawn together; as many as images where each was drawn by itself."""
+    spreads: tuple[SeedSpread, ...]
+    """Of a and of b; of paired arms one, that of their difference."""
 
     def estimate(self, *, seeds: int | None = None, images: float | None = None) -> Estimate:
         """As measured; or, given other numbers of seeds per arm or test images, as expected with those."""
-        if min(self.seeds, self.images) < 2:
+        if min(self.seeds, self.clusters) < 2:
             return Estimate(self.difference, math.inf, math.inf)
         seeds, images = seeds or self.seeds, images or self.images
         per_seed, per_image = self.seeds / seeds, self.images / images
         interaction = self.interaction * per_seed * per_image
         by_seed = self._scaled(self.by_seed, per_seed, per_seed * per_image)
         by_image = self._scaled(self.by_image, per_image, per_seed * per_image)
+        image_degrees = self.clusters / per_image - 1
         # The interaction counts once; no component of variance is negative, whatever the moments say.
         variance = max(by_seed + by_image - interaction, by_seed, by_image)
         smallest = (SMALLEST_ERROR_IMAGES / images) ** 2
         if variance < smallest:
-            return Estimate(self.difference, smallest, smallest**2 / (images - 1))
+            return Estimate(self.difference, smallest, smallest**2 / image_degrees)
         seed_degrees = self.seed_degrees * (seeds - 1) / (self.seeds - 1)
-        return Estimate(self.difference, variance, by_seed**2 / seed_degrees + by_image**2 / (images - 1))
+        return Estimate(self.difference, variance, by_seed**2 / seed_degrees + by_image**2 / image_degrees)
 
     def _scaled(self, square: float, own: float, both: float) -> float:
         """A mean square under other counts: its own effect shrinks with its own count, the interaction with both."""
         return max(0.0, square - self.interaction) * own + min(square, self.interaction) * both
 
 
-def components(a: Correctness, b: Correctness) -> Components:
+def components(a: Correctness, b: Correctness, clusters: Clusters | None = None, *, paired: bool = False) -> Components:
     """Moments of `a` (seeds_a, images) against `b` (seeds_b, images), the same images in the same order.
 
-    Raises ValueError when the arms saw different numbers of test images."""
+    `paired`: a seed means the same draw in both arms, so the spread is that of their difference, seed by seed.
+    Raises ValueError when the arms saw different numbers of test images or, paired, have different numbers of seeds."""
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"arms were tested on {a.shape[1]} and {b.shape[1]} images: they cannot be paired")
-    images, per_image = a.shape[1], a.mean(axis=0) - b.mean(axis=0)
-    seeds_a, seeds_b = _variance(a.mean(axis=1)) / len(a), _variance(b.mean(axis=1)) / len(b)
+    if paired and len(a) != len(b):
+        raise ValueError(f"arms have {len(a)} and {len(b)} seeds: they cannot be paired seed by seed")
+    per_image = a.mean(axis=0) - b.mean(axis=0)
+    spreads = tuple(seed_spread(arm, clusters) for arm in ([a - b] if paired else [a, b]))
     return Components(
         difference=float(per_image.mean()),
-        by_seed=seeds_a + seeds_b,
-        by_image=_variance(per_image) / images,
-        interaction=(_residual_variance(a) / len(a) + _residual_variance(b) / len(b)) / images,
-        seed_degrees=_welch_degrees(seeds_a, len(a), seeds_b, len(b)),
+        by_seed=sum(spread.square / spread.seeds for spread in spreads),
+        by_image=image_variance(per_image, clusters),
+        interaction=sum(spread.noise / spread.seeds for spread in spreads),
+        seed_degrees=_welch_degrees(spreads),
         seeds=min(len(a), len(b)),
-        images=images,
+        images=len(per_image),
+        clusters=number_of_clusters(len(per_image), clusters),
+        spreads=spreads,
     )
+
+
+def seed_spread(correct: Correctness, clusters: Clusters | None = None) -> SeedSpread:
+    """Of one arm's seeds, `correct` (seeds, images)."""
+    seeds, images = correct.shape
+    return SeedSpread(_variance(correct.mean(axis=1)), _residual_variance(correct, clusters) / images, seeds)
 
 
 def _variance(values: npt.NDArray[np.float64]) -> float:
     return float(values.var(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _residual_variance(correct: Correctness) -> float:
-    """Mean square of what neither the seed nor the image explains."""
+def _residual_variance(correct: Correctness, clusters: Clusters | None) -> float:
+    """Mean square of what neither the seed nor the image explains; of clusters, the mean square of their sums."""
     seeds, images = correct.shape
-    if min(seeds, images) < 2:
+    groups = number_of_clusters(images, clusters)
+    if min(seeds, groups) < 2:
         return 0.0
     residual = correct - correct.mean(axis=1, keepdims=True) - correct.mean(axis=0) + correct.mean()
-    return float((residual**2).sum() / ((seeds - 1) * (images - 1)))
+    squares = float((summed(residual, clusters) ** 2).sum())
+    return squares / ((seeds - 1) * (groups - 1)) * groups / images
 
 
-def _welch_degrees(variance_a: float, count_a: int, variance_b: float, count_b: int) -> float:
-    if min(count_a, count_b) < 2 or variance_a + variance_b == 0:
-        return max(1.0, count_a + count_b - 2)
-    spread = variance_a**2 / (count_a - 1) + variance_b**2 / (count_b - 1)
-    return (variance_a + variance_b) ** 2 / spread
+def _welch_degrees(spreads: Sequence[SeedSpread]) -> float:
+    parts = [spread.square / spread.seeds for spread in spreads]
+    if min(spread.seeds for spread in spreads) < 2 or sum(parts) == 0:
+        return max(1.0, sum(spread.seeds - 1 for spread in spreads))
+    squares = sum(part**2 / (spread.seeds - 1) for part, spread in zip(parts, spreads, strict=True))
+    return sum(parts) ** 2 / squares
