@@ -9,7 +9,7 @@ from pydantic import Field
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
-from touchstone_contracts.experiment import ExperimentSpec, Stopping
+from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
@@ -406,6 +406,13 @@ class Results(Lenient):
 Answer = Literal["a_better", "b_better", "no_difference", "undecided"]
 
 
+class Interval(Lenient):
+    low: float
+    high: float
+    degrees_of_freedom: float
+    p_value: float
+
+
 class ComparisonResult(Lenient):
     """A difference accuracy(a) - accuracy(b) with its interval; method in docs/verdict.md."""
 
@@ -427,6 +434,13 @@ class ComparisonResult(Lenient):
     answer: Answer
     seeds: int
     test_images: int
+    clusters: int | None = None
+    """Groups of test images that were drawn together; None: each was drawn by itself."""
+    own: Interval | None = None
+    """From the spread between seeds of the compared arms alone. One of the two is the interval above."""
+    borrowed: Interval | None = None
+    """From the spread of all arms and targets. None: of one class, of seeds that may be looked at again and again, or in
+    a verdict of before there was one."""
 
 
 class BaselineCheck(Lenient):
@@ -489,6 +503,43 @@ class LearningRateCheck(Lenient):
     swapped: float
     vanishes: bool
     """At least `delta` with the own choices; smaller, or the other way round, with the other's."""
+
+
+class FailedRun(Lenient):
+    """One that ended far below the other seeds of its arm and size, or below the untouched encoder as they did not."""
+
+    target: Name
+    arm: Name
+    size: int
+    seed: int
+    """Its number in the experiment."""
+    validation: float
+    others: float
+    """Median validation accuracy of the arm's other seeds at that size."""
+    untouched: float | None
+    """Validation accuracy of the untouched encoder."""
+
+
+class FailedRunCheck(Lenient):
+    """The primary comparison with and without runs that failed. Without them it is about the runs that do not fail."""
+
+    runs: tuple[FailedRun, ...]
+    left_out: bool
+    """Whether the primary comparison is the one without them."""
+    otherwise: ComparisonResult
+    """The other way round."""
+
+
+class SeedOverlap(Lenient):
+    """How much the seeds of an arm have in common: they draw from one pool."""
+
+    target: Name
+    arm: Name
+    size: int
+    pool: int
+    """Images that the seeds draw from."""
+    shared: float
+    """Expected share of one seed's images that another seed draws too."""
 
 
 class ExchangeRate(Lenient):
@@ -554,6 +605,14 @@ class Verdict(Lenient):
     answer: Answer
     headline: str
     primary: ComparisonResult
+    decided_by: Spread = "own"
+    """Which of the two intervals is the one that decides."""
+    paired_seeds: bool = False
+    """The arms draw the same images or parents seed by seed, so seeds are compared in pairs."""
+    failed_runs: FailedRunCheck | None = None
+    """None: no run failed, or validation is not known."""
+    seed_overlap: tuple[SeedOverlap, ...] = ()
+    """Of both arms."""
     secondary: tuple[ComparisonResult, ...]
     classes: tuple[ComparisonResult, ...] = ()
     """The primary endpoint class by class, at each target. As all that follows, of the primary's test set."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from touchstone_verdict.answers import MOST_SEEDS, decide
+from touchstone_verdict.clusters import Clusters, image_variance, number_of_clusters
 from touchstone_verdict.intervals import SMALLEST_ERROR_IMAGES
 
 EFFECT = 5.0
@@ -37,7 +38,7 @@ class SeedSequence:
     image_variance: float
     """Of the mean difference, between draws of test images."""
     images: int
-    """Of the target with the fewest."""
+    """Of the target with the fewest; their clusters, where some were drawn together."""
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -83,25 +84,30 @@ def _smallest_alpha(excluded: Callable[[float], bool]) -> float:
     return math.exp(high)
 
 
-def seed_sequence(parts: Sequence[npt.NDArray[np.float64]]) -> SeedSequence:
-    """`parts`: per target, (seeds, images): correctness of a minus b, the arms paired seed by seed."""
+def seed_sequence(
+    parts: Sequence[npt.NDArray[np.float64]], clusters: Sequence[Clusters | None] | None = None
+) -> SeedSequence:
+    """`parts`: per target, (seeds, images): correctness of a minus b, the arms paired seed by seed; `clusters` of their
+    test images."""
+    groups = clusters or [None] * len(parts)
     by_seed = np.mean([part.mean(axis=1) for part in parts], axis=0)
-    images = min(part.shape[1] for part in parts)
+    images = min(number_of_clusters(part.shape[1], group) for part, group in zip(parts, groups, strict=True))
     # Accuracies are multiples of an image: seeds that agree exactly do not prove that all would.
     spread = max(float(by_seed.var(ddof=1)), images**-2) if len(by_seed) > 1 else math.inf
     return SeedSequence(
         difference=float(by_seed.mean()),
         seed_variance=spread,
         seeds=len(by_seed),
-        image_variance=sum(_image_variance(part) for part in parts) / len(parts) ** 2,
+        image_variance=sum(map(_image_variance, parts, groups)) / len(parts) ** 2,
         images=images,
     )
 
 
-def _image_variance(part: npt.NDArray[np.float64]) -> float:
+def _image_variance(part: npt.NDArray[np.float64], clusters: Clusters | None) -> float:
     images = part.shape[1]
     smallest = (SMALLEST_ERROR_IMAGES / images) ** 2
-    return max(float(part.mean(axis=0).var(ddof=1)) / images, smallest) if images > 1 else math.inf
+    known = number_of_clusters(images, clusters) > 1
+    return max(image_variance(part.mean(axis=0), clusters), smallest) if known else math.inf
 
 
 def seeds_to_decide(sequence: SeedSequence, delta: float, confidence: float) -> int | None:

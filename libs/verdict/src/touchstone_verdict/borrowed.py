@@ -81,30 +81,31 @@ Cell = tuple[str, str]
 
 
 def borrowed_estimate(
-    parts: Mapping[str, tuple[Components, tuple[str, ...]]], cells: Mapping[Cell, SeedSpread]
+    parts: Mapping[str, tuple[Components, Sequence[str]]], shared: "SharedSpread"
 ) -> BorrowedEstimate:
-    """The mean of the differences `parts`: target -> its components, with the arms of its spreads, which are among
-    `cells`. All that `cells` has in common with them is the metric, the test set and the sizes."""
+    """The mean of differences that are independent but for their spreads. `parts`: target -> its components, with the
+    arms of their spreads, in that order; all are cells of `shared`."""
     difference = sum(part.difference for part, _ in parts.values()) / len(parts)
-    if sum(cell.seeds - 1 for cell in cells.values()) < 2 or min(part.clusters for part, _ in parts.values()) < 2:
+    if shared.degrees < 2 or min(part.image_draws for part, _ in parts.values()) < 2:
         return BorrowedEstimate(difference, np.empty(0))
     # Always the same draws: equal measurements give equal verdicts.
     rng = np.random.default_rng(0)
-    spreads = SharedSpread(cells).drawn({(target, arm) for target, (_, arms) in parts.items() for arm in arms}, rng)
+    spreads = shared.drawn({(target, arm) for target, (_, arms) in parts.items() for arm in arms}, rng)
     variance = np.zeros(DRAWS)
     for target, (part, arms) in parts.items():
         seeds = [spread.seeds for spread in part.spreads]
         by_seed = sum(spreads[target, arm] / count for arm, count in zip(arms, seeds, strict=True))
-        by_image = part.by_image * (part.clusters - 1) / rng.chisquare(part.clusters - 1, DRAWS)
+        by_image = part.by_image * (part.image_draws - 1) / rng.chisquare(part.image_draws - 1, DRAWS)
         variance += np.maximum(by_seed + by_image, (SMALLEST_ERROR_IMAGES / part.images) ** 2)
     return BorrowedEstimate(difference, variance / len(parts) ** 2)
 
 
 class SharedSpread:
-    """What the spreads of all cells say of each."""
+    """What the spreads of all cells say of each. They are of one metric, one test set and the same sizes."""
 
     def __init__(self, cells: Mapping[Cell, SeedSpread]) -> None:
         self.cells = sorted(cells)
+        self.degrees = sum(cell.seeds - 1 for cell in cells.values())
         self.targets = sorted({target for target, _ in cells})
         self.likelihood = _likelihood([cells[cell] for cell in self.cells])
         to_target, to_cell = _kernels()

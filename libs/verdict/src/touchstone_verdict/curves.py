@@ -2,13 +2,14 @@
 might have come out with other seeds and other test images."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from touchstone_verdict.intervals import Components, Correctness, components
+from touchstone_verdict.clusters import Clusters, number_of_clusters
+from touchstone_verdict.intervals import Components, Correctness, SeedSpread, components, seed_spread
 
 Array = npt.NDArray[np.float64]
 
@@ -26,16 +27,25 @@ class Curve:
     """Ascending; only those the arm reached."""
     correct: npt.NDArray[np.bool_]
     """(sizes, seeds, images)"""
+    clusters: Clusters | None = None
+    """Of the test images; None: each was drawn by itself."""
 
     def __post_init__(self) -> None:
         if self.correct.ndim != 3 or len(self.correct) != len(self.sizes) or min(self.correct.shape) < 1:
             raise ValueError(f"correctness of shape {self.correct.shape} does not fit {len(self.sizes)} sizes")
+        if self.clusters is not None and self.clusters.shape != self.correct.shape[2:]:
+            raise ValueError(f"{self.correct.shape[2]} test images have {len(self.clusters)} clusters")
 
     def averaged(self, sizes: Iterable[int]) -> Correctness:
         """(seeds, images): a seed is one nested draw, so its sizes belong together and are averaged first."""
         chosen = [self.sizes.index(size) for size in sizes]
         averaged: Correctness = self.correct[chosen].mean(axis=0, dtype=np.float64)
         return averaged
+
+    def without_seeds(self, places: Collection[int]) -> "Curve":
+        """`places`: of the seeds, in their order."""
+        kept = [place for place in range(self.correct.shape[1]) if place not in places]
+        return replace(self, correct=self.correct[:, kept])
 
 
 Curves = Mapping[tuple[str, str, str], Curve]
@@ -50,14 +60,48 @@ def shared_sizes(curves: Curves, target: str, metric: str, a: str, b: str) -> tu
     return tuple(size for size in curve_a.sizes if size in curve_b.sizes)
 
 
-def compared(curves: Curves, target: str, metric: str, a: str, b: str, size: int | None) -> Components | None:
-    """a against b at one size, or (None) over every size both reached; None where there is no such size."""
-    sizes = shared_sizes(curves, target, metric, a, b)
-    if size is not None:
-        sizes = tuple(reached for reached in sizes if reached == size)
+def compared(
+    curves: Curves, target: str, metric: str, a: str, b: str, size: int | None, *, paired: bool = False
+) -> Components | None:
+    """a against b at one size, or (None) over every size both reached; None where there is no such size. `paired`: seed
+    by seed."""
+    sizes = _compared_sizes(curves, target, metric, a, b, size)
     if not sizes:
         return None
-    return components(curves[target, metric, a].averaged(sizes), curves[target, metric, b].averaged(sizes))
+    curve_a, curve_b = curves[target, metric, a], curves[target, metric, b]
+    return components(curve_a.averaged(sizes), curve_b.averaged(sizes), curve_a.clusters, paired=paired)
+
+
+def _compared_sizes(curves: Curves, target: str, metric: str, a: str, b: str, size: int | None) -> tuple[int, ...]:
+    """One size, or (None) every size that both reached."""
+    return tuple(reached for reached in shared_sizes(curves, target, metric, a, b) if size in (None, reached))
+
+
+def seed_spreads(
+    curves: Curves,
+    targets: Iterable[str],
+    metric: str,
+    pair: tuple[str, str],
+    size: int | None,
+    arms: Iterable[str],
+    paired: bool,
+) -> dict[tuple[str, str], SeedSpread]:
+    """(target, arm) -> spread between seeds: of `arms`, averaged over the sizes at which `pair` is compared; or, paired,
+    of the difference of the pair alone."""
+    found = {}
+    for target in targets:
+        sizes = _compared_sizes(curves, target, metric, *pair, size)
+        if paired and sizes:
+            a, b = (curves[target, metric, arm] for arm in pair)
+            spread = seed_spread(a.averaged(sizes) - b.averaged(sizes), a.clusters)
+            found[target, f"{pair[0]} minus {pair[1]}"] = spread
+            continue
+        for arm in arms:
+            curve = curves.get((target, metric, arm))
+            reached = [one for one in curve.sizes if one in sizes] if curve else []
+            if curve and reached:
+                found[target, arm] = seed_spread(curve.averaged(reached), curve.clusters)
+    return found
 
 
 def paired_by_seed(curves: Curves, target: str, metric: str, a: str, b: str) -> Correctness | None:
@@ -76,7 +120,13 @@ def compared_by_class(
     if not sizes:
         return {}
     of_a, of_b = curves[target, metric, a].averaged(sizes), curves[target, metric, b].averaged(sizes)
-    return {int(label): components(of_a[:, labels == label], of_b[:, labels == label]) for label in np.unique(labels)}
+    clusters = curves[target, metric, a].clusters
+    return {
+        int(label): components(
+            of_a[:, labels == label], of_b[:, labels == label], None if clusters is None else clusters[labels == label]
+        )
+        for label in np.unique(labels)
+    }
 
 
 def against_baseline(curves: Curves, target: str, metric: str, arm: str, baseline: str) -> Components | None:
@@ -84,7 +134,7 @@ def against_baseline(curves: Curves, target: str, metric: str, arm: str, baselin
     curve, untouched = curves.get((target, metric, arm)), curves.get((target, metric, baseline))
     if curve is None or untouched is None:
         return None
-    return components(curve.averaged(curve.sizes), untouched.averaged(untouched.sizes))
+    return components(curve.averaged(curve.sizes), untouched.averaged(untouched.sizes), curve.clusters)
 
 
 def redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[Array]:
@@ -100,7 +150,7 @@ def _images_redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[A
     correct = [curve.correct.astype(np.float64) for curve in curves]
     accuracies = [np.empty((*curve.correct.shape[:2], DRAWS)) for curve in curves]
     first = 0
-    for weights in _image_weights(curves[0].correct.shape[2], rng):
+    for weights in _image_weights(curves[0], rng):
         last = first + len(weights)
         for right, found in zip(correct, accuracies, strict=True):
             found[:, :, first:last] = right @ weights.T
@@ -108,11 +158,17 @@ def _images_redrawn(curves: Sequence[Curve], rng: np.random.Generator) -> list[A
     return accuracies
 
 
-def _image_weights(images: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Blocks (draws, images), DRAWS draws in all: the same numbers whatever the size of a block."""
+def _image_weights(curve: Curve, rng: np.random.Generator) -> Iterator[Array]:
+    """Blocks (draws, images), DRAWS draws in all: the same numbers whatever the size of a block. Clusters are drawn
+    whole."""
+    images = curve.correct.shape[2]
+    groups = number_of_clusters(images, curve.clusters)
     at_once = max(FEWEST_DRAWS_AT_ONCE, WEIGHTS_AT_ONCE // images)
     for first in range(0, DRAWS, at_once):
-        yield rng.multinomial(images, np.full(images, 1 / images), size=min(at_once, DRAWS - first)) / images
+        drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(at_once, DRAWS - first))
+        if curve.clusters is not None:
+            drawn = drawn[:, np.unique(curve.clusters, return_inverse=True)[1]]
+        yield drawn / drawn.sum(axis=1, keepdims=True)
 
 
 def seeds_redrawn(accuracies: Array, rng: np.random.Generator) -> Array:

@@ -96,21 +96,26 @@ class Components:
     seeds: int
     """Of the arm with fewer."""
     images: int
-    clusters: int
-    """Groups of test images that were drawn together; as many as images where each was drawn by itself."""
-    spreads: tuple[SeedSpread, ...]
+    clusters: int | None = None
+    """Groups of test images that were drawn together; None: each was drawn by itself."""
+    spreads: tuple[SeedSpread, ...] = ()
     """Of a and of b; of paired arms one, that of their difference."""
+
+    @property
+    def image_draws(self) -> int:
+        """How many times test images were drawn, one or a cluster of them."""
+        return self.images if self.clusters is None else self.clusters
 
     def estimate(self, *, seeds: int | None = None, images: float | None = None) -> Estimate:
         """As measured; or, given other numbers of seeds per arm or test images, as expected with those."""
-        if min(self.seeds, self.clusters) < 2:
+        if min(self.seeds, self.image_draws) < 2:
             return Estimate(self.difference, math.inf, math.inf)
         seeds, images = seeds or self.seeds, images or self.images
         per_seed, per_image = self.seeds / seeds, self.images / images
         interaction = self.interaction * per_seed * per_image
         by_seed = self._scaled(self.by_seed, per_seed, per_seed * per_image)
         by_image = self._scaled(self.by_image, per_image, per_seed * per_image)
-        image_degrees = self.clusters / per_image - 1
+        image_degrees = self.image_draws / per_image - 1
         # The interaction counts once; no component of variance is negative, whatever the moments say.
         variance = max(by_seed + by_image - interaction, by_seed, by_image)
         smallest = (SMALLEST_ERROR_IMAGES / images) ** 2
@@ -143,7 +148,7 @@ def components(a: Correctness, b: Correctness, clusters: Clusters | None = None,
         seed_degrees=_welch_degrees(spreads),
         seeds=min(len(a), len(b)),
         images=len(per_image),
-        clusters=number_of_clusters(len(per_image), clusters),
+        clusters=None if clusters is None else number_of_clusters(len(per_image), clusters),
         spreads=spreads,
     )
 

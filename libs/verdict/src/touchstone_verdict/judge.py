@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.experiment import SPREAD, Comparison
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Unfair
 from touchstone_contracts.values import Digest
@@ -15,22 +15,29 @@ from touchstone_contracts.views import (
     BaselineCheck,
     ComparisonResult,
     ExchangeRate,
+    FailedRunCheck,
+    Interval,
     LearningRateCheck,
     ScalingFit,
+    SeedOverlap,
     Verdict,
 )
 
 from touchstone_verdict.answers import Remedy, decide, holm, what_would_decide
 from touchstone_verdict.anytime import SeedSequence, seed_sequence, seeds_to_decide
+from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
+from touchstone_verdict.caveats import failed_run_words, overlap_words, paired_words
 from touchstone_verdict.curves import (
     Curves,
     against_baseline,
     compared,
     compared_by_class,
     paired_by_seed,
+    seed_spreads,
     shared_sizes,
 )
 from touchstone_verdict.exchange_rate import exchange_rate
+from touchstone_verdict.failed_runs import Failure, Validation, find_failures, without_failures
 from touchstone_verdict.intervals import Components, Estimate
 from touchstone_verdict.learning_rates import Choices, check_learning_rates
 from touchstone_verdict.predictions import Predictions, read_predictions
@@ -118,8 +125,19 @@ class Evidence:
     """Of `curves`, where they were fitted before."""
     seeds_planned: int | None = None
     """Where only some seeds are in yet; then nothing is shown whose interval supposes that all are."""
+    paired: bool = False
+    """Both arms of the comparison draw the same images or parents seed by seed, by how they are made."""
+    validation: Mapping[tuple[str, str], Validation] = field(default_factory=dict)
+    """(target, arm) -> validation accuracies of its runs, that of the untouched encoder included, where known."""
+    seeds: tuple[int, ...] = ()
+    """Their numbers in the experiment, in the order of the curves; needed with `validation`."""
+    seed_overlap: tuple[SeedOverlap, ...] = ()
     warnings: tuple[str, ...] = ()
     experiment: str = ""
+    shared_spreads: dict[tuple[int | None, Metric], SharedSpread] = field(
+        default_factory=dict, init=False, compare=False
+    )
+    """By size and metric: computed once for all comparisons that need it."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +148,12 @@ class Measured:
     size: int | None
     metric: Metric
     parts: tuple[Components, ...]
-    estimate: Estimate | SeedSequence
+    estimate: Estimate | SeedSequence | BorrowedEstimate
+    """What decides."""
     test_set: str
     class_id: int | None = None
+    own: Estimate | None = None
+    borrowed: BorrowedEstimate | None = None
 
 
 def judge_evidence(evidence: Evidence) -> Verdict:
@@ -140,6 +161,9 @@ def judge_evidence(evidence: Evidence) -> Verdict:
 
     Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
     comparison = evidence.comparison
+    everything, failures = evidence, find_failures(*_validation(evidence))
+    if comparison.failed_runs == "leave_out":
+        evidence = _without(evidence, failures)
     measured = _measure_primary(evidence)
     primary = _result(measured, comparison)
     verdict = Verdict(
@@ -153,14 +177,68 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         answer=primary.answer,
         headline=headline(comparison, primary, ()),
         primary=primary,
+        decided_by=comparison.spread or SPREAD,
+        paired_seeds=evidence.paired,
+        failed_runs=_failed_runs(everything, failures),
+        seed_overlap=evidence.seed_overlap,
         secondary=(),
         baseline=(),
         would_decide=_would_decide(measured, primary, comparison),
         results_digest=evidence.results_digest,
     )
     if evidence.seeds_planned is not None:
-        return verdict.model_copy(update={"warnings": (PARTIAL, *evidence.warnings)})
-    return verdict.model_copy(update=_of_all_runs(evidence, measured, primary))
+        return verdict.model_copy(update={"warnings": (PARTIAL, *_caveats(verdict), *evidence.warnings)})
+    of_all = _of_all_runs(evidence, measured, primary)
+    return verdict.model_copy(update=of_all | {"warnings": (*_caveats(verdict), *of_all["warnings"])})
+
+
+def _caveats(verdict: Verdict) -> Iterator[str]:
+    if verdict.failed_runs is not None:
+        yield failed_run_words(verdict.failed_runs, verdict.a, verdict.b)
+    if verdict.paired_seeds:
+        yield paired_words(verdict.a, verdict.b)
+    yield from overlap_words(verdict.seed_overlap)
+
+
+def _validation(evidence: Evidence) -> tuple[dict[tuple[str, str], Validation], dict[str, float]]:
+    """Of the arms compared, and of the untouched encoder by target."""
+    compared_arms = (evidence.comparison.a, evidence.comparison.b)
+    arms = {place: found for place, found in evidence.validation.items() if place[1] in compared_arms}
+    untouched = {
+        target: float(np.mean(found.accuracy))
+        for (target, arm), found in evidence.validation.items()
+        if arm == evidence.baseline
+    }
+    return arms, untouched
+
+
+def _without(evidence: Evidence, failures: Sequence[Failure]) -> Evidence:
+    """As if the seeds of these runs had not been planned, at every size of their arm and target."""
+    together = evidence.paired or evidence.comparison.stopping != "fixed"
+    arms = (evidence.comparison.a, evidence.comparison.b)
+    return replace(
+        evidence,
+        curves=without_failures(evidence.curves, failures, arms if together else ()),
+        elsewhere={
+            name: without_failures(curves, failures, arms if together else ())
+            for name, curves in evidence.elsewhere.items()
+        },
+        fits=None if failures else evidence.fits,
+    )
+
+
+def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCheck | None:
+    """`evidence`: with every run. None where no run failed, or where the comparison cannot be had the other way."""
+    if not failures:
+        return None
+    left_out = evidence.comparison.failed_runs == "leave_out"
+    otherwise = _measure_primary(evidence if left_out else _without(evidence, failures))
+    untouched = _validation(evidence)[1]
+    return FailedRunCheck(
+        runs=tuple(failure.described(evidence.seeds, untouched) for failure in failures),
+        left_out=left_out,
+        otherwise=_result(otherwise, evidence.comparison),
+    )
 
 
 def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResult) -> dict[str, Any]:
@@ -193,18 +271,43 @@ def _measure_primary(evidence: Evidence) -> Measured:
         paired_by_seed(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
         for target in evidence.targets
     )
-    return replace(measured, estimate=seed_sequence([pair for pair in pairs if pair is not None]))
+    clusters = [
+        evidence.curves[target, comparison.metric, comparison.a].clusters
+        for target in evidence.targets
+        if shared_sizes(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
+    ]
+    sequence = seed_sequence([pair for pair in pairs if pair is not None], clusters)
+    return replace(measured, estimate=sequence, own=None, borrowed=None)
 
 
 def _measure(evidence: Evidence, target: str | None, size: int | None, metric: Metric) -> Measured | None:
     a, b = evidence.comparison.a, evidence.comparison.b
     targets = evidence.targets if target is None else (target,)
-    found = (compared(evidence.curves, name, metric, a, b, size) for name in targets)
-    parts = tuple(part for part in found if part is not None)
+    found = {name: compared(evidence.curves, name, metric, a, b, size, paired=evidence.paired) for name in targets}
+    parts = {name: part for name, part in found.items() if part is not None}
     if not parts:
         return None
-    estimate = Estimate.pooled([part.estimate() for part in parts])
-    return Measured(target, size, metric, parts, estimate, evidence.comparison.test_set)
+    own = Estimate.pooled([part.estimate() for part in parts.values()])
+    arms = _spread_names(evidence)
+    borrowed = borrowed_estimate({name: (part, arms) for name, part in parts.items()}, _shared(evidence, size, metric))
+    decides = own if (evidence.comparison.spread or SPREAD) == "own" else borrowed
+    test_set = evidence.comparison.test_set
+    return Measured(target, size, metric, tuple(parts.values()), decides, test_set, own=own, borrowed=borrowed)
+
+
+def _spread_names(evidence: Evidence) -> tuple[str, ...]:
+    """What the spreads of a comparison at one target are of."""
+    a, b = evidence.comparison.a, evidence.comparison.b
+    return (f"{a} minus {b}",) if evidence.paired else (a, b)
+
+
+def _shared(evidence: Evidence, size: int | None, metric: Metric) -> SharedSpread:
+    """Over every arm and target, or of paired arms over every target."""
+    if (size, metric) not in evidence.shared_spreads:
+        a, b = evidence.comparison.a, evidence.comparison.b
+        spreads = seed_spreads(evidence.curves, evidence.targets, metric, (a, b), size, evidence.arms, evidence.paired)
+        evidence.shared_spreads[size, metric] = SharedSpread(spreads)
+    return evidence.shared_spreads[size, metric]
 
 
 def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
@@ -225,7 +328,23 @@ def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
         answer=decide(estimate.difference, estimate.p_value, equivalence, 1 - comparison.confidence),
         seeds=min(part.seeds for part in measured.parts),
         test_images=sum(part.images for part in measured.parts),
+        clusters=_clusters(measured.parts),
+        own=_interval(measured.own, comparison),
+        borrowed=_interval(measured.borrowed, comparison),
     )
+
+
+def _clusters(parts: Sequence[Components]) -> int | None:
+    if all(part.clusters is None for part in parts):
+        return None
+    return sum(part.image_draws for part in parts)
+
+
+def _interval(estimate: Estimate | BorrowedEstimate | None, comparison: Comparison) -> Interval | None:
+    if estimate is None:
+        return None
+    low, high = estimate.interval(comparison.confidence)
+    return Interval(low=low, high=high, degrees_of_freedom=estimate.degrees_of_freedom, p_value=estimate.p_value)
 
 
 def _adjusted(measured: Sequence[Measured], comparison: Comparison) -> tuple[ComparisonResult, ...]:
