@@ -1,6 +1,6 @@
 """Arms with a known true difference, and how often verdicts about them are right.
 
-`PYTHONPATH=tests python -m support.verdict_simulation` prints the tables of docs/verdict.md."""
+`PYTHONPATH=tests python -m support.verdict_simulation` writes the tables of docs/verdict.md (see verdict_tables.py)."""
 
 import itertools
 import math
@@ -122,13 +122,11 @@ def noise(share: float, runs: int) -> float:
     return 2 * math.sqrt(share * (1 - share) / runs)
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> None:
-    for row in (headings, ["---"] * len(headings), *rows):
-        print("| " + " | ".join(row) + " |")
-    print()
+Rows = tuple[list[str], list[list[str]]]
+"""Headings and rows of a table."""
 
 
-def print_coverage(runs: int) -> None:
+def coverage_table(runs: int = 1000) -> Rows:
     places = [(2, 300), (3, 100), (3, 300), (3, 1000), (5, 300), (10, 300)]
     spreads = (0.0, 0.1, 0.4)
     rows = []
@@ -136,10 +134,10 @@ def print_coverage(runs: int) -> None:
         cells = [[World(seeds, images, sd, gap) for gap in (0.0, 0.06)] for sd in spreads]
         shown = [" / ".join(f"{coverage(world, runs):.3f}".lstrip("0") for world in cell) for cell in cells]
         rows.append([str(seeds), str(images), *shown])
-    _table(["seeds", "test images", *(f"seed effect {sd:g}" for sd in spreads)], rows)
+    return ["seeds", "test images", *(f"seed effect {sd:g}" for sd in spreads)], rows
 
 
-def print_power(runs: int) -> None:
+def power_table(runs: int = 300) -> Rows:
     """A seed effect of 0.1 moves an arm's accuracy by 2.6 points (one standard deviation)."""
     gaps = (0.0, 0.02, 0.03, 0.05, 0.10)
     rows = []
@@ -147,10 +145,10 @@ def print_power(runs: int) -> None:
         worlds = [World(seeds, images, sd, gap) for gap in gaps]
         found = [answers(world, runs).get("a_better", 0.0) for world in worlds]
         rows.append([str(seeds), str(images), f"{sd:g}", *(f"{share:.2f}".lstrip("0") or "0" for share in found)])
-    _table(["seeds", "test images", "seed effect", *(f"{100 * gap:g} points" for gap in gaps)], rows)
+    return ["seeds", "test images", "seed effect", *(f"{100 * gap:g} points" for gap in gaps)], rows
 
 
-def print_looks(runs: int) -> None:
+def looks_table(runs: int = 300) -> Rows:
     rows = []
     for images, sd, gap in itertools.product((1000,), (0.02, 0.1), (0.0, 0.05, 0.10)):
         world = World(20, images, sd, gap)
@@ -159,10 +157,12 @@ def print_looks(runs: int) -> None:
         shares = [f"{share:.3f}".lstrip("0") for share in (valid.missed, naive.missed, valid.stopped)]
         rows.append([str(images), f"{sd:g}", f"{100 * gap:g}", *shares, seeds])
     headings = ["test images", "seed effect", "true difference", "missed, anytime", "missed, fixed interval"]
-    _table([*headings, "stopped by 20 seeds", "seeds at the stop"], rows)
+    return [*headings, "stopped by 20 seeds", "seeds at the stop"], rows
 
 
 if __name__ == "__main__":
-    print_coverage(1000)
-    print_power(300)
-    print_looks(300)
+    import sys
+
+    from support.verdict_tables import main
+
+    main(sys.argv[1:])

@@ -33,7 +33,7 @@ CELL_TAUS = {0.05: 1.0, 0.2: 1.0, 0.4: 0.8, 0.8: 0.3, 1.6: 0.15}
 """Standard deviation of log sd -> prior weight, up to a factor. 364 published cells of three seeds give 0.3 to 0.4."""
 DISTINCT = 0.08
 MOST_DISTINCT = 30.0
-DRAWS = 8000
+DRAWS = 4000
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""The tables of docs/verdict.md that simulations fill, and the one command that writes them anew:
+
+`PYTHONPATH=tests python -m support.verdict_simulation` (all of them) or `... -m support.verdict_simulation borrowed`.
+
+A table stands in the page between `<!-- table: name -->` and `<!-- end of table -->`."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import verdict_simulation, verdict_simulation_draws, verdict_simulation_spread
+
+PAGE = Path(__file__).parents[2] / "docs/verdict.md"
+
+
+@dataclass(frozen=True)
+class Table:
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        lines = (self.headings, ["---"] * len(self.headings), *self.rows)
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+Made = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Headings and rows."""
+TABLES: dict[str, Callable[[], Made]] = {
+    "coverage": verdict_simulation.coverage_table,
+    "borrowed": verdict_simulation_spread.ordinary_table,
+    "unlike": verdict_simulation_spread.unlike_table,
+    "clusters": verdict_simulation_draws.cluster_table,
+    "paired": verdict_simulation_draws.paired_table,
+    "failed runs": verdict_simulation_draws.failure_table,
+    "looks": verdict_simulation.looks_table,
+    "power": verdict_simulation.power_table,
+}
+
+
+def main(names: Sequence[str], page: Path = PAGE) -> None:
+    for name in names or TABLES:
+        written = with_table(page.read_text(), name, Table(*TABLES[name]()))
+        page.write_text(written)
+        sys.stdout.write(f"{name}\n")
+
+
+def with_table(text: str, name: str, table: Table) -> str:
+    """Raises ValueError where the page has no place, or several, for a table of that name."""
+    place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+    written, count = place.subn(lambda found: f"{found[1]}{table}{found[2]}", text)
+    if count != 1:
+        raise ValueError(f"the page has {count} places for table {name!r}; it needs one")
+    return written
+
+
+def share(value: float) -> str:
+    """0.9531 -> ".953" """
+    return f"{value:.3f}".removeprefix("0")
