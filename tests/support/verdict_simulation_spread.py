@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
+from support.verdict_simulation import ARM_BY_IMAGE, IMAGE, INTERACTION, LEVEL, Rows
 from touchstone_verdict.answers import decide
 from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
 from touchstone_verdict.intervals import Components, Estimate, SeedSpread, components, seed_spread
-
-from support.verdict_simulation import ARM_BY_IMAGE, IMAGE, INTERACTION, LEVEL, Rows
 
 ARMS = ("a", "b", "c", "d", "e", "f", "g", "h")
 
@@ -44,7 +43,8 @@ class Laboratory:
         sds = self.seed_sd * np.exp(self.tau * rng.standard_normal((self.targets, self.arms)))
         for target, arm, factor in self.noisier:
             sds[target, arm] *= factor
-        parts, cells = [], {}
+        parts = []
+        cells: dict[tuple[str, str], SeedSpread] = {}
         for target in range(self.targets):
             image = IMAGE * rng.standard_normal(self.images, dtype=np.float32)
             right = [self._right(rng, image, sds[target, arm], arm) for arm in range(self.arms)]

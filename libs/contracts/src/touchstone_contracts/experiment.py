@@ -39,12 +39,12 @@ class Comparison(Strict):
     """`fixed`: judged once, when every run is in. `anytime`: may be looked at after every seed, and the experiment
     stopped or cloned with more seeds because of what was seen; the interval is wider for it."""
     spread: Annotated[Spread | None, WhenSet] = None
-    """Where the variance between seeds comes from. `own`: from the compared arms alone, at each target. `borrowed`: from
-    every arm and target of the experiment together, which two or three seeds need. The verdict shows both intervals and
-    this one decides. None: `borrowed`, but `own` in judgements planned before there was a choice."""
+    """Where the variance between seeds comes from. `own`: from the compared arms alone, at each target. `borrowed`:
+    from every arm and target of the experiment together, which two or three seeds need. The verdict shows both
+    intervals and this one decides. None: `borrowed`, but `own` in judgements planned before there was a choice."""
     failed_runs: Annotated[FailedRuns, WhenSet] = "count"
-    """Of runs that ended far below the other seeds on validation. `count`: they are results like any others. `leave_out`:
-    the answer is about runs that did not fail. The verdict shows both."""
+    """Of runs that ended far below the other seeds on validation. `count`: they are results like any others.
+    `leave_out`: the answer is about runs that did not fail. The verdict shows both."""
 
 
 class ExperimentSpec(Strict):

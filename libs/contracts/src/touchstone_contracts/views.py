@@ -439,8 +439,8 @@ class ComparisonResult(Lenient):
     own: Interval | None = None
     """From the spread between seeds of the compared arms alone. One of the two is the interval above."""
     borrowed: Interval | None = None
-    """From the spread of all arms and targets. None: of one class, of seeds that may be looked at again and again, or in
-    a verdict of before there was one."""
+    """From the spread of all arms and targets. None, as `own`: of one class, of seeds that may be looked at again and
+    again, or in a verdict of before there was one."""
 
 
 class BaselineCheck(Lenient):

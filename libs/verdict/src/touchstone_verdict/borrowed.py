@@ -5,11 +5,11 @@ wide. But the cells of an experiment resemble each other, so their standard devi
 
     log sd of a target's cells ~ N(mu, tau_target^2),   log sd of a cell ~ N(that of its target, tau_cell^2)
 
-with all three numbers unknown and integrated out over a grid. With probability DISTINCT a target, or a cell, has nothing
-to do with the others and is up to MOST_DISTINCT times as noisy: one noisy cell keeps its own spread. A cell's sd is that
-between seeds alone, on top of the luck with test images, which is measured well; where that explains what is seen, little
-is added. The difference given the variances is normal, so the interval is the middle of a mixture of normals.
-docs/verdict.md has its coverage."""
+with all three numbers unknown and integrated out over a grid. With some probability (TARGET_DISTINCT, CELL_DISTINCT) a
+target or a cell has nothing to do with the others and is up to MOST_DISTINCT times as noisy: one noisy cell keeps its
+own spread. A cell's sd is that between seeds alone, on top of the luck with test images, which is measured well; where
+that luck explains what is seen, little is added. The difference given the variances is normal, so the interval is the
+middle of a mixture of normals. docs/verdict.md has its coverage."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ GRID = np.geomspace(SMALLEST, LARGEST, 48)
 TARGET_TAUS = {0.05: 1.0, 0.3: 1.0, 0.8: 0.5}
 CELL_TAUS = {0.05: 1.0, 0.2: 1.0, 0.4: 0.8, 0.8: 0.3, 1.6: 0.15}
 """Standard deviation of log sd -> prior weight, up to a factor. 364 published cells of three seeds give 0.3 to 0.4."""
-DISTINCT = 0.08
+TARGET_DISTINCT, CELL_DISTINCT = 0.15, 0.08
 MOST_DISTINCT = 30.0
 DRAWS = 4000
 
@@ -157,17 +157,17 @@ def _likelihood(cells: Sequence[SeedSpread]) -> Array:
 @cache
 def _kernels() -> tuple[Array, Array]:
     """How sds of targets lie around mu, and sds of cells around their target's: (taus, sds around, sds) each."""
-    return _around(tuple(TARGET_TAUS)), _around(tuple(CELL_TAUS))
+    return _around(tuple(TARGET_TAUS), TARGET_DISTINCT), _around(tuple(CELL_TAUS), CELL_DISTINCT)
 
 
-def _around(taus: tuple[float, ...]) -> Array:
+def _around(taus: tuple[float, ...], own: float) -> Array:
     logs = np.log(GRID)
     apart = logs - logs[:, None]
     distinct = ((apart > 0) & (apart <= math.log(MOST_DISTINCT))).astype(np.float64)
     distinct[-1, -1] = 1.0  # nothing lies above the largest
     distinct /= distinct.sum(axis=1, keepdims=True)
     normal = np.exp(-0.5 * (apart / np.array(taus)[:, None, None]) ** 2)
-    around: Array = (1 - DISTINCT) * normal / normal.sum(axis=2, keepdims=True) + DISTINCT * distinct
+    around: Array = (1 - own) * normal / normal.sum(axis=2, keepdims=True) + own * distinct
     return around
 
 

@@ -86,8 +86,8 @@ def seed_spreads(
     arms: Iterable[str],
     paired: bool,
 ) -> dict[tuple[str, str], SeedSpread]:
-    """(target, arm) -> spread between seeds: of `arms`, averaged over the sizes at which `pair` is compared; or, paired,
-    of the difference of the pair alone."""
+    """(target, arm) -> spread between seeds: of `arms`, averaged over the sizes at which `pair` is compared; or,
+    paired, of the difference of the pair alone."""
     found = {}
     for target in targets:
         sizes = _compared_sizes(curves, target, metric, *pair, size)

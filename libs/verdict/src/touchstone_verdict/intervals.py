@@ -179,4 +179,5 @@ def _welch_degrees(spreads: Sequence[SeedSpread]) -> float:
     if min(spread.seeds for spread in spreads) < 2 or sum(parts) == 0:
         return max(1.0, sum(spread.seeds - 1 for spread in spreads))
     squares = sum(part**2 / (spread.seeds - 1) for part, spread in zip(parts, spreads, strict=True))
-    return sum(parts) ** 2 / squares
+    total: float = sum(parts) ** 2 / squares
+    return total
