@@ -35,7 +35,9 @@ class Laboratory:
 
     def experiments(self, runs: int) -> Iterator["Measured"]:
         """Always the same ones."""
-        rng = np.random.default_rng([self.seeds, self.images, self.targets, self.arms, int(self.seed_sd * 1000)])
+        rng = np.random.default_rng(
+            [self.seeds, self.images, self.targets, self.arms, int(self.seed_sd * 1000), int(self.difference * 1000)]
+        )
         for _ in range(runs):
             yield self._experiment(rng)
 

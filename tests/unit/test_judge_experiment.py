@@ -32,8 +32,15 @@ GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/judged_expe
 FURTHER = ("sketch",)
 
 
+LATER = {"decided_by", "paired_seeds", "failed_runs", "seed_overlap"}
+LATER_OF_COMPARISONS = {"own", "borrowed", "clusters"}
+"""Fields that verdicts did not have then."""
+
+
 def request_of(told: Told, first_seeds: int | None = None) -> JudgeExperiment:
-    return judge_request(resolve(told.spec, DictLookup(FURTHER)), layout_of(told.plan), first_seeds=first_seeds)
+    """As planned before a comparison said where its spread between seeds comes from."""
+    resolved = resolve(told.spec, DictLookup(FURTHER))
+    return judge_request(resolved, layout_of(told.plan), first_seeds=first_seeds, spread=None)
 
 
 def judged(services: Services, request: JudgeExperiment) -> ExperimentJudged:
@@ -57,7 +64,17 @@ def near(expected: Any) -> Any:
 
 def as_golden(document: Results | Scaling | Verdict) -> dict[str, Any]:
     assert document.experiment == ""
-    return document.model_dump(mode="json", exclude={"experiment", "rows", "costs", "prices"})
+    found: dict[str, Any] = without_later(
+        document.model_dump(mode="json", exclude={"experiment", "rows", "costs", "prices"})
+    )
+    return found
+
+
+def without_later(document: Any) -> Any:
+    if isinstance(document, dict):
+        later = LATER_OF_COMPARISONS if "p_value" in document else LATER
+        return {name: without_later(value) for name, value in document.items() if name not in later}
+    return [without_later(value) for value in document] if isinstance(document, list) else document
 
 
 def clear_truth(cell: Cell, metric: str) -> float:

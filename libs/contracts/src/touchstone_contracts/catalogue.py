@@ -5,6 +5,7 @@ the S3 server of the workers' settings, which also hold the credentials) or `hub
 `hub:ViT-B-16@laion2b_s34b_b88k` for open_clip, `hub:<owner>/<repository>@<revision>` for diffusers).
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -31,6 +32,33 @@ def filled(template: str, name: str) -> str:
     return template.replace(ARTICLE, article).replace("{name}", name)
 
 
+class ClusterColumn(Strict):
+    """Which test images belong together stands in a column of the file; an empty value belongs to no other."""
+
+    kind: Literal["column"] = "column"
+    column: str = Field(min_length=1, max_length=200)
+
+
+class ClusterOfKey(Strict):
+    """Images belong together whose keys are alike once every match of `remove`, a regular expression, is gone."""
+
+    kind: Literal["key"] = "key"
+    remove: str = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _is_a_regular_expression(self) -> Self:
+        try:
+            re.compile(self.remove)
+        except re.error as error:
+            raise ValueError(f"remove is not a regular expression: {error}") from error
+        return self
+
+
+Cluster = Annotated[ClusterColumn | ClusterOfKey, Field(discriminator="kind")]
+"""Test images that were drawn together, and so are not independent: of one concept, scene, patient or source picture.
+Only of test sets."""
+
+
 class ParquetFile(Strict):
     """Columns: `key`, `image` (encoded bytes), and `caption` (upstream) or `class_id` (target split)."""
 
@@ -38,6 +66,7 @@ class ParquetFile(Strict):
     location: Annotated[DataPlace, Locator]
     digest: Digest
     images: int = Field(gt=0)
+    cluster: Annotated[Cluster | None, WhenSet] = None
 
 
 class TarShard(Strict):
@@ -48,6 +77,7 @@ class TarShard(Strict):
     location: Annotated[DataPlace, Locator]
     digest: Digest
     images: int = Field(gt=0)
+    cluster: Annotated[ClusterOfKey | None, WhenSet] = None
 
 
 class ImageFolder(Strict):
@@ -72,6 +102,8 @@ class ClassFolders(Strict):
     images: int = Field(gt=0)
     folders: tuple[FolderName, ...] = Field(min_length=2)
     """The folder of class 0, 1, 2, ...: said here, never read off their order, which one missing folder shifts."""
+    cluster: Annotated[ClusterOfKey | None, WhenSet] = None
+    """An image's key is its path below the location."""
 
 
 class ArrayFile(Strict):
@@ -225,6 +257,14 @@ class Splits(Strict):
     def by_name(self) -> dict[str, TargetSplit]:
         trained_on = {"validation": self.validation, "train": self.train}
         return self.tests | {name: split for name, split in trained_on.items() if split is not None}
+
+    @model_validator(mode="after")
+    def _clusters_are_of_test_sets(self) -> Self:
+        for name in ("validation", "train"):
+            split = self.by_name.get(name)
+            if split is not None and split.cluster is not None:
+                raise ValueError(f"{name} names clusters, which only test sets have: leave its cluster out")
+        return self
 
     @model_validator(mode="after")
     def _further_tests_are_other_images(self) -> Self:

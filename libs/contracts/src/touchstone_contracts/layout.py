@@ -5,6 +5,7 @@ Stored with the experiment when it is posted, so that every later release reads 
 from collections.abc import Collection
 from typing import Annotated
 
+from touchstone_contracts.catalogue import Cluster
 from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.values import Name, StepId, Strict, WhenSet
 
@@ -53,6 +54,8 @@ class SplitStep(Strict):
     test_set: Name
     step: StepId
     """An ingest_images step."""
+    cluster: Annotated[Cluster | None, WhenSet] = None
+    """Which of its images were drawn together."""
 
 
 class PlanLayout(Strict):

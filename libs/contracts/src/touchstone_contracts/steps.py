@@ -5,7 +5,7 @@ depends on who asks, so experiments share steps."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -494,6 +494,23 @@ class EncoderEvaluated(Tested):
         return {MAIN_TEST_SET: self} | self.further_tests
 
 
+class DrawnParts(Strict):
+    """Of a mixture."""
+
+    parts: tuple[Name, ...]
+    """Arms, in the order of the amounts."""
+    mixing: Mixing
+
+
+class Drawing(Strict):
+    """How a seed draws a training set from a pool."""
+
+    ranking: Literal["random", "score"]
+    balance: Literal["stratified", "uniform"]
+    mixtures: dict[Name, DrawnParts] = Field(default={})
+    """By arm."""
+
+
 class JudgeExperiment(Strict):
     """Everything that decides a verdict, but for the measurements themselves."""
 
@@ -515,6 +532,10 @@ class JudgeExperiment(Strict):
     """Arms that train and were not waited for."""
     first_seeds: int | None = None
     """Judge the arms compared on so many of `seeds` alone, while the others are still to come. None: on all."""
+    paired: Annotated[bool, WhenSet] = False
+    """A seed draws mostly the same images, or images made from the same ones, for both arms compared."""
+    drawing: Annotated[Drawing | None, WhenSet] = None
+    """None: how much the seeds of an arm have in common is not said."""
 
 
 class ExperimentJudged(Lenient):
@@ -553,7 +574,7 @@ GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, Im
 PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound, minutes(60))
 ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
 EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
-JUDGE_EXPERIMENT = Contract("judge_experiment", 1, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
+JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
 
 AnyContract = Contract[Any, Any]
 CATALOGUE: dict[str, AnyContract] = {
@@ -598,9 +619,13 @@ _HELD_FACTS: tuple[AnyContract, ...] = (
 )
 EARLIER: dict[str, AnyContract] = {
     earlier.channel: earlier
-    for earlier in (replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS)
+    for earlier in (
+        *(replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS),
+        replace(JUDGE_EXPERIMENT, version=1),
+    )
 }
-"""By channel: versions that are still served and no longer planned. The same requests, from before they named facts."""
+"""By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
+and judgements from before a comparison said where its spread between seeds comes from, which is `own` there."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

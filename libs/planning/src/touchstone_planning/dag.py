@@ -6,10 +6,15 @@ from typing import Any, NamedTuple
 
 from touchstone_contracts.catalogue import (
     MAIN_TEST_SET,
+    ClassFolders,
+    Cluster,
+    ClusterOfKey,
     Encoder,
     LinkTable,
+    ParquetFile,
     Source,
     Target,
+    TarShard,
     Upstream,
     UpstreamShard,
 )
@@ -78,6 +83,8 @@ class Plan:
     """(target, arm) -> audit_pool step."""
     tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, test set) -> ingest_images step."""
+    clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
+    """(target, test set) -> which of its images were drawn together, where that is known."""
     judgements: list[Judgement] = field(default_factory=list)
     """In the order in which they supersede each other."""
     upstream: "UpstreamLayout | None" = None
@@ -152,6 +159,9 @@ def _taken(plan: Plan, images: StepId, table: LinkTable, encoder: Encoder, role:
 
 
 def ingested(plan: Plan, source: Source, role: str) -> StepId:
+    if isinstance(source, ParquetFile | TarShard | ClassFolders) and isinstance(source.cluster, ClusterOfKey):
+        # Keys are kept anyway: what is made of them concerns the judge alone.
+        source = source.model_copy(update={"cluster": None})
     return plan.add(INGEST_IMAGES, IngestImages(source=source), f"{role}/ingest")
 
 

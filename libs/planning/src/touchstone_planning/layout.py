@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from touchstone_contracts.experiment import SPREAD, Spread
 from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
 from touchstone_contracts.values import Strict
 
 from touchstone_planning.dag import Judgement, Plan
+from touchstone_planning.draws import drawing_of, share_draws
 from touchstone_planning.resolved import ResolvedExperiment
 
 FEWEST_SEEDS = 2
@@ -26,7 +28,10 @@ def layout_of(plan: Plan) -> PlanLayout:
         cells=tuple(CellStep(cell=cell, step=step) for cell, step in plan.evaluations.items()),
         grids=tuple(_grids(plan)),
         pools=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()),
-        tests=tuple(SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()),
+        tests=tuple(
+            SplitStep(target=target, test_set=name, step=step, cluster=plan.clusters.get((target, name)))
+            for (target, name), step in plan.tests.items()
+        ),
         audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
     )
 
@@ -44,11 +49,19 @@ def _grids(plan: Plan) -> Iterator[Grid]:
 
 
 def judge_request(
-    resolved: ResolvedExperiment, layout: PlanLayout, *, compared_alone: bool = False, first_seeds: int | None = None
+    resolved: ResolvedExperiment,
+    layout: PlanLayout,
+    *,
+    compared_alone: bool = False,
+    first_seeds: int | None = None,
+    spread: Spread | None = SPREAD,
 ) -> JudgeExperiment:
     """`compared_alone`: without waiting for arms that the comparison does not name; `first_seeds`: nor for later seeds
-    of those that it does. Raises ValueError when those are fewer than two or all of them."""
+    of those that it does; `spread`: of a comparison that does not say, None as before there was a choice. Raises
+    ValueError when the first seeds are fewer than two or all of them."""
     spec, comparison = resolved.spec, resolved.spec.primary
+    if comparison is not None and comparison.spread is None:
+        comparison = comparison.model_copy(update={"spread": spread})
     if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
         raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
     training = tuple(arm.name for arm in spec.training_arms)
@@ -70,15 +83,21 @@ def judge_request(
         leaks_checked=spec.curation.leak_cosine is not None,
         left_out=tuple(arm for arm in training if arm not in judged),
         first_seeds=first_seeds,
+        paired=spread is not None and comparison is not None and share_draws(resolved, comparison.a, comparison.b),
+        drawing=None if spread is None else drawing_of(resolved, judged),
     )
 
 
-def judge_requests(resolved: ResolvedExperiment, layout: PlanLayout) -> Iterator[tuple[JudgeExperiment, str]]:
-    """Every judgement of an experiment with what it is for; the last waits for everything."""
+def judge_requests(
+    resolved: ResolvedExperiment, layout: PlanLayout, spread: Spread | None = SPREAD
+) -> Iterator[tuple[JudgeExperiment, str]]:
+    """Every judgement of an experiment with what it is for; the last waits for everything. `spread` as for
+    judge_request."""
     spec, comparison = resolved.spec, resolved.spec.primary
     if comparison is not None and comparison.stopping == "anytime":
         for seeds in range(FEWEST_SEEDS, len(spec.seeds)):
-            yield judge_request(resolved, layout, first_seeds=seeds), f"judge after {seeds} seeds"
+            yield judge_request(resolved, layout, first_seeds=seeds, spread=spread), f"judge after {seeds} seeds"
     if comparison is not None and any(arm.name not in (comparison.a, comparison.b) for arm in spec.training_arms):
-        yield judge_request(resolved, layout, compared_alone=True), f"judge {comparison.a} against {comparison.b}"
-    yield judge_request(resolved, layout), "judge"
+        request = judge_request(resolved, layout, compared_alone=True, spread=spread)
+        yield request, f"judge {comparison.a} against {comparison.b}"
+    yield judge_request(resolved, layout, spread=spread), "judge"

@@ -6,6 +6,7 @@ from functools import cache
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
+from touchstone_contracts.experiment import SPREAD
 from touchstone_contracts.layout import Adaptation, Cell
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
@@ -56,7 +57,8 @@ def plan_experiment(
 
     for target in resolved.targets:
         _TargetPlanner(_context(plan, resolved, target, indexed)).add_all(audited)
-    for request, role in judge_requests(resolved, layout_of(plan)):
+    spread = None if JUDGE_EXPERIMENT.name in contracts else SPREAD
+    for request, role in judge_requests(resolved, layout_of(plan), spread):
         step = plan.add(JUDGE_EXPERIMENT, request, role)
         complete = not request.left_out and request.first_seeds is None
         plan.judgements.append(Judgement(step=step, seeds=request.first_seeds or len(request.seeds), complete=complete))
@@ -97,6 +99,11 @@ class _TargetPlanner:
         self._rules = self.spec.curation.without_names()
         self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
+        self.plan.clusters |= {
+            (self.target.name, test_set): split.cluster
+            for test_set, split in self.target.splits.tests.items()
+            if split.cluster is not None
+        }
 
     def add_all(self, audited: bool) -> None:
         for arm in self.spec.arms:

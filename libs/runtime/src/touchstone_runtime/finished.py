@@ -86,6 +86,12 @@ class FinishedSteps:
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
 
+    def test_manifest(self, step: StepId) -> "pa.Table":
+        """Of an ingested split, every column; its rows are in the order of predictions."""
+        from touchstone_runtime.image_sets import with_all_columns
+
+        return with_all_columns(self.artifacts.get_table(self.artifacts.result(INGEST_IMAGES, step).images.manifest))
+
     def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
         # pyarrow comes with the first table.

@@ -49,6 +49,7 @@ SCHEMA = pa.schema(
         ("nearest_upstream_id", pa.string()),
         ("nearest_upstream_cosine", pa.float32()),
         ("part", pa.int32()),
+        ("cluster", pa.string()),
     ]
 )
 assert set(SCHEMA.names) == set(COLUMNS)
@@ -85,6 +86,7 @@ class ImageRecord:
     nearest_upstream_id: str = ""
     nearest_upstream_cosine: float = math.nan
     part: int = -1
+    cluster: str = ""
 
 
 _DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}

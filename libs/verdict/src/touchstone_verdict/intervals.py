@@ -171,7 +171,8 @@ def _residual_variance(correct: Correctness, clusters: Clusters | None) -> float
         return 0.0
     residual = correct - correct.mean(axis=1, keepdims=True) - correct.mean(axis=0) + correct.mean()
     squares = float((summed(residual, clusters) ** 2).sum())
-    return squares / ((seeds - 1) * (groups - 1)) * groups / images
+    mean_square: float = squares / ((seeds - 1) * (groups - 1)) * groups / images
+    return mean_square
 
 
 def _welch_degrees(spreads: Sequence[SeedSpread]) -> float:

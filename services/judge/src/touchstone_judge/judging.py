@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from touchstone_contracts.experiment import CONFIDENCE, Comparison
 from touchstone_contracts.steps import JudgeExperiment
-from touchstone_contracts.views import Results, Scaling, Verdict
+from touchstone_contracts.views import Results, Scaling, SeedOverlap, Verdict
 from touchstone_verdict.judge import Evidence, judge_evidence
 from touchstone_verdict.learning_rates import Choices
 from touchstone_verdict.scaling import scaling_fits
@@ -31,10 +31,13 @@ def judge_tests(
     scaling: Scaling | None,
     choices: Iterable[Choices],
     cards: LabelsOfArms,
+    overlap: Iterable[SeedOverlap],
 ) -> Verdict:
     """`scaling`: None where only some seeds are judged. Raises Unfair (`nothing_to_compare`) when the two arms reached
     no common size at any target."""
     curves = tests.curves[comparison.test_set]
+    # A judgement that does not say was planned before there was a choice.
+    comparison = comparison.model_copy(update={"spread": comparison.spread or "own"})
     return judge_evidence(
         Evidence(
             comparison=comparison,
@@ -54,6 +57,10 @@ def judge_tests(
             choices=tuple(choices),
             fits=tuple(fit for fit in scaling.fits if fit.test_set == comparison.test_set) if scaling else None,
             seeds_planned=None if request.first_seeds is None else len(request.seeds),
+            paired=request.paired,
+            validation=tests.validation,
+            seeds=request.seeds,
+            seed_overlap=tuple(overlap),
             warnings=(*_facts(request, comparison, results), *label_warnings(comparison, cards)),
         )
     )

@@ -1,13 +1,16 @@
 """What is judged, read from the results of finished steps. Everything here raises MissingObject for what was lost."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.catalogue import Cluster, ClusterOfKey
 from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.steps import JudgeExperiment
 from touchstone_contracts.steps import Tested as TestResult
@@ -16,8 +19,13 @@ from touchstone_contracts.views import Results
 from touchstone_runtime.finished import READERS, FinishedSteps, read_all
 from touchstone_runtime.phases import phase
 from touchstone_runtime.serving import ProgressFunction
+from touchstone_verdict.clusters import Clusters, numbered
 from touchstone_verdict.curves import Curve
+from touchstone_verdict.failed_runs import Validation
 from touchstone_verdict.results import Evaluations, collect
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Labels = npt.NDArray[np.int32]
 """(test images,): true class ids."""
@@ -31,6 +39,8 @@ class Tests:
     """By (target, test set)."""
     curves: Mapping[str, dict[tuple[str, str, str], Curve]]
     """By test set."""
+    validation: Mapping[tuple[str, str], Validation]
+    """(target, arm) -> accuracies by which epochs were chosen, where every run has one."""
 
 
 @phase("load")
@@ -67,7 +77,8 @@ def read_tests(
     if request.first_seeds is not None and comparison is not None:
         test_sets, metrics = (comparison.test_set,), (comparison.metric,)
     tested = [entry for entry in _tested(evaluations) if entry.test_set in test_sets]
-    tests = Tests(_read_labels(tested, steps), {test_set: {} for test_set in test_sets})
+    tests = Tests(_read_labels(tested, steps), {test_set: {} for test_set in test_sets}, _validation(evaluations))
+    clusters = _read_clusters(request.layout, test_sets, steps)
     done, total = count(1), len(metrics) * sum(len(entry.results) for entry in tested)
     for entry in tested:
         labels = tests.labels[entry.target, entry.test_set]
@@ -76,7 +87,8 @@ def read_tests(
             for row, right in enumerate(_correct(entry.results, metric, labels, steps)):
                 correct[row] = right
                 progress(next(done), total)
-            curve = Curve(entry.sizes, correct.reshape(len(entry.sizes), -1, len(labels)))
+            correct_by_size = correct.reshape(len(entry.sizes), -1, len(labels))
+            curve = Curve(entry.sizes, correct_by_size, clusters.get((entry.target, entry.test_set)))
             tests.curves[entry.test_set][entry.target, metric, entry.arm] = curve
     return tests
 
@@ -89,6 +101,36 @@ def _tested(evaluations: Evaluations) -> Iterator[Tested]:
         for place, test_set in evaluations.layout.splits:
             if place == target and reached:
                 yield Tested(target, test_set, arm, sizes, tuple(result.tests[test_set] for _, result in reached))
+
+
+def _validation(evaluations: Evaluations) -> dict[tuple[str, str], Validation]:
+    found = {}
+    for target, arm in dict.fromkeys((entry.cell.target, entry.cell.arm) for entry in evaluations.layout.cells):
+        reached = sorted(evaluations.reached(target, arm).items(), key=lambda item: (item[0].size, item[0].seed))
+        sizes = tuple(dict.fromkeys(cell.size for cell, _ in reached))
+        accuracies = [result.validation_accuracy for _, result in reached]
+        if accuracies and None not in accuracies:
+            by_size = np.array(accuracies, dtype=np.float64).reshape(len(sizes), -1)
+            found[target, arm] = Validation(sizes, by_size)
+    return found
+
+
+def _read_clusters(
+    layout: PlanLayout, test_sets: Collection[str], steps: FinishedSteps
+) -> dict[tuple[str, str], Clusters]:
+    """By (target, test set), of those whose images were drawn together."""
+    return {
+        (entry.target, entry.test_set): numbered(_cluster_names(entry.cluster, steps.test_manifest(entry.step)))
+        for entry in layout.tests
+        if entry.cluster is not None and entry.test_set in test_sets
+    }
+
+
+def _cluster_names(cluster: Cluster, manifest: "pa.Table") -> list[str]:
+    if isinstance(cluster, ClusterOfKey):
+        return [re.sub(cluster.remove, "", key) for key in manifest["source_key"].to_pylist()]
+    names: list[str] = manifest["cluster"].to_pylist()
+    return names
 
 
 def _read_labels(tested: Iterable[Tested], steps: FinishedSteps) -> dict[tuple[str, str], Labels]:

@@ -7,6 +7,7 @@ from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation, KeepAll
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import PERTURB_IMAGES, ModelRef, PerturbImages
+from touchstone_contracts.values import Name
 
 from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, larger_than_sampled, place_of, planner_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
@@ -28,6 +29,9 @@ class PerturbationPlanner(ArmPlanner[Perturbation]):
 
     def sources(self, arm: Perturbation) -> Iterator[Source]:
         yield Source("/parent", arm.parent)
+
+    def origin(self, arm: Perturbation) -> Name:
+        return arm.parent
 
     def curation_rules(self, rules: Curation) -> Curation:
         """The parent was filtered and capped, so only the other rules are left."""

@@ -114,6 +114,10 @@ class ArmPlanner(Generic[ArmT]):
         """The arms whose images its pool holds side by side, in the order of the pool's column `part`."""
         return ()
 
+    def origin(self, arm: ArmT) -> Name | None:
+        """The arm whose images decide which of its own a seed draws; None: its own do."""
+        return None
+
     def mixing(self, arm: ArmT) -> Mixing | None:
         """How a training set is taken from a pool of several parts; None takes the pool as one."""
         return None

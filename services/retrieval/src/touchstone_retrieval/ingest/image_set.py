@@ -62,4 +62,5 @@ def _record(row: SourceRow, source: ImageSource, size: tuple[int, int]) -> Image
         source_key=row.key,
         class_id=row.class_id,
         caption=row.caption,
+        cluster=row.cluster,
     )

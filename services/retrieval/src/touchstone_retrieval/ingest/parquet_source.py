@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from touchstone_contracts.catalogue import ParquetFile
+from touchstone_contracts.catalogue import ClusterColumn, ParquetFile
 
 from touchstone_retrieval.ingest.captions import clean_caption
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, require_count
@@ -23,6 +23,8 @@ class ParquetSource:
     """`target` where there is a column class_id."""
     file: pq.ParquetFile
     columns: tuple[str, ...]
+    cluster: str | None = None
+    """The column that says which images belong together."""
 
     @property
     def count(self) -> int:
@@ -32,7 +34,7 @@ class ParquetSource:
         """In file order. Raises UnreadableSource at a row without key or class: guessing would shift labels."""
         try:
             for batch in self.file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=list(self.columns)):
-                yield from (_parse(row, self.kind) for row in batch.to_pylist())
+                yield from (_parse(row, self.kind, self.cluster) for row in batch.to_pylist())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
             raise UnreadableSource(f"parquet data is damaged: {error}") from error
 
@@ -45,14 +47,15 @@ def open_source(path: Path, source: ParquetFile) -> ParquetSource:
         raise UnreadableSource(f"{source.location} is not a parquet file: {error}") from error
     names = set(file.schema_arrow.names)
     kind: SourceKind = "target" if "class_id" in names else "upstream"
-    needed = {"key", "image", "class_id" if kind == "target" else "caption"}
+    cluster = source.cluster.column if isinstance(source.cluster, ClusterColumn) else None
+    needed = {"key", "image", "class_id" if kind == "target" else "caption", *([cluster] if cluster else [])}
     if missing := needed - names:
         raise UnreadableSource(f"{source.location} lacks the columns {sorted(missing)}", code="missing_columns")
     require_count(source.location, file.metadata.num_rows, source.images)
-    return ParquetSource(kind, file, tuple(sorted(needed | ({"caption"} & names))))
+    return ParquetSource(kind, file, tuple(sorted(needed | ({"caption"} & names))), cluster)
 
 
-def _parse(row: dict[str, Any], kind: SourceKind) -> SourceRow:
+def _parse(row: dict[str, Any], kind: SourceKind, cluster: str | None) -> SourceRow:
     if row["key"] is None:
         raise UnreadableSource("a row has no key", code="missing_key")
     return SourceRow(
@@ -60,6 +63,7 @@ def _parse(row: dict[str, Any], kind: SourceKind) -> SourceRow:
         image=_image_bytes(row["image"]),
         caption=clean_caption(row.get("caption")),
         class_id=_class_id(row) if kind == "target" else -1,
+        cluster="" if cluster is None or row[cluster] is None else str(row[cluster]),
     )
 
 

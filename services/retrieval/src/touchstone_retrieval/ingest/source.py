@@ -20,6 +20,7 @@ class SourceRow:
     image: bytes | None
     caption: str = ""
     class_id: int = -1
+    cluster: str = ""
 
 
 class ImageSource(Protocol):
