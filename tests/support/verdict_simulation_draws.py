@@ -84,11 +84,11 @@ class Drawn:
     def without_failures(self) -> tuple[Right, Right, int, int]:
         """Both arms, and how many failed and how many sound runs were left out."""
         validation = {
-            ("target", arm): Validation((1,), right.mean(axis=1)[None])
+            ("target", arm): Validation((1,), tuple(range(len(right))), right.mean(axis=1)[None])
             for arm, right in zip("ab", self.on_validation, strict=True)
         }
         failures = find_failures(validation, {"target": float(ndtr(LEVEL / QUIET)) - 0.05})
-        lost = {arm: [failure.seed for failure in failures if failure.arm == arm] for arm in "ab"}
+        lost = {arm: [failure.place for failure in failures if failure.arm == arm] for arm in "ab"}
         caught = int(self.failed[lost["a"]].sum())
         return (
             np.delete(self.a, lost["a"], axis=0),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
-from touchstone_contracts.experiment import CONFIDENCE, Comparison, Stopping
+from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spread, Stopping
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
@@ -184,19 +184,35 @@ def judge(
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = CONFIDENCE,
     stopping: Annotated[Stopping, typer.Option(help="anytime: valid however often seeds are added.")] = "fixed",
     test_set: Annotated[str, typer.Option(help="The test set that decides.")] = MAIN_TEST_SET,
+    spread: Annotated[
+        Spread, typer.Option(help="Variance between seeds: borrowed from all arms and targets, or the arms' own.")
+    ] = SPREAD,
+    failed_runs: Annotated[
+        FailedRuns,
+        typer.Option(help="leave_out: the answer is about runs that did not fail, by a column `validation`."),
+    ] = "count",
+    paired: Annotated[bool, typer.Option("--paired", help="Seeds draw the same images for both arms.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The whole verdict, for other programs.")] = False,
 ) -> None:
     """Which arm is better, from predictions made elsewhere: columns arm, target, test_set, size, seed, image, correct,
-    and metric where there are several. Asks no server."""
+    and perhaps metric, cluster and validation. Asks no server."""
     with _extra("judge"):
         from touchstone_verdict.judge import judge as judged
 
         from touchstone.predictions import read_predictions
     with readable_failures():
         comparison = Comparison(
-            a=a, b=b, metric=metric, test_set=test_set, delta=delta, confidence=confidence, stopping=stopping
+            a=a,
+            b=b,
+            metric=metric,
+            test_set=test_set,
+            delta=delta,
+            confidence=confidence,
+            stopping=stopping,
+            spread=spread,
+            failed_runs=failed_runs,
         )
-        verdict = judged(read_predictions(predictions), comparison)
+        verdict = judged(read_predictions(predictions), comparison, paired=paired)
     if json:
         sys.stdout.write(verdict.model_dump_json(indent=2) + "\n")
     else:

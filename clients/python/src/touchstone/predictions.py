@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from touchstone_verdict.predictions import COLUMNS, METRIC, Predictions
+from touchstone_verdict.predictions import CLUSTER, COLUMNS, METRIC, OPTIONAL, Predictions
 
 from touchstone.documents import UnreadableDocument
 
-TEXTS = ("arm", "target", "test_set", "image", METRIC)
+TEXTS = ("arm", "target", "test_set", "image", METRIC, CLUSTER)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -24,7 +24,7 @@ def read_predictions(path: Path) -> Predictions:
         table = read(path)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableDocument(f"{path}: {error}") from error
-    return {name: _values(table[name]) for name in (*COLUMNS, METRIC) if name in table.column_names}
+    return {name: _values(table[name]) for name in (*COLUMNS, *OPTIONAL) if name in table.column_names}
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -34,7 +34,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _read_parquet(path: Path) -> pa.Table:
-    there = [name for name in (*COLUMNS, METRIC) if name in pyarrow.parquet.read_schema(path).names]
+    there = [name for name in (*COLUMNS, *OPTIONAL) if name in pyarrow.parquet.read_schema(path).names]
     return pyarrow.parquet.read_table(path, columns=there, read_dictionary=[name for name in TEXTS if name in there])
 
 

@@ -11,7 +11,7 @@ targets and sizes (of an even number the smaller one, so that one failure among 
 normal accuracies it is about half a standard deviation. Test accuracy, which the verdict is about, has no part in it.
 An arm that fails with every seed is no failed run but a bad arm, and is judged as it is."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -33,6 +33,8 @@ class Validation:
     """Of one arm at one target."""
 
     sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    """Their numbers, in the order of the curves."""
     accuracy: Array
     """(sizes, seeds)"""
 
@@ -43,18 +45,19 @@ class Failure:
     arm: str
     size: int
     seed: int
-    """Its place among the arm's seeds."""
+    """Its number."""
+    place: int
+    """Among the arm's seeds."""
     validation: float
     others: float
     """Median of the arm's other seeds."""
 
-    def described(self, seeds: Sequence[int], untouched: Mapping[str, float]) -> FailedRun:
-        """`seeds`: their numbers in the experiment."""
+    def described(self, untouched: Mapping[str, float]) -> FailedRun:
         return FailedRun(
             target=self.target,
             arm=self.arm,
             size=self.size,
-            seed=seeds[self.seed],
+            seed=self.seed,
             validation=self.validation,
             others=self.others,
             untouched=untouched.get(self.target),
@@ -82,9 +85,15 @@ def _failures(target: str, arm: str, found: Validation, usual: float, untouched:
     apart = others - found.accuracy > max(FAR * usual, LEAST)
     some_are_not_below = (found.accuracy >= untouched).any(axis=1, keepdims=True)
     below = (found.accuracy < untouched - max(BELOW * usual, LEAST_BELOW)) & some_are_not_below
-    for size, seed in np.argwhere(apart | below).tolist():
+    for size, place in np.argwhere(apart | below).tolist():
         yield Failure(
-            target, arm, found.sizes[size], seed, float(found.accuracy[size, seed]), float(others[size, seed])
+            target=target,
+            arm=arm,
+            size=found.sizes[size],
+            seed=found.seeds[place],
+            place=place,
+            validation=float(found.accuracy[size, place]),
+            others=float(others[size, place]),
         )
 
 
@@ -107,7 +116,7 @@ def without_failures(curves: Curves, failures: Collection[Failure], together: Co
     them all."""
     lost: dict[Place, set[int]] = {}
     for failure in failures:
-        lost.setdefault((failure.target, failure.arm), set()).add(failure.seed)
+        lost.setdefault((failure.target, failure.arm), set()).add(failure.place)
     of_all = set().union(*(seeds for (_, arm), seeds in lost.items() if arm in together))
     found = {}
     for (target, metric, arm), curve in curves.items():

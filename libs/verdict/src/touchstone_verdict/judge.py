@@ -45,7 +45,7 @@ from touchstone_verdict.scaling import scaling_fits
 from touchstone_verdict.words import PARTIAL, headline, learning_rate_words, remedy_words, stop_words
 
 
-def judge(predictions: Predictions, comparison: Comparison) -> Verdict:
+def judge(predictions: Predictions, comparison: Comparison, *, paired: bool = False) -> Verdict:
     """Which of two arms classifies better, from a table that says which test images each got right.
 
     `predictions`: a mapping of columns of equal length (a dict of arrays or lists, a data frame), one row for each
@@ -61,11 +61,15 @@ def judge(predictions: Predictions, comparison: Comparison) -> Verdict:
     | image    | id of the test image: every run on a test set has the same ones, once each                     |
     | correct  | 1 or true where the run classified the image correctly, else 0 or false                        |
     | metric   | optional, where accuracies were measured in several ways; else all are `comparison.metric`     |
+    | cluster  | optional, what images share that were drawn together: concept, scene, patient, source picture  |
+    | validation | optional, the run's accuracy on validation, by which runs that failed are found              |
 
     Arms, targets and test sets are names: lower case letters, digits, dots, dashes and underscores.
 
     `comparison`: the arms `a` and `b` and, where the defaults do not fit, metric, test set, the smallest difference
     that matters (`delta`), the confidence and the stopping rule (`touchstone_contracts.experiment.Comparison`).
+
+    `paired`: both arms draw the same images, or images made from the same ones, seed by seed.
 
     The verdict (`touchstone_contracts.views.Verdict`) is the one that an experiment with these predictions gets; there
     are no comparisons by class, no learning rates and no costs, of which the table says nothing. The same rows in any
@@ -84,7 +88,7 @@ def judge(predictions: Predictions, comparison: Comparison) -> Verdict:
     >>> verdict.answer, verdict.primary.seeds, verdict.primary.test_images
     ('a_better', 3, 200)
     """
-    table = read_predictions(predictions, comparison)
+    table = read_predictions(predictions, comparison, paired=paired)
     return judge_evidence(
         Evidence(
             comparison=comparison,
@@ -96,6 +100,8 @@ def judge(predictions: Predictions, comparison: Comparison) -> Verdict:
             curves=table.curves[comparison.test_set],
             elsewhere={name: curves for name, curves in table.curves.items() if name != comparison.test_set},
             results_digest=table.digest,
+            paired=paired,
+            validation=table.validation,
         )
     )
 
@@ -129,8 +135,6 @@ class Evidence:
     """Both arms of the comparison draw the same images or parents seed by seed, by how they are made."""
     validation: Mapping[tuple[str, str], Validation] = field(default_factory=dict)
     """(target, arm) -> validation accuracies of its runs, that of the untouched encoder included, where known."""
-    seeds: tuple[int, ...] = ()
-    """Their numbers in the experiment, in the order of the curves; needed with `validation`."""
     seed_overlap: tuple[SeedOverlap, ...] = ()
     warnings: tuple[str, ...] = ()
     experiment: str = ""
@@ -235,7 +239,7 @@ def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCh
     otherwise = _measure_primary(evidence if left_out else _without(evidence, failures))
     untouched = _validation(evidence)[1]
     return FailedRunCheck(
-        runs=tuple(failure.described(evidence.seeds, untouched) for failure in failures),
+        runs=tuple(failure.described(untouched) for failure in failures),
         left_out=left_out,
         otherwise=_result(otherwise, evidence.comparison),
     )

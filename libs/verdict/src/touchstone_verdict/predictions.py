@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -17,6 +17,7 @@ from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_contracts.values import Digest, Name
 
 from touchstone_verdict.curves import Curve, Curves
+from touchstone_verdict.failed_runs import Validation
 
 Predictions = Mapping[str, npt.ArrayLike]
 """Column -> values, as `touchstone_verdict.judge.judge` describes them."""
@@ -31,6 +32,11 @@ COLUMNS = {
     "correct": "1 or 0: whether the image was classified correctly",
 }
 METRIC = "metric"
+CLUSTER = "cluster"
+"""What the test image shares with those that were drawn together with it: concept, scene, patient."""
+VALIDATION = "validation"
+"""The run's accuracy on validation, by which failed runs are found."""
+OPTIONAL = (METRIC, CLUSTER, VALIDATION)
 ROWS_AT_ONCE = 100_000
 """Of a column of texts, turned into Python's strings."""
 
@@ -50,6 +56,8 @@ class PredictionsTable:
     untouched: str | None
     digest: Digest
     """Of everything in it but the ids of images."""
+    validation: Mapping[tuple[str, str], Validation]
+    """(target, arm) -> of the comparison's metric and test set; empty without such a column."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +73,19 @@ class Run:
     images: Codes
     """Ascending."""
     correct: npt.NDArray[np.bool_]
+    clusters: Codes | None = None
+    """Of the images; None without such a column, as `validation`."""
+    validation: float | None = None
 
     def __str__(self) -> str:
         place = f"target {self.target!r}, test set {self.test_set!r}"
         return f"arm {self.arm!r} at {place}, size {self.size}, seed {self.seed}"
 
 
-def read_predictions(predictions: Predictions, comparison: Comparison) -> PredictionsTable:
-    """Raises Invalid where the table does not hold what it should and Unfair where the arms cannot be compared."""
+def read_predictions(predictions: Predictions, comparison: Comparison, *, paired: bool = False) -> PredictionsTable:
+    """`paired`: seeds are compared in pairs.
+
+    Raises Invalid where the table does not hold what it should and Unfair where the arms cannot be compared."""
     columns, correct = _columns(predictions, comparison)
     runs = list(_runs(columns, correct))
     _require_the_same_images(runs, columns["image"])
@@ -94,10 +107,20 @@ def read_predictions(predictions: Predictions, comparison: Comparison) -> Predic
         arms=tuple(arm for arm in columns["arm"].values if arm != untouched),
         untouched=untouched,
         digest=identity([[*place, seeds[place], _content(group)] for place, group in sorted(places.items())]),
+        validation={
+            (target, arm): _validation(group)
+            for (metric, test_set, target, arm), group in places.items()
+            if (metric, test_set) == (comparison.metric, comparison.test_set) and group[0].validation is not None
+        },
     )
     _require_the_comparison(comparison, table)
-    if comparison.stopping == "anytime":
+    if paired or comparison.stopping == "anytime":
         _require_paired_seeds(comparison, table, seeds)
+    if comparison.failed_runs == "leave_out" and not table.validation:
+        raise Invalid(
+            f"failed runs are found by their accuracy on validation: add a column {VALIDATION}, or let them count",
+            code="missing_columns",
+        )
     return table
 
 
@@ -119,7 +142,7 @@ def _columns(predictions: Predictions, comparison: Comparison) -> tuple[dict[str
     if missing:
         wanted = "; ".join(f"{name} ({COLUMNS[name]})" for name in missing)
         raise Invalid(f"the predictions have no column {wanted}", code="missing_columns")
-    names = [*COLUMNS, *([METRIC] if METRIC in predictions else [])]
+    names = [*COLUMNS, *(name for name in OPTIONAL if name in predictions)]
     arrays = {name: np.asarray(predictions[name]) for name in names}
     lengths = {name: array.shape for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or arrays["arm"].ndim != 1:
@@ -130,6 +153,10 @@ def _columns(predictions: Predictions, comparison: Comparison) -> tuple[dict[str
     columns = {name: _named(name, arrays[name]) for name in ("arm", "target", "test_set")}
     columns |= {name: _numbered(name, arrays[name]) for name in ("size", "seed")}
     columns["image"] = _coded("image", arrays["image"])
+    if CLUSTER in arrays:
+        columns[CLUSTER] = _coded(CLUSTER, arrays[CLUSTER])
+    if VALIDATION in arrays:
+        columns[VALIDATION] = _accuracies(VALIDATION, arrays[VALIDATION])
     columns[METRIC] = _metrics(arrays.get(METRIC), comparison, len(arrays["arm"]))
     return columns, _truth(arrays["correct"])
 
@@ -177,6 +204,14 @@ def _is_count(value: Any) -> bool:
     return not isinstance(value, bool | str) and math.isfinite(value) and value >= 0 and value == int(value)
 
 
+def _accuracies(name: str, values: npt.NDArray[Any]) -> Column:
+    column = _coded(name, values)
+    strange = next((value for value in column.values if isinstance(value, str) or not 0 <= value <= 1), None)
+    if strange is not None:
+        raise _wrong(name, repr(strange), "accuracies from 0 to 1")
+    return column
+
+
 def _truth(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     column = _coded("correct", values)
     strange = next((value for value in column.values if value not in (0, 1)), None)
@@ -218,7 +253,25 @@ def _runs(columns: Mapping[str, Column], correct: npt.NDArray[np.bool_]) -> Iter
     starts = np.flatnonzero(np.diff(place // len(keys[-1].values), prepend=-1))
     for rows in np.split(order, starts[1:]):
         metric, test_set, target, arm, size, seed = (key.values[key.codes[rows[0]]] for key in keys[:-1])
-        yield Run(metric, test_set, target, arm, size, seed, columns["image"].codes[rows], correct[rows])
+        run = Run(metric, test_set, target, arm, size, seed, columns["image"].codes[rows], correct[rows])
+        yield replace(run, clusters=_clusters_of(columns, rows), validation=_validation_of(run, columns, rows))
+
+
+def _clusters_of(columns: Mapping[str, Column], rows: npt.NDArray[np.intp]) -> Codes | None:
+    return columns[CLUSTER].codes[rows] if CLUSTER in columns else None
+
+
+def _validation_of(run: Run, columns: Mapping[str, Column], rows: npt.NDArray[np.intp]) -> float | None:
+    if VALIDATION not in columns:
+        return None
+    found = np.unique(columns[VALIDATION].codes[rows])
+    if len(found) > 1:
+        raise Invalid(
+            f"column {VALIDATION} has {len(found)} values for {run}: a run has one accuracy on validation, the same in "
+            "all of its rows",
+            code="wrong_values",
+        )
+    return float(columns[VALIDATION].values[found[0]])
 
 
 def _require_no_repetition(place: npt.NDArray[np.int64], order: npt.NDArray[np.intp], keys: Sequence[Column]) -> None:
@@ -247,6 +300,13 @@ def _require_the_same_images(runs: Sequence[Run], images: Column) -> None:
                 "images out everywhere",
                 code="unpaired_images",
             )
+        if run.clusters is not None and other.clusters is not None and (run.clusters != other.clusters).any():
+            image = images.values[run.images[np.flatnonzero(run.clusters != other.clusters)[0]]]
+            raise Invalid(
+                f"image {image!r} is in one cluster for {other} and in another for {run}: what a test image shares "
+                "with others does not depend on the run",
+                code="wrong_values",
+            )
 
 
 def _seeds(runs: Sequence[Run]) -> list[int]:
@@ -266,7 +326,15 @@ def _seeds(runs: Sequence[Run]) -> list[int]:
 def _curve(runs: Sequence[Run]) -> Curve:
     sizes = tuple(dict.fromkeys(run.size for run in runs))
     correct = np.stack([run.correct for run in runs])
-    return Curve(sizes, correct.reshape(len(sizes), -1, correct.shape[1]))
+    clusters = runs[0].clusters
+    numbers = None if clusters is None else np.unique(clusters, return_inverse=True)[1].astype(np.int32)
+    return Curve(sizes, correct.reshape(len(sizes), -1, correct.shape[1]), numbers)
+
+
+def _validation(runs: Sequence[Run]) -> Validation:
+    sizes = tuple(dict.fromkeys(run.size for run in runs))
+    seeds = tuple(dict.fromkeys(run.seed for run in runs))
+    return Validation(sizes, seeds, np.array([run.validation for run in runs]).reshape(len(sizes), -1))
 
 
 def _content(runs: Sequence[Run]) -> list[object]:

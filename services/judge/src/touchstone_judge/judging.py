@@ -59,7 +59,6 @@ def judge_tests(
             seeds_planned=None if request.first_seeds is None else len(request.seeds),
             paired=request.paired,
             validation=tests.validation,
-            seeds=request.seeds,
             seed_overlap=tuple(overlap),
             warnings=(*_facts(request, comparison, results), *label_warnings(comparison, cards)),
         )

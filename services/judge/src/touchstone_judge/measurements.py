@@ -110,8 +110,9 @@ def _validation(evaluations: Evaluations) -> dict[tuple[str, str], Validation]:
         sizes = tuple(dict.fromkeys(cell.size for cell, _ in reached))
         accuracies = [result.validation_accuracy for _, result in reached]
         if accuracies and None not in accuracies:
+            seeds = tuple(dict.fromkeys(cell.seed for cell, _ in reached))
             by_size = np.array(accuracies, dtype=np.float64).reshape(len(sizes), -1)
-            found[target, arm] = Validation(sizes, by_size)
+            found[target, arm] = Validation(sizes, seeds, by_size)
     return found
 
 
