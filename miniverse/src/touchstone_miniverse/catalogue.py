@@ -16,6 +16,8 @@ ENCODERS = (INDEX_ENCODER, "mini-clip-full")
 GENERATOR = "mini-diffusion"
 GENERATOR_SIDE = 32
 SPLITS = ("train", "validation", "test")
+SAME_CONCEPT = {"kind": "key", "remove": "^[^/]+/|-"}
+"""Pictures of one concept by several vendors: `noto/baby-chick` and `fxemoji/babychick`."""
 
 
 def write_catalogue(targets: Sequence[Target], home: Path, upstream: str = UPSTREAM) -> None:
@@ -63,8 +65,15 @@ def _target(target: Target, home: Path) -> dict[str, Any]:
         "name": target.name,
         "classes": [{"id": entry.id, "display_name": entry.name} for entry in target.classes],
         "templates": {use: list(templates) for use, templates in target.templates.items()},
-        "splits": {split: describe_table(folder / f"{split}.parquet", home) for split in SPLITS},
+        "splits": {
+            split: describe_table(folder / f"{split}.parquet", home) | _clusters(target, split) for split in SPLITS
+        },
     }
+
+
+def _clusters(target: Target, split: str) -> dict[str, Any]:
+    """Of `broad`, whose classes have many concepts; a class of the others is one concept."""
+    return {"cluster": SAME_CONCEPT} if (target.name, split) == ("broad", "test") else {}
 
 
 def describe_table(path: Path, home: Path) -> dict[str, Any]:

@@ -302,6 +302,20 @@ class Target(Strict):
         return self
 
 
+def without_clusters(target: Target) -> Target:
+    """The same images and classes, whatever is said of which test images belong together."""
+    splits = target.splits
+    plain = splits.model_copy(
+        update={
+            "test": splits.test.model_copy(update={"cluster": None}),
+            "further_tests": {
+                name: split.model_copy(update={"cluster": None}) for name, split in splits.further_tests.items()
+            },
+        }
+    )
+    return target.model_copy(update={"splits": plain})
+
+
 class Dataset(Strict):
     """Labelled images for the classes of a target that somebody brings: bought, collected, labelled by hand, made
     elsewhere. An arm of kind `given` trains on them."""

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream, without_clusters
 from touchstone_contracts.problems import NotFound, Unfair
 
 from touchstone_store.tables import CatalogueRow
@@ -26,7 +26,8 @@ def kind_of(entry_type: type[Entry]) -> str:
 
 
 def register(session: Session, entry: Entry, now: datetime) -> bool:
-    """Whether it is new. Raises NameTaken when the name stands for another body."""
+    """Whether it is new. A target may say later which of its test images belong together: experiments keep what they
+    were posted with. Raises NameTaken when the name stands for another body."""
     kind = kind_of(type(entry))
     found = session.get(CatalogueRow, (kind, entry.name))
     if found is None:
@@ -34,7 +35,10 @@ def register(session: Session, entry: Entry, now: datetime) -> bool:
         session.flush()
         return True
     # Parsed, so that a field which came later does not make the same thing another.
-    if type(entry).model_validate(found.body) != entry:
+    known = type(entry).model_validate(found.body)
+    if isinstance(known, Target) and isinstance(entry, Target) and without_clusters(known) == without_clusters(entry):
+        found.body = entry.model_dump(mode="json")
+    elif known != entry:
         raise NameTaken(f"{kind} {entry.name!r} is registered with another body; register this one under a new name")
     return False
 

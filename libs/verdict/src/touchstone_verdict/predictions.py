@@ -55,7 +55,7 @@ class PredictionsTable:
     """Those that were trained."""
     untouched: str | None
     digest: Digest
-    """Of everything in it but the ids of images."""
+    """Of everything in it but the ids and clusters of images and the accuracies on validation."""
     validation: Mapping[tuple[str, str], Validation]
     """(target, arm) -> of the comparison's metric and test set; empty without such a column."""
 
