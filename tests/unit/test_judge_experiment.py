@@ -6,18 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
+from support.finished_experiments import (
+    TEST_IMAGES,
+    Told,
+    finish_experiment,
+    finish_only,
+    made_up_results,
+    post_experiment,
+    write_result,
+)
 from support.memory_services import memory_services
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
+from touchstone_contracts.catalogue import ClusterOfKey
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.keys import blob_key, manifest_key
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid
-from touchstone_contracts.steps import EncoderEvaluated, ExperimentJudged, JudgeExperiment
+from touchstone_contracts.steps import (
+    EncoderEvaluated,
+    ExperimentJudged,
+    ImagesIngested,
+    JudgeExperiment,
+)
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results, Scaling, Verdict
 from touchstone_judge.tasks import Tools, judge_experiment
@@ -25,6 +39,7 @@ from touchstone_planning.layout import judge_request, layout_of
 from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, CorruptObject
 from touchstone_runtime.finished import FinishedSteps
+from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
 from touchstone_runtime.objects import MemoryObjects, MissingObject
 from touchstone_runtime.serving import no_progress
 
@@ -258,3 +273,64 @@ def test_a_request_whose_layout_has_other_seeds_than_it_says_is_refused(services
     told = too_few_images(services)
     with pytest.raises(Invalid, match=r"measures the seeds \[0, 1, 2\], but \[0, 1\] are to be judged"):
         judged(services, request_of(told).model_copy(update={"first_seeds": 2}))
+
+
+# ------------------------------------------------------------------------------------------------ intervals
+
+
+def test_a_judgement_planned_today_borrows_and_says_how_much_seeds_have_in_common(services: Services) -> None:
+    told = every_fact(services)
+    request = judge_request(resolve(told.spec, DictLookup(FURTHER)), layout_of(told.plan))
+    verdict = Verdict.model_validate_json(read(services, judged(services, request).verdict))
+    assert verdict.decided_by == "borrowed"
+    assert verdict.primary.own is not None
+    found = {(entry.target, entry.arm, entry.size): entry for entry in verdict.seed_overlap}
+    assert set(found) == {
+        (target, arm, size)
+        for target in told.spec.targets
+        for arm in ("retrieved", "synthetic")
+        for size in (6, 12, 24)
+    }
+    for (_, _, size), entry in found.items():
+        assert min(1.0, size / entry.pool) * 0.99 <= entry.shared <= 1.0
+    assert any("out of a pool of" in warning for warning in verdict.warnings)
+
+
+def test_test_images_of_one_concept_are_judged_together(services: Services) -> None:
+    """The keys of the made-up split: concept/picture, four pictures of each."""
+    told = too_few_images(services)
+    keys = [f"{number // 4}/{number % 4}" for number in range(TEST_IMAGES)]
+    step = told.plan.tests["fine", "test"]
+    writer = ImageSetWriter(services.artifacts)
+    for key in keys:
+        writer.add(b"picture", ImageRecord(width=1, height=1, source_kind="target", source_key=key, class_id=0))
+    write_result(services.artifacts, step, "ingest_images", ImagesIngested(images=writer.finish()))
+    layout = layout_of(told.plan)
+    tests = [
+        entry.model_copy(update={"cluster": ClusterOfKey(remove="/.*")}) if entry.step == step else entry
+        for entry in layout.tests
+    ]
+    request = request_of(told).model_copy(update={"layout": layout.model_copy(update={"tests": tuple(tests)})})
+    plain, clustered = (
+        Verdict.model_validate_json(read(services, judged(services, asked).verdict)).primary
+        for asked in (request_of(told), request)
+    )
+    assert plain.clusters is None
+    # The other target's images were drawn one by one.
+    assert clustered.clusters == TEST_IMAGES // 4 + TEST_IMAGES
+    assert clustered.difference == plain.difference
+
+
+def test_a_failed_run_is_found_by_its_validation_and_can_be_left_out(services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2)))
+    results = made_up_results(services.artifacts, told, clear_truth)
+    for cell, step in told.plan.evaluations.items():
+        failed = (cell.arm, cell.size, cell.seed) == ("retrieved", 12, 1)
+        results[step] = results[step].model_copy(update={"validation_accuracy": 0.1 if failed else 0.6})
+    finish_only(services, told, results)
+    comparison = Comparison(a="retrieved", b="synthetic", failed_runs="leave_out")
+    request = request_of(told).model_copy(update={"comparison": comparison})
+    verdict = Verdict.model_validate_json(read(services, judged(services, request).verdict))
+    assert verdict.failed_runs is not None
+    assert {(run.arm, run.size, run.seed) for run in verdict.failed_runs.runs} == {("retrieved", 12, 1)}
+    assert (verdict.primary.seeds, verdict.failed_runs.otherwise.seeds) == (2, 3)

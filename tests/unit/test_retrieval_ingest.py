@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from support.tiny_images import draw_shape, write_source
-from touchstone_contracts.catalogue import ParquetFile
+from touchstone_contracts.catalogue import ClusterColumn, ParquetFile
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
@@ -52,6 +52,25 @@ def test_every_encoding_keeps_its_bytes(tmp_path: Path) -> None:
     assert set(table["source_kind"].to_pylist()) == {"upstream"}
     assert table["width"].to_pylist() == [32, 32, 32]
     assert (image_set.count, rejected) == (3, {})
+
+
+def test_a_column_says_which_test_images_belong_together(tmp_path: Path) -> None:
+    patients = ["anna", "anna", None, 7]
+    rows = [
+        {"key": str(number), "image": picture(number), "class_id": 0, "patient": None if name is None else str(name)}
+        for number, name in enumerate(patients)
+    ]
+    source = write_source(tmp_path, "source", rows).model_copy(update={"cluster": ClusterColumn(column="patient")})
+    artifacts = Artifacts(MemoryObjects())
+    images, _ = ingest(open_source(tmp_path / "data/source.parquet", source), artifacts)
+    assert artifacts.get_table(images.manifest)["cluster"].to_pylist() == ["anna", "anna", "", "7"]
+
+
+def test_a_cluster_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "source", [{"key": "a", "image": picture(0), "class_id": 0}])
+    source = source.model_copy(update={"cluster": ClusterColumn(column="patient")})
+    with pytest.raises(Invalid, match="lacks the columns \\['patient'\\]"):
+        open_source(tmp_path / "data/source.parquet", source)
 
 
 def test_refused_images_are_counted_by_reason_and_shift_no_label(tmp_path: Path) -> None:

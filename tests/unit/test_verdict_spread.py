@@ -130,6 +130,8 @@ def test_both_intervals_are_shown_and_the_declared_one_decides() -> None:
     assert (own.primary.low, own.primary.high) == (own.primary.own.low, own.primary.own.high)
     assert (borrowed.primary.low, borrowed.primary.high) == (own.primary.borrowed.low, own.primary.borrowed.high)
     assert own.primary.low != borrowed.primary.low
+    assert "From the two arms alone the 95 % interval is" in borrowed.warnings[-1]
+    assert not any("From the two arms alone" in warning for warning in own.warnings)
     assert (own.decided_by, borrowed.decided_by, unsaid.decided_by) == ("own", "borrowed", "borrowed")
 
 

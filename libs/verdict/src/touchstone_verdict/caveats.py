@@ -2,12 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 
-from touchstone_contracts.views import FailedRunCheck, SeedOverlap
+from touchstone_contracts.views import ComparisonResult, FailedRunCheck, SeedOverlap
 
 from touchstone_verdict.words import points
 
 MOSTLY_SHARED = 0.5
 """Above it the seeds of an arm say little about other images that the arm could have had."""
+
+
+def spread_words(primary: ComparisonResult, confidence: float) -> str | None:
+    """What the interval would be if nothing were borrowed; None where that is not known, or nothing was borrowed."""
+    own = primary.own
+    if own is None or (own.low, own.high) == (primary.low, primary.high):
+        return None
+    return (
+        "The spread between seeds is borrowed from all arms and targets of the experiment. From the two arms alone the "
+        f"{confidence * 100:g} % interval is {points(own.low)} to {points(own.high)}."
+    )
 
 
 def failed_run_words(check: FailedRunCheck, a: str, b: str) -> str:

@@ -26,7 +26,7 @@ from touchstone_contracts.views import (
 from touchstone_verdict.answers import Remedy, decide, holm, what_would_decide
 from touchstone_verdict.anytime import SeedSequence, seed_sequence, seeds_to_decide
 from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
-from touchstone_verdict.caveats import failed_run_words, overlap_words, paired_words
+from touchstone_verdict.caveats import failed_run_words, overlap_words, paired_words, spread_words
 from touchstone_verdict.curves import (
     Curves,
     against_baseline,
@@ -191,12 +191,14 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         results_digest=evidence.results_digest,
     )
     if evidence.seeds_planned is not None:
-        return verdict.model_copy(update={"warnings": (PARTIAL, *_caveats(verdict), *evidence.warnings)})
+        return verdict.model_copy(update={"warnings": (PARTIAL, *evidence.warnings, *_caveats(verdict))})
     of_all = _of_all_runs(evidence, measured, primary)
-    return verdict.model_copy(update=of_all | {"warnings": (*_caveats(verdict), *of_all["warnings"])})
+    return verdict.model_copy(update=of_all | {"warnings": (*of_all["warnings"], *_caveats(verdict))})
 
 
 def _caveats(verdict: Verdict) -> Iterator[str]:
+    if words := spread_words(verdict.primary, verdict.confidence):
+        yield words
     if verdict.failed_runs is not None:
         yield failed_run_words(verdict.failed_runs, verdict.a, verdict.b)
     if verdict.paired_seeds:

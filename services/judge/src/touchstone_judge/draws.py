@@ -42,9 +42,8 @@ def _parts(request: JudgeExperiment, target: str, arm: str, size: int, steps: Fi
     names, quotas = (mixture.parts, mixture.mixing.quotas(size)) if mixture else ((arm,), (size,))
     if any((target, name) not in pools for name in names):
         return None
-    return [
-        (steps.curated(pools[target, name]).kept_by_class, quota) for name, quota in zip(names, quotas, strict=True)
-    ]
+    kept = [steps.curated(pools[target, name]).kept_by_class for name in names]
+    return [(pool, min(quota, sum(pool))) for pool, quota in zip(kept, quotas, strict=True)]
 
 
 def _shared(drawing: Drawing, parts: Sequence[Part]) -> float:
