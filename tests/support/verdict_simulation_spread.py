@@ -151,7 +151,7 @@ ORDINARY = {
     "5 seeds, 4 targets x 2 arms": Laboratory(5, 300, 0.1, targets=4, tau=0.35),
     "5 seeds, 1 target x 2 arms, seeds matter much": Laboratory(5, 3000, 0.2),
 }
-"""One comparison at one target, cells as different as published ones (log sd varies by 0.35)."""
+"""One comparison at one target; with several targets or more than two arms log sd varies by 0.35 over cells."""
 UNLIKE = {
     "3 seeds, 4 targets: arm a 10 times noisier": Laboratory(
         3, 3000, 0.03, targets=4, noisier=tuple((target, 0, 10.0) for target in range(4))
