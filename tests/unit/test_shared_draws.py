@@ -1,10 +1,13 @@
 """What the plan says of an interval: which arms share draws, which test images belong together, what is unsaid."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from support.memory_services import memory_services
 from support.specs import DictLookup, resolved, spec, target
 from support.verdict_tables import PAGE, TABLES, Table, with_table
 from touchstone_contracts.catalogue import ClusterColumn, ClusterOfKey, ParquetFile, Target
@@ -15,6 +18,7 @@ from touchstone_planning.draws import share_draws
 from touchstone_planning.plan import NO_CONTRACTS, plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_store.catalogue import NameTaken, find_entry, register
 
 REAL = {"kind": "retrieval", "name": "real"}
 MADE = {"kind": "generation", "name": "made", "generator": "diffusion", "images": 300}
@@ -105,6 +109,16 @@ def test_clusters_by_column_are_ingested_with_the_split() -> None:
     assert isinstance(request, IngestImages)
     assert isinstance(request.source, ParquetFile)
     assert request.source.cluster == ClusterColumn(column="patient")
+
+
+def test_a_registered_target_may_be_given_clusters_later_and_nothing_else(tmp_path: Path) -> None:
+    plain, clustered = (lookup(cluster).targets["fine"] for cluster in (None, ClusterOfKey(remove="-")))
+    other = clustered.model_copy(update={"description": "another"})
+    with memory_services(tmp_path).store.write() as session:
+        assert [register(session, entry, datetime.now(UTC)) for entry in (plain, clustered)] == [True, False]
+        assert find_entry(session, Target, "fine") == clustered
+        with pytest.raises(NameTaken):
+            register(session, other, datetime.now(UTC))
 
 
 def test_only_test_sets_have_clusters() -> None:

@@ -86,11 +86,13 @@ class FinishedSteps:
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
 
-    def test_manifest(self, step: StepId) -> "pa.Table":
-        """Of an ingested split, every column; its rows are in the order of predictions."""
+    def split_texts(self, step: StepId, column: str) -> list[str]:
+        """One column of an ingested split's manifest, in the order of predictions."""
         from touchstone_runtime.image_sets import with_all_columns
 
-        return with_all_columns(self.artifacts.get_table(self.artifacts.result(INGEST_IMAGES, step).images.manifest))
+        manifest = self.artifacts.get_table(self.artifacts.result(INGEST_IMAGES, step).images.manifest)
+        texts: list[str] = with_all_columns(manifest)[column].to_pylist()
+        return texts
 
     def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""

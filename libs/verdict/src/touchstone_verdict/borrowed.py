@@ -33,8 +33,8 @@ RISE = 0.1
 images is not taken for none."""
 TARGET_TAUS = {0.05: 1.0, 0.3: 1.0, 0.8: 0.5}
 CELL_TAUS = {0.05: 1.0, 0.2: 1.0, 0.4: 0.8, 0.8: 0.3, 1.6: 0.15}
-"""Standard deviation of log sd -> prior weight, up to a factor. The studies' 364 cells of three seeds give about 0.4 for
-zero-shot accuracy and 0.2 to 0.5 for probes."""
+"""Standard deviation of log sd -> prior weight, up to a factor. The studies' 364 cells of three seeds give about 0.4
+for zero-shot accuracy and 0.2 to 0.5 for probes."""
 TARGET_DISTINCT, CELL_DISTINCT = 0.15, 0.08
 MOST_DISTINCT = 30.0
 DRAWS = 4000
