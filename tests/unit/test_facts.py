@@ -69,7 +69,7 @@ def test_an_empty_fact_stays_in_its_place() -> None:
     assert all("upstream" not in references_in(step.stored) for step in curations)
 
 
-@pytest.mark.parametrize("channel", sorted(EARLIER))
+@pytest.mark.parametrize("channel", sorted(name for name, contract in EARLIER.items() if not contract.names_facts))
 def test_a_version_from_before_facts_is_the_same_request_under_another_identity(channel: str) -> None:
     kind, version = channel.rsplit(".", 1)
     earlier, today = contract_of(kind, int(version)), CATALOGUE[kind]
