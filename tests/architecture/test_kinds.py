@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.given import Given
+from touchstone_contracts.arms.labelled import Labelled
 from touchstone_contracts.arms.mixture import Mixture
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -20,7 +22,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("src/**/*.py")
     if "touchstone_contracts" not in path.parts
 )
-KINDS = {"none", "retrieval", "generation", "perturbation", "target_train", "mixture"}
+KINDS = {"none", "retrieval", "generation", "perturbation", "target_train", "given", "mixture", "labelled"}
 
 
 def comparisons_of_kind(tree: ast.AST) -> Iterator[ast.Compare]:
@@ -57,7 +59,7 @@ def test_such_a_comparison_would_be_found() -> None:
 
 
 def test_only_planning_asks_for_the_type_of_an_arm() -> None:
-    types = {"Retrieval", "Generation", "Perturbation", "TargetTrain", "Mixture", "NoTraining"}
+    types = {"Retrieval", "Generation", "Perturbation", "TargetTrain", "Given", "Mixture", "NoTraining", "Labelled"}
     planners = ROOT / "libs/planning/src/touchstone_planning/arms"
     asked = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
@@ -73,5 +75,6 @@ def test_only_planning_asks_for_the_type_of_an_arm() -> None:
 
 
 def test_every_kind_is_planned() -> None:
-    assert set(ARMS) == {NoTraining, Retrieval, Generation, Perturbation, TargetTrain, Mixture} == set(PLANNERS)
+    kinds = {NoTraining, Retrieval, Generation, Perturbation, TargetTrain, Given, Mixture, Labelled}
+    assert set(ARMS) == kinds == set(PLANNERS)
     assert unplanned() == []

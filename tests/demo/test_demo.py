@@ -45,8 +45,20 @@ def test_no_arm_lost_an_image_unaccounted(finished_demo: FinishedDemo) -> None:
     counts = finished_demo.results.counts
     assert len(counts) == 2 * len(finished_demo.study["targets"])
     for each in (entry.counts for entry in counts):
-        assert each.obtained == each.kept + each.leaked + each.near_duplicate + each.filtered + each.over_cap
+        assert each.obtained == each.kept + sum(each.dropped.values())
         assert each.kept >= max(finished_demo.study["sizes"])
+
+
+def test_every_arm_has_a_label_card_and_most_labels_of_flags_are_right(finished_demo: FinishedDemo) -> None:
+    found = finished_demo.client.label_cards(finished_demo.experiment.id)
+    assert found.judge == "mini-clip-full"
+    assert len(found.cards) == 2 * len(finished_demo.study["targets"])
+    for entry in found.cards:
+        assert entry.card.agreement is not None
+        assert entry.card.agreement.share is not None
+        if entry.arm == "retrieved":
+            assert entry.card.agreement.share >= (0.85 if entry.target == "flags" else 0.5)
+    assert "mini-clip-full" in finished_demo.printed
 
 
 def test_the_dashboard_shows_curves_and_images(

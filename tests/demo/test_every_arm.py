@@ -7,6 +7,7 @@ import pytest
 from support.finished_demo import FinishedDemo
 from touchstone import Client
 from touchstone.documents import read_document
+from touchstone_contracts.catalogue import Dataset
 from touchstone_contracts.experiment import ExperimentSpec
 
 EVERY_ARM = read_document(Path(__file__).parent / "every_arm.yaml")
@@ -15,6 +16,7 @@ RECIPES: tuple[dict[str, Any], ...] = (
     {"kind": "head_only"},
     {"kind": "lora", "learning_rates": [1e-3], "epochs": 1, "batch_size": 15},
     {"kind": "learned_prompts", "learning_rates": [2e-3], "epochs": 1, "batch_size": 15},
+    {"kind": "two_stage", "epochs": 1, "batch_size": 15, "head": {"images": 30, "epochs": 1}},
 )
 FILTERS: tuple[dict[str, Any], ...] = (
     {"kind": "keep_all"},
@@ -42,15 +44,18 @@ def finished(client: Client, document: dict[str, Any]) -> str:
 def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo) -> None:
     client, spec = finished_demo.client, ExperimentSpec.model_validate(EVERY_ARM)
     assert {arm.kind for arm in spec.arms} == {
-        "none", "target_train", "retrieval", "generation", "perturbation", "mixture",
+        "none", "target_train", "given", "retrieval", "generation", "perturbation", "mixture", "labelled",
     }  # fmt: skip
+    train = client.target("broad").splits.train
+    assert train is not None
+    client.register("datasets", Dataset(name="broad-by-hand", target="broad", images=train))
     experiment = finished(client, EVERY_ARM)
     results = client.results(experiment)
     assert len(results.rows) == len(spec.arms) * len(spec.seeds) * len(spec.evaluation.metrics)
     assert results.exhausted == ()
     kept = {counts.arm: counts.counts.kept for counts in results.counts}
     assert kept.keys() == {arm.name for arm in spec.training_arms}
-    assert kept["gamma-000"] == kept["gamma-050"] == kept["target_train"]
+    assert kept["gamma-000"] == kept["gamma-050"] == kept["target_train"] == kept["brought"]
     assert kept["half"] == kept["retrieved"] + kept["synthetic"]
     assert client.verdict(experiment).answer in ("a_better", "b_better", "no_difference", "undecided")
 

@@ -201,10 +201,46 @@ def test_class_folders_become_a_target_in_the_order_of_the_class_file(
         "--validation", "library:shapes/validation", "--test", "library:shapes/test", "--template", "a {name}",
     ).targets[0]  # fmt: skip
     assert [label.display_name for label in target.classes] == ["triangle", "a thin bar", "circle", "square"]
+    assert {*target.templates.filter, *target.templates.zero_shot} == {"a {name}"}
     rows = ingested(target.splits.test, Places(Library(library), None))
     assert [(row["source_key"], row["class_id"]) for row in rows] == [
         ("triangle/0.png", 0), ("bar/0.png", 1), ("circle/0.png", 2), ("square/0.png", 3),
     ]  # fmt: skip
+
+
+def test_a_target_takes_templates_by_purpose_from_a_file(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shape in ("bar", "square"):
+        (library / "shapes" / shape).mkdir(parents=True)
+        (library / "shapes" / shape / "0.png").write_bytes(draw_shape(shape, "red", RNG))
+    (tmp_path / "classes.txt").write_text("bar\nsquare\n")
+    purposes = {name: [f"{name} of {{article}} {{name}}"] for name in ("retrieval", "filter", "zero_shot", "synthesis")}
+    file = tmp_path / "templates.json"
+    arguments = ["target", "shapes", "--form", "class_folders", "--classes", str(tmp_path / "classes.txt")]
+    arguments += ["--validation", "library:shapes", "--test", "library:shapes", "--templates", str(file)]
+    file.write_text(json.dumps(purposes))
+    (target,) = catalogue(capsys, *arguments).targets
+    assert target.templates.model_dump(mode="json") == purposes
+    file.write_text(json.dumps(purposes | {"filter": ["no place for a name"]}))
+    with pytest.raises(SystemExit, match="filter"):
+        describe(arguments)
+
+
+def test_a_data_set_carries_the_class_ids_of_its_target(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shape in ("bar", "circle"):
+        (library / "brought" / shape).mkdir(parents=True)
+        (library / "brought" / shape / "0.png").write_bytes(draw_shape(shape, "red", RNG))
+    (tmp_path / "classes.txt").write_text("circle\nbar\n")
+    asked = ("dataset", "by-hand", "library:brought", "--target", "shapes", "--form", "class_folders")
+    (found,) = catalogue(capsys, *asked, "--classes", str(tmp_path / "classes.txt"), "--licence", "CC0-1.0").datasets
+    assert (found.name, found.target, found.licence, found.images.images) == ("by-hand", "shapes", "CC0-1.0", 2)
+    rows = ingested(found.images, Places(Library(library), None))
+    assert {row["source_key"]: row["class_id"] for row in rows} == {"circle/0.png": 0, "bar/0.png": 1}
+    with pytest.raises(SystemExit, match="class folders need --classes"):
+        describe(asked)
 
 
 def test_a_missing_class_folder_ends_the_command_with_its_name(library: Path, tmp_path: Path) -> None:

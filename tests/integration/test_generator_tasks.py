@@ -260,6 +260,20 @@ def test_another_image_size_works_through_the_same_code(workshop: Workshop) -> N
     assert Image.open(io.BytesIO(workshop.images(found)[0])).size == (264, 264)
 
 
+def test_images_can_be_stored_smaller_than_they_are_sampled(workshop: Workshop) -> None:
+    full = [Image.open(io.BytesIO(image)) for image in workshop.images(workshop.generate(0, 2))]
+    request = workshop.request(0, 2).model_copy(update={"stored_size": IMAGE_SIZE // 2})
+    assert GENERATE_IMAGES.step_id(request) != GENERATE_IMAGES.step_id(workshop.request(0, 2))
+    found = generate_images(request, workshop.tools, workshop.progress(request))
+    small = [Image.open(io.BytesIO(image)) for image in workshop.images(found)]
+    for large, reduced in zip(full, small, strict=True):
+        assert (reduced.size, reduced.format) == ((IMAGE_SIZE // 2, IMAGE_SIZE // 2), "PNG")
+        wanted = large.resize(reduced.size, Image.Resampling.BICUBIC)
+        assert np.array_equal(np.asarray(reduced), np.asarray(wanted))
+    table = workshop.artifacts.get_table(found.images.manifest)
+    assert set(table["width"].to_pylist()) == set(table["height"].to_pylist()) == {IMAGE_SIZE // 2}
+
+
 @pytest.mark.parametrize("part", ["unet", "vae"])
 def test_values_that_are_not_finite_are_an_error_never_a_black_image(workshop: Workshop, part: str) -> None:
     pipeline = workshop.tools.generators.get(ModelRef.of(workshop.generator)).pipeline

@@ -10,7 +10,7 @@ import torch
 import yaml
 from support.tiny_world import TinyWorld, tiny_study
 from support.trainer_world import SilentReporter
-from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.messages import StepFailed, StepMessage
 from touchstone_contracts.steps import ADAPT_ENCODER, CATALOGUE
@@ -59,6 +59,9 @@ class Registered:
 
     def target(self, name: str) -> Target:
         return next(entry for entry in self._entries.targets if entry.name == name)
+
+    def dataset(self, name: str) -> Dataset:
+        return next(entry for entry in self._entries.datasets if entry.name == name)
 
 
 Workers = Mapping[str, Sequence[StepRunner[Any]]]

@@ -66,6 +66,11 @@ def test_gamma_zero_gives_the_parents_pixels_back(worker: GeneratorWorker, gener
     assert all(np.array_equal(pixels(image), pixels(parent)) for image, parent in zip(images, parents, strict=True))
 
 
+def test_perturbed_images_can_be_stored_smaller(worker: GeneratorWorker, generator: Generator) -> None:
+    found = perturb(worker, worker.pool(shapes()), generator, gamma=0, stored_size=IMAGE_SIZE // 2)
+    assert {pixels(image).shape for image in worker.encoded(found)} == {(IMAGE_SIZE // 2, IMAGE_SIZE // 2, 3)}
+
+
 def test_gamma_zero_gives_a_generated_parent_back_byte_for_byte(worker: GeneratorWorker, generator: Generator) -> None:
     parent = encode_png(pixels(shapes()[0].image).astype(np.uint8))
     found = perturb(worker, worker.pool([PoolImage(parent, 0)]), generator, gamma=0)

@@ -9,26 +9,32 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from qdrant_client import QdrantClient
 from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
 from support.tiny_models import DIMENSION, tiny_encoder
+from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import Encoder, Source, Target, Upstream
 from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
 from touchstone_contracts.steps import (
+    AUDIT_POOL,
     CURATE_IMAGES,
     EMBED_IMAGES,
+    FIND_LABELLED,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
     RETRIEVE_IMAGES,
+    AuditPool,
     Contract,
     CurateImages,
     EmbeddedShard,
     EmbedImages,
+    FindLabelled,
     ImagesCurated,
     IndexUpstream,
     IngestImages,
@@ -42,6 +48,7 @@ from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.tasks import handlers
 from touchstone_retrieval.tools import Tools
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.digests import file_digest
 from touchstone_runtime.image_sets import read_images
 from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
@@ -476,3 +483,76 @@ def test_manifests_from_before_a_column_existed_are_read(world: World) -> None:
     table = world.table(world.curate(earlier, rules=EVERYTHING))
     assert set(table["query"].to_pylist()) == {""}
     assert set(table["part"].to_pylist()) == {-1}
+
+
+def test_a_pool_is_audited_by_an_encoder_of_its_own_and_without_one(world: World) -> None:
+    strategy = Semantic(results_per_query=30)
+    rules = Curation(filter=KeepAll(), near_duplicate_cosine=None, leak_cosine=None)
+    pool = world.curation(world.retrieve(strategy), rules=rules)
+    kept = [row for row in world.table(world.artifacts.result(CURATE_IMAGES, pool)).to_pylist() if row["kept"]]
+    # One encoder does everything here; planning refuses that.
+    request = AuditPool(
+        pool=pool,
+        embedded=(world.embed(world.retrieve(strategy)),),
+        judge=world.model,
+        test=world.embed(world.ingest(world.target.splits.test)),
+        classes=world.target.classes,
+        templates=world.target.templates.zero_shot,
+        sizes=(3, 10_000),
+        rules=rules,
+    )
+    card = world.artifacts.result(AUDIT_POOL, world.run(AUDIT_POOL, request)).card
+    assert card.images == len(kept) > 60
+    assert card.agreement is not None
+    assert (card.agreement.images, sum(card.agreement.agreeing_by_class)) == (len(kept), card.agreement.agreeing)
+    assert 0 <= card.agreement.judge_accuracy <= 1
+    assert card.captions is not None
+    named = [SHAPES[row["class_id"]] in row["caption"].lower() for row in kept]
+    assert (card.captions.own, card.captions.own + card.captions.other) == (sum(named), len(kept))
+    assert card.labels is not None
+    assert card.labels.images == len({row["id"] for row in kept})
+    assert card.labels.several > 0
+    assert [entry.size for entry in card.balance] == [3]
+    unjudged = request.model_copy(update={"judge": None, "test": None})
+    again = world.artifacts.result(AUDIT_POOL, world.run(AUDIT_POOL, unjudged)).card
+    assert again == card.model_copy(update={"agreement": None})
+
+
+def test_a_kept_image_that_was_not_embedded_stops_the_audit(world: World) -> None:
+    pool = world.curation(world.retrieve(TextMatch()), rules=EVERYTHING)
+    request = AuditPool(
+        pool=pool,
+        embedded=(world.embed(world.ingest(world.target.splits.test)),),
+        judge=None,
+        test=None,
+        classes=world.target.classes,
+        templates=world.target.templates.zero_shot,
+        sizes=(3,),
+        rules=EVERYTHING,
+    )
+    with pytest.raises(AssertionError, match="were not embedded for the audit"):
+        world.run(AUDIT_POOL, request)
+
+
+def test_upstream_images_are_found_by_their_true_class_and_curated(world: World, library: Path) -> None:
+    shards = world.shards()
+    tables = [world.table(world.artifacts.result(INGEST_IMAGES, shard.images)) for shard in shards]
+    keys = pa.concat_tables(tables)["source_key"].to_pylist()
+    truth = {"key": [keys[0], keys[40], keys[1]], "target": ["tiny", "tiny", "other"], "class_id": [2, 0, 1]}
+    pq.write_table(pa.table(truth), library / "truth.parquet")
+    labels = LabelTable(
+        location="library:truth.parquet", digest=file_digest(library / "truth.parquet"), images=len(truth["key"])
+    )
+    upstream = tuple(shard.images for shard in shards)
+    request = FindLabelled(upstream=upstream, labels=labels, target="tiny", classes=len(world.target.classes))
+    step = world.run(FIND_LABELLED, request)
+    result = world.artifacts.result(FIND_LABELLED, step)
+    assert (result.requested, result.images.count) == (2, 2)
+    found = world.table(result)
+    assert dict(zip(found["source_key"].to_pylist(), found["class_id"].to_pylist(), strict=True)) == {
+        keys[0]: 2,
+        keys[40]: 0,
+    }
+    assert set(found["found_by"].to_pylist()) == {"labelled"}
+    assert world.images(result)  # they point into the upstream's shards
+    assert world.curate(step, rules=EVERYTHING).kept_by_class == (1, 0, 1, 0)

@@ -9,14 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load
 from support.trainer_world import World, progress
+from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.recipes.class_labels import CutMix
 from touchstone_contracts.recipes.contrastive import Contrastive
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import ADAPT_ENCODER, AdaptEncoder
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.settings import RuntimeSettings
 from touchstone_trainer.tasks import adapt_encoder
 
-# Each image's loss depends on those that the other process embeds.
+# Each image's loss depends on those that the other process embeds; or it shows a part of one of those.
 RECIPE = Contrastive(epochs=1, batch_size=8, learning_rates=(1e-3,))
+MIXED = CrossEntropy(epochs=1, batch_size=8, learning_rates=(1e-3,), batch_augmentation=CutMix())
 
 
 def launch(request: AdaptEncoder, folder: Path, settings: RuntimeSettings) -> subprocess.CompletedProcess[str]:
@@ -39,12 +43,13 @@ def launch(request: AdaptEncoder, folder: Path, settings: RuntimeSettings) -> su
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, MIXED], ids=lambda recipe: recipe.kind)
 def test_two_processes_train_what_one_trains(
-    tmp_path: Path, s3_settings: RuntimeSettings, s3_objects: S3Objects
+    tmp_path: Path, s3_settings: RuntimeSettings, s3_objects: S3Objects, recipe: Recipe
 ) -> None:
     world = World(tmp_path, objects=s3_objects)
     # 21 images in batches of 8: the last batch of 5 does not divide by two.
-    request = world.adapt_request(world.pool(21), size=21, learning_rate=1e-3, recipe=RECIPE)
+    request = world.adapt_request(world.pool(21), size=21, learning_rate=1e-3, recipe=recipe)
     alone = adapt_encoder(request, world.tools, progress())
     finished = launch(request, tmp_path, s3_settings)
     assert finished.returncode == 0, finished.stderr[-2000:]

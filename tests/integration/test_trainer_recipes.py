@@ -10,14 +10,17 @@ import torch
 from safetensors.torch import load
 from support.tiny_models import ARCHITECTURES, MODEL_CONFIG, tiny_encoder
 from support.trainer_world import CLASSES, TEMPLATES, World, progress
+from touchstone_contracts.arms.mixture import Count, Mixing
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.recipes.class_labels import CutMix, MixUp
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
+from touchstone_contracts.recipes.two_stage import HeadStage, TwoStage
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
@@ -27,6 +30,8 @@ from touchstone_contracts.steps import (
     ImagesIngested,
 )
 from touchstone_contracts.values import StepId
+from touchstone_retrieval.curation.mixing import mixed_table
+from touchstone_runtime.image_sets import save_image_set, with_all_columns
 from touchstone_trainer.checkpoints import Weights, set_weights
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
 from touchstone_trainer.recipes.learned_prompts import PromptLearner, tokens_with_room
@@ -43,6 +48,9 @@ RECIPES: dict[str, Recipe] = {
         HeadOnly(),
         LoRA(epochs=4, batch_size=8, learning_rates=(1e-2,), rank=2),
         LearnedPrompts(epochs=6, batch_size=8, learning_rates=(3e-2,)),
+        TwoStage(
+            epochs=2, batch_size=8, learning_rates=(3e-3,), head=HeadStage(images=24, batch_size=8, learning_rate=0.1)
+        ),
     )
 }
 TRAINING = [(row % 3, row) for row in range(24)]
@@ -55,10 +63,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def request_for(world: World, recipe: Recipe, *, validation: StepId | None = None) -> AdaptEncoder:
+    """Where the recipe asks for images of the target, they are those of a pool of their own."""
     ((rate, single),) = recipe.runs()
-    return world.adapt_request(
+    request = world.adapt_request(
         world.pool(len(TRAINING)), size=len(TRAINING), recipe=single, learning_rate=rate, validation=validation
     )
+    target = world.pool(recipe.target_images, dropped=2) if recipe.target_images else None
+    return request.model_copy(update={"target_pool": target})
 
 
 def adapted(world: World, recipe: Recipe) -> EncoderAdapted:
@@ -99,7 +110,8 @@ def test_recipe_lowers_its_loss_and_lifts_training_accuracy(world: World, kind: 
         assert result.mixing_weight is not None
     else:
         assert result.epochs[-1].train_loss < result.epochs[0].train_loss
-        assert (result.updates, result.peak_lr_fraction) == (3 * len(result.epochs), 1.0)
+        epochs = [*result.first_stage, *result.epochs]
+        assert (result.updates, result.peak_lr_fraction) == (3 * len(epochs), 1.0)
 
 
 @every_recipe
@@ -133,13 +145,91 @@ def test_recipes_with_a_frozen_tower_store_the_head_alone(world: World, kind: st
     assert not torch.equal(weights["head.weight"], untouched_weights(world)["head.weight"])
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "contrastive", "lora"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "contrastive", "lora", "two_stage"])
 def test_recipes_that_train_the_tower_store_it_under_the_encoders_own_names(world: World, kind: str) -> None:
     weights, untouched = weights_of(world, adapted(world, RECIPES[kind])), untouched_weights(world)
     assert set(weights) == set(untouched)
     changed = {name for name, value in weights.items() if not torch.equal(value, untouched[name])}
     assert any(name.startswith("tower.") for name in changed)
     assert not any("running" in name for name in changed)
+
+
+def test_the_second_stage_leaves_the_tower_of_the_first_and_moves_its_head(world: World) -> None:
+    recipe = RECIPES["two_stage"]
+    assert isinstance(recipe, TwoStage)
+    result = adapted(world, recipe)
+    both, first = weights_of(world, result), weights_of(world, adapted(world, recipe.first_stage))
+    changed = {name for name, value in both.items() if not torch.equal(value, first[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert (len(result.first_stage), len(result.epochs)) == (2, 10)
+    assert 1 <= result.best_epoch <= 10
+
+
+def test_the_second_stage_trains_on_the_images_that_the_targets_own_arm_draws_first(world: World) -> None:
+    recipe = RECIPES["two_stage"]
+    assert isinstance(recipe, TwoStage)
+    few = recipe.model_copy(update={"head": recipe.head.model_copy(update={"images": 6})})
+    from_many, again, from_others = (
+        weights_of(world, adapt_encoder(request_for(world, few).model_copy(update=change), world.tools, progress()))
+        for change in ({"target_pool": world.pool(24)}, {"target_pool": world.pool(24)}, {"target_pool": world.pool(6)})
+    )
+    assert torch.equal(from_many["head.weight"], again["head.weight"])
+    assert not torch.equal(from_many["head.weight"], from_others["head.weight"])
+
+
+def test_too_few_images_of_the_target_end_the_run_with_what_to_do(world: World) -> None:
+    request = request_for(world, RECIPES["two_stage"])
+    with pytest.raises(Invalid, match=r"left 6 images .* asks for 24: ask for fewer") as refused:
+        adapt_encoder(request.model_copy(update={"target_pool": world.pool(6)}), world.tools, progress())
+    assert refused.value.code == "too_few_target_images"
+    with pytest.raises(Invalid, match="training split"):
+        adapt_encoder(request.model_copy(update={"target_pool": None}), world.tools, progress())
+
+
+@pytest.mark.parametrize("augmentation", [CutMix(), MixUp(), CutMix(probability=0.5)], ids=lambda each: each.kind)
+@pytest.mark.parametrize("kind", ["cross_entropy", "lora", "learned_prompts"])
+def test_mixed_batches_train_repeat_to_the_byte_and_change_the_result(
+    world: World, kind: str, augmentation: CutMix | MixUp
+) -> None:
+    plain = RECIPES[kind].model_copy(update={"epochs": 2})
+    recipe = plain.model_copy(update={"batch_augmentation": augmentation})
+    first = adapted(world, recipe)
+    torch.rand(5)  # other randomness in between must not matter
+    assert adapted(world, recipe) == first
+    assert first.epochs != adapted(world, plain).epochs
+    assert first.epochs[-1].train_loss < first.epochs[0].train_loss * 1.2  # mixed labels keep the loss up
+
+
+def mixed_request(world: World, recipe: Recipe, loss_weights: tuple[float, ...]) -> AdaptEncoder:
+    """Half of the images from either part of a mixture."""
+    parts = [world.artifacts.result(CURATE_IMAGES, world.pool(images)).images for images in (12, 15)]
+    table = mixed_table([with_all_columns(world.artifacts.get_table(part.manifest)) for part in parts])
+    image_set = save_image_set(world.artifacts, table, [blob for part in parts for blob in part.shards])
+    counts = world.artifacts.result(CURATE_IMAGES, world.pool(12)).counts
+    pool = world.finish(
+        sha256(b"two parts"), CURATE_IMAGES.name, ImagesCurated(images=image_set, counts=counts, kept_by_class=())
+    )
+    mixing = Mixing(mode="additive", amounts=(Count(images=12), Count(images=3)), loss_weights=loss_weights)
+    return request_for(world, recipe).model_copy(update={"pool": pool, "size": 15, "mixing": mixing})
+
+
+def test_a_part_that_counts_for_nearly_nothing_is_nearly_left_out(world: World) -> None:
+    recipe = CrossEntropy(epochs=1, batch_size=64, learning_rates=(1e-3,))
+    losses = {
+        weights: adapt_encoder(mixed_request(world, recipe, weights), world.tools, progress()).epochs[0].train_loss
+        for weights in ((), (1.0, 1.0), (1000.0, 0.001), (0.001, 1000.0))
+    }
+    equal, first, second = losses[1.0, 1.0], losses[1000.0, 0.001], losses[0.001, 1000.0]
+    assert losses[()] == pytest.approx(equal, rel=1e-6)
+    # One batch and no update before it: the loss of all is the mean of the parts' by their numbers of images.
+    assert equal == pytest.approx((12 * first + 3 * second) / 15, rel=1e-4)
+    assert first != pytest.approx(second, rel=1e-3)
+
+
+def test_weights_that_a_recipe_would_not_use_are_refused(world: World) -> None:
+    with pytest.raises(Invalid, match="head_only cannot weigh images") as refused:
+        adapt_encoder(mixed_request(world, HeadOnly(), (1.0, 2.0)), world.tools, progress())
+    assert refused.value.code == "weights_unused"
 
 
 def test_lora_changes_matrices_by_its_rank_and_nothing_else_of_the_tower(world: World) -> None:
@@ -221,6 +311,21 @@ def request_without_blue(world: World, recipe: Recipe) -> AdaptEncoder:
         ImagesCurated(images=images, counts=counts, kept_by_class=(8, 8, 0)),
     )
     return request_for(world, recipe).model_copy(update={"pool": pool, "size": 16})
+
+
+def test_only_the_contrastive_recipe_leaves_the_gradient_uncut_unless_told(world: World) -> None:
+    assert {kind: getattr(recipe, "gradient_clip", "none") for kind, recipe in RECIPES.items()} == {
+        "cross_entropy": 1.0,
+        "contrastive": None,
+        "head_only": "none",
+        "lora": 1.0,
+        "learned_prompts": 1.0,
+    }
+    free = Contrastive(epochs=2, batch_size=8, learning_rates=(3e-3,))
+    results = [adapted(world, free.model_copy(update={"gradient_clip": clip})) for clip in (None, 1e6, 1e-12)]
+    uncut, never_reached, tiny = [weights_of(world, result) for result in results]
+    assert all(torch.equal(uncut[name], never_reached[name]) for name in uncut)
+    assert any(not torch.equal(uncut[name], tiny[name]) for name in uncut)
 
 
 @every_recipe

@@ -55,7 +55,10 @@ def test_the_loss_falls_and_the_weights_carry_their_lineage(worker: GeneratorWor
     asked = request(worker, generator)
     _, tuned = worker.run(TUNE_GENERATOR, asked)
 
+    assert tuned.first_loss is not None
+    assert tuned.last_loss is not None
     assert tuned.last_loss < 0.95 * tuned.first_loss
+    assert tuned.weights is not None
     assert (tuned.base_digest, tuned.images, tuned.lora) == (generator.digest, asked.images, LORA)
     assert len(set(tuned.image_ids)) == 8  # two of each class
     weights = load(worker.artifacts.get_blob(tuned.weights))
@@ -95,6 +98,7 @@ def test_tuned_images_differ_say_so_and_leave_the_generator_as_it_was(
 
     before = generate(plain)
     moved = generate(TunedModel(base=plain, tuning=tuning))
+    assert tuned.weights is not None
     after = generate(plain)
 
     assert len(before) == len(moved) == 4
@@ -102,6 +106,49 @@ def test_tuned_images_differ_say_so_and_leave_the_generator_as_it_was(
     assert {(row["model_digest"], row["tuning_digest"]) for row in moved} == {(generator.digest, tuned.weights.digest)}
     assert {row["tuning_digest"] for row in before} == {""}
     assert [row["id"] for row in after] == [row["id"] for row in before]
+
+
+def test_an_adapter_of_one_class_sees_its_images_alone_as_many_as_the_adapter_of_all(
+    worker: GeneratorWorker, generator: Generator
+) -> None:
+    short = LORA.model_copy(update={"steps": 5})
+    _, whole = worker.run(TUNE_GENERATOR, request(worker, generator, lora=short))
+    asked = [request(worker, generator, lora=short, class_id=label.id) for label in CLASSES]
+    found = [worker.run(TUNE_GENERATOR, each)[1] for each in asked]
+    assert [image for tuned in found for image in tuned.image_ids] == list(whole.image_ids)
+    assert len({tuned.weights for tuned in found} | {whole.weights}) == 5
+    assert found[2] == worker.run(TUNE_GENERATOR, asked[2])[1]
+
+
+def test_a_class_without_images_is_generated_untuned_and_counted(worker: GeneratorWorker, generator: Generator) -> None:
+    others = worker.pool([PoolImage(draw_shape("bar", "red", np.random.default_rng(0)), 0)], name="one class")
+    tuning, tuned = worker.run(TUNE_GENERATOR, request(worker, generator, images=others, class_id=1))
+    assert (tuned.weights, tuned.image_ids, tuned.last_loss) == (None, (), None)
+    prompts, _ = worker.run(WRITE_PROMPTS, WritePrompts(classes=CLASSES, templates=TEMPLATES, images_per_class=2))
+    plain, sampler = ModelRef.of(generator), Sampler(steps=2, guidance_scale=3.0, batch_size=2)
+    made = [
+        worker.run(
+            GENERATE_IMAGES,
+            GenerateImages(
+                prompts=prompts, first=2, last=4, generator=model, image_size=IMAGE_SIZE, sampler=sampler, seed=1
+            ),
+        )[1]
+        for model in (plain, TunedModel(base=plain, tuning=tuning))
+    ]
+    assert made[0].images == made[1].images
+    assert [found.notes.get("untuned") for found in made] == [None, 2]
+
+
+def test_one_tuned_copy_is_held_beside_the_generator_itself(worker: GeneratorWorker, generator: Generator) -> None:
+    cache, plain, short = worker.tools.generators, ModelRef.of(generator), LORA.model_copy(update={"steps": 2})
+    cache.clear()
+    cache.get(plain)
+    for seed in (0, 1):
+        weights = worker.run(TUNE_GENERATOR, request(worker, generator, lora=short, seed=seed))[1].weights
+        assert weights is not None
+        loaded = cache.tuned(plain, weights.digest, lambda weights=weights: worker.artifacts.get_blob(weights))  # type: ignore[misc]
+        assert cache.tuned(plain, weights.digest, bytes) is loaded
+        assert len(cache._loaded) == 2
 
 
 def test_without_an_image_there_is_nothing_to_tune_on(worker: GeneratorWorker, generator: Generator) -> None:

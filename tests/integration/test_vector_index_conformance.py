@@ -237,12 +237,27 @@ def test_text_matches_are_all_found_in_row_order(
         ("all_tokens", "!?", []),
         ("phrase", "!?", []),
         ("phrase", "", []),
+        ("joined_words", "lily TIGER", [0, 2]),
+        ("joined_words", "tiger-lily", [0]),
+        ("joined_words", "TIGER lily-tiger", [0, 2]),
+        ("joined_words", "!? -", []),
     ],
 )
 def test_words_match_whole_and_without_case(
     index: VectorIndex, special: Collection, mode: str, query: str, expected: list[int]
 ) -> None:
     assert index.match_text(special, CaptionMatch(mode, query), 10) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("vector", ["image", "text"])
+def test_vectors_come_back_by_row_in_the_order_asked(
+    index: VectorIndex, collection: Collection, vector: VectorName
+) -> None:
+    rows = [1300, 7, 1233, 1234, 0, COUNT - 1]  # on either side of the border between two shards
+    expected = (IMAGES if vector == "image" else TEXTS)[rows]
+    found = index.vectors(collection, vector, rows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=2e-6)
 
 
 def test_an_unknown_collection_counts_nothing(index: VectorIndex) -> None:

@@ -20,6 +20,15 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import derive_seed, sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import inputs_of
+from touchstone_contracts.label_card import (
+    CaptionNames,
+    ClassBalance,
+    Diversity,
+    JudgeAgreement,
+    LabelCard,
+    SeveralLabels,
+    TestSimilarity,
+)
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.recipes.optimisation import Optimisation
@@ -33,6 +42,7 @@ from touchstone_contracts.steps import (
     ImagesCurated,
     ImagesIngested,
     JudgeExperiment,
+    PoolAudited,
     Predictions,
     Tested,
 )
@@ -113,12 +123,13 @@ def finish_experiment(
     truth: Truth = rising_truth,
     exhausted: frozenset[tuple[str, int]] = frozenset(),
     chosen: Chosen | None = None,
+    agreeing: Mapping[str, int] | None = None,
 ) -> None:
     """Every step succeeds; `exhausted`: (arm, size) that found too few images, at every target."""
     finish_steps(services, upstream_plan_id(told.spec.upstream))
     finish_steps(services, told.id)
     kinds = {step.id: step.kind for step in told.plan.steps}
-    for step, result in made_up_results(services.artifacts, told, truth, exhausted, chosen or {}).items():
+    for step, result in made_up_results(services.artifacts, told, truth, exhausted, chosen or {}, agreeing).items():
         write_result(services.artifacts, step, kinds[step], result)
     for step, request in judgements(told.plan).items():
         write_result(services.artifacts, step, kinds[step], judged(services, request))
@@ -186,8 +197,10 @@ def made_up_results(
     truth: Truth = rising_truth,
     exhausted: frozenset[tuple[str, int]] = frozenset(),
     chosen: Chosen | None = None,
+    agreeing: Mapping[str, int] | None = None,
 ) -> dict[StepId, Lenient]:
-    """The results that pages and statistics are made of, by step."""
+    """The results that pages and statistics are made of, by step. `agreeing`: of an arm's 21 labels, where it is not
+    18, and an experiment that names a judge."""
     results: dict[StepId, Lenient] = {
         # Nobody looks at test images here, only at how many there are.
         step: ImagesIngested(images=ImageSet(manifest=artifacts.put_blob(b"test"), shards=(), count=TEST_IMAGES))
@@ -195,6 +208,8 @@ def made_up_results(
     }
     for (target, arm), step in told.plan.curations.items():
         results[step] = _curated(artifacts, target, arm)
+    for (_, arm), step in told.plan.audits.items():
+        results[step] = PoolAudited(card=_label_card((agreeing or {}).get(arm, 18), told.spec))
     for cell, step in told.plan.evaluations.items():
         gone = (cell.arm, cell.size) in exhausted
         assert isinstance(told.spec.recipe, Optimisation)  # others have no learning rate to choose
@@ -274,6 +289,27 @@ def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
         scores=ScoreHistogram(edges=(0.2, 0.21, 0.22, 0.23), obtained=(10, 12, 8), kept=(4, 9, 8)),
     )
     return ImagesCurated(images=images, counts=counts, kept_by_class=(7, 7, 7), report=report)
+
+
+def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:
+    by_class = tuple(agreeing // CLASSES for _ in range(CLASSES))
+    return LabelCard(
+        images=21,
+        agreement=JudgeAgreement(
+            images=21, agreeing=agreeing, images_by_class=(7, 7, 7), agreeing_by_class=by_class, judge_accuracy=0.9
+        )
+        if experiment.judge_encoder
+        else None,
+        captions=CaptionNames(images=21, own=19, other=1),
+        labels=SeveralLabels(images=21, several=0),
+        balance=tuple(
+            ClassBalance(size=size, fewest=1, median=size / 3, most=7, short=1, empty=0)
+            for size in experiment.sizes
+            if size <= 21
+        ),
+        diversity=Diversity(classes=3, mean_cosine=0.5, mean_nearest_cosine=0.7),
+        test_similarity=TestSimilarity(cosine_quantiles={"0.5": 0.6, "0.95": 0.8, "1": 0.9}),
+    )
 
 
 def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> ImageSet:

@@ -89,6 +89,7 @@ def register_everything(client: TestClient) -> None:
     entries: list[tuple[str, BaseModel]] = [("encoders", entry) for entry in lookup.encoders.values()]
     entries += [("generators", entry) for entry in lookup.generators.values()]
     entries += [("targets", entry) for entry in lookup.targets.values()]
+    entries += [("datasets", entry) for entry in lookup.datasets.values()]
     entries += [("upstreams", entry) for entry in lookup.upstreams.values()]
     for plural, entry in entries:
         assert client.post(f"/v1/{plural}", json=entry.model_dump(mode="json")).status_code == 201

@@ -7,6 +7,7 @@ from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.catalogue import (
     ClassLabel,
+    Dataset,
     Encoder,
     Generator,
     ParquetFile,
@@ -41,7 +42,7 @@ def target(name: str, classes: int = 3, further_tests: Sequence[str] = ()) -> Ta
 
 
 class DictLookup:
-    """A catalogue in memory: two targets, one upstream of two shards, an encoder, two generators.
+    """A catalogue in memory: two targets with a data set each, one upstream of two shards, an encoder, two generators.
 
     `further_tests`: test sets of `fine` beside its main one."""
 
@@ -52,6 +53,10 @@ class DictLookup:
             "world": Upstream(name="world", shards=(source("s0", 60), source("s1", 40)), index_encoder="clip")
         }
         self.encoders = {"clip": Encoder(name="clip", model="library:clip", digest=digest, trained_on="world")}
+        self.datasets = {
+            f"{name}-by-hand": Dataset(name=f"{name}-by-hand", target=name, images=source(f"{name}-by-hand", 9))
+            for name in self.targets
+        }
         self.generators = {
             "diffusion": Generator(name="diffusion", model="library:sd", digest=digest, trained_on="world"),
             "stranger": Generator(name="stranger", model="library:sd2", digest=digest, trained_on="elsewhere"),
@@ -68,6 +73,9 @@ class DictLookup:
 
     def target(self, name: str) -> Target | None:
         return self.targets.get(name)
+
+    def dataset(self, name: str) -> Dataset | None:
+        return self.datasets.get(name)
 
 
 def spec(**changes: object) -> ExperimentSpec:

@@ -36,6 +36,7 @@ TABLES: dict[str, Callable[[], Made]] = {
     "coverage": verdict_simulation.coverage_table,
     "borrowed": verdict_simulation_spread.ordinary_table,
     "unlike": verdict_simulation_spread.unlike_table,
+    "false calls": verdict_simulation_spread.false_call_table,
     "clusters": verdict_simulation_draws.cluster_table,
     "paired": verdict_simulation_draws.paired_table,
     "failed runs": verdict_simulation_draws.failure_table,
@@ -59,8 +60,3 @@ def with_table(text: str, name: str, table: Table) -> str:
     if count != 1:
         raise ValueError(f"the page has {count} places for table {name!r}; it needs one")
     return written
-
-
-def share(value: float) -> str:
-    """0.9531 -> ".953" """
-    return f"{value:.3f}".removeprefix("0")

@@ -57,16 +57,19 @@ class Workers:
 
 
 @contextmanager
-def workers_on(library: Path, index: Path) -> Iterator[Workers]:
-    """Retrieval, trainer and judge on the models and data of `library`, over an object store in memory."""
+def workers_on(library: Path, index: Path, *, generates: bool = False) -> Iterator[Workers]:
+    """Retrieval, trainer, judge and perhaps generator on the models and data of `library`, over an object store in
+    memory."""
     artifacts, places, reports = Artifacts(MemoryObjects()), Library(library), Reports()
     engine = QdrantEdgeIndex(index)
     encoders = EncoderCache(places, torch.device("cpu"))
-    handled = (
+    handled: list[tuple[Any, Any]] = [
         (retrieval.handlers, retrieval_tools.Tools(artifacts, places, encoders, engine)),
         (trainer.handlers, trainer_tools.build_tools(TrainerSettings(library=library, device="cpu"), artifacts)),
         (judge.handlers, judge.Tools(artifacts, FinishedSteps(artifacts))),
-    )
+    ]
+    if generates:
+        handled.append(_generator(artifacts, places))
     runners: dict[str, StepRunner[Any]] = {
         handlers.queue: StepRunner(
             handlers, tools, artifacts, reports, WorkerMetrics(), f"{handlers.queue}@test", HEARTBEAT_SECONDS
@@ -77,3 +80,11 @@ def workers_on(library: Path, index: Path) -> Iterator[Workers]:
         yield Workers(artifacts, runners, reports)
     finally:
         engine.close()
+
+
+def _generator(artifacts: Artifacts, places: Library) -> tuple[Any, Any]:
+    # Imported here: diffusers is seconds that a plan without generation shall not pay.
+    from touchstone_generator import tasks as generator
+    from touchstone_generator.pipelines import GeneratorCache
+
+    return generator.handlers, generator.Tools(artifacts, GeneratorCache(places, torch.device("cpu")))

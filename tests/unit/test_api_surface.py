@@ -165,12 +165,12 @@ def test_the_examples_of_the_description_are_accepted(tmp_path: Path) -> None:
     with TestClient(create_app(memory_services(tmp_path))) as client:
         paths = client.get("/openapi.json").json()["paths"]
         tried = 0
-        for resource in ("encoders", "generators", "targets", "upstreams"):
+        for resource in ("encoders", "generators", "targets", "datasets", "upstreams"):
             examples = paths[f"/v1/{resource}"]["post"]["requestBody"]["content"]["application/json"]["examples"]
             for example in examples.values():
                 assert client.post(f"/v1/{resource}", json=example["value"]).status_code == 201
                 tried += 1
-        assert tried == 4
+        assert tried == 5
 
 
 def test_pointers_leave_out_the_member_of_a_tagged_union() -> None:

@@ -121,11 +121,21 @@ def test_a_catalogue_is_registered_models_first() -> None:
         generators=tuple(lookup.generators.values()),
         upstreams=tuple(lookup.upstreams.values()),
         targets=tuple(lookup.targets.values()),
+        datasets=tuple(lookup.datasets.values()),
     )
     with client_of(answer) as client:
-        assert client.apply(catalogue) == {"encoders": 0, "generators": 2, "upstreams": 1, "targets": 2}
+        assert client.apply(catalogue) == {"encoders": 0, "generators": 2, "upstreams": 1, "targets": 2, "datasets": 2}
     resources = [path.removeprefix("/v1/") for path in calls]
-    assert resources == ["encoders", "generators", "generators", "upstreams", "targets", "targets"]
+    assert resources == [
+        "encoders",
+        "generators",
+        "generators",
+        "upstreams",
+        "targets",
+        "targets",
+        "datasets",
+        "datasets",
+    ]
 
 
 def test_an_estimate_is_asked_for_and_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,21 @@ def test_a_leaked_image_does_not_shift_the_quantile_of_its_class() -> None:
     assert result.reasons.tolist() == ["leaked", "", "", "filtered"]
 
 
+def test_leaks_that_are_removed_last_count_in_the_quantile_and_the_cap() -> None:
+    # Of 1.0 (leaked), 0.87, 0.5 and 0.34 the better half are the first two; the leak goes after that.
+    half = rules(leak_cosine=0.999, filter=KeepTopFraction(fraction=0.5), leaks_removed="last")
+    references = References(HeldOutImages(unit(0), ["t"]))
+    candidates = Candidates(unit(0, 30, 60, 70), np.zeros(4, dtype=np.int64), list("abcd"))
+    result = curate(candidates, unit(*CLASSES), references, half)
+    assert result.reasons.tolist() == ["leaked", "", "filtered", "filtered"]
+    references = replace(references, validation=HeldOutImages(unit(30), ["v"]))
+    capped = half.model_copy(update={"filter": KeepAll(), "per_class_cap": 2, "leak_splits": ("test", "validation")})
+    result = curate(candidates, unit(*CLASSES), references, capped)
+    assert result.reasons.tolist() == ["leaked", "leaked_validation", "over_cap", "over_cap"]
+    first = curate(candidates, unit(*CLASSES), references, capped.model_copy(update={"leaks_removed": "first"}))
+    assert first.reasons.tolist() == ["leaked", "leaked_validation", "", ""]
+
+
 def test_a_leaked_image_does_not_shadow_its_duplicate() -> None:
     result, _ = curated((30, 31.5), [0, 0], rules(leak_cosine=0.9999, near_duplicate_cosine=0.99))
     assert result.reasons.tolist() == ["leaked", ""]

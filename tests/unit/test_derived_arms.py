@@ -10,15 +10,18 @@ from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
 from touchstone_contracts.arms.prompts import LanguageModel, RetrievedCaptions, Templates
 from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval
-from touchstone_contracts.arms.tuning import CuratedImages, TargetTrainImages, Tuning
+from touchstone_contracts.arms.tuning import CuratedImages, LoraSettings, TargetTrainImages, Tuning
 from touchstone_contracts.curation import KeepAll
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_planning.dag import Plan, PlannedStep
+from touchstone_planning.estimate import gpu_hours, workload
 from touchstone_planning.fairness import check_fair, most_images
+from touchstone_planning.limits import most_steps
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.throughput import THROUGHPUTS
 
 REAL = Retrieval(name="real")
 
@@ -108,6 +111,41 @@ def test_a_generator_is_tuned_once_and_every_chunk_waits_for_it() -> None:
     chunks: list[Any] = of_kind(plan, "generate_images")
     assert [step.id in each.inputs for each in chunks] == [True] * 3 + [False] * 3
     assert [each.request.image_size for each in chunks] == [64] * 3 + [512] * 3
+
+
+def test_each_class_has_its_adapter_and_its_rows_of_the_prompts() -> None:
+    tune = Tuning(images=CuratedImages(arm="real"), per="class")
+    plan = planned(REAL, synthetic(tune=tune).model_copy(update={"images": 600}))
+
+    tunings: list[Any] = of_kind(plan, "tune_generator")
+    assert [each.request.class_id for each in tunings] == [0, 1, 2]
+    assert {each.inputs for each in tunings} == {(plan.curations["fine", "real"],)}
+    chunks: list[Any] = of_kind(plan, "generate_images")
+    assert [(each.request.first, each.request.last) for each in chunks] == [
+        (0, 128), (128, 200), (200, 328), (328, 400), (400, 528), (528, 600),
+    ]  # fmt: skip
+    assert [each.request.generator.tuning for each in chunks] == [tuning.id for tuning in tunings for _ in range(2)]
+
+
+def test_an_adapter_of_the_set_is_named_and_written_as_before_there_were_others() -> None:
+    aloud = planned(REAL, synthetic(tune=Tuning(images=CuratedImages(arm="real"), per="set")))
+    (step,) = of_kind(aloud, "tune_generator")
+    assert "class_id" not in step.stored
+    assert step.id in {
+        each.id for each in planned(REAL, synthetic(tune=Tuning(images=CuratedImages(arm="real")))).steps
+    }
+
+
+@pytest.mark.parametrize(("per", "adapters"), [("set", 1), ("class", 3)])
+def test_the_estimate_counts_the_tuning_of_every_adapter(per: Any, adapters: int) -> None:
+    tune = Tuning(images=CuratedImages(arm="real"), per=per, lora=LoraSettings(steps=10, batch_size=4))
+    arms = (REAL, synthetic(tune=tune, image_size=256))
+    experiment = resolved(arms=arms, sizes=(6,), targets=("fine",))
+    work = workload(experiment, plan_experiment(experiment))
+    assert work.images_tuned_on == adapters * 10 * 4 / 4
+    plain, tuned = (gpu_hours(each, THROUGHPUTS)[0] for each in (work.model_copy(update={"images_tuned_on": 0}), work))
+    assert tuned.generate > plain.generate
+    assert most_steps(experiment) >= len(plan_experiment(experiment).steps) - 6  # the upstream's
 
 
 def with_train_split() -> ResolvedExperiment:

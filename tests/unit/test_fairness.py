@@ -6,6 +6,8 @@ from touchstone_contracts.adaptation import Evaluation
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Amount, Count, Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
+from touchstone_contracts.arms.perturbation import Perturbation
+from touchstone_contracts.arms.prompts import LanguageModel
 from touchstone_contracts.arms.retrieval import Retrieval, Semantic, TextMatch, Union
 from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.curation import AllOf, Curation, Filter, KeepAboveClassScore, KeepAboveScore, KeepTopFraction
@@ -175,6 +177,27 @@ def test_queries_and_thresholds_name_classes_that_exist() -> None:
     with pytest.raises(Invalid) as caught:
         check_fair(resolved(curation=combined))
     assert [error.pointer for error in caught.value.errors] == ["/curation/filter/rules/1/minimums/7"]
+
+
+def test_scenes_name_classes_that_exist_and_nothing_is_stored_larger_than_sampled() -> None:
+    scenes = {"thing 0": ("a barn",), "thing 9": ("a beach",)}
+    made = Generation(
+        name="made",
+        generator="diffusion",
+        images=6,
+        prompts=LanguageModel(class_backgrounds=scenes),
+        image_size=256,
+        stored_size=512,
+    )
+    moved = Perturbation(name="moved", parent="made", gamma=0.5, generator="diffusion", stored_size=513)
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(arms=(made, moved), curation=EVERYTHING))
+    assert [error.pointer for error in caught.value.errors] == [
+        "/arms/0/stored_size",
+        "/arms/0/prompts/class_backgrounds/thing 9",
+        "/arms/1/stored_size",
+    ]
+    assert "sampled at 256 pixels" in caught.value.errors[0].detail
 
 
 def test_encoders_of_curation_must_be_registered() -> None:

@@ -93,6 +93,48 @@ def test_a_caption_without_its_class_is_written_again_and_then_replaced(
         assert [caption.prompt.prompt for caption in captions[:2]] == ["a photo of a barn owl.", "the barn owl"]
 
 
+def test_captions_can_stay_as_written_and_those_without_their_class_are_counted() -> None:
+    written = iter(["A Dog,  in RAIN", "my barn owl", "", "an oak", " ", "two dogs"])
+
+    def write(asks: Sequence[Ask]) -> list[str]:
+        return [next(written) for _ in asks]
+
+    captions, report = write_captions((OWL, OAK), TEMPLATES, 2, LanguageModel(unnamed="kept", attempts=3), 0, write)
+    assert [caption.prompt.prompt for caption in captions] == ["A Dog,  in RAIN", "my barn owl", "two dogs", "an oak"]
+    assert report == {"rewritten": 2, "template_instead": 0, "unnamed": 2}
+
+
+def test_the_class_word_follows_the_name_in_every_query_and_is_not_needed_in_the_caption() -> None:
+    asked: list[str] = []
+
+    def write(asks: Sequence[Ask]) -> list[str]:
+        asked.extend(few_shot_prompt(ask).splitlines()[-1] for ask in asks)
+        return [f"a {ask.label.display_name}" for ask in asks]
+
+    request = LanguageModel(class_word="bird", modes=ModeShares(class_only=1, relation=0, background=0))
+    _, report = write_captions((OWL,), TEMPLATES, 3, request, 0, write)
+    assert asked == ["barn owl bird =>"] * 3
+    assert report == {"rewritten": 0, "template_instead": 0}
+    grammar, _ = captions_of(request)
+    assert all("barn owl bird" in each.prompt.prompt for each in grammar if each.prompt.class_id == 0)
+
+
+def test_a_class_with_backgrounds_of_its_own_leaves_the_others_those_of_the_target() -> None:
+    request = LanguageModel(
+        modes=ModeShares(class_only=0, relation=0, background=1),
+        backgrounds=("a hangar",),
+        class_backgrounds={"barn owl": ("a belfry", "a barn roof")},
+    )
+    scenes = Counter(
+        (caption.prompt.class_id, caption.prompt.prompt.rsplit(" with ")[1]) for caption in captions_of(request)[0]
+    )
+    assert set(scenes) == {
+        (0, "a belfry in the background"),
+        (0, "a barn roof in the background"),
+        (1, "a hangar in the background"),
+    }
+
+
 def test_another_attempt_is_another_draw() -> None:
     seeds: list[int] = []
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.problems import Invalid
+from touchstone_encoders.embedding import class_texts
 from touchstone_generator.prompts.table import SCHEMA, prompt_table, read_prompts
 from touchstone_generator.prompts.templates import write_template_prompts
 
@@ -49,6 +50,16 @@ def test_braces_in_a_class_name_stay_as_they_are() -> None:
     (prompt,) = write_template_prompts([ClassLabel(id=0, display_name="{odd} {0}")], ("a {name}",), 1)
 
     assert prompt.prompt == "a {odd} {0}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("owl", "an owl, the owl"), ("dog", "a dog, the dog"), ("Airbus A320", "a Airbus A320, the Airbus A320")],
+)
+def test_the_article_fits_names_that_begin_with_a_small_letter(name: str, text: str) -> None:
+    label = ClassLabel(id=0, display_name=name)
+    assert class_texts([label], ("{article} {name}, the {name}",)) == [text]
+    assert write_template_prompts([label], ("{article} {name}, the {name}",), 1)[0].prompt == text
 
 
 @given(classes=st.integers(1, 5), templates=st.integers(1, 7), count=st.integers(1, 30))

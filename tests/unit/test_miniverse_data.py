@@ -15,6 +15,7 @@ from PIL import Image
 from touchstone_contracts.catalogue import Catalogue, Target, TargetSplit
 from touchstone_miniverse.likeness import same_drawing
 from touchstone_miniverse.sources import ALL_SOURCES, ALLOWED_LICENCES, SOURCES_BY_NAME, Role
+from touchstone_miniverse.targets import MINIMUM_UPSTREAM
 from touchstone_runtime.digests import file_digest, folder_digest
 
 HOME = Path(__file__).parents[2] / "miniverse"
@@ -69,7 +70,8 @@ def test_every_file_is_the_one_the_catalogue_and_the_digest_list_name(catalogue:
     lines = [line.split() for line in (HOME / "data" / "DIGESTS").read_text().splitlines()]
     recorded = {path: digest for digest, path in lines}
     files = sorted((HOME / "data").rglob("*.parquet"))
-    assert len(named) == len(files) == len(recorded) == 8 + 18
+    assert len(named) == 8 + 18
+    assert len(files) == len(recorded) == len(named) + 1  # the labels of the upstream, which a spec names
     for source in named:
         path = place(source.location)
         assert file_digest(path) == source.digest == recorded[path.relative_to(HOME / "data").as_posix()]
@@ -86,9 +88,25 @@ def test_models_are_the_ones_the_catalogue_names_and_learned_from_the_upstream(c
 
 def test_tables_stay_below_forty_megabytes_and_no_file_above_twenty() -> None:
     sizes = [path.stat().st_size for path in (HOME / "data").rglob("*.parquet")]
-    assert len(sizes) == 26
+    assert len(sizes) == 27
     assert sum(sizes) < SIZE_LIMIT
     assert max(sizes) < 20_000_000
+
+
+def test_the_labels_of_the_upstream_name_its_pictures_of_every_class(catalogue: Catalogue, upstream: Rows) -> None:
+    rows = pq.read_table(HOME / "data" / "labels" / "upstream.parquet").to_pylist()
+    assert len(rows) == 5_113
+    keys = {row["key"] for row in upstream}
+    assert {row["key"] for row in rows} <= keys
+    assert len({(row["target"], row["key"]) for row in rows}) == len(rows)  # one class of a target each
+    names = {row["key"]: row["captions"][0] for row in upstream}
+    for target in catalogue.targets:
+        own = [row for row in rows if row["target"] == target.name]
+        drawn = Counter(row["class_id"] for row in own)
+        assert set(drawn) == {label.id for label in target.classes}
+        assert min(drawn.values()) >= MINIMUM_UPSTREAM
+        if target.name != "broad":  # its classes are not called like their pictures
+            assert all(names[row["key"]] == target.classes[row["class_id"]].display_name for row in own)
 
 
 def test_every_row_carries_the_allowed_licence_its_source_declares(

@@ -47,6 +47,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
         "write_prompts": 1,
         "generate_images": 3,
         "curate_images": 4,
+        "audit_pool": 4,
         "adapt_encoder": 2 * 2 * 2 * 2,
         "evaluate_encoder": 2 * (2 + 2 * 2 * 2),
         "judge_experiment": 1,
@@ -71,9 +72,9 @@ def test_planning_twice_gives_the_same_identities() -> None:
     assert [s.id for s in plan_experiment(resolved()).steps] == [s.id for s in plan_experiment(resolved()).steps]
 
 
-def test_other_sizes_need_only_new_runs() -> None:
+def test_other_sizes_need_only_new_runs_and_counts_of_images_per_class() -> None:
     changed = new_kinds(plan_experiment(resolved()), plan_experiment(resolved(sizes=(6, 15))))
-    assert changed == {"adapt_encoder", "evaluate_encoder", "judge_experiment"}
+    assert changed == {"audit_pool", "adapt_encoder", "evaluate_encoder", "judge_experiment"}
 
 
 def test_the_names_of_experiment_and_arms_decide_the_words_of_the_verdict_alone() -> None:
@@ -218,7 +219,8 @@ def test_a_mixture_adds_one_step_and_its_runs() -> None:
     alone, mixed = plan_experiment(resolved(arms=ARMS)), plan_experiment(resolved(arms=(half, *ARMS)))
     fresh = Counter(step.kind for step in mixed.steps if step.id not in {s.id for s in alone.steps})
     # A third arm is not waited for by the comparison that does not name it.
-    assert fresh == {"mix_pools": 2, "adapt_encoder": 8, "evaluate_encoder": 8, "judge_experiment": 2}
+    runs = {"adapt_encoder": 8, "evaluate_encoder": 8, "judge_experiment": 2}
+    assert fresh == {"mix_pools": 2, "audit_pool": 2} | runs
     pools = {step.id: step.request for step in mixed.steps if step.kind == "mix_pools"}
     for name in ("fine", "broad"):
         request = pools[mixed.curations[name, "mixed"]]

@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from qdrant_client import QdrantClient
+from scipy.sparse.csgraph import connected_components
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.index.protocol import Collection, IndexRows, IndexShard
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex
 from touchstone_retrieval.strategies.findings import Finding, Findings
+from touchstone_retrieval.strategies.joined_results import first_of_each_group
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
@@ -76,6 +79,38 @@ def test_all_tokens_takes_them_anywhere_but_whole(upstream: SearchableUpstream) 
     assert rows_of(find(TextMatch(mode="all_tokens"), upstream, TIGER_LILY)) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("mode", "name", "rows"),
+    [
+        ("words_or_phrase", "lily tiger", [0, 1]),  # a plain name: every word anywhere
+        ("words_or_phrase", "lily-tiger", []),  # a hyphen or slash: a phrase, and no caption has lily before tiger
+        ("words_or_phrase", "tiger/lily", [0]),
+        ("joined_words", "bloom tiger-lily", [0]),
+        ("joined_words", "pond tiger-lily", []),  # row 1 has all three words, but not together
+        ("joined_words", "pond tiger ?", [1]),  # a part without letters or digits asks for nothing
+        ("joined_words", "? !", []),
+    ],
+)
+def test_what_hyphens_and_slashes_join_is_looked_for_together(
+    upstream: SearchableUpstream, mode: str, name: str, rows: list[int]
+) -> None:
+    found = find(TextMatch.model_validate({"mode": mode}), upstream, ClassLabel(id=0, display_name=name))
+    assert rows_of(found) == rows
+    assert all(finding.found_by == f"text_match/{mode}/0" for finding in found[0])
+
+
+def test_query_templates_take_the_place_of_the_names_but_not_of_stated_queries(upstream: SearchableUpstream) -> None:
+    strategy = TextMatch(query_templates=("{name} in bloom", "{name} again"), queries={"A320": ("airplane",)})
+    found, report = find(strategy, upstream, TIGER_LILY, AIRBUS)
+    assert [(f.class_id, f.row, f.query) for f in found] == [(0, 0, "tiger lily in bloom"), (1, 3, "airplane")]
+    assert (report.requested, report.found_again) == (3 * 500, 1)  # row 4 has the bytes of row 0
+
+
+def test_query_templates_are_no_patterns() -> None:
+    with pytest.raises(ValidationError, match="query_templates"):
+        TextMatch(mode="regex", query_templates=("a {name}",))
+
+
 def test_aliases_are_queries_of_their_own(upstream: SearchableUpstream) -> None:
     found, report = find(TextMatch(), upstream, AIRBUS)
     assert [f.row for f in found] == [3]
@@ -116,6 +151,35 @@ def test_semantic_asks_each_template_of_each_index(upstream: SearchableUpstream)
     assert (report.requested, report.found_again, report.kept) == (8, 5, 3)
 
 
+def test_results_that_resemble_a_better_one_of_their_query_are_joined_with_it(upstream: SearchableUpstream) -> None:
+    plain = Semantic(indexes=("text",), results_per_query=4, templates=("{name}",))
+    assert rows_of(find(plain, upstream, TIGER_LILY)) == [0, 1, 2]  # row 4 has the bytes of row 0
+    joined = plain.model_copy(update={"near_duplicate_cosine": 0.94})
+    found, report = find(joined, upstream, TIGER_LILY)
+    assert [f.row for f in found] == [0, 2]  # captions 0, 1 and 4 have one vector
+    assert (report.requested, report.near_duplicate, report.found_again, report.kept) == (4, 2, 0, 2)
+    assert report.rejected == {"found_again": 0, "near_duplicate": 2}
+
+
+def test_a_chain_of_resemblances_is_one_group_of_which_the_first_stays() -> None:
+    angles = np.deg2rad([0, 40, 10, 20, 60, 30])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    stays = first_of_each_group(vectors, math.cos(math.radians(10.5)))
+    assert stays.tolist() == [True, False, False, False, True, False]  # 0-10-20-30-40 hang together, 60 alone
+    assert first_of_each_group(vectors, 1.0).all()
+    assert first_of_each_group(vectors[:0], 0.94).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_are_the_connected_components(seed: int) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(60, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    count, groups = connected_components(vectors @ vectors.T >= 0.95)
+    assert 5 < count < 55
+    first = [int(np.flatnonzero(groups == group)[0]) for group in range(count)]
+    assert np.flatnonzero(first_of_each_group(vectors, 0.95)).tolist() == sorted(first)
+
+
 def test_semantic_over_one_index_asks_that_one(upstream: SearchableUpstream) -> None:
     found, report = find(Semantic(indexes=("text",), results_per_query=1), upstream, TIGER_LILY)
     assert [(f.row, f.found_by) for f in found] == [(0, "semantic/text/0")]
@@ -139,6 +203,32 @@ def test_union_records_the_text_match_and_adds_up(upstream: SearchableUpstream) 
     assert report.kept == len(found)
     assert report.requested == 500 + 8
     assert report.found_again == 1 + 5 + 1
+
+
+def test_hits_too_far_below_the_best_of_their_query_are_left_out_and_counted(upstream: SearchableUpstream) -> None:
+    everything, _ = find(Semantic(results_per_query=6), upstream, TIGER_LILY)
+    found, report = find(Semantic(results_per_query=6, max_below_best=0.1), upstream, TIGER_LILY)
+    assert {f.row for f in found} < {f.row for f in everything}
+    assert min(f.similarity for f in found) >= 0.9  # the best hits are the query itself
+    assert report.too_far > 0
+    assert report.requested == 24 == report.found_again + report.kept + report.too_far
+    assert find(Semantic(results_per_query=6, max_below_best=2), upstream, TIGER_LILY)[0] == everything
+
+
+def test_where_captions_decide_an_image_is_not_found_for_a_class_that_it_merely_resembles(
+    upstream: SearchableUpstream,
+) -> None:
+    # By meaning, the picture of row 1 looks like the caption of row 0; its own caption names the lily.
+    lily = ClassLabel(id=1, display_name="lily")
+    semantic = Semantic(results_per_query=2)
+    plain, _ = find(Union(semantic=semantic), upstream, TIGER_LILY, lily)
+    found, report = find(Union(semantic=semantic, captions_decide=True), upstream, TIGER_LILY, lily)
+    assert {(0, 1), (1, 1)} <= {(f.class_id, f.row) for f in plain}
+    assert (0, 1) not in {(f.class_id, f.row) for f in found}
+    assert (1, 1) in {(f.class_id, f.row) for f in found}
+    assert (0, 2) in {(f.class_id, f.row) for f in found}  # its caption names no class
+    assert report.named_another == len(plain) - len(found) > 0
+    assert report.kept == len(found)
 
 
 def test_random_draw_labels_by_the_nearest_class_and_repeats_for_a_seed(upstream: SearchableUpstream) -> None:

@@ -1,17 +1,24 @@
 """What the plan says of an interval: which arms share draws, which test images belong together, what is unsaid."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from support.memory_services import memory_services
 from support.specs import DictLookup, resolved, spec, target
 from support.verdict_tables import PAGE, TABLES, Table, with_table
 from touchstone_contracts.catalogue import ClusterColumn, ClusterOfKey, ParquetFile, Target
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.steps import EARLIER, INGEST_IMAGES, JudgeExperiment
-from touchstone_judge.draws import _in_common
+from touchstone_contracts.steps import EARLIER, AnyContract, IngestImages, JudgeExperiment
+from touchstone_judge.draws import images_in_common
 from touchstone_planning.draws import share_draws
-from touchstone_planning.plan import plan_experiment
+from touchstone_planning.plan import NO_CONTRACTS, plan_experiment
 from touchstone_planning.resolve import resolve
+from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_store.catalogue import NameTaken, find_entry, register
 
 REAL = {"kind": "retrieval", "name": "real"}
 MADE = {"kind": "generation", "name": "made", "generator": "diffusion", "images": 300}
@@ -52,8 +59,8 @@ def test_draws_by_score_are_the_same_for_every_seed_and_pair_nothing() -> None:
     assert not share_draws(experiment, "real", "half")
 
 
-def judgement(experiment, **options: object) -> JudgeExperiment:  # type: ignore[no-untyped-def]
-    plan = plan_experiment(experiment, **options)
+def judgement(experiment: ResolvedExperiment, contracts: Mapping[str, AnyContract] = NO_CONTRACTS) -> JudgeExperiment:
+    plan = plan_experiment(experiment, contracts=contracts)
     request = plan.step(plan.judgements[-1].step).request
     assert isinstance(request, JudgeExperiment)
     return request
@@ -99,8 +106,19 @@ def test_clusters_by_column_are_ingested_with_the_split() -> None:
     assert plain["broad/test/ingest"] == clustered["broad/test/ingest"]
     plan = plan_experiment(resolve(spec(), lookup(ClusterColumn(column="patient"))))
     request = plan.step(clustered["fine/test/ingest"]).request
-    assert INGEST_IMAGES.request is type(request)
-    assert request.source.cluster == ClusterColumn(column="patient")  # type: ignore[attr-defined]
+    assert isinstance(request, IngestImages)
+    assert isinstance(request.source, ParquetFile)
+    assert request.source.cluster == ClusterColumn(column="patient")
+
+
+def test_a_registered_target_may_be_given_clusters_later_and_nothing_else(tmp_path: Path) -> None:
+    plain, clustered = (lookup(cluster).targets["fine"] for cluster in (None, ClusterOfKey(remove="-")))
+    other = clustered.model_copy(update={"description": "another"})
+    with memory_services(tmp_path).store.write() as session:
+        assert [register(session, entry, datetime.now(UTC)) for entry in (plain, clustered)] == [True, False]
+        assert find_entry(session, Target, "fine") == clustered
+        with pytest.raises(NameTaken):
+            register(session, other, datetime.now(UTC))
 
 
 def test_only_test_sets_have_clusters() -> None:
@@ -138,7 +156,7 @@ def test_the_expected_overlap_of_two_seeds_is_what_draws_give(pool: tuple[int, .
         return {int(image) for image in in_turn[:quota]}
 
     found = np.mean([len(draw() & draw()) for _ in range(2000)])
-    assert _in_common(pool, quota, balance) == pytest.approx(found, rel=0.03)
+    assert images_in_common(pool, quota, balance) == pytest.approx(found, rel=0.03)
 
 
 # ------------------------------------------------------------------------------------------------ the page's tables

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from touchstone.documents import UnreadableDocument, read_document, read_study
-from touchstone_contracts.catalogue import Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_miniverse import far_domain
@@ -41,12 +41,18 @@ class Registered:
     def target(self, name: str) -> Target | None:
         return next((entry for entry in self.entries.targets if entry.name == name), None)
 
+    def dataset(self, name: str) -> Dataset | None:
+        return next((entry for entry in self.entries.datasets if entry.name == name), None)
+
 
 @pytest.fixture(scope="module")
 def miniverse(tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    """With the far target, which is prepared on request and registered beside the others."""
+    """With the far target, which is prepared on request, and what studies register beside the rest."""
     document = yaml.load((ROOT / "miniverse" / "catalogue.yaml").read_text(), Loader=yaml.CSafeLoader)
     document["targets"].append(far_target(tmp_path_factory.mktemp("library")))
+    for own in (yaml.safe_load(path.read_text()) for path in (ROOT / "studies").glob("*/catalogue.yaml")):
+        for kind in ("targets", "datasets"):
+            document.setdefault(kind, []).extend(own.get(kind, []))
     return Registered(Catalogue.model_validate(document))
 
 
@@ -61,7 +67,7 @@ def far_target(library: Path) -> Mapping[str, Any]:
 
 
 def test_every_type_of_experiment_has_its_study() -> None:
-    assert len(STUDIES) >= 17
+    assert len(STUDIES) >= 23
     assert all((folder / "README.md").exists() for folder in STUDIES)
 
 

@@ -93,7 +93,9 @@ def test_the_index_is_divided_among_the_pools_that_need_it_and_nothing_is_lost(s
     verdict = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict").json()
     paid = sum(entry["sourcing"]["cpu_seconds"] for entry in verdict["costs"]) * len(told.spec.targets)
     kinds = [step.kind for step in told.plan.steps]
-    measuring = sum(kinds.count(kind) for kind in ("adapt_encoder", "evaluate_encoder", "judge_experiment"))
+    measuring = sum(
+        kinds.count(kind) for kind in ("audit_pool", "adapt_encoder", "evaluate_encoder", "judge_experiment")
+    )
     upstream = 2 + 2 + 1  # of its own plan: ingest and embed two shards, index them
     splits = 2  # each target's validation split serves measuring alone
     assert paid == pytest.approx(STEP_CPU * (upstream + len(kinds) - measuring - splits))

@@ -1,11 +1,15 @@
 """Clustered test images, arms that share their draws, and runs that failed."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from support.verdict_simulation import noise
 from support.verdict_simulation_draws import CLUSTERED, Draws, borrowed, borrowed_in_pairs, cluster_estimates
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.problems import Invalid, Unfair
+from touchstone_verdict.borrowed import BorrowedEstimate
 from touchstone_verdict.clusters import image_variance, number_of_clusters, numbered, summed
 from touchstone_verdict.curves import Curve, redrawn
 from touchstone_verdict.failed_runs import Validation, find_failures
@@ -15,7 +19,7 @@ from touchstone_verdict.judge import judge
 RUNS = 400
 
 
-def covered(estimates: list[Estimate], true: float = 0.0) -> float:
+def covered(estimates: Sequence[Estimate | BorrowedEstimate], true: float = 0.0) -> float:
     intervals = [estimate.interval(0.95) for estimate in estimates]
     return float(np.mean([low <= true <= high for low, high in intervals]))
 
@@ -129,12 +133,12 @@ def test_restless_seeds_have_not_failed() -> None:
 # ------------------------------------------------------------------------------------------------ in the verdict
 
 
-def table(**changes: object) -> dict[str, object]:
+def table(**changes: Any) -> dict[str, Any]:
     """Two arms, three seeds, 40 images; the third run of `real` fails, on validation too."""
     rows = [(arm, seed, image) for arm in ("real", "made") for seed in range(3) for image in range(40)]
     rng = np.random.default_rng(5)
     failed = [(arm, seed) == ("real", 2) for arm, seed, _ in rows]
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "arm": [arm for arm, _, _ in rows],
         "target": ["flags"] * len(rows),
         "test_set": ["test"] * len(rows),

@@ -38,6 +38,7 @@ TARGET_SCHEMA = pa.schema(
     [("key", pa.string()), ("image", pa.binary()), ("class_id", pa.int32()), ("source", pa.string()),
      ("licence", pa.string())]
 )  # fmt: skip
+LABEL_SCHEMA = pa.schema([("key", pa.string()), ("target", pa.string()), ("class_id", pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def build(packages: Path, home: Path, processes: int, *, record: bool, caption_n
     )
     data = home / "data"
     write_upstream(upstream, data, caption_noise)
+    write_labels(targets, upstream, data)
     for target in targets:
         for role in HELD_OUT:
             write_split(target, role, held_out, data)
@@ -173,12 +175,38 @@ def write_upstream(upstream: Sequence[Picture], data: Path, caption_noise: float
         write_table(columns, UPSTREAM_SCHEMA, data / f"upstream-{number:04d}.parquet")
 
 
+def write_labels(targets: Sequence[Target], upstream: Sequence[Picture], data: Path) -> None:
+    """`labels/upstream.parquet`: of each upstream picture that depicts a class of a target, which one that is.
+
+    Only the arms that are told the truth read it: it is what retrieval tries to find."""
+    rows = [
+        (target.name, classes[picture.hexcode], picture.key)
+        for target in targets
+        for classes in [class_of(target)]
+        for picture in upstream
+        if picture.hexcode in classes
+    ]
+    write_label_rows(rows, data)
+
+
+def write_label_rows(rows: Iterable[tuple[str, int, str]], data: Path) -> None:
+    """(target, class id, key) in any order."""
+    targets, class_ids, keys = zip(*sorted(rows), strict=True)
+    columns = {"target": list(targets), "class_id": list(class_ids), "key": list(keys)}
+    write_table(columns, LABEL_SCHEMA, data / "labels" / "upstream.parquet")
+
+
+def class_of(target: Target) -> dict[str, int]:
+    """Class id by the hexcode of an emoji."""
+    return {hexcode: entry.id for entry in target.classes for hexcode in entry.hexcodes}
+
+
 def write_split(target: Target, role: Role, held_out: Sequence[Picture], data: Path) -> None:
     """One split of one target: every held-out picture of that role that depicts one of its classes."""
-    class_of = {hexcode: entry.id for entry in target.classes for hexcode in entry.hexcodes}
-    rows = [picture for picture in held_out if picture.source.role is role and picture.hexcode in class_of]
-    rows.sort(key=lambda picture: (class_of[picture.hexcode], picture.key))
-    columns = _columns(rows) | {"class_id": [class_of[picture.hexcode] for picture in rows]}
+    classes = class_of(target)
+    rows = [picture for picture in held_out if picture.source.role is role and picture.hexcode in classes]
+    rows.sort(key=lambda picture: (classes[picture.hexcode], picture.key))
+    columns = _columns(rows) | {"class_id": [classes[picture.hexcode] for picture in rows]}
     write_table(columns, TARGET_SCHEMA, data / "targets" / target.name / f"{role}.parquet")
 
 

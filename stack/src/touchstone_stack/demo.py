@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from touchstone import Client
 from touchstone.documents import read_document
+from touchstone.label_tables import print_label_cards
 from touchstone.progress import clock, showing_progress
 from touchstone.tables import print_counts, print_results, print_verdict
 from touchstone_contracts.views import ExperimentView, Results
@@ -40,6 +41,8 @@ class Demo:
         print_results(self.console, results)
         self.console.print()
         print_counts(self.console, results)
+        self.console.print()
+        print_label_cards(self.console, client.label_cards(experiment.id))
         self.console.print()
         if experiment.readable_spec.primary is not None:
             print_verdict(self.console, client.verdict(experiment.id))

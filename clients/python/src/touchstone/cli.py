@@ -21,6 +21,7 @@ from touchstone_contracts.views import Phase, Prices, Results, StepState, StepVi
 from touchstone.class_tables import print_classes, print_curation, print_links
 from touchstone.client import DEFAULT_SERVER, UPSTREAM, Client
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
+from touchstone.label_tables import print_label_cards
 from touchstone.problems import ExperimentFailed, ProblemError, UnknownStep, describe
 from touchstone.progress import showing_progress
 from touchstone.report import Finding, markdown_reports
@@ -87,7 +88,7 @@ def _stop(message: str, code: int) -> typer.Exit:
 
 @app.command()
 def apply(catalogue: Path, server: Server = DEFAULT_SERVER) -> None:
-    """Register the encoders, generators, upstreams and targets of a catalogue file."""
+    """Register the encoders, generators, upstreams, targets and data sets of a catalogue file."""
     with connected(server) as client:
         entries = Catalogue.model_validate(read_document(catalogue))
         for resource, new in client.apply(entries).items():
@@ -278,6 +279,13 @@ def curation(
 
 
 @app.command()
+def labels(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """How right and how evenly spread the labels of each arm's images are."""
+    with connected(server) as client:
+        print_label_cards(console_for_output(), client.label_cards(experiment))
+
+
+@app.command()
 def links(experiment: ExperimentId, arm: ArmName, target: TargetName = None, server: Server = DEFAULT_SERVER) -> None:
     """How many of an arm's retrieved links gave an image, and why the others did not."""
     with connected(server) as client:
@@ -302,7 +310,7 @@ def report(
 def _finding(client: Client, experiment: str) -> Finding:
     spec = client.experiment(experiment).readable_spec
     verdict = client.verdict(experiment) if spec.primary is not None else None
-    return Finding(spec.name, client.results(experiment), verdict)
+    return Finding(spec.name, client.results(experiment), verdict, client.label_cards(experiment))
 
 
 def _draw(results: Results, metric: Metric, figure: Path) -> None:

@@ -11,7 +11,7 @@ import httpx_sse
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.views import (
@@ -25,6 +25,7 @@ from touchstone_contracts.views import (
     ExperimentView,
     ImagePage,
     ImageView,
+    LabelCards,
     LinkReport,
     Page,
     Prices,
@@ -46,7 +47,7 @@ GLANCE_SECONDS = 2.5
 """While waiting, a stream silent for this long is left for a look at the experiment: below the server's ping interval,
 so that a deadline is noticed while nothing happens."""
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
-Resource = Literal["upstreams", "targets", "encoders", "generators"]
+Resource = Literal["upstreams", "targets", "datasets", "encoders", "generators"]
 
 NO_PRICES = Prices()
 NO_SPREAD = DeclaredSpread()
@@ -111,7 +112,7 @@ class Client:
 
     # Catalogue
 
-    def register(self, resource: Resource, entry: Encoder | Generator | Upstream | Target) -> bool:
+    def register(self, resource: Resource, entry: Encoder | Generator | Upstream | Target | Dataset) -> bool:
         """True when it is new, False when the identical entry was there. Raises ProblemError (409) when the name
         means something else already."""
         response = self._call("POST", f"/v1/{resource}", json=entry.model_dump(mode="json"))
@@ -124,6 +125,7 @@ class Client:
             ("generators", catalogue.generators),
             ("upstreams", catalogue.upstreams),
             ("targets", catalogue.targets),
+            ("datasets", catalogue.datasets),
         )
         return {resource: sum(self.register(resource, entry) for entry in entries) for resource, entries in groups}
 
@@ -238,6 +240,10 @@ class Client:
         one, `metric` is then the first measured. Raises ProblemError (409) until every seed is in."""
         query = {"arm": arm, "size": size, "test_set": test_set} | _given(metric=metric, target=target)
         return self._get(f"/v1/experiments/{experiment}/classes", ClassTable, params=query)
+
+    def label_cards(self, experiment: str) -> LabelCards:
+        """How right and how evenly spread the labels of each arm's images are, as far as it is measured."""
+        return self._get(f"/v1/experiments/{experiment}/labels", LabelCards)
 
     def arm_curation(self, experiment: str, arm: str, target: str | None = None) -> ArmCuration:
         """Images by stage and by class, before and after, with the reasons."""

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
-from touchstone_contracts.views import Answer, ComparisonResult, Results, SummaryRow, Verdict
+from touchstone_contracts.views import Answer, ComparisonResult, LabelCards, Results, SummaryRow, Verdict
 
+from touchstone.label_tables import label_headings, label_rows
 from touchstone.tables import mean_and_std
 from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
@@ -17,6 +18,7 @@ class Finding(NamedTuple):
     name: str
     results: Results
     verdict: Verdict | None
+    labels: LabelCards | None = None
 
 
 def markdown_reports(findings: Sequence[Finding]) -> str:
@@ -31,7 +33,16 @@ def markdown_report(finding: Finding) -> str:
     summary = finding.results.summary
     metrics = [metric for metric in METRICS if any(row.metric == metric for row in summary)]
     parts = [f"### {finding.name}", *(_accuracies(summary, metric) for metric in metrics)]
-    return "\n\n".join(parts + ([_verdict(finding.verdict)] if finding.verdict else [])) + "\n"
+    parts += [_verdict(finding.verdict)] if finding.verdict else []
+    parts += [_labels(finding.labels)] if finding.labels and finding.labels.cards else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _labels(found: LabelCards) -> str:
+    judge = f"the judge is {found.judge}" if found.judge else "no judge_encoder is named, so none are known to be right"
+    return f"Labels of the curated images, in %; {judge}:\n\n" + "\n".join(
+        _table(label_headings(found), label_rows(found))
+    )
 
 
 def _overview(compared: Iterable[tuple[str, Verdict]]) -> str:

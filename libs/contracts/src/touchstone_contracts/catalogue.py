@@ -22,7 +22,14 @@ settings name (`s3://bucket/key`)."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
 ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400)]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
-"""A sentence with `{name}` where the class name goes."""
+"""A sentence with `{name}` where the class name goes; `{article}` becomes "an" before a lower-case vowel, else "a"."""
+ARTICLE = "{article}"
+
+
+def filled(template: str, name: str) -> str:
+    """The template's sentence about `name`. Only lower-case vowels take "an" (paper section 1.4)."""
+    article = "an" if name[:1] in set("aeiou") else "a"
+    return template.replace(ARTICLE, article).replace("{name}", name)
 
 
 class ClusterColumn(Strict):
@@ -154,15 +161,20 @@ class Model(PinnedModel):
     description: str = ""
 
 
-EncoderKind = Literal["clip", "timm"]
+EncoderKind = Literal["clip", "timm", "copy_descriptor"]
 
 
 class Encoder(Model):
     """`clip`: a model that open_clip loads. `timm`: an image backbone without a text tower that timm loads (DINOv2, a
     supervised one), from a folder as timm saves it or `hub:<owner>/<repository>@<revision>`; an experiment with it
-    measures probes alone."""
+    measures probes alone. `copy_descriptor`: a network trained to recognise copies of images (ISC21), from a folder as
+    `touchstone_encoders.convert_descriptor` writes it; meant for `curation.copy_encoder`."""
 
     kind: Annotated[EncoderKind, WhenSet] = "clip"
+
+    @property
+    def has_text_tower(self) -> bool:
+        return self.kind == "clip"
 
 
 class Generator(Model):
@@ -187,6 +199,22 @@ class ClassLabel(Strict):
     @property
     def prompt_name(self) -> str:
         return self.synthesis_name or self.display_name
+
+    def called(self, name: str) -> "ClassLabel":
+        """Under another of its names."""
+        return self.model_copy(update={"display_name": name})
+
+    def asked_for_as(self, name: str) -> "ClassLabel":
+        """With another of its names in queries and prompts; text queries still ask for the others, too."""
+        if name == self.display_name:
+            return self
+        others = tuple(other for other in (self.display_name, *self.aliases) if other != name)
+        return self.model_copy(update={"retrieval_query": name, "synthesis_name": name, "aliases": others})
+
+
+ClassNames = Literal["given", "most_frequent"]
+"""What a class is called: by the name it is registered with, or by the one of its names that most captions of the
+upstream hold (REAL-Prompt, arXiv 2401.12425)."""
 
 
 def classes_called(key: str, classes: Sequence[ClassLabel]) -> list[int]:
@@ -288,6 +316,18 @@ def without_clusters(target: Target) -> Target:
     return target.model_copy(update={"splits": plain})
 
 
+class Dataset(Strict):
+    """Labelled images for the classes of a target that somebody brings: bought, collected, labelled by hand, made
+    elsewhere. An arm of kind `given` trains on them."""
+
+    name: Name
+    target: Name
+    """Whose class ids its images carry."""
+    images: TargetSplit
+    licence: str = Field(default="", max_length=200)
+    description: str = ""
+
+
 class Upstream(Strict):
     """The general image-text collection real images are retrieved from."""
 
@@ -320,3 +360,4 @@ class Catalogue(Strict):
     generators: tuple[Generator, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     targets: tuple[Target, ...] = ()
+    datasets: tuple[Dataset, ...] = ()

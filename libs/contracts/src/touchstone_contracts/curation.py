@@ -1,15 +1,15 @@
 """Curation: the same rules for every arm (paper section 3)."""
 
 from abc import abstractmethod
-from collections.abc import Sized
+from collections.abc import Mapping
 from math import floor
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from touchstone_contracts.problems import in_words
 from touchstone_contracts.registry import Kinds, kind_of
-from touchstone_contracts.values import Cosine, Fraction, Lenient, Name, Strict, WhenSet
+from touchstone_contracts.values import STORED, Cosine, Fraction, Lenient, Name, Strict, WhenSet, is_empty, is_zero
 
 
 class FilterSpec(Strict):
@@ -123,9 +123,14 @@ FILTERS.register(AllOf)
 
 
 FIRST_STAGES = {"leaked": "Leaked", "leaked_validation": "In validation", "familiar": "In upstream"}
-LAST_STAGES = {"near_duplicate": "Near-duplicate", "filtered": "Filtered", "over_cap": "Over cap"}
+LAST_STAGES = {
+    "label_conflict": "Label conflict",
+    "near_duplicate": "Near-duplicate",
+    "filtered": "Filtered",
+    "over_cap": "Over cap",
+}
 """Words of the stages that every curation has, by name. `leaked`: too similar to a test image; `familiar`: a synthetic
-image too similar to an upstream image."""
+image too similar to an upstream image; `label_conflict`: another class has the image too."""
 
 
 class StageSpec(Strict):
@@ -141,17 +146,17 @@ STAGES = Kinds[StageSpec]("curation stage", StageSpec, reserved={*FIRST_STAGES, 
 Stage = Annotated[StageSpec, STAGES]
 
 
-def is_empty(value: Sized) -> bool:
-    """Such a field is not written, so that a release that does not know it reads the document."""
-    return not value
-
-
 def stage_words() -> dict[str, str]:
     """Every stage, in the order of application, with its words."""
     return FIRST_STAGES | {kind_of(stage): stage.words for stage in STAGES} | LAST_STAGES
 
 
 HeldOut = Literal["test", "validation"]
+
+LabelConflicts = Literal["keep_all", "best_class", "drop"]
+LABEL_CONFLICTS: LabelConflicts = "best_class"
+"""Of experiments that do not say it. `keep_all`, the default of the rules themselves, is what was done before there was
+a choice (decision 0039)."""
 
 
 class Curation(Strict):
@@ -163,6 +168,15 @@ class Curation(Strict):
     """An image at least this similar to a held-out image of the target is removed; None turns the check off."""
     leak_splits: Annotated[tuple[HeldOut, ...], WhenSet] = Field(default=("test",), min_length=1, max_length=2)
     """Which those are. Validation chooses learning rate and epoch; its images in training mislead that choice."""
+    leaks_removed: Annotated[Literal["first", "last"], WhenSet] = "first"
+    """`first`: no leak shifts a quantile, takes a place below the cap or hides its near-duplicates. `last`: of what
+    filter and cap left, as the paper did (section 3.2); classes may end below the cap."""
+    label_conflicts: Annotated[LabelConflicts, WhenSet] = Field(
+        default="keep_all", json_schema_extra={"default": LABEL_CONFLICTS}
+    )
+    """What becomes of an image that was found for several classes of the target. `keep_all`: it stays in each of them,
+    so that all its labels but one may be wrong. `best_class`: it stays in the class that it has the highest score for
+    (of equal ones, in the class with the lower id). `drop`: it stays in none."""
     novelty_cosine: Annotated[Cosine | None, WhenSet] = None
     """A synthetic image at least this similar to an upstream image is removed: what stays is what upstream lacks."""
     memorisation_cosine: Annotated[Cosine | None, WhenSet] = None
@@ -175,8 +189,8 @@ class Curation(Strict):
     copy_encoder: Annotated[Name | None, WhenSet] = None
     """Compares images with images: leaks, near-duplicates, novelty. Left out: the experiment's encoder.
 
-    Any registered encoder, as safetensors; copy-detection descriptors are published as TorchScript or pickles, which
-    are not loaded, so they have to be converted first."""
+    Any registered encoder, as safetensors. The copy-detection descriptor of the paper is published as a pickle, which
+    is not loaded: `touchstone_encoders.convert_descriptor` turns it into what is."""
     ranking: Literal["random", "score"] = "random"
     """Order of the curated pool whose prefixes are the training sets: seeded shuffle (as the paper) or best first."""
     balance: Literal["stratified", "uniform"] = "stratified"
@@ -205,6 +219,20 @@ class Curation(Strict):
     def without_names(self) -> "Curation":
         """For requests: there the encoders stand by their digests, and a name must not decide a step."""
         return self.model_copy(update={"score_encoder": None, "copy_encoder": None})
+
+
+def with_default_conflicts(curation: object, info: ValidationInfo) -> object:
+    """The rules of an experiment, as a document or as a model, with LABEL_CONFLICTS where they do not say what becomes
+    of an image with several labels. A stored experiment that does not say it is older than the choice and stays as it
+    is: read it in the context STORED."""
+    if info.context == STORED:
+        return curation
+    chosen = {"label_conflicts": LABEL_CONFLICTS}
+    if isinstance(curation, Mapping):
+        return chosen | dict(curation)
+    if isinstance(curation, Curation) and "label_conflicts" not in curation.model_fields_set:
+        return curation.model_copy(update=chosen)
+    return curation
 
 
 def drop_words() -> dict[str, str]:
@@ -248,8 +276,10 @@ class CurationCounts(Lenient):
     classes_without_images: tuple[int, ...] = ()
     leaked_validation: int = 0
     familiar: int = 0
+    label_conflict: int = Field(default=0, exclude_if=is_zero)
+    """Not written where there are none, as before there could be any; as `further`."""
     further: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
-    """Dropped by further stages, by stage; not written where there are none, as before there could be any."""
+    """Dropped by further stages, by stage."""
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -3,12 +3,12 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms import Arm
-from touchstone_contracts.catalogue import MAIN_TEST_SET
-from touchstone_contracts.curation import Curation
+from touchstone_contracts.catalogue import MAIN_TEST_SET, ClassNames
+from touchstone_contracts.curation import LABEL_CONFLICTS, Curation, with_default_conflicts
 from touchstone_contracts.exclusions import Exclusion
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
@@ -82,11 +82,16 @@ class ExperimentSpec(Strict):
     """Training images in total, all classes together, as in the paper's N."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=100)
     """Each seed draws its own nested subsets and its own optimisation noise."""
-    curation: Curation = Curation()
+    curation: Annotated[Curation, BeforeValidator(with_default_conflicts)] = Curation(label_conflicts=LABEL_CONFLICTS)
+    judge_encoder: Annotated[Name | None, WhenSet] = None
+    """Says of every curated image which class it shows, for the label cards: a CLIP encoder other than the one that is
+    adapted and the one that scores. Left out: label cards are without a judge."""
     recipe: Recipe = CrossEntropy()
     evaluation: Evaluation = Evaluation()
     comparison: Comparison | None = None
     """Left out: the first two arms that train."""
+    zero_shot_names: Annotated[ClassNames, WhenSet] = "given"
+    """What the zero-shot head calls the classes: that of the untouched encoder, and the one adaptation starts from."""
     sampling_seed: int = Field(default=0, ge=0)
     """Decides generated images and random draws."""
     exclusions: Annotated[tuple[Exclusion, ...], WhenSet] = Field(default=(), max_length=200)

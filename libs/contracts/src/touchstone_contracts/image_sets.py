@@ -14,7 +14,7 @@ COLUMNS: dict[str, str] = {
     "length": "number of bytes",
     "width": "pixels",
     "height": "pixels",
-    "source_kind": "upstream | generated | perturbed | target",
+    "source_kind": "upstream | generated | perturbed | target (a split of it, or a data set with its class ids)",
     "source_key": "key in the source (upstream or target split), URL of a link, prompt id or the parent's key",
     "parent": "id of the image this one was perturbed from, empty otherwise",
     "found_by": "strategy, index and template that found it, e.g. semantic/image/0; empty if not retrieved",

@@ -46,7 +46,7 @@ class PoolStep(Strict):
     target: Name
     arm: Name
     step: StepId
-    """A curate_images or mix_pools step."""
+    """A curate_images or mix_pools step; of an audit the audit_pool step."""
 
 
 class SplitStep(Strict):
@@ -63,6 +63,8 @@ class PlanLayout(Strict):
     grids: Annotated[tuple[Grid, ...], Indirect] = ()
     pools: tuple[PoolStep, ...] = ()
     tests: tuple[SplitStep, ...]
+    audits: Annotated[tuple[PoolStep, ...], WhenSet] = ()
+    """None in plans of before there were any."""
 
     @property
     def evaluations(self) -> dict[Cell, StepId]:
@@ -92,4 +94,5 @@ class PlanLayout(Strict):
             grids=tuple(entry for entry in self.grids if entry.arm in arms),
             pools=tuple(entry for entry in self.pools if entry.arm in arms),
             tests=self.tests,
+            audits=tuple(entry for entry in self.audits if entry.arm in arms),
         )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.perturbation import PerturbationPrompt
 from touchstone_contracts.arms.prompts import LanguageModel
@@ -32,10 +33,11 @@ from touchstone_contracts.facts import Fact, Facts, identity_form
 from touchstone_contracts.identity import identity
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
+from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
-from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet
+from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
 
 RequestT = TypeVar("RequestT", bound=Strict)
 ResultT = TypeVar("ResultT", bound=Lenient)
@@ -136,6 +138,21 @@ class UpstreamIndexed(Lenient):
     count: int
 
 
+class NameClasses(Strict):
+    """Which of its names each class is called by most, in the captions of the upstream."""
+
+    images: Annotated[tuple[StepId, ...], Fact] = Field(min_length=1)
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+
+
+class ClassesNamed(Lenient):
+    """By class id."""
+
+    names: tuple[str, ...]
+    captions: tuple[dict[str, int], ...]
+    """How many hold each name of a class."""
+
+
 class RetrieveImages(Strict):
     index: StepId
     shards: Annotated[tuple[EmbeddedShard, ...], Fact, Indirect] = Field(min_length=1)
@@ -145,6 +162,8 @@ class RetrieveImages(Strict):
     templates: Annotated[tuple[Template, ...], Fact]
     strategy: Strategy
     seed: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class ImagesFound(Lenient):
@@ -155,6 +174,18 @@ class ImagesFound(Lenient):
     rejected: dict[str, int] = Field(default_factory=dict)
     notes: dict[str, int] = Field(default_factory=dict)
     """Fact -> images it holds for, e.g. `prompt_truncated`."""
+
+
+class FindLabelled(Strict):
+    """The upstream images that a table says are of a class of the target."""
+
+    upstream: Annotated[tuple[StepId, ...], Fact] = Field(min_length=1)
+    """Its image sets."""
+    labels: LabelTable
+    target: Name
+    """As the table calls it."""
+    classes: int = Field(ge=2)
+    """Of the target."""
 
 
 class DownloadImages(Strict):
@@ -182,6 +213,8 @@ class WritePrompts(Strict):
     classes: Annotated[tuple[ClassLabel, ...], Fact]
     templates: Annotated[tuple[Template, ...], Fact]
     images_per_class: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class PromptsWritten(Lenient):
@@ -202,6 +235,8 @@ class WriteCaptions(Strict):
     images_per_class: int
     captions: LanguageModel
     seed: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class CollectCaptions(Strict):
@@ -212,6 +247,8 @@ class CollectCaptions(Strict):
     templates: Annotated[tuple[Template, ...], Fact]
     images_per_class: int
     seed: int
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class TuneGenerator(Strict):
@@ -225,20 +262,24 @@ class TuneGenerator(Strict):
     image_size: int
     lora: LoraSettings
     seed: int
+    class_id: Annotated[int | None, Field(ge=0), WhenSet] = Field(default=None, exclude_if=is_none)
+    """The class whose images alone are taken; it may have none. None: those of all classes."""
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class GeneratorTuned(Lenient):
     """Tuned weights with their lineage: what they were added to, what they saw, and how."""
 
-    weights: Blob
-    """safetensors: a LoRA as diffusers loads it."""
+    weights: Blob | None
+    """safetensors: a LoRA as diffusers loads it. None: the one class that was asked for has no image."""
     base_digest: Digest
     images: StepId
     image_ids: tuple[str, ...]
     lora: LoraSettings
-    first_loss: float
-    """Mean over the first tenth of the steps."""
-    last_loss: float
+    first_loss: float | None
+    """Mean over the first tenth of the steps; None without weights."""
+    last_loss: float | None
     """Mean over the last tenth."""
 
 
@@ -259,6 +300,8 @@ class GenerateImages(Strict):
     image_size: int
     sampler: Sampler
     seed: int
+    stored_size: Annotated[int | None, WhenSet] = None
+    """Pixels, at most `image_size`. None: stored as sampled."""
 
 
 class PerturbImages(Strict):
@@ -276,6 +319,8 @@ class PerturbImages(Strict):
     image_size: int
     sampler: Sampler
     seed: int
+    stored_size: Annotated[int | None, WhenSet] = None
+    """Pixels, at most `image_size`. None: stored as sampled."""
 
 
 class CurateImages(Strict):
@@ -313,6 +358,27 @@ class MixPools(Strict):
     pools: tuple[StepId, ...] = Field(min_length=2)
 
 
+class AuditPool(Strict):
+    """Measures the labels of a curated pool; nothing is dropped."""
+
+    pool: StepId
+    embedded: tuple[EmbeddedShard, ...] = Field(min_length=1)
+    """Every candidate of the pool, by `judge` or, without one, by the encoder that scored them."""
+    judge: ModelRef | None
+    test: EmbeddedShard | None
+    """The target's test images, embedded by the judge."""
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
+    sizes: tuple[int, ...]
+    rules: Annotated[Curation, Fact]
+    """Ranking and balance decide how many images of a class make up a size."""
+    mixing: Mixing | None = None
+
+
+class PoolAudited(Lenient):
+    card: LabelCard
+
+
 class AdaptEncoder(Strict):
     pool: StepId
     size: int = Field(ge=1)
@@ -328,6 +394,10 @@ class AdaptEncoder(Strict):
     validation: StepId
     mixing: Annotated[Mixing | None, WhenSet] = None
     """How much of each part of a mixed pool; None takes the pool as one."""
+    target_pool: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Curated images of the target's own training split, where the recipe asks for some."""
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
 
 class EpochScore(Lenient):
@@ -354,6 +424,8 @@ class EncoderAdapted(Lenient):
     """Share of the class means in the head, chosen on validation; `head_only` alone has one."""
     best_epoch: int = 0
     epochs: tuple[EpochScore, ...] = ()
+    """Of a recipe of two stages those of the second, whose weights are kept."""
+    first_stage: tuple[EpochScore, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class EvaluateEncoder(Strict):
@@ -372,6 +444,8 @@ class EvaluateEncoder(Strict):
     evaluation: Evaluation
     further_tests: Annotated[dict[Name, StepId], WhenSet] = Field(default={})
     """By the test set's name."""
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
 
     @property
     def tests(self) -> dict[str, StepId]:
@@ -485,10 +559,13 @@ INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIn
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded, minutes(60))
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded, minutes(60))
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
+NAME_CLASSES = Contract("name_classes", 1, "retrieval", NameClasses, ClassesNamed, minutes(240))
 RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound, minutes(60))
+FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound, minutes(60))
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
+AUDIT_POOL = Contract("audit_pool", 1, "retrieval", AuditPool, PoolAudited, minutes(60))
 WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten, minutes(60))
 WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten, minutes(240))
 COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten, minutes(60))
@@ -507,10 +584,13 @@ CATALOGUE: dict[str, AnyContract] = {
         EMBED_IMAGES,
         TAKE_EMBEDDINGS,
         INDEX_UPSTREAM,
+        NAME_CLASSES,
         RETRIEVE_IMAGES,
+        FIND_LABELLED,
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,
         MIX_POOLS,
+        AUDIT_POOL,
         WRITE_PROMPTS,
         WRITE_CAPTIONS,
         COLLECT_CAPTIONS,

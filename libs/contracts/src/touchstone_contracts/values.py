@@ -1,5 +1,6 @@
 """Base classes and small value types every contract is made of."""
 
+from collections.abc import Sized
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -38,6 +39,26 @@ class Locator:
 class WhenSet:
     """Marks a field that came later and whose default says what was always done: it is left out of identities while
     it holds its default, so that earlier results are still found."""
+
+
+def is_none(value: object) -> bool:
+    """For `exclude_if`: such a field is not written, so that a release that does not know it reads the document."""
+    return value is None
+
+
+def is_empty(value: Sized) -> bool:
+    """As `is_none`, for a field that holds several things or nothing."""
+    return not value
+
+
+def is_zero(number: int) -> bool:
+    """As `is_none`, of a count."""
+    return number == 0
+
+
+STORED = {"stored": True}
+"""Validation context for documents that this or an earlier release stored: what they leave out means what it meant when
+they were written."""
 
 
 class Blob(Lenient):

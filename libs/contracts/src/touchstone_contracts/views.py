@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET, Encoder, Generator, Splits, Target, Upstream
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
+from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
@@ -136,6 +137,8 @@ class Workload(Lenient):
     images_generated: int = 0
     denoising_steps: float = 0.0
     """Images x sampling steps, as if every image had 512 x 512 pixels."""
+    images_tuned_on: float = 0.0
+    """Images x updates in the tuning of generators, as if every image had 512 x 512 pixels."""
     images_embedded: int = 0
     adaptations: int = 0
     updates: int = 0
@@ -207,6 +210,10 @@ class GeneratorPage(Page):
     items: tuple[Generator, ...]
 
 
+class DatasetPage(Page):
+    items: tuple[Dataset, ...]
+
+
 class ResultRow(Lenient):
     """One measured accuracy. `size` is 0 for the untouched encoder."""
 
@@ -262,6 +269,7 @@ class ExperimentManifest(Lenient):
     encoders: tuple[Encoder, ...]
     generators: tuple[Generator, ...]
     targets: tuple[Target, ...]
+    datasets: tuple[Dataset, ...] = ()
     steps: tuple[ManifestStep, ...]
     """In an order in which they can be done."""
     training_sets: tuple[TrainingSet, ...]
@@ -325,6 +333,21 @@ class ArmCounts(Lenient):
 class ArmCuration(ArmCounts):
     report: CurationReport | None = None
     """By class, with scores and memorisation; None for pools curated before there was one."""
+
+
+class ArmLabels(Lenient):
+    target: Name
+    arm: Name
+    card: LabelCard
+
+
+class LabelCards(Lenient):
+    """Label cards of the arms that train, as far as they are measured."""
+
+    experiment: str
+    judge: Name | None
+    """The encoder that the labels were checked with; None: the experiment names none."""
+    cards: tuple[ArmLabels, ...]
 
 
 class LinksOfClass(Lenient):

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 from torch.nn import functional
-from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.catalogue import ClassLabel, filled
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_encoders.decoding import decode_image
@@ -87,7 +87,7 @@ def embed_texts(
 
 def class_texts(classes: Sequence[ClassLabel], templates: Sequence[str]) -> list[str]:
     """Every template filled with every class, class by class: (classes x templates,)."""
-    return [template.replace("{name}", label.display_name) for label in classes for template in templates]
+    return [filled(template, label.display_name) for label in classes for template in templates]
 
 
 def class_vectors(

@@ -1,4 +1,4 @@
-"""Loading encoders by reference, CLIP through open_clip and image backbones through timm.
+"""Loading encoders by reference: CLIP through open_clip, image backbones through timm, copy descriptors.
 
 A local folder and a hub checkpoint take the same path."""
 
@@ -18,6 +18,8 @@ from touchstone_contracts.steps import ModelRef
 from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.library import Library
 from touchstone_runtime.phases import phase
+
+from touchstone_encoders.copy_descriptor import read_descriptor
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -55,7 +57,7 @@ class LoadedEncoder(LoadedTower):
 
 @dataclass(frozen=True)
 class LoadedBackbone(LoadedTower):
-    """A timm model without its classifier: pooled features."""
+    """A timm model without its classifier, or a copy descriptor: pooled features."""
 
     network: nn.Module
 
@@ -115,9 +117,25 @@ def load_backbone(ref: ModelRef, library: Library, device: torch.device) -> Load
     )
 
 
+def load_copy_descriptor(ref: ModelRef, library: Library, device: torch.device) -> LoadedBackbone:
+    """Raises Invalid when the place is missing, the digest disagrees or holds no converted descriptor."""
+    if not ref.model.startswith("library:"):
+        raise Invalid(f"{ref.model}: a copy descriptor lies in the library, converted", code="encoder_unloadable")
+    network, settings = read_descriptor(_verified(ref, library))
+    return LoadedBackbone(
+        network=network.to(device).eval().requires_grad_(False),
+        preprocess=settings.transform(),
+        device=device,
+        image_size=settings.image_size,
+        mean=settings.mean,
+        std=settings.std,
+    )
+
+
 LOADERS: Mapping[EncoderKind, Callable[[ModelRef, Library, torch.device], LoadedTower]] = {
     "clip": load_encoder,
     "timm": load_backbone,
+    "copy_descriptor": load_copy_descriptor,
 }
 
 

@@ -79,6 +79,8 @@ class Plan:
     evaluations: dict[Cell, StepId] = field(default_factory=dict)
     curations: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, arm) -> curate_images step."""
+    audits: dict[tuple[str, str], StepId] = field(default_factory=dict)
+    """(target, arm) -> audit_pool step."""
     tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, test set) -> ingest_images step."""
     clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)

@@ -10,10 +10,12 @@ from touchstone_contracts.steps import (
     CurateImages,
     EmbedImages,
     EvaluateEncoder,
+    FindLabelled,
     GenerateImages,
     IngestImages,
     PerturbImages,
     RetrieveImages,
+    TuneGenerator,
 )
 from touchstone_contracts.values import StepId, Strict
 from touchstone_contracts.views import GpuHours, Workload
@@ -21,7 +23,7 @@ from touchstone_contracts.views import GpuHours, Workload
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.dag import Plan, PlannedStep
 from touchstone_planning.resolved import ResolvedExperiment
-from touchstone_planning.throughput import REFERENCE_PIXELS, Throughput
+from touchstone_planning.throughput import DENOISING_STEPS_PER_UPDATE, REFERENCE_PIXELS, Throughput
 
 SECONDS_PER_HOUR = 3600
 
@@ -73,7 +75,7 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
     """Entries of Workload; `own`: the images that the step yields."""
     if isinstance(request, IngestImages):
         return {"images_ingested": own}
-    if isinstance(request, RetrieveImages):
+    if isinstance(request, RetrieveImages | FindLabelled):
         return {"images_retrieved_at_most": own}
     if isinstance(request, GenerateImages):
         pixels = request.image_size**2 / REFERENCE_PIXELS
@@ -81,6 +83,9 @@ def _work(request: Strict, images: dict[StepId, int], own: int) -> dict[str, flo
     if isinstance(request, PerturbImages):
         pixels = request.image_size**2 / REFERENCE_PIXELS
         return {"images_generated": own, "denoising_steps": own * int(request.sampler.steps * request.gamma) * pixels}
+    if isinstance(request, TuneGenerator):
+        pixels = request.image_size**2 / REFERENCE_PIXELS
+        return {"images_tuned_on": request.lora.steps * request.lora.batch_size * pixels}
     if isinstance(request, EmbedImages):
         return {"images_embedded": images[request.images]}
     if isinstance(request, AdaptEncoder):
@@ -98,7 +103,8 @@ def gpu_hours(work: Workload, throughputs: Iterable[Throughput]) -> tuple[GpuHou
 
 def _hours(work: Workload, throughput: Throughput) -> GpuHours:
     seconds = {
-        "generate": work.denoising_steps / throughput.denoising_steps,
+        "generate": (work.denoising_steps + DENOISING_STEPS_PER_UPDATE * work.images_tuned_on)
+        / throughput.denoising_steps,
         "embed": work.images_embedded / throughput.embedded_images,
         "adapt": work.images_trained / throughput.trained_images,
         "evaluate": work.images_evaluated / throughput.embedded_images,

@@ -9,6 +9,8 @@ from touchstone_contracts.values import Name
 
 from touchstone_planning.ancestry import with_ancestors
 from touchstone_planning.arms.planner import OBJECTIONS, Source, planner_of
+from touchstone_planning.audit import partial_judges
+from touchstone_planning.class_names import without_choice
 from touchstone_planning.curation import impossible_rules
 from touchstone_planning.exclusions import contradicted_exclusions
 from touchstone_planning.resolved import ResolvedExperiment
@@ -17,11 +19,13 @@ from touchstone_planning.text_towers import missing_text_towers
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, text asked of an encoder that has
-    none, a metric, recipe or test set that a target is not enough for, a class that is said to be left out and is not,
-    a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a judge with a part in what it
+    judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough for, a
+    class that is said to be left out and is not, a size no curation could leave)."""
     if impossible := [*_impossible_arms(resolved), *impossible_rules(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
+    if partial := list(partial_judges(resolved)):
+        raise Invalid("the judge of labels is not independent", code="partial_judge", errors=tuple(partial))
     if textless := list(missing_text_towers(resolved)):
         raise Invalid("an encoder without a text tower is asked for text", code="no_text_tower", errors=tuple(textless))
     if unmet := list(unmet_needs(resolved)):
@@ -63,6 +67,7 @@ def _impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
                     detail = f"target {target.name!r} has no training split; register it with one, or leave the arm out"
                     yield FieldError(pointer=pointer + needs.train_split, detail=detail)
         yield from planner.impossible(arm, resolved)
+    yield from without_choice(resolved.spec.zero_shot_names, resolved, "/zero_shot_names")
 
 
 def _objection(arm: Arm, source: Source, arms: dict[str, Arm]) -> str:

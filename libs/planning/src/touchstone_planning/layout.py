@@ -29,6 +29,7 @@ def layout_of(plan: Plan) -> PlanLayout:
             SplitStep(target=target, test_set=name, step=step, cluster=plan.clusters.get((target, name)))
             for (target, name), step in plan.tests.items()
         ),
+        audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
     )
 
 

@@ -30,7 +30,9 @@ def most_steps(resolved: ResolvedExperiment) -> int:
     for target in resolved.targets:
         count += len(target.splits.by_name) + len(spec.seeds)
         for arm in spec.training_arms:
-            count += planner_of(arm).most_steps(arm, target, resolved) + 1 + runs
+            candidates = planner_of(arm).most_steps(arm, target, resolved)
+            # Curation and audit; half of the steps that lead to candidates embed them, and a judge embeds them again.
+            count += candidates + 2 + runs + (candidates // 2 + 1 if resolved.judge_encoder else 0)
     return count
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from touchstone_contracts.arms import Arm
+from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import Encoder, Target, Upstream
 from touchstone_contracts.experiment import SPREAD
 from touchstone_contracts.layout import Adaptation, Cell
@@ -19,6 +20,8 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import Name, StepId
 
 from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.audit import plan_audit
+from touchstone_planning.class_names import plan_names
 from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
@@ -40,9 +43,11 @@ def plan_experiment(
     upstream: UpstreamLayout | None = None,
     *,
     contracts: Mapping[str, AnyContract] = NO_CONTRACTS,
+    audited: bool = True,
 ) -> Plan:
     """`upstream`: where the upstream's own plan leaves it, and the experiment waits for that; left out, indexing it is
-    part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with."""
+    part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with.
+    `audited`: whether the labels of pools are measured, which was not planned before decision 0039."""
     plan = Plan(contracts)
 
     @cache
@@ -51,7 +56,7 @@ def plan_experiment(
         return plan.upstream
 
     for target in resolved.targets:
-        _TargetPlanner(_context(plan, resolved, target, indexed)).add_all()
+        _TargetPlanner(_context(plan, resolved, target, indexed)).add_all(audited)
     spread = None if JUDGE_EXPERIMENT.name in contracts else SPREAD
     for request, role in judge_requests(resolved, layout_of(plan), spread):
         step = plan.add(JUDGE_EXPERIMENT, request, role)
@@ -92,6 +97,7 @@ class _TargetPlanner:
         self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
         self._pools: dict[Name, StepId] = {}
         self._rules = self.spec.curation.without_names()
+        self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
         self.plan.clusters |= {
             (self.target.name, test_set): split.cluster
@@ -99,13 +105,15 @@ class _TargetPlanner:
             if split.cluster is not None
         }
 
-    def add_all(self) -> None:
+    def add_all(self, audited: bool) -> None:
         for arm in self.spec.arms:
             if not arm.trains:
                 self._evaluate(arm.name, 0, ())
                 continue
             pool = self._pool(arm.name)
             self.plan.curations[self.target.name, arm.name] = pool
+            if audited:
+                self.plan.audits[self.target.name, arm.name] = plan_audit(arm, pool, self.context)
             for size in self.spec.sizes:
                 self._evaluate(arm.name, size, self._adapt(arm, pool, size))
 
@@ -114,6 +122,11 @@ class _TargetPlanner:
         if name not in self._pools:
             self._pools[name] = planner_of(arm).plan_pool(arm, self.context, self._pool)
         return self._pools[name]
+
+    def _target_pool(self) -> StepId:
+        """Curated as every arm: the same steps as of an arm `target_train`, where the experiment has one."""
+        own = TargetTrain()
+        return planner_of(own).plan_pool(own, self.context, self._pool)
 
     def _adapt(self, arm: Arm, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate, where the recipe has one, and seed."""
@@ -132,6 +145,8 @@ class _TargetPlanner:
                     templates=self.target.templates.zero_shot,
                     validation=self.context.validation,
                     mixing=planner_of(arm).mixing(arm),
+                    target_pool=self._target_pool() if recipe.target_images else None,
+                    names=self._names,
                 )
                 role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
                 runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
@@ -150,6 +165,7 @@ class _TargetPlanner:
                 test=self.context.test,
                 evaluation=self.spec.evaluation,
                 further_tests=self.context.further_tests,
+                names=self._names,
             )
             role = f"{self.target.name}/{arm}/evaluate n={size} seed={seed}"
             step = self.plan.add(EVALUATE_ENCODER, request, role)

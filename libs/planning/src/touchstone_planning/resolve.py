@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
 
@@ -23,6 +23,8 @@ class Lookup(Protocol):
     def generator(self, name: str) -> Generator | None: ...
 
     def target(self, name: str) -> Target | None: ...
+
+    def dataset(self, name: str) -> Dataset | None: ...
 
 
 class _Resolver:
@@ -56,9 +58,15 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         for position, arm in enumerate(spec.arms)
         if (name := planner_of(arm).needs(arm).generator) is not None
     }
+    datasets = {
+        name: resolver.find(lookup.dataset, "dataset", name, f"/arms/{position}/datasets/{place}")
+        for position, arm in enumerate(spec.arms)
+        for place, name in enumerate(planner_of(arm).needs(arm).datasets)
+    }
     rules = spec.curation
     score_encoder = resolver.find_if(lookup.encoder, "encoder", rules.score_encoder, "/curation/score_encoder")
     copy_encoder = resolver.find_if(lookup.encoder, "encoder", rules.copy_encoder, "/curation/copy_encoder")
+    judge_encoder = resolver.find_if(lookup.encoder, "encoder", spec.judge_encoder, "/judge_encoder")
     if resolver.errors or upstream is None or encoder is None or index_encoder is None:
         raise Invalid(
             "the spec names things that are not registered", code="unknown_name", errors=tuple(resolver.errors)
@@ -72,4 +80,6 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         generators=tuple(generators[name] for name in sorted(generators) if generators[name] is not None),
         score_encoder=score_encoder,
         copy_encoder=copy_encoder,
+        datasets=tuple(datasets[name] for name in sorted(datasets) if datasets[name] is not None),
+        judge_encoder=judge_encoder,
     )

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from touchstone_contracts.arms import Arm
-from touchstone_contracts.catalogue import ClassLabel, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import ClassLabel, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.values import Strict, WhenSet
 
@@ -19,6 +19,10 @@ class ResolvedExperiment(Strict):
     generators: tuple[Generator, ...]
     score_encoder: Annotated[Encoder | None, WhenSet] = None
     copy_encoder: Annotated[Encoder | None, WhenSet] = None
+    datasets: Annotated[tuple[Dataset, ...], WhenSet] = ()
+    """Those that an arm names."""
+
+    judge_encoder: Annotated[Encoder | None, WhenSet] = None
 
     @property
     def encoder_for_scores(self) -> Encoder:
@@ -30,6 +34,9 @@ class ResolvedExperiment(Strict):
 
     def generator(self, name: str) -> Generator:
         return next(generator for generator in self.generators if generator.name == name)
+
+    def dataset(self, name: str) -> Dataset:
+        return next(dataset for dataset in self.datasets if dataset.name == name)
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.spec.arms if arm.name == name)

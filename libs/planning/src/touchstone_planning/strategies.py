@@ -44,7 +44,8 @@ def _more(number: int) -> int:
 
 
 def _most_by_text(strategy: TextMatch, target: Target) -> int:
-    asked = [1 + len(label.aliases) for label in target.classes] + [len(own) for own in strategy.queries.values()]
+    by_name = [len(strategy.query_templates) or 1 + len(label.aliases) for label in target.classes]
+    asked = by_name + [len(own) for own in strategy.queries.values()]
     return max(asked) * strategy.results_per_query
 
 

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 
 from touchstone_contracts.adaptation import METRICS
+from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.problems import FieldError, in_words
 
+from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 
 
 def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     yield from _train_splits(resolved)
+    yield from _target_images(resolved)
     for target in resolved.targets:
         for need in resolved.spec.recipe.unmet_needs(target):
             yield FieldError(pointer=f"/recipe{need.pointer}", detail=need.detail)
@@ -23,3 +26,15 @@ def _train_splits(resolved: ResolvedExperiment) -> Iterator[FieldError]:
                 remedy = f"give it one or ask for {in_words(without, 'or')}"
                 detail = f"target {target.name!r} has no training split: {remedy}"
                 yield FieldError(pointer=f"/evaluation/metrics/{position}", detail=detail)
+
+
+def _target_images(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    recipe, own = resolved.spec.recipe, TargetTrain()
+    for target in resolved.targets:
+        most = planner_of(own).most_images(own, target, resolved)
+        if recipe.target_images > most:
+            detail = (
+                f"recipe {recipe.kind} asks for {recipe.target_images} images of the target's training split, "
+                f"{target.name!r} can leave at most {most} after curation"
+            )
+            yield FieldError(pointer="/recipe", detail=detail)

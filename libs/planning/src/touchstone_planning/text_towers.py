@@ -13,7 +13,7 @@ from touchstone_planning.resolved import ResolvedExperiment
 
 def missing_text_towers(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     spec = resolved.spec
-    if resolved.encoder.kind == "timm":
+    if not resolved.encoder.has_text_tower:
         without = f"encoder {resolved.encoder.name!r} is an image backbone without a text tower"
         if any(METRICS[metric].needs_text_tower for metric in spec.evaluation.metrics):
             others = [name for name, metric in METRICS.items() if not metric.needs_text_tower]
@@ -24,6 +24,10 @@ def missing_text_towers(resolved: ResolvedExperiment) -> Iterator[FieldError]:
             detail = f"{without}: {spec.recipe.kind} trains by text, {in_words(textless, 'and')} do not"
             yield FieldError(pointer="/recipe/kind", detail=detail)
     scored = any(planner_of(arm).needs(arm).text_tower for arm in spec.arms)
-    if scored and resolved.encoder_for_scores.kind == "timm":
+    if scored and not resolved.encoder_for_scores.has_text_tower:
         detail = "images are scored against class texts: name a CLIP encoder as curation.score_encoder"
         yield FieldError(pointer="/curation/score_encoder", detail=detail)
+    if resolved.judge_encoder is not None and resolved.judge_encoder.kind == "timm":
+        yield FieldError(
+            pointer="/judge_encoder", detail="a judge compares images with class texts: name a CLIP encoder"
+        )

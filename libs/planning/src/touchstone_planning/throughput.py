@@ -9,6 +9,9 @@ REFERENCE_PIXELS = 512 * 512
 FORWARD_SHARE = 3
 """Images that can be looked at in the time that training on one takes."""
 
+DENOISING_STEPS_PER_UPDATE = 1.5
+"""Sampling steps with guidance, two passes of the UNet each, in the time of one image's forward and backward pass."""
+
 
 @dataclass(frozen=True)
 class Throughput:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
+    AUDIT_POOL,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
@@ -61,6 +63,7 @@ class FinishedSteps:
         self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
         self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
+        self.audited = lru_cache(REMEMBERED_STEPS)(self._audited)
         self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
@@ -74,17 +77,22 @@ class FinishedSteps:
     def _curated(self, step: StepId) -> ImagesCurated:
         return self.artifacts.result(CURATE_IMAGES, step)
 
+    def _audited(self, step: StepId) -> LabelCard:
+        return self.artifacts.result(AUDIT_POOL, step).card
+
     def _downloaded(self, step: StepId) -> ImagesDownloaded:
         return self.artifacts.result(DOWNLOAD_IMAGES, step)
 
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
 
-    def test_manifest(self, step: StepId) -> "pa.Table":
-        """Of an ingested split, every column; its rows are in the order of predictions."""
+    def split_texts(self, step: StepId, column: str) -> list[str]:
+        """One column of an ingested split's manifest, in the order of predictions."""
         from touchstone_runtime.image_sets import with_all_columns
 
-        return with_all_columns(self.artifacts.get_table(self.artifacts.result(INGEST_IMAGES, step).images.manifest))
+        manifest = self.artifacts.get_table(self.artifacts.result(INGEST_IMAGES, step).images.manifest)
+        texts: list[str] = with_all_columns(manifest)[column].to_pylist()
+        return texts
 
     def _pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Encoder, Upstream
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.steps import EARLIER, JUDGE_EXPERIMENT
+from touchstone_contracts.values import STORED
 from touchstone_planning.dag import PlannedStep
 from touchstone_planning.plan import plan_experiment, plan_upstream, stored_plan
 from touchstone_planning.resolved import ResolvedExperiment
@@ -69,8 +70,8 @@ def _layout(session: Session, plan: str) -> BaseModel | None:
     experiment = session.get(ExperimentRow, plan)
     if experiment is None:
         return None
-    resolved = ResolvedExperiment.model_validate(experiment.resolved)
-    planned = plan_experiment(resolved, contracts=CONTRACTS_BEFORE)
+    resolved = ResolvedExperiment.model_validate(experiment.resolved, context=STORED)
+    planned = plan_experiment(resolved, contracts=CONTRACTS_BEFORE, audited=False)
     judging = [step for step in planned.steps if step.kind == JUDGE_EXPERIMENT.name]
     if not _is_stored(session, plan, [step for step in planned.steps if step.kind != JUDGE_EXPERIMENT.name]):
         return None

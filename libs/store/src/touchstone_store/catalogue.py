@@ -5,13 +5,13 @@ from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream, without_clusters
+from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream, without_clusters
 from touchstone_contracts.problems import NotFound, Unfair
 
 from touchstone_store.tables import CatalogueRow
 
-Entry = Upstream | Target | Encoder | Generator
-EntryT = TypeVar("EntryT", Upstream, Target, Encoder, Generator)
+Entry = Upstream | Target | Encoder | Generator | Dataset
+EntryT = TypeVar("EntryT", Upstream, Target, Encoder, Generator, Dataset)
 
 
 class NameTaken(Unfair):
@@ -82,3 +82,6 @@ class RegisteredNames:
 
     def target(self, name: str) -> Target | None:
         return find_entry(self._session, Target, name)
+
+    def dataset(self, name: str) -> Dataset | None:
+        return find_entry(self._session, Dataset, name)

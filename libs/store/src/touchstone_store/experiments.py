@@ -13,6 +13,7 @@ from sqlalchemy import Row, Select, Text, cast, func, select
 from sqlalchemy.orm import Session
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import NotFound, Problem
+from touchstone_contracts.values import STORED
 from touchstone_contracts.views import Phase, StepCounts
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.state import ACTIVE
@@ -84,7 +85,7 @@ def _query() -> Select[Any]:
 def _experiment(row: Row[Any]) -> Experiment:
     spec, reused_by_kind, problem = None, {}, None
     try:
-        spec = ExperimentSpec.model_validate_json(row.spec)
+        spec = ExperimentSpec.model_validate_json(row.spec, context=STORED)
         reused_by_kind = _REUSED_BY_KIND.validate_json(row.reused_by_kind)
     except ValidationError as error:
         problem = _unreadable(row.id, error).problem()
@@ -135,7 +136,7 @@ def resolved_of(session: Session, experiment: str) -> ResolvedExperiment:
     if document is None:
         raise NotFound(f"no experiment {experiment!r}")
     try:
-        return ResolvedExperiment.model_validate_json(document)
+        return ResolvedExperiment.model_validate_json(document, context=STORED)
     except ValidationError as error:
         raise _unreadable(experiment, error) from error
 

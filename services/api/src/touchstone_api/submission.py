@@ -178,7 +178,7 @@ def _submit_upstream(services: Services, upstream: Upstream, traceparent: str | 
     if encoder is None:
         problem = FieldError(pointer="/index_encoder", detail=f"no encoder named {upstream.index_encoder!r}")
         raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
-    if encoder.kind == "timm":
+    if not encoder.has_text_tower:
         problem = FieldError(pointer="/index_encoder", detail=f"encoder {encoder.name!r} has no text tower")
         raise Invalid("an upstream is searched by text", code="no_text_tower", errors=(problem,))
     plan = plan_upstream(upstream, encoder)

@@ -78,7 +78,8 @@ def _require_stable_diffusion(ref: ModelRef, folder: Path) -> None:
 
 
 class GeneratorCache:
-    """Loads each generator once per process; a tuned one is a copy of its own."""
+    """Loads each generator once per process. A tuned one is a copy of its own, and only the last of them is held: with
+    an adapter for each class there are as many."""
 
     def __init__(self, library: Library, device: torch.device) -> None:
         self.library, self.device = library, device
@@ -95,6 +96,7 @@ class GeneratorCache:
         """With the LoRA of that digest added; `weights` reads it where it is not loaded yet."""
         self.use.count((ref, digest) in self._loaded)
         if (ref, digest) not in self._loaded:
+            self._loaded = {key: generator for key, generator in self._loaded.items() if not generator.tuning_digest}
             loaded = self.fresh(ref)
             add_lora(loaded.pipeline, weights())
             self._loaded[ref, digest] = replace(loaded, tuning_digest=digest)

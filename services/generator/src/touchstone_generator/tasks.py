@@ -29,6 +29,7 @@ from touchstone_contracts.steps import (
     WritePrompts,
 )
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.class_names import with_names
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, read_images
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
@@ -44,7 +45,7 @@ from touchstone_generator.prompts.writers import WRITER_FUNCTIONS
 from touchstone_generator.sampling.batches import batches
 from touchstone_generator.sampling.conditions import count_truncated
 from touchstone_generator.sampling.img2img import ImageToImage, Sketch, squash
-from touchstone_generator.sampling.pixels import StepDone
+from touchstone_generator.sampling.pixels import StepDone, reduced
 from touchstone_generator.sampling.schedulers import build_scheduler
 from touchstone_generator.sampling.seeds import image_seed, perturbation_seed
 from touchstone_generator.sampling.txt2img import Draft, TextToImage
@@ -65,12 +66,14 @@ handlers = Handlers[Tools]("generator")
 
 @handlers.serve(WRITE_PROMPTS)
 def write_prompts(request: WritePrompts, tools: Tools, progress: Progress) -> PromptsWritten:
+    request = with_names(request, tools.artifacts)
     prompts = write_template_prompts(request.classes, request.templates, request.images_per_class)
     return _written(tools.artifacts, prompt_table(prompts), {})
 
 
 @handlers.serve(WRITE_CAPTIONS)
 def caption_classes(request: WriteCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    request = with_names(request, tools.artifacts)
     settings, generators = request.captions.writer, tools.generators
     make_writer = WRITER_FUNCTIONS.of(settings)
     captions, notes = write_captions(
@@ -86,6 +89,7 @@ def caption_classes(request: WriteCaptions, tools: Tools, progress: Progress) ->
 
 @handlers.serve(COLLECT_CAPTIONS)
 def reuse_captions(request: CollectCaptions, tools: Tools, progress: Progress) -> PromptsWritten:
+    request = with_names(request, tools.artifacts)
     _, table = kept_images(tools.artifacts, request.pool)
     columns = (table[name].to_pylist() for name in ("id", "class_id", "caption"))
     found = [FoundCaption(*row) for row in zip(*columns, strict=True)]
@@ -102,27 +106,31 @@ def _written(artifacts: Artifacts, table: pa.Table, notes: dict[str, int]) -> Pr
 
 @handlers.serve(TUNE_GENERATOR, progress_counts="updates")
 def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> GeneratorTuned:
+    request = with_names(request, tools.artifacts)
     images, table = kept_images(tools.artifacts, request.images)
-    rows = draw_tuning_images(table["class_id"].to_numpy(), request.images_per_class, request.seed)
+    rows = draw_tuning_images(table["class_id"].to_numpy(), request.images_per_class, request.seed, request.class_id)
     chosen = table.take(rows)
-    encoded = read_images(tools.artifacts, chosen, images.shards)
     loaded = tools.generators.fresh(request.generator)
-    tuned = tune_unet(
-        loaded.pipeline,
-        tuning_set(encoded, chosen["class_id"].to_pylist(), request.classes, request.templates, request.image_size),
-        request.lora,
-        request.seed,
-        progress,
-    )
     result = GeneratorTuned(
-        weights=tools.artifacts.put_blob(tuned.weights),
+        weights=None,
         base_digest=loaded.digest,
         images=request.images,
         image_ids=tuple(chosen["id"].to_pylist()),
         lora=request.lora,
-        first_loss=tuned.mean_loss(last=False),
-        last_loss=tuned.mean_loss(last=True),
+        first_loss=None,
+        last_loss=None,
     )
+    if chosen.num_rows:
+        encoded = read_images(tools.artifacts, chosen, images.shards)
+        tuned = tune_unet(
+            loaded.pipeline,
+            tuning_set(encoded, chosen["class_id"].to_pylist(), request.classes, request.templates, request.image_size),
+            request.lora,
+            request.seed,
+            progress,
+        )
+        losses = {"first_loss": tuned.mean_loss(last=False), "last_loss": tuned.mean_loss(last=True)}
+        result = result.model_copy(update={"weights": tools.artifacts.put_blob(tuned.weights), **losses})
     log.info("generator.tuned", images=len(rows), first_loss=result.first_loss, last_loss=result.last_loss)
     return result
 
@@ -147,7 +155,9 @@ def generate_images(request: GenerateImages, tools: Tools, progress: Progress) -
         )
         for prompt, seed in zip(prompts, seeds, strict=True)
     ]
-    return _found(tools.artifacts, images, records, loaded)
+    found = _found(tools.artifacts, (reduced(image, request.stored_size) for image in images), records, loaded)
+    untuned = isinstance(request.generator, TunedModel) and not loaded.tuning_digest
+    return found.model_copy(update={"notes": found.notes | {"untuned": len(records)}}) if untuned else found
 
 
 def _requested_prompts(request: GenerateImages, artifacts: Artifacts) -> list[Prompt]:
@@ -187,7 +197,7 @@ def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> 
         )
         for parent, prompt, seed in zip(parents, prompts, seeds, strict=True)
     ]
-    return _found(tools.artifacts, images, records, loaded)
+    return _found(tools.artifacts, (reduced(image, request.stored_size) for image in images), records, loaded)
 
 
 def _requested_parents(request: PerturbImages, artifacts: Artifacts) -> tuple[list[Parent], int]:
@@ -214,12 +224,13 @@ def _perturbed(
 
 
 def _loaded(model: ModelRef | TunedModel, sampler: Sampler, tools: Tools) -> LoadedGenerator:
-    """The generator with the sampler's scheduler set."""
-    if isinstance(model, TunedModel):
-        weights = tools.artifacts.result(TUNE_GENERATOR, model.tuning).weights
-        loaded = tools.generators.tuned(model.base, weights.digest, lambda: tools.artifacts.get_blob(weights))
+    """The generator with the sampler's scheduler set; untuned where there was no image to tune it on."""
+    weights = tools.artifacts.result(TUNE_GENERATOR, model.tuning).weights if isinstance(model, TunedModel) else None
+    base = model.base if isinstance(model, TunedModel) else model
+    if weights is None:
+        loaded = tools.generators.get(base)
     else:
-        loaded = tools.generators.get(model)
+        loaded = tools.generators.tuned(base, weights.digest, lambda: tools.artifacts.get_blob(weights))
     loaded.pipeline.scheduler = build_scheduler(sampler.scheduler, loaded.scheduler_config)
     return loaded
 

@@ -51,10 +51,10 @@ def _shared(drawing: Drawing, parts: Sequence[Part]) -> float:
     if drawing.ranking == "score":
         return 1.0
     drawn = sum(quota for _, quota in parts)
-    return sum(_in_common(pool, quota, drawing.balance) for pool, quota in parts) / max(1, drawn)
+    return sum(images_in_common(pool, quota, drawing.balance) for pool, quota in parts) / max(1, drawn)
 
 
-def _in_common(pool: Sequence[int], quota: int, balance: str) -> float:
+def images_in_common(pool: Sequence[int], quota: int, balance: str) -> float:
     """Images that two draws of `quota` from a pool have in common, on average: of n out of P, n^2 / P."""
     kept = np.array([count for count in pool if count > 0], dtype=np.float64)
     if balance == "uniform" or not len(kept):

@@ -9,6 +9,7 @@ from touchstone_verdict.judge import Evidence, judge_evidence
 from touchstone_verdict.learning_rates import Choices
 from touchstone_verdict.scaling import scaling_fits
 
+from touchstone_judge.labels import LabelsOfArms, label_warnings
 from touchstone_judge.measurements import Tests
 
 
@@ -29,6 +30,7 @@ def judge_tests(
     results: Results,
     scaling: Scaling | None,
     choices: Iterable[Choices],
+    cards: LabelsOfArms,
     overlap: Iterable[SeedOverlap],
 ) -> Verdict:
     """`scaling`: None where only some seeds are judged. Raises Unfair (`nothing_to_compare`) when the two arms reached
@@ -58,7 +60,7 @@ def judge_tests(
             paired=request.paired,
             validation=tests.validation,
             seed_overlap=tuple(overlap),
-            warnings=tuple(_facts(request, comparison, results)),
+            warnings=(*_facts(request, comparison, results), *label_warnings(comparison, cards)),
         )
     )
 

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from touchstone_contracts.catalogue import Cluster, ClusterOfKey
 from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.steps import JudgeExperiment
 from touchstone_contracts.steps import Tested as TestResult
-from touchstone_contracts.values import Blob
+from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Results
 from touchstone_runtime.finished import READERS, FinishedSteps, read_all
 from touchstone_runtime.phases import phase
@@ -23,9 +22,6 @@ from touchstone_verdict.clusters import Clusters, numbered
 from touchstone_verdict.curves import Curve
 from touchstone_verdict.failed_runs import Validation
 from touchstone_verdict.results import Evaluations, collect
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Labels = npt.NDArray[np.int32]
 """(test images,): true class ids."""
@@ -121,17 +117,16 @@ def _read_clusters(
 ) -> dict[tuple[str, str], Clusters]:
     """By (target, test set), of those whose images were drawn together."""
     return {
-        (entry.target, entry.test_set): numbered(_cluster_names(entry.cluster, steps.test_manifest(entry.step)))
+        (entry.target, entry.test_set): numbered(_cluster_names(entry.cluster, entry.step, steps))
         for entry in layout.tests
         if entry.cluster is not None and entry.test_set in test_sets
     }
 
 
-def _cluster_names(cluster: Cluster, manifest: "pa.Table") -> list[str]:
+def _cluster_names(cluster: Cluster, step: StepId, steps: FinishedSteps) -> list[str]:
     if isinstance(cluster, ClusterOfKey):
-        return [re.sub(cluster.remove, "", key) for key in manifest["source_key"].to_pylist()]
-    names: list[str] = manifest["cluster"].to_pylist()
-    return names
+        return [re.sub(cluster.remove, "", key) for key in steps.split_texts(step, "source_key")]
+    return steps.split_texts(step, "cluster")
 
 
 def _read_labels(tested: Iterable[Tested], steps: FinishedSteps) -> dict[tuple[str, str], Labels]:

@@ -13,6 +13,7 @@ from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_judge.draws import seed_overlap
 from touchstone_judge.judging import fit_scaling, judge_tests
+from touchstone_judge.labels import read_label_cards
 from touchstone_judge.learning_rates import read_choices
 from touchstone_judge.measurements import read_evaluations, read_results, read_tests
 
@@ -44,10 +45,11 @@ def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress)
     if request.comparison is None:
         problem = NO_COMPARISON
     else:
+        cards = read_label_cards(request, tools.finished)
         overlap = seed_overlap(request, request.comparison, evaluations, tools.finished)
         choices = read_choices(request, request.comparison, evaluations, tools.finished)
         try:
-            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices, overlap)
+            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices, cards, overlap)
         except Unfair as nothing_to_compare:
             problem = nothing_to_compare.problem()
     log.info("experiment.judged", rows=len(results.rows), answer=verdict.answer if verdict else None)

@@ -1,6 +1,7 @@
 """One adapter per contract: load, call one function, store, report."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,17 +9,23 @@ import pyarrow as pa
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.curation import MemorisationReport
 from touchstone_contracts.steps import (
+    AUDIT_POOL,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
+    FIND_LABELLED,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
     MIX_POOLS,
+    NAME_CLASSES,
     RETRIEVE_IMAGES,
     TAKE_EMBEDDINGS,
+    AuditPool,
+    ClassesNamed,
     CurateImages,
     DownloadImages,
     EmbedImages,
+    FindLabelled,
     ImagesCurated,
     ImagesDownloaded,
     ImagesEmbedded,
@@ -27,6 +34,8 @@ from touchstone_contracts.steps import (
     IndexUpstream,
     IngestImages,
     MixPools,
+    NameClasses,
+    PoolAudited,
     RetrieveImages,
     TakeEmbeddings,
     UpstreamIndexed,
@@ -35,11 +44,15 @@ from touchstone_contracts.values import Blob
 from touchstone_encoders.embedding import class_vectors, embed_texts
 from touchstone_encoders.loading import with_text
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.class_names import with_names
 from touchstone_runtime.image_sets import read_images, save_image_set, with_all_columns
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
 
+from touchstone_retrieval.audit.measures import label_card
+from touchstone_retrieval.audit.reading import read_audited
+from touchstone_retrieval.class_names import Words, count_captions, most_frequent_names, names_of, words_of
 from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_retrieval.curation.pipeline import count_stages, curate
@@ -55,8 +68,10 @@ from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels
 from touchstone_retrieval.references import load_descriptors, load_references
+from touchstone_retrieval.strategies.findings import found_table
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 from touchstone_retrieval.tools import Tools
@@ -141,8 +156,26 @@ def _ensure_indexed(shards: Sequence[EmbeddedImages], tools: Tools, progress: Pr
     return collection
 
 
+@handlers.serve(NAME_CLASSES)
+def name_classes(request: NameClasses, tools: Tools, progress: Progress) -> ClassesNamed:
+    names = [name for label in request.classes for name in names_of(label)]
+    counts: Counter[Words] = Counter()
+    for done, step in enumerate(request.images, 1):
+        images, _ = tools.artifacts.image_set(step)
+        counts += count_captions(names, tools.artifacts.get_table(images.manifest)["caption"].to_pylist())
+        progress(done, len(request.images))
+    chosen = most_frequent_names(request.classes, counts)
+    renamed = sum(name != label.display_name for name, label in zip(chosen, request.classes, strict=True))
+    log.info("classes.named", classes=len(chosen), renamed=renamed)
+    return ClassesNamed(
+        names=tuple(chosen),
+        captions=tuple({name: counts[words_of(name)] for name in names_of(label)} for label in request.classes),
+    )
+
+
 @handlers.serve(RETRIEVE_IMAGES)
 def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -> ImagesFound:
+    request = with_names(request, tools.artifacts)
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
     # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
     collection = _ensure_indexed(shards, tools, progress)
@@ -162,6 +195,25 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
     return ImagesFound(
         images=save_image_set(
             tools.artifacts, candidate_table(table, found), [blob for shard in shards for blob in shard.images.shards]
+        ),
+        requested=report.requested,
+        rejected=report.rejected,
+    )
+
+
+@handlers.serve(FIND_LABELLED)
+def find_labelled_images(request: FindLabelled, tools: Tools, progress: Progress) -> ImagesFound:
+    with tools.places.verified_file(request.labels.location, request.labels.digest) as path:
+        classes = read_labels(path, request.labels, request.target, request.classes)
+    shards = [tools.artifacts.image_set(step)[0] for step in request.upstream]
+    table = pa.concat_tables([with_all_columns(tools.artifacts.get_table(shard.manifest)) for shard in shards])
+    found, report = find_labelled(classes, table["source_key"].to_pylist(), table["id"].to_pylist())
+    log.info("images.labelled", requested=report.requested, found_again=report.found_again, kept=report.kept)
+    return ImagesFound(
+        images=save_image_set(
+            tools.artifacts,
+            candidate_table(table, found_table(found)),
+            [blob for shard in shards for blob in shard.shards],
         ),
         requested=report.requested,
         rejected={"found_again": report.found_again},
@@ -236,6 +288,13 @@ def mix_pools(request: MixPools, tools: Tools, progress: Progress) -> ImagesCura
         classes=len(pools[0].kept_by_class),
         requested=sum(pool.counts.requested for pool in pools),
     )
+
+
+@handlers.serve(AUDIT_POOL)
+def audit_pool(request: AuditPool, tools: Tools, progress: Progress) -> PoolAudited:
+    card = label_card(read_audited(request, tools.artifacts, tools.encoders))
+    log.info("pool.audited", images=card.images, agreement=card.agreement and card.agreement.share)
+    return PoolAudited(card=card)
 
 
 def _curated_pool(

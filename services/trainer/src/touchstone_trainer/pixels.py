@@ -49,6 +49,8 @@ class TrainingImages:
     class_ids: np.ndarray
     heights: np.ndarray
     widths: np.ndarray
+    weights: np.ndarray | None = None
+    """float32 (images,), mean 1: how much each counts in the loss. None: all the same."""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,12 +1,14 @@
 """The trainer's handlers: one adapter per contract."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
+from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
@@ -18,6 +20,7 @@ from touchstone_contracts.steps import (
     Predictions,
     Tested,
 )
+from touchstone_runtime.class_names import with_names
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
 
@@ -27,12 +30,13 @@ from touchstone_trainer.determinism import repeatable
 from touchstone_trainer.evaluation.metrics import calibration_error, macro_accuracy, top_k_accuracy
 from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict, predict_probabilities
-from touchstone_trainer.pixels import load_training_images, require_classes
+from touchstone_trainer.pixels import TrainingImages, load_training_images, require_classes
 from touchstone_trainer.probes import Head, Probes
 from touchstone_trainer.recipes.gradient import Run
 from touchstone_trainer.recipes.loop import Adapted
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
+from touchstone_trainer.soft_labels import loss_weights
 from touchstone_trainer.subsets import draw_training_set, kept_pool, largest_size, training_set_digest
 from touchstone_trainer.tools import Tools
 
@@ -43,6 +47,7 @@ handlers: Handlers[Tools] = Handlers("trainer")
 @handlers.serve(ADAPT_ENCODER, progress_counts="updates")
 def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> EncoderAdapted:
     """One run: (arm, size, seed, learning rate). A pool that is too small is a result, not an error."""
+    request = with_names(request, tools.artifacts)
     image_set = tools.artifacts.result(CURATE_IMAGES, request.pool).images
     manifest = tools.artifacts.get_table(image_set.manifest)
     pool = kept_pool(manifest)
@@ -52,10 +57,12 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     positions = draw_training_set(pool, request.size, request.seed, request.rules, request.mixing)
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
+    training = load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
     data = Data(
-        training=load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget),
+        training=replace(training, weights=loss_weights(pool.parts[positions], request.mixing)),
         validation=tools.split(request.validation, request.encoder, len(request.classes)),
         loader_threads=tools.loader_threads,
+        target=_target_images(request, tools),
     )
     adapted = repeatable(partial(_adapted_anew, request, data, tools, progress), tools.tower(request.encoder).device)
     log.info("encoder.adapted", size=request.size, updates=adapted.updates, best_epoch=adapted.best_epoch)
@@ -69,7 +76,22 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
         mixing_weight=adapted.mixing_weight,
         best_epoch=adapted.best_epoch,
         epochs=adapted.epochs,
+        first_stage=adapted.first_stage,
     )
+
+
+def _target_images(request: AdaptEncoder, tools: Tools) -> TrainingImages | None:
+    """Those that the target's own arm would train on at that size and seed. Raises Invalid when there are too few."""
+    if request.target_pool is None:
+        return None
+    image_set = tools.artifacts.result(CURATE_IMAGES, request.target_pool).images
+    manifest = tools.artifacts.get_table(image_set.manifest)
+    pool, asked = kept_pool(manifest), request.recipe.target_images
+    if len(pool) < asked:
+        detail = f"curation left {len(pool)} images of the target's training split, the recipe asks for {asked}"
+        raise Invalid(f"{detail}: ask for fewer, or loosen the curation", code="too_few_target_images")
+    rows = manifest.take(pool.rows[draw_training_set(pool, asked, request.seed, request.rules)])
+    return load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
 
 
 def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Progress) -> Adapted:
@@ -91,6 +113,7 @@ def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Pro
 @handlers.serve(EVALUATE_ENCODER)
 def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     """Tests one run on the test sets, once; which one, only validation decides."""
+    request = with_names(request, tools.artifacts)
     candidates = [
         Candidate(adaptation, tools.artifacts.result(ADAPT_ENCODER, adaptation.step))
         for adaptation in request.adaptations
@@ -105,7 +128,7 @@ def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress)
 
 def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
-    if request.encoder.kind == "timm":
+    if request.encoder.kind != "clip":
         # Its head is 0 before any training: there is nothing to validate.
         return _tested(request, tools, classifier, progress)
     validation = tools.split(request.validation, request.encoder, len(request.classes))

@@ -63,7 +63,7 @@ class Tools:
 
     def classifier(self, ref: ModelRef, classes: tuple[ClassLabel, ...], templates: tuple[str, ...]) -> ImageClassifier:
         """A fresh copy of the untouched encoder with its zero-shot head (paper section 4.3), if it has a text tower."""
-        if ref.kind == "timm":
+        if ref.kind != "clip":
             return untaught_classifier(self.tower(ref), len(classes))
         vectors = self.class_vectors.get((ref, classes, templates))
         if vectors is None:

@@ -3,6 +3,8 @@
 from typing import Annotated
 
 from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.given import Given
+from touchstone_contracts.arms.labelled import Labelled
 from touchstone_contracts.arms.mixture import Mixture
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -15,6 +17,8 @@ ARMS.register(Retrieval)
 ARMS.register(Generation)
 ARMS.register(Perturbation)
 ARMS.register(TargetTrain)
+ARMS.register(Given)
 ARMS.register(Mixture)
+ARMS.register(Labelled)
 
 Arm = Annotated[ArmSpec, ARMS]

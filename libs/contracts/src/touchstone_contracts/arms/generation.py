@@ -7,6 +7,7 @@ from pydantic import Field
 from touchstone_contracts.arms.prompts import Prompts, Templates
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.arms.tuning import Tuning
+from touchstone_contracts.catalogue import ClassNames
 from touchstone_contracts.values import Name, Strict, WhenSet
 
 
@@ -30,8 +31,13 @@ class Generation(ArmSpec):
     prompts: Annotated[Prompts, WhenSet] = Templates()
     image_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0, multiple_of=8)
     """Pixels. Left out: the size the generator is registered with."""
+    stored_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0)
+    """Pixels to which sampled images are reduced before they are stored (the paper: sampled at 512, stored at 256).
+    Left out: stored as sampled."""
     tune: Annotated[Tuning | None, WhenSet] = None
     """Left out: the generator as it is registered."""
+    names: Annotated[ClassNames, WhenSet] = "given"
+    """What prompts call the classes, in tuning too."""
 
     def images_per_class(self, classes: int) -> int:
         """The same for every class, rounded up."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.values import Fraction, Name, Strict
+from touchstone_contracts.values import Fraction, Name, Strict, WhenSet, is_empty
 
 
 class Share(Strict):
@@ -27,6 +27,9 @@ class Count(Strict):
 Amount = Annotated[Share | Count, Field(discriminator="kind")]
 
 
+LossWeight = Annotated[float, Field(gt=0, le=1000)]
+
+
 class Mixing(Strict):
     """How many images each part gives at a size.
 
@@ -36,6 +39,8 @@ class Mixing(Strict):
 
     mode: Literal["fixed_total", "additive"]
     amounts: tuple[Amount, ...] = Field(min_length=2, max_length=10)
+    loss_weights: Annotated[tuple[LossWeight, ...], WhenSet] = Field(default=(), max_length=10, exclude_if=is_empty)
+    """Of each part, where they differ."""
 
     @model_validator(mode="after")
     def _shares_divide_a_fixed_total(self) -> Self:
@@ -84,6 +89,9 @@ class Part(Strict):
     arm: Name
     """Another arm of the experiment, curated by itself before it is mixed."""
     amount: Amount
+    loss_weight: Annotated[LossWeight, WhenSet] = 1.0
+    """How much an image of this part counts in the training loss, relative to those of the other parts; over a training
+    set the weights are scaled to a mean of 1, so that a learning rate means the same."""
 
 
 class Mixture(ArmSpec):
@@ -106,4 +114,9 @@ class Mixture(ArmSpec):
 
     @property
     def mixing(self) -> Mixing:
-        return Mixing(mode=self.mode, amounts=tuple(part.amount for part in self.parts))
+        weights = tuple(part.loss_weight for part in self.parts)
+        return Mixing(
+            mode=self.mode,
+            amounts=tuple(part.amount for part in self.parts),
+            loss_weights=weights if len(set(weights)) > 1 else (),
+        )

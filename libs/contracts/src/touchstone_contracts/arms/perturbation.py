@@ -1,12 +1,12 @@
 """Images noised and denoised by a generator: SDEdit (paper section 2.3)."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.values import Name
+from touchstone_contracts.values import Name, WhenSet
 
 PerturbationPrompt = Literal["class_name", "template", "caption"]
 """The class name alone (the paper), the target's first synthesis template with it, or the parent image's caption."""
@@ -31,6 +31,8 @@ class Perturbation(ArmSpec):
     generator: Name
     prompt: PerturbationPrompt = "class_name"
     sampler: Sampler = Sampler()
+    stored_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0)
+    """Pixels to which perturbed images are reduced before they are stored. Left out: the generator's size."""
 
     @model_validator(mode="after")
     def _gamma_reaches_a_step(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from touchstone_contracts.catalogue import PinnedModel
-from touchstone_contracts.values import Fraction, Name, Strict
+from touchstone_contracts.values import Fraction, Name, Strict, WhenSet
 
 CaptionMode = Literal["class_only", "relation", "background", "texture"]
 """What a caption says beside the class: nothing more, a spatial relation, a scene, or (of a texture) a surface."""
@@ -62,8 +62,16 @@ class LanguageModel(Strict):
     modes: ModeShares = ModeShares()
     backgrounds: tuple[Scene, ...] = Field(default=(), max_length=1000)
     """Scenes for the mode `background`, as the paper has them per target. Left out: a general list."""
+    class_backgrounds: Annotated[dict[str, tuple[Scene, ...]], WhenSet] = Field(default={}, max_length=10_000)
+    """By display name (every class so named) or class id: scenes for this class instead."""
+    class_word: Annotated[str, WhenSet] = Field(default="", max_length=50)
+    """Follows the class's name in what the writer is asked for: `aircraft` after "A320", which alone does not say what
+    is meant."""
+    unnamed: Annotated[Literal["rewritten", "kept"], WhenSet] = "rewritten"
+    """What becomes of a caption that does not name its class. `kept`: it stays as written and is counted, as in the
+    paper, which did not look; only an empty one is written again."""
     attempts: int = Field(default=3, ge=1, le=20)
-    """Captions written until one names its class; after the last a template takes its place and is counted."""
+    """Captions written until one can stay; after the last a template takes its place and is counted."""
 
 
 class RetrievedCaptions(Strict):

@@ -1,12 +1,12 @@
 """Real images from the upstream (paper section 1)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.catalogue import Template
-from touchstone_contracts.values import Name, Strict, WhenSet
+from touchstone_contracts.catalogue import ClassNames, Template
+from touchstone_contracts.values import Cosine, Name, Strict, WhenSet
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
@@ -14,16 +14,26 @@ Query = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 class TextMatch(Strict):
     """Captions that contain the class's query or one of its aliases.
 
-    `phrase`: the query's words in order, adjacent. `all_tokens`: every word, any order and position (what the
-    paper's full-text queries do, section 1.2). Both match whole words only. `regex`: RE2 patterns anywhere in the
-    caption, matched in linear time; a class without patterns of its own is looked for by its names as whole words.
-    All are case-insensitive."""
+    `phrase`: the query's words in order, adjacent. `all_tokens`: every word, any order and position.
+    `words_or_phrase`: as `phrase` where the query holds a hyphen or slash, else as `all_tokens` (what the paper's
+    full-text queries do, section 1.2). `joined_words`: everything between spaces, any order and position, where what a
+    hyphen or slash joins stays together in order (the paper's queries for cars). All of these match whole words only.
+    `regex`: RE2 patterns anywhere in the caption, matched in linear time; a class without patterns of its own is looked
+    for by its names as whole words. All are case-insensitive."""
 
     kind: Literal["text_match"] = "text_match"
-    mode: Literal["phrase", "all_tokens", "regex"] = "phrase"
+    mode: Literal["phrase", "all_tokens", "words_or_phrase", "joined_words", "regex"] = "phrase"
     results_per_query: int = Field(default=500, ge=1, le=100_000)
     queries: Annotated[dict[str, tuple[Query, ...]], WhenSet] = Field(default={}, max_length=10_000)
     """By display name (every class so named) or class id: what is asked instead of the class's query and aliases."""
+    query_templates: Annotated[tuple[Template, ...], WhenSet] = Field(default=(), max_length=100)
+    """Each filled with the class's query is a query; asked instead of its query and aliases. Not for `regex`."""
+
+    @model_validator(mode="after")
+    def _templates_are_no_patterns(self) -> Self:
+        if self.query_templates and self.mode == "regex":
+            raise ValueError("query_templates fill in names, which are no patterns: state queries, or another mode")
+        return self
 
 
 class Semantic(Strict):
@@ -34,8 +44,14 @@ class Semantic(Strict):
     kind: Literal["semantic"] = "semantic"
     indexes: tuple[Literal["image", "text"], ...] = Field(default=("image", "text"), min_length=1)
     results_per_query: int = Field(default=500, ge=1, le=100_000)
+    max_below_best: Annotated[float | None, WhenSet] = Field(default=None, ge=0, le=2)
+    """Of a query's results those count whose cosine is at most this far below that of its best one; None: all. A class
+    with few images upstream then does not fill `results_per_query` with images of other classes."""
     templates: Annotated[tuple[Template, ...], WhenSet] = ()
     """Used instead of the target's retrieval templates."""
+    near_duplicate_cosine: Annotated[Cosine | None, WhenSet] = None
+    """Of the results of one query in one index, those joined by a chain of cosines of at least this count as one image:
+    the nearest to the query stays (the paper's search service joined at 0.94). None keeps all."""
 
 
 class Union(Strict):
@@ -44,6 +60,9 @@ class Union(Strict):
     kind: Literal["union"] = "union"
     text_match: TextMatch = TextMatch()
     semantic: Semantic = Semantic()
+    captions_decide: Annotated[bool, WhenSet] = False
+    """An image whose caption matches the words of some classes is found for these alone: what resembles another class
+    too is not counted for that one."""
 
 
 class RandomDraw(Strict):
@@ -60,3 +79,5 @@ class Retrieval(ArmSpec):
     kind: Literal["retrieval"] = "retrieval"
     name: Name
     strategy: Strategy = Union()
+    names: Annotated[ClassNames, WhenSet] = "given"
+    """What queries call the classes. Text queries ask for every name in any case (REAL-Linear)."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.values import Name, Strict, WhenSet
 
 
 class CuratedImages(Strict):
@@ -38,3 +38,7 @@ class Tuning(Strict):
     images_per_class: int = Field(default=16, ge=1, le=10_000)
     """At most so many of each class, drawn by the experiment's sampling seed."""
     lora: LoraSettings = LoraSettings()
+    """Of each adapter."""
+    per: Annotated[Literal["set", "class"], WhenSet] = "set"
+    """`set`: one adapter from the images of all classes. `class`: one for each class from its images alone, which
+    generates that class's images; a class without images is generated untuned, and counted (DataDream has both)."""

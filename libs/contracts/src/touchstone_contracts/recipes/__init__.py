@@ -8,6 +8,7 @@ from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.spec import RecipeSpec
+from touchstone_contracts.recipes.two_stage import TwoStage
 from touchstone_contracts.registry import Kinds
 
 RECIPES = Kinds[RecipeSpec]("recipe", RecipeSpec)  # type: ignore[type-abstract]  # nothing makes one of it
@@ -16,5 +17,6 @@ RECIPES.register(Contrastive)
 RECIPES.register(HeadOnly)
 RECIPES.register(LoRA)
 RECIPES.register(LearnedPrompts)
+RECIPES.register(TwoStage)
 
 Recipe = Annotated[RecipeSpec, RECIPES]

@@ -5,12 +5,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from touchstone_contracts.catalogue import Target
+from touchstone_contracts.catalogue import ARTICLE, Target
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.recipes.optimisation import LearningRate, Optimisation
+from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
+from touchstone_contracts.recipes.optimisation import LearningRate
 
 
-class LearnedPrompts(Optimisation):
+class LearnedPrompts(ClassLabelOptimisation):
     """Context vectors before every class name, through the frozen text tower; image tower frozen (CoOp, 2109.01134).
 
     What follows the name in a template stays, where training starts from that template."""
@@ -30,5 +31,6 @@ class LearnedPrompts(Optimisation):
 
 
 def context_template(templates: Sequence[str]) -> str | None:
-    """The first template with words before the class name, which context vectors can start from."""
-    return next((template for template in templates if template.partition("{name}")[0].strip()), None)
+    """The first template with the same words before every class name, which context vectors can start from."""
+    starts = {template: template.partition("{name}")[0] for template in templates}
+    return next((template for template, start in starts.items() if start.strip() and ARTICLE not in start), None)

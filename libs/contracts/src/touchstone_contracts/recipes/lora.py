@@ -4,10 +4,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
 from touchstone_contracts.recipes.optimisation import LearningRate, TowerOptimisation
 
 
-class LoRA(TowerOptimisation):
+class LoRA(TowerOptimisation, ClassLabelOptimisation):
     """Low-rank updates of the image tower's matrices, and the head; cross-entropy (LoRA, arXiv 2106.09685).
 
     Merged into the tower at the end, so what is stored has the encoder's own form."""

@@ -21,7 +21,8 @@ class Optimisation(RecipeSpec):
     batch_size: int = Field(default=512, ge=1, le=65_536)
     weight_decay: float = Field(default=0.1, ge=0)
     beta2: float = Field(default=0.95, gt=0, lt=1)
-    gradient_clip: float = Field(default=1.0, gt=0)
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    """Length to which the gradient of all weights together is cut. None: not cut."""
     warmup_updates: int = Field(default=500, ge=0)
     warmup_fraction: Fraction = 0.1
     """Warm-up lasts min(warmup_updates, warmup_fraction x all updates); 1.0 gives the paper's fixed 500."""

@@ -25,6 +25,13 @@ class RecipeSpec(Strict):
     kind: str
     needs_text_tower: ClassVar[bool]
     """Whether an image backbone without a text tower cannot be adapted by it."""
+    weighs_images: ClassVar[bool] = False
+    """Whether images can count more or less than others in its loss."""
+
+    @property
+    def target_images(self) -> int:
+        """So many of the target's own training images it needs beside those of the arm."""
+        return 0
 
     @abstractmethod
     def runs(self) -> Iterator[tuple[float | None, Self]]:

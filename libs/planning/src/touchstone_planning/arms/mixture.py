@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
-from touchstone_contracts.arms.mixture import Amount, Mixing, Mixture, Share
+from touchstone_contracts.arms.mixture import Amount, Mixing, Mixture, Part, Share
 from touchstone_contracts.catalogue import Target
-from touchstone_contracts.problems import FieldError
+from touchstone_contracts.problems import FieldError, in_words
+from touchstone_contracts.recipes import RECIPES
+from touchstone_contracts.registry import kind_of
 from touchstone_contracts.steps import MIX_POOLS, MixPools
 from touchstone_contracts.values import Name, StepId
 
-from touchstone_planning.arms.planner import ArmPlanner, Source, planner_of
+from touchstone_planning.arms.planner import ArmPlanner, Source, place_of, planner_of
 from touchstone_planning.dag import PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -18,8 +20,7 @@ class MixturePlanner(ArmPlanner[Mixture]):
     offers = frozenset({"images"})
 
     def describe(self, arm: Mixture) -> str:
-        parts = ", ".join(f"{_amount(part.amount)} of {part.arm}" for part in arm.parts)
-        return f"a mixture of {parts}"
+        return f"a mixture of {', '.join(map(_part, arm.parts))}"
 
     def sources(self, arm: Mixture) -> Iterator[Source]:
         for position, part in enumerate(arm.parts):
@@ -31,6 +32,10 @@ class MixturePlanner(ArmPlanner[Mixture]):
             if size < smallest:
                 detail = f"the counts of mixture {arm.name!r} need a size of at least {smallest}"
                 yield FieldError(pointer=f"/sizes/{position}", detail=detail)
+        if arm.mixing.loss_weights and not resolved.spec.recipe.weighs_images:
+            able = in_words([kind_of(recipe) for recipe in RECIPES if recipe.weighs_images], "and")
+            detail = f"recipe {resolved.spec.recipe.kind} cannot weigh images, only {able} can: leave loss_weight out"
+            yield FieldError(pointer=f"{place_of(arm, resolved)}/parts", detail=detail)
 
     def most_candidates(self, arm: Mixture, target: Target, resolved: ResolvedExperiment) -> int:
         """None but those of its parts."""
@@ -51,6 +56,11 @@ class MixturePlanner(ArmPlanner[Mixture]):
 
     def mixing(self, arm: Mixture) -> Mixing:
         return arm.mixing
+
+
+def _part(part: Part) -> str:
+    weight = f", loss weight {part.loss_weight:g}" if part.loss_weight != 1 else ""
+    return f"{_amount(part.amount)} of {part.arm}{weight}"
 
 
 def _amount(amount: Amount) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from touchstone_contracts.arms.perturbation import Perturbation
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation, KeepAll
+from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import PERTURB_IMAGES, ModelRef, PerturbImages
 from touchstone_contracts.values import Name
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, planner_of
+from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, larger_than_sampled, place_of, planner_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -35,6 +36,10 @@ class PerturbationPlanner(ArmPlanner[Perturbation]):
     def curation_rules(self, rules: Curation) -> Curation:
         """The parent was filtered and capped, so only the other rules are left."""
         return rules.model_copy(update={"filter": KeepAll(), "per_class_cap": None})
+
+    def impossible(self, arm: Perturbation, resolved: ResolvedExperiment) -> Iterator[FieldError]:
+        image_size = resolved.generator(arm.generator).image_size
+        yield from larger_than_sampled(arm.stored_size, image_size, place_of(arm, resolved))
 
     def most_candidates(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
         return self.most_images(arm, target, resolved)
@@ -67,6 +72,7 @@ class PerturbationPlanner(ArmPlanner[Perturbation]):
                 image_size=generator.image_size,
                 sampler=arm.sampler,
                 seed=resolved.spec.sampling_seed,
+                stored_size=arm.stored_size,
             )
             name = f"[{part + 1}/{parts}]"
             step = context.plan.add(PERTURB_IMAGES, request, f"{role}/perturb{name}")

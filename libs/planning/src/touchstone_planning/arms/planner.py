@@ -48,6 +48,8 @@ class Needs:
     """The experiment's upstream, indexed."""
     generator: Name | None = None
     """Named in the arm's field `generator`; it must have been trained on the experiment's upstream."""
+    datasets: tuple[Name, ...] = ()
+    """Named in the arm's field `datasets`."""
     train_split: str | None = None
     """JSON pointer below the arm to what asks every target for a training split."""
     text_tower: bool = True
@@ -124,6 +126,13 @@ class ArmPlanner(Generic[ArmT]):
 def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
     """JSON pointer to the arm."""
     return f"/arms/{resolved.spec.arms.index(arm)}"
+
+
+def larger_than_sampled(stored_size: int | None, image_size: int, place: str) -> Iterator[FieldError]:
+    """An error where images would be stored larger than they are sampled; `place`: JSON pointer to the arm."""
+    if stored_size is not None and stored_size > image_size:
+        detail = f"images are sampled at {image_size} pixels: store at most so many, or sample larger ones"
+        yield FieldError(pointer=f"{place}/stored_size", detail=detail)
 
 
 PLANNERS: dict[type[ArmSpec], ArmPlanner[Any]] = {}

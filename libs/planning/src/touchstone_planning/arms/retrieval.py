@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from touchstone_contracts.arms.retrieval import Retrieval, Strategy
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.steps import DOWNLOAD_IMAGES, RETRIEVE_IMAGES, DownloadImages, ModelRef, RetrieveImages
+from touchstone_contracts.steps import RETRIEVE_IMAGES, ModelRef, RetrieveImages
 from touchstone_contracts.values import StepId
 
 from touchstone_planning.arms.planner import ArmPlanner, Needs, place_of
+from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.downloads import downloaded
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.strategies import rules_of
 
@@ -19,7 +21,7 @@ class RetrievalPlanner(ArmPlanner[Retrieval]):
     offers = frozenset({"images", "captions", "unmixed"})
 
     def describe(self, arm: Retrieval) -> str:
-        return f"real images of the upstream, found by {rules_of(arm.strategy).words}"
+        return f"real images of the upstream, found by {rules_of(arm.strategy).words}{in_words(arm.names)}"
 
     def needs(self, arm: Retrieval) -> Needs:
         return Needs(upstream=True)
@@ -27,6 +29,7 @@ class RetrievalPlanner(ArmPlanner[Retrieval]):
     def impossible(self, arm: Retrieval, resolved: ResolvedExperiment) -> Iterator[FieldError]:
         pointer = f"{place_of(arm, resolved)}/strategy"
         yield from rules_of(arm.strategy).impossible(arm.strategy, resolved, pointer)
+        yield from without_choice(arm.names, resolved, f"{place_of(arm, resolved)}/names")
 
     def most_per_class(self, arm: Retrieval, target: Target, resolved: ResolvedExperiment) -> int:
         # An image may be found for several classes, so upstream bounds each class rather than the sum.
@@ -38,17 +41,15 @@ class RetrievalPlanner(ArmPlanner[Retrieval]):
     def plan_candidates(
         self, arm: Retrieval, context: TargetContext, role: str, pool_of: PoolOf
     ) -> list[PlannedImages]:
-        found = _retrieved(arm.strategy, context, f"{role}/retrieve")
+        names = plan_names(arm.names, context)
+        found = _retrieved(arm.strategy, names, context, f"{role}/retrieve")
         if not context.resolved.upstream.has_links:
             return [PlannedImages(found, role)]
-        reserve = _retrieved(rules_of(arm.strategy).deeper(arm.strategy), context, f"{role}/retrieve deeper")
-        return [
-            PlannedImages(_downloaded(found, reserve, label.id, context, role), f"{role}[{label.id}]")
-            for label in context.target.classes
-        ]
+        reserve = _retrieved(rules_of(arm.strategy).deeper(arm.strategy), names, context, f"{role}/retrieve deeper")
+        return downloaded(found, reserve, context, role)
 
 
-def _retrieved(strategy: Strategy, context: TargetContext, role: str) -> StepId:
+def _retrieved(strategy: Strategy, names: StepId | None, context: TargetContext, role: str) -> StepId:
     request = RetrieveImages(
         index=context.upstream.index,
         shards=context.upstream.shards,
@@ -57,10 +58,6 @@ def _retrieved(strategy: Strategy, context: TargetContext, role: str) -> StepId:
         templates=context.target.templates.retrieval,
         strategy=strategy,
         seed=context.resolved.spec.sampling_seed,
+        names=names,
     )
     return context.plan.add(RETRIEVE_IMAGES, request, role)
-
-
-def _downloaded(found: StepId, reserve: StepId, class_id: int, context: TargetContext, role: str) -> StepId:
-    request = DownloadImages(wanted=found, reserve=reserve, class_id=class_id)
-    return context.plan.add(DOWNLOAD_IMAGES, request, f"{role}/download[{class_id}]")

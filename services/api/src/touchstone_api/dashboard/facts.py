@@ -13,7 +13,9 @@ KIND_WORDS = {
     "embed_images": "Embed images",
     "take_embeddings": "Take embeddings over",
     "index_upstream": "Index the upstream",
+    "name_classes": "Count names of classes",
     "retrieve_images": "Retrieve images",
+    "find_labelled": "Find images by their true class",
     "download_images": "Download images",
     "write_prompts": "Write prompts",
     "write_captions": "Write captions",
@@ -23,6 +25,7 @@ KIND_WORDS = {
     "perturb_images": "Perturb images",
     "curate_images": "Curate images",
     "mix_pools": "Mix curated pools",
+    "audit_pool": "Check labels",
     "adapt_encoder": "Adapt the encoder",
     "evaluate_encoder": "Evaluate the encoder",
 }

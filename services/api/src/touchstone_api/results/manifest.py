@@ -12,7 +12,13 @@ from touchstone_verdict.results import Evaluations
 def manifest_of(session: Session, experiment: str, evaluations: Evaluations, results: Results) -> ExperimentManifest:
     """Raises NotFound."""
     found, resolved = require_experiment(session, experiment), resolved_of(session, experiment)
-    encoders = (resolved.encoder, resolved.index_encoder, resolved.score_encoder, resolved.copy_encoder)
+    encoders = (
+        resolved.encoder,
+        resolved.index_encoder,
+        resolved.score_encoder,
+        resolved.copy_encoder,
+        resolved.judge_encoder,
+    )
     return ExperimentManifest(
         identity=found.identity,
         spec=resolved.spec,
@@ -20,6 +26,7 @@ def manifest_of(session: Session, experiment: str, evaluations: Evaluations, res
         encoders=tuple({encoder.name: encoder for encoder in encoders if encoder}.values()),
         generators=resolved.generators,
         targets=resolved.targets,
+        datasets=resolved.datasets,
         steps=tuple(planned_steps(session, experiment)),
         training_sets=tuple(_training_sets(evaluations)),
         complete=results.complete,

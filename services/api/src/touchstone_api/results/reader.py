@@ -11,7 +11,7 @@ from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
-from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
+from touchstone_contracts.views import ArmLabels, ClassTable, ExperimentManifest, LabelCards, Results, Scaling, Verdict
 from touchstone_planning.dag import Judgement
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.resolved import ResolvedExperiment
@@ -209,6 +209,18 @@ class ResultsReader:
         if any(exhausted(result) for result in found.values()):
             raise NotFound(f"arm {arm!r} has too few images for size {size} at target {target!r}")
         return [found[step].tests[test_set] for step in steps]
+
+    def label_cards(self, experiment: str) -> LabelCards:
+        """Of the arms whose labels are measured so far. Raises NotFound."""
+        planned = self.planned(experiment)
+        audits = planned.plan.layout.audits
+        done = self._done({entry.step for entry in audits})
+        cards = tuple(
+            ArmLabels(target=entry.target, arm=entry.arm, card=self.finished.audited(entry.step))
+            for entry in audits
+            if entry.step in done
+        )
+        return LabelCards(experiment=experiment, judge=planned.spec.judge_encoder, cards=cards)
 
     def manifest(self, experiment: str) -> ExperimentManifest:
         """Raises NotFound."""

@@ -1,11 +1,19 @@
-"""/v1/upstreams, /v1/targets, /v1/encoders, /v1/generators: register, list, get, and retry an ingest."""
+"""/v1/upstreams, /v1/targets, /v1/datasets, /v1/encoders, /v1/generators: register, list, get, and retry an ingest."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
-from touchstone_contracts.catalogue import Encoder, Generator, Target, Upstream
-from touchstone_contracts.views import EncoderPage, GeneratorPage, TargetPage, TargetSummary, UpstreamPage, UpstreamView
+from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
+from touchstone_contracts.views import (
+    DatasetPage,
+    EncoderPage,
+    GeneratorPage,
+    TargetPage,
+    TargetSummary,
+    UpstreamPage,
+    UpstreamView,
+)
 from touchstone_store.catalogue import EntryT, list_entries, register, require_entry
 
 from touchstone_api.bootstrap import Services
@@ -34,6 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "templates": _TEMPLATES,
         "splits": {"validation": _SOURCE, "test": _SOURCE},
     },
+    "dataset": {"name": "flags-by-hand", "target": "flags", "images": _SOURCE, "licence": "CC0-1.0"},
     "encoder": {"name": "mini-clip", "model": "library:models/mini-clip", "digest": _DIGEST, "trained_on": "miniverse"},
     "generator": {
         "name": "mini-diffusion",
@@ -126,6 +135,25 @@ def get_targets(services: ServicesHere, cursor: str | None = None, limit: Limit 
 @router.get("/targets/{name}", tags=["targets"], responses=FOUND)
 def get_target(name: str, services: ServicesHere) -> Target:
     return _get(services, Target, name)
+
+
+@router.post("/datasets", status_code=201, tags=["datasets"], responses=REGISTERED)
+def register_dataset(
+    dataset: Annotated[Dataset, _example("dataset")], response: Response, services: ServicesHere
+) -> Dataset:
+    """Labelled images for arms of kind `given`."""
+    return _register(services, dataset, response, "datasets")
+
+
+@router.get("/datasets", tags=["datasets"], responses=LISTED)
+def get_datasets(services: ServicesHere, cursor: str | None = None, limit: Limit = 50) -> DatasetPage:
+    page, following = _page(services, Dataset, cursor, limit)
+    return DatasetPage(items=page, next_cursor=following)
+
+
+@router.get("/datasets/{name}", tags=["datasets"], responses=FOUND)
+def get_dataset(name: str, services: ServicesHere) -> Dataset:
+    return _get(services, Dataset, name)
 
 
 @router.post("/encoders", status_code=201, tags=["encoders"], responses=REGISTERED)

@@ -111,6 +111,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "measured": class_tables(detail.spec, results),
         "test_sets": layout.test_sets,
         "pools": _pools(resolved, layout, reader.finished, done),
+        "labels": reader.label_cards(experiment),
         "upstream_searched": any(planner_of(arm).needs(arm).upstream for arm in detail.spec.arms),
         "links": [(report, most_rotten(report)) for report in reports],
     }

@@ -1,4 +1,4 @@
-"""/v1/experiments/{experiment}/results, /classes, /verdict, /scaling and /manifest."""
+"""/v1/experiments/{experiment}/results, /classes, /verdict, /scaling, /labels and /manifest."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.values import Name
-from touchstone_contracts.views import ClassTable, ExperimentManifest, Results, Scaling, Verdict
+from touchstone_contracts.views import ClassTable, ExperimentManifest, LabelCards, Results, Scaling, Verdict
 from touchstone_store.experiments import registration_of, require_experiment
 from touchstone_verdict.costs import priced
 
@@ -101,6 +101,14 @@ def get_registration(experiment: str, services: ServicesHere) -> Response:
 def get_scaling(experiment: str, reader: ResultsHere) -> Scaling:
     """Accuracy as a power law of size, of every arm once every run is in; points beyond measured sizes are marked."""
     return reader.scaling(experiment)
+
+
+@router.get("/{experiment}/labels", responses=documented(404, 503))
+def get_labels(experiment: str, reader: ResultsHere) -> LabelCards:
+    """A label card of each arm that trains, at each target: how many labels of its curated images an independent
+    encoder agrees with, what their captions say, how many images a class has at each size, and how alike they are. None
+    for experiments of before labels were measured."""
+    return reader.label_cards(experiment)
 
 
 @router.get("/{experiment}/manifest", responses=documented(404, 503))

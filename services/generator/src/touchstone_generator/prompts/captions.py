@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from touchstone_contracts.arms.prompts import CaptionMode, LanguageModel, ModeShares
-from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.catalogue import ClassLabel, classes_called
 from touchstone_contracts.identity import derive_seed
 from touchstone_runtime.randomness import rng_for
 
@@ -28,6 +28,13 @@ class Ask:
     """The relation or the scene; empty in the other modes."""
     seed: int
     """Decides everything the writer leaves to chance."""
+    class_word: str = ""
+    """Follows the class's name."""
+
+    @property
+    def name(self) -> str:
+        """What the caption is to be about, e.g. "A320 aircraft"."""
+        return f"{self.label.prompt_name} {self.class_word}".rstrip()
 
 
 CaptionWriter = Callable[[Sequence[Ask]], list[str]]
@@ -52,9 +59,11 @@ def write_captions(
     """`images_per_class` captions of every class, class after class.
 
     Caption k of a class depends on the seed, the class and k alone, never on how many are asked for. The report counts
-    the captions that were written again (`rewritten`) and those a template stands in for (`template_instead`)."""
+    the captions that were written again (`rewritten`), those a template stands in for (`template_instead`) and, where
+    the request keeps them, those that do not name their class (`unnamed`)."""
     keys = [(label, number) for label in classes for number in range(images_per_class)]
-    asks = [_ask(label, number, request, seed) for label, number in keys]
+    scenes = _scenes(classes, request)
+    asks = [_ask(label, number, request, scenes.get(label.id, ()), seed) for label, number in keys]
     texts: list[str | None] = [None] * len(asks)
     report = {"rewritten": 0, "template_instead": 0}
     for attempt in range(request.attempts):
@@ -64,22 +73,36 @@ def write_captions(
         report["rewritten"] += len(open_places) if attempt else 0
         written = write([_again(asks[place], attempt) for place in open_places])
         for place, text in zip(open_places, written, strict=True):
-            texts[place] = text if names_class(text, asks[place].label) else None
+            texts[place] = text if _stays(text, asks[place].label, request) else None
     report["template_instead"] = texts.count(None)
+    if request.unnamed == "kept":
+        named = [text is None or names_class(text, ask.label) for text, ask in zip(texts, asks, strict=True)]
+        report["unnamed"] = named.count(False)
     return list(_captions(keys, asks, texts, templates, request.writer.kind)), report
 
 
-def _ask(label: ClassLabel, number: int, request: LanguageModel, seed: int) -> Ask:
+def _stays(text: str, label: ClassLabel, request: LanguageModel) -> bool:
+    return bool(text.strip()) if request.unnamed == "kept" else names_class(text, label)
+
+
+def _scenes(classes: Sequence[ClassLabel], request: LanguageModel) -> dict[int, Sequence[str]]:
+    """By class id, of the classes that have scenes of their own."""
+    scenes: dict[int, Sequence[str]] = {}
+    for key, own in request.class_backgrounds.items():
+        scenes |= dict.fromkeys(classes_called(key, classes), own)
+    return scenes
+
+
+def _ask(label: ClassLabel, number: int, request: LanguageModel, scenes: Sequence[str], seed: int) -> Ask:
     rng = rng_for(seed, "caption", label.id, number)
     mode = _draw_mode(request.modes, rng)
     details: dict[CaptionMode, Sequence[str]] = {
         "relation": RELATIONS,
-        "background": request.backgrounds or BACKGROUNDS,
+        "background": scenes or request.backgrounds or BACKGROUNDS,
     }
     choices = details.get(mode, ("",))
-    return Ask(
-        label, mode, choices[int(rng.integers(len(choices)))], derive_seed(seed, "caption text", label.id, number)
-    )
+    detail = choices[int(rng.integers(len(choices)))]
+    return Ask(label, mode, detail, derive_seed(seed, "caption text", label.id, number), request.class_word)
 
 
 def _draw_mode(shares: ModeShares, rng: np.random.Generator) -> CaptionMode:
@@ -89,7 +112,7 @@ def _draw_mode(shares: ModeShares, rng: np.random.Generator) -> CaptionMode:
 
 
 def _again(ask: Ask, attempt: int) -> Ask:
-    return Ask(ask.label, ask.mode, ask.detail, derive_seed(ask.seed, attempt))
+    return replace(ask, seed=derive_seed(ask.seed, attempt))
 
 
 def _captions(

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+from touchstone_contracts.catalogue import filled
 
 from touchstone_generator.prompts.captions import Ask
-from touchstone_generator.prompts.templates import fill
 from touchstone_generator.prompts.words import FINISHES, OBJECTS, SURFACES
 
 
@@ -20,7 +20,7 @@ class GrammarWriter:
 
     def _caption(self, ask: Ask) -> str:
         rng = np.random.default_rng(ask.seed)
-        subject = fill(_one_of(self._templates, rng), ask.label).rstrip(". ")
+        subject = filled(_one_of(self._templates, rng), ask.name).rstrip(". ")
         match ask.mode:
             case "relation":
                 return f"{subject} {ask.detail} {_one_of(OBJECTS, rng)}"

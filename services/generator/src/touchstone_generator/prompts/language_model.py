@@ -94,7 +94,7 @@ def few_shot_prompt(ask: Ask) -> str:
     bank = BANKS[ask.mode]
     shown = np.random.default_rng(ask.seed).choice(len(bank.examples), EXAMPLES_SHOWN, replace=False)
     examples = [f"{query} => {caption}" for query, caption in (bank.examples[place] for place in shown)]
-    query = ", ".join(part for part in (ask.label.prompt_name, ask.detail) if part)
+    query = ", ".join(part for part in (ask.name, ask.detail) if part)
     return "\n".join([bank.instruction, *examples, f"{query} =>"])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.catalogue import ClassLabel, filled
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 
@@ -44,7 +44,7 @@ def _class_prompts(label: ClassLabel, templates: Sequence[str], count: int) -> I
 
 
 def fill(template: str, label: ClassLabel) -> str:
-    return template.replace("{name}", label.prompt_name)
+    return filled(template, label.prompt_name)
 
 
 def numbered(label: ClassLabel, text: str, repeats: Counter[tuple[int, str]]) -> Prompt:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from touchstone_contracts.problems import Invalid
 
 SLICED_DECODING_ABOVE = 256
@@ -46,6 +47,14 @@ def to_bytes(images: torch.Tensor) -> np.ndarray:
     require_finite(images)
     pixels: np.ndarray = images.float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return pixels
+
+
+def reduced(pixels: np.ndarray, size: int | None) -> np.ndarray:
+    """uint8 (height, width, 3) -> (size, size, 3), bicubic over all pixels that an output pixel covers. None, or that
+    size already: as it is."""
+    if size is None or pixels.shape[:2] == (size, size):
+        return pixels
+    return np.asarray(Image.fromarray(pixels, "RGB").resize((size, size), Image.Resampling.BICUBIC))
 
 
 def require_finite(values: torch.Tensor) -> None:

@@ -13,14 +13,16 @@ from touchstone_generator.sampling.img2img import squash
 from touchstone_generator.tuning.lora import TuningSet
 
 
-def draw_tuning_images(class_ids: np.ndarray, images_per_class: int, seed: int) -> np.ndarray:
+def draw_tuning_images(class_ids: np.ndarray, images_per_class: int, seed: int, only: int | None = None) -> np.ndarray:
     """Rows of at most `images_per_class` images of each class, class after class; more images per class keep the
-    earlier ones. Raises Invalid when there are none."""
+    earlier ones. `only`: those of that class, which may have none.
+
+    Raises Invalid when no class has any."""
     drawn = [
         np.flatnonzero(class_ids == label)[
             rng_for(seed, "tuning", int(label)).permutation(int((class_ids == label).sum()))[:images_per_class]
         ]
-        for label in np.unique(class_ids)
+        for label in (np.unique(class_ids) if only is None else (only,))
     ]
     if not drawn:
         raise Invalid("there is no image to tune the generator on", code="no_tuning_images")

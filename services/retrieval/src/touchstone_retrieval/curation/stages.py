@@ -1,5 +1,5 @@
-"""The stages of curation, in their order. Each sees what the earlier ones left, so a leaked image neither shadows its
-duplicates nor shifts a quantile."""
+"""The stages of curation, in their order. Each sees what the earlier ones left, so a leaked image that is removed first
+neither shadows its duplicates nor shifts a quantile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from touchstone_retrieval.curation.candidates import Candidates, Curated, HeldOu
 from touchstone_retrieval.curation.cap import within_cap
 from touchstone_retrieval.curation.decontamination import leaked
 from touchstone_retrieval.curation.filters import apply_rule
+from touchstone_retrieval.curation.label_conflicts import without_label_conflicts
 from touchstone_retrieval.curation.near_duplicates import without_near_duplicates
 from touchstone_retrieval.curation.nearest import Nearest
 from touchstone_retrieval.curation.ranks import at_least
@@ -59,6 +60,13 @@ def drop_familiar(curating: Curating) -> None:
         curating.curated.drop("familiar", at_least(nearest.cosine, novelty_cosine))
 
 
+def drop_label_conflicts(curating: Curating) -> None:
+    left, candidates = curating.left(), curating.candidates
+    part, scores = candidates.take(left), curating.curated.scores[left]
+    stays = without_label_conflicts(curating.rules.label_conflicts, part.image_ids, part.class_ids, scores)
+    curating.curated.drop("label_conflict", ~stays, left)
+
+
 def drop_near_duplicates(curating: Curating) -> None:
     minimum_cosine = curating.rules.near_duplicate_cosine
     if minimum_cosine is not None:
@@ -84,9 +92,15 @@ def drop_over_cap(curating: Curating) -> None:
     curating.curated.drop("over_cap", ~within_cap(scores, class_ids, curating.rules.per_class_cap), left)
 
 
-FIRST = {"leaked": drop_leaked, "leaked_validation": drop_leaked_validation, "familiar": drop_familiar}
-LAST = {"near_duplicate": drop_near_duplicates, "filtered": drop_filtered, "over_cap": drop_over_cap}
-"""What every curation goes through, by stage."""
+LEAKS = {"leaked": drop_leaked, "leaked_validation": drop_leaked_validation}
+FIRST = LEAKS | {"familiar": drop_familiar}
+LAST = {
+    "label_conflict": drop_label_conflicts,
+    "near_duplicate": drop_near_duplicates,
+    "filtered": drop_filtered,
+    "over_cap": drop_over_cap,
+}
+"""What every curation goes through, by stage; leaks may wait for the end."""
 
 STAGE_FUNCTIONS = Implementations[Callable[[Any, Candidates], np.ndarray]]("curation stage")
 """(further stage, candidates that are left) -> bool (n,): which stay."""
@@ -95,10 +109,12 @@ STAGE_FUNCTIONS = Implementations[Callable[[Any, Candidates], np.ndarray]]("cura
 def run_stages(curating: Curating) -> None:
     """Raises Invalid at a further stage that is not registered."""
     further = [(stage, STAGE_FUNCTIONS.of(stage)) for stage in curating.rules.stages]
-    for drop in FIRST.values():
-        drop(curating)
+    leaks_last = curating.rules.leaks_removed == "last"
+    for name, drop in FIRST.items():
+        if not (leaks_last and name in LEAKS):
+            drop(curating)
     for stage, stays in further:
         left = curating.left()
         curating.curated.drop(stage.kind, ~stays(stage, curating.candidates.take(left)), left)
-    for drop in LAST.values():
+    for drop in (*LAST.values(), *(LEAKS.values() if leaks_last else ())):
         drop(curating)

@@ -1,4 +1,6 @@
-"""Command line: describe an upstream or a target; the catalogue on standard output is what `touchstone apply` takes."""
+"""Command line: describe an upstream, a target or a data set.
+
+The catalogue on standard output is what `touchstone apply` takes."""
 
 import argparse
 import sys
@@ -6,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
-from touchstone_contracts.catalogue import Catalogue, ClassLabel, Splits, Target, TargetSplit, Templates, Upstream
+from touchstone_contracts.catalogue import (
+    Catalogue,
+    ClassLabel,
+    Dataset,
+    Splits,
+    Target,
+    TargetSplit,
+    Templates,
+    Upstream,
+)
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.library import Library
 from touchstone_runtime.s3_files import connect_files
@@ -34,22 +45,34 @@ def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
 
 def target(options: argparse.Namespace, places: Places) -> Catalogue:
     """Classes in the order of their file; a line is the class's folder and, after a tab, its display name."""
-    lines = [line.partition("\t") for line in options.classes.read_text().splitlines() if line.strip()]
-    folders = [folder for folder, _, _ in lines]
-
-    def described(place: str) -> TargetSplit:
-        match options.form:
-            case "class_folders":
-                return describe_class_folders(place, folders, places)
-            case "webdataset":
-                return describe_tar(place, places)
-            case _:
-                return describe_parquet(place, places)
-
-    given = {split: described(getattr(options, split)) for split in SPLITS if getattr(options, split)}
-    further = {name: described(place) for name, place in options.further_test}
+    lines = _class_lines(options)
+    given = {split: _labelled(getattr(options, split), options, places) for split in SPLITS if getattr(options, split)}
+    further = {name: _labelled(place, options, places) for name, place in options.further_test}
     names = [display or folder.replace("_", " ") for folder, _, display in lines]
     return _target(options, names, Splits.model_validate(given | {"further_tests": further}))
+
+
+def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
+    """Labelled images for a target that is registered by itself."""
+    images = _labelled(options.place, options, places)
+    described = Dataset(name=options.name, target=options.target, images=images, licence=options.licence)
+    return Catalogue(datasets=(described,))
+
+
+def _class_lines(options: argparse.Namespace) -> list[tuple[str, str, str]]:
+    if options.classes is None:
+        raise Invalid("class folders need --classes, a file that names them in the order of ids", code="no_classes")
+    return [line.partition("\t") for line in options.classes.read_text().splitlines() if line.strip()]
+
+
+def _labelled(place: str, options: argparse.Namespace, places: Places) -> TargetSplit:
+    match options.form:
+        case "class_folders":
+            return describe_class_folders(place, [folder for folder, _, _ in _class_lines(options)], places)
+        case "webdataset":
+            return describe_tar(place, places)
+        case _:
+            return describe_parquet(place, places)
 
 
 def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
@@ -59,14 +82,20 @@ def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
 
 
 def _target(options: argparse.Namespace, names: Sequence[str], splits: Splits) -> Catalogue:
-    used = tuple(options.template)
     described = Target(
         name=options.name,
         classes=tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(names)),
-        templates=Templates(retrieval=used, filter=used, zero_shot=used, synthesis=used),
+        templates=_templates(options),
         splits=splits,
     )
     return Catalogue(targets=(described,))
+
+
+def _templates(options: argparse.Namespace) -> Templates:
+    if options.templates:
+        return Templates.model_validate_json(options.templates.read_bytes())
+    used = tuple(options.template)
+    return Templates(retrieval=used, filter=used, zero_shot=used, synthesis=used)
 
 
 def places_of(settings: RetrievalSettings) -> Places:
@@ -97,6 +126,14 @@ def parser() -> argparse.ArgumentParser:
         metavar=("NAME", "PLACE"),
         help="the same classes in another domain; may repeat",
     )
+    given = kinds.add_parser("dataset", help="labelled images for an arm of kind given")
+    given.set_defaults(describe=dataset)
+    given.add_argument("name")
+    given.add_argument("place", help="library:<path> or s3://<bucket>/<key>")
+    given.add_argument("--target", required=True, help="a registered target, whose class ids the images carry")
+    given.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
+    given.add_argument("--classes", type=Path, help="of class folders: file with a folder a line, in the order of ids")
+    given.add_argument("--licence", default="", help="e.g. CC-BY-4.0")
     a_dataset = kinds.add_parser("torchvision", help="a target from a data set of torchvision")
     a_dataset.set_defaults(describe=torchvision)
     a_dataset.add_argument("--dataset", required=True, help="its name in torchvision.datasets, e.g. FashionMNIST")
@@ -105,7 +142,9 @@ def parser() -> argparse.ArgumentParser:
     a_dataset.add_argument("--validation-per-class", type=int, default=10, help="carved from the training part")
     for one in (a_target, a_dataset):
         one.add_argument("name")
-        one.add_argument("--template", action="append", required=True, help="a sentence with {name}; may repeat")
+        which = one.add_mutually_exclusive_group(required=True)
+        which.add_argument("--template", action="append", help="a sentence with {name}; may repeat")
+        which.add_argument("--templates", type=Path, help="JSON file: sentences by purpose, as a target has them")
     return command
 
 

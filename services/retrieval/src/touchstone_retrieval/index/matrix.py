@@ -1,6 +1,6 @@
 """VectorIndex for many queries at once: matrix products over vectors in memory, everything else by another index."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from touchstone_runtime.caches import CacheUse
@@ -42,10 +42,18 @@ class MatrixIndex:
         k: int,
         only: CaptionMatch | None = None,
     ) -> Iterator[list[Hit]]:
-        fits = 2 * 4 * collection.count * collection.dimension <= self._memory_bytes  # two vectors a row, fp32
-        if only is not None or not fits:
+        if only is not None or not self._fits(collection):
             return self._inner.search(collection, vector, queries, k, only)
         return exact_nearest(normalised(queries), self._matrices(collection)[vector], k)
+
+    def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
+        if not self._fits(collection):
+            return self._inner.vectors(collection, vector, rows)
+        return self._matrices(collection)[vector][list(rows)]
+
+    def _fits(self, collection: Collection) -> bool:
+        """Two float32 vectors a row."""
+        return 2 * 4 * collection.count * collection.dimension <= self._memory_bytes
 
     def _matrices(self, collection: Collection) -> Matrices:
         self.use.count(self._held[0] == collection.name)

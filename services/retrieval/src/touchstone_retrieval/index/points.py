@@ -2,10 +2,14 @@
 
 All shards of one width lie in one collection of the engine; a search names the shards it is about."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
-from touchstone_retrieval.index.protocol import Collection, IndexShard
+import numpy as np
+
+from touchstone_retrieval.embedded_images import normalised
+from touchstone_retrieval.index.protocol import Collection, IndexShard, IndexUnavailable, VectorName
 
 NAME_DIGITS = 24
 """Of a shard's name: 96 bits, which leave 32 of a UUID for the row in the shard."""
@@ -27,6 +31,23 @@ def point_id(shard: IndexShard, row: int) -> UUID:
 def upstream_row(point: PointId, collection: Collection) -> int:
     digits = UUID(str(point)).hex
     return collection.first_rows[digits[:NAME_DIGITS]] + int(digits[NAME_DIGITS:], 16)
+
+
+def points_of(collection: Collection, rows: Sequence[int]) -> list[UUID]:
+    """Ids of upstream rows, in their order."""
+    starts = list(collection.first_rows.values())
+    places = np.searchsorted(starts, rows, side="right") - 1
+    return [point_id(collection.shards[place], row - starts[place]) for place, row in zip(places, rows, strict=True)]
+
+
+def vectors_in_order(points: Sequence[UUID], records: Iterable[Any], vector: VectorName) -> np.ndarray:
+    """An engine's records of `points`, in any order, as L2-normalised float32 rows. Raises IndexUnavailable where a
+    point has been lost."""
+    found = {UUID(str(record.id)): record.vector[vector] for record in records}
+    missing = next((point for point in points if point not in found), None)
+    if missing is not None:
+        raise IndexUnavailable(f"the index has lost point {missing}: the next attempt writes it again")
+    return normalised(np.array([found[point] for point in points], dtype=np.float32))
 
 
 def first_matches(

@@ -10,7 +10,7 @@ from touchstone_contracts.problems import Transient
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 VectorName = Literal["image", "text"]
-MatchMode = Literal["phrase", "all_tokens"]
+MatchMode = Literal["phrase", "all_tokens", "joined_words"]
 
 TOKENIZER = "word"
 """Tokens are maximal runs of letters and digits, lower-cased; everything else separates. No stemming, no stop words."""
@@ -66,12 +66,21 @@ class Collection:
 
 @dataclass(frozen=True)
 class CaptionMatch:
-    """Captions that contain all tokens of `query`: adjacent and in order (`phrase`), or anywhere (`all_tokens`).
+    """Captions that contain all tokens of `query`: adjacent and in order (`phrase`), anywhere (`all_tokens`), or
+    anywhere but with the tokens of every part between spaces adjacent and in order (`joined_words`).
 
     A query without a token matches nothing."""
 
     mode: MatchMode
     query: str
+
+    @property
+    def conditions(self) -> "tuple[CaptionMatch, ...]":
+        """Phrases and sets of tokens, all of which a caption must match."""
+        if self.mode != "joined_words":
+            return (self,)
+        words = [word for word in self.query.split() if any(map(str.isalnum, word))]
+        return tuple(CaptionMatch("phrase", word) for word in words) or (CaptionMatch("phrase", ""),)
 
 
 class Hit(NamedTuple):
@@ -103,6 +112,9 @@ class VectorIndex(Protocol):
         """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row.
 
         Found as they are asked for: a target's hits are too many to exist at once."""
+
+    def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
+        """L2-normalised float32 (rows, dimension), in the order of `rows`."""
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         """The first `limit` rows, in upstream order, whose caption matches."""

@@ -11,7 +11,15 @@ import qdrant_edge as edge
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
-from touchstone_retrieval.index.points import PointId, engine_collection, first_matches, point_id, upstream_row
+from touchstone_retrieval.index.points import (
+    PointId,
+    engine_collection,
+    first_matches,
+    point_id,
+    points_of,
+    upstream_row,
+    vectors_in_order,
+)
 from touchstone_retrieval.index.protocol import (
     CaptionMatch,
     Collection,
@@ -74,6 +82,11 @@ class QdrantEdgeIndex:
     ) -> Iterator[list[Hit]]:
         engine = self._opened(collection)
         return (_search_one(engine, collection, vector, query, k, only) for query in queries.tolist())
+
+    def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
+        points = points_of(collection, rows)
+        found = self._opened(collection).retrieve([*points], with_payload=False, with_vector=[vector])
+        return vectors_in_order(points, found, vector)
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         engine = self._opened(collection)
@@ -166,8 +179,11 @@ def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None
     of_shards = edge.FieldCondition("shard", match=edge.MatchAny([shard.name for shard in shards]))
     if match is None:
         return edge.Filter(must=[of_shards])
-    caption = edge.MatchPhrase(match.query) if match.mode == "phrase" else edge.MatchText(match.query)
-    return edge.Filter(must=[of_shards, edge.FieldCondition("caption", match=caption)])
+    captions = [
+        edge.MatchPhrase(part.query) if part.mode == "phrase" else edge.MatchText(part.query)
+        for part in match.conditions
+    ]
+    return edge.Filter(must=[of_shards, *(edge.FieldCondition("caption", match=caption) for caption in captions)])
 
 
 def _count(engine: edge.EdgeShard, shards: Sequence[IndexShard]) -> int:

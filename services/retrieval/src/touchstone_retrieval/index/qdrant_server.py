@@ -8,7 +8,15 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
-from touchstone_retrieval.index.points import PointId, engine_collection, first_matches, point_id, upstream_row
+from touchstone_retrieval.index.points import (
+    PointId,
+    engine_collection,
+    first_matches,
+    point_id,
+    points_of,
+    upstream_row,
+    vectors_in_order,
+)
 from touchstone_retrieval.index.protocol import (
     CaptionMatch,
     Collection,
@@ -114,6 +122,13 @@ class QdrantServerIndex:
 
         return nearest_with_ties_by_row(fetch, k)
 
+    def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
+        points, engine = points_of(collection, rows), engine_collection(collection.dimension)
+        with _translated():
+            ids = [str(point) for point in points]
+            found = self._client.retrieve(engine, ids, with_payload=False, with_vectors=[vector])
+        return vectors_in_order(points, found, vector)
+
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
             engine, wanted = engine_collection(collection.dimension), point_filter(shards, match)
@@ -149,10 +164,11 @@ def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None
     of_shards = models.FieldCondition(key="shard", match=models.MatchAny(any=names))
     if match is None:
         return models.Filter(must=[of_shards])
-    condition: models.Match = (
-        models.MatchPhrase(phrase=match.query) if match.mode == "phrase" else models.MatchText(text=match.query)
-    )
-    return models.Filter(must=[of_shards, models.FieldCondition(key="caption", match=condition)])
+    captions: list[models.Match] = [
+        models.MatchPhrase(phrase=part.query) if part.mode == "phrase" else models.MatchText(text=part.query)
+        for part in match.conditions
+    ]
+    return models.Filter(must=[of_shards, *(models.FieldCondition(key="caption", match=match) for match in captions)])
 
 
 @contextmanager

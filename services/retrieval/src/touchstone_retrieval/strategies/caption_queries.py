@@ -1,10 +1,11 @@
-"""What is asked for each class: its own queries where the strategy states some, else its names."""
+"""What is asked for each class: its own queries where the strategy states some, else templates with its name, else its
+names."""
 
 import re
 from collections.abc import Sequence
 
 from touchstone_contracts.arms.retrieval import TextMatch
-from touchstone_contracts.catalogue import ClassLabel, classes_called
+from touchstone_contracts.catalogue import ClassLabel, classes_called, filled
 
 
 def caption_queries(strategy: TextMatch, classes: Sequence[ClassLabel]) -> list[list[str]]:
@@ -16,6 +17,8 @@ def caption_queries(strategy: TextMatch, classes: Sequence[ClassLabel]) -> list[
 
 
 def _names(strategy: TextMatch, label: ClassLabel) -> Sequence[str]:
+    if strategy.query_templates:
+        return [filled(template, label.query) for template in strategy.query_templates]
     names = (label.query, *label.aliases)
     return [whole_words(name) for name in names] if strategy.mode == "regex" else names
 

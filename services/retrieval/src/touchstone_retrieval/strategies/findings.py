@@ -1,7 +1,7 @@
 """What strategies return: findings in order, and a report of what happened to the rest."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -40,18 +40,33 @@ def found_table(findings: Sequence[Finding]) -> pa.Table:
 
 @dataclass(frozen=True)
 class FindingReport:
-    """`requested` = `found_again` + `kept` + what the upstream could not give."""
+    """`requested` = `found_again` + `near_duplicate` + `too_far` + `named_another` + `kept` + what the upstream could
+    not give."""
 
     requested: int = 0
     """Results asked of the index in total."""
     found_again: int = 0
     """Hits of an image its class had already."""
     kept: int = 0
+    near_duplicate: int = 0
+    """Hits too similar to a better one of the same query, where the strategy joins such."""
+    too_far: int = 0
+    """Hits too far below the best of their query."""
+    named_another: int = 0
+    """Hits whose captions match another class and not this one."""
 
     def __add__(self, other: "FindingReport") -> "FindingReport":
-        return FindingReport(
-            self.requested + other.requested, self.found_again + other.found_again, self.kept + other.kept
-        )
+        return FindingReport(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """By reason; reasons that only some strategies have, where there are any."""
+        some = {
+            "near_duplicate": self.near_duplicate,
+            "too_far_below_best": self.too_far,
+            "caption_of_another_class": self.named_another,
+        }
+        return {"found_again": self.found_again} | {reason: count for reason, count in some.items() if count}
 
 
 Findings = tuple[list[Finding], FindingReport]

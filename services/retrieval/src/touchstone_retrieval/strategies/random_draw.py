@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from touchstone_contracts.arms.retrieval import RandomDraw
-from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.catalogue import ClassLabel, filled
 
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
@@ -34,7 +34,7 @@ def draw_at_random(
 
 def _class_vectors(upstream: SearchableUpstream, classes: Sequence[ClassLabel], templates: Sequence[str]) -> np.ndarray:
     """(classes, dimension): the normalised mean over the retrieval templates."""
-    texts = [template.replace("{name}", label.query) for label in classes for template in templates]
+    texts = [filled(template, label.query) for label in classes for template in templates]
     means = upstream.embed_texts(texts).reshape(len(classes), len(templates), -1).mean(axis=1)
     vectors: np.ndarray = means / np.linalg.norm(means, axis=1, keepdims=True)
     return vectors

@@ -1,14 +1,16 @@
 """Nearest neighbours of the filled-in retrieval templates (paper section 1.3).
 
-No similarity threshold, as in the paper: filtering is curation's."""
+No similarity threshold, as in the paper, unless the strategy bounds how far below its best hit a query may go."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from touchstone_contracts.arms.retrieval import Semantic
-from touchstone_contracts.catalogue import ClassLabel
+from touchstone_contracts.catalogue import ClassLabel, filled
 
-from touchstone_retrieval.index.protocol import Hit
+from touchstone_retrieval.index.protocol import Hit, VectorName
+from touchstone_retrieval.index.ties import DECIMALS
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
+from touchstone_retrieval.strategies.joined_results import first_of_each_group
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 
 HITS_AT_A_TIME = 1_000_000
@@ -26,19 +28,41 @@ def find_by_meaning(
     hits_per_class = len(names) * len(templates) * strategy.results_per_query
     step = max(1, HITS_AT_A_TIME // hits_per_class)
     for batch in (classes[start : start + step] for start in range(0, len(classes), step)):
-        texts = [template.replace("{name}", label.query) for label in batch for template in templates]
+        texts = [filled(template, label.query) for label in batch for template in templates]
         vectors = upstream.embed_texts(texts)
         hits = {name: upstream.search(name, vectors, strategy.results_per_query) for name in names}
         for number, label in enumerate(batch):
             own = texts[number * len(templates) : (number + 1) * len(templates)]
-            found = (finding for name in names for finding in _findings(label.id, f"semantic/{name}", own, hits[name]))
+            results = {name: [next(hits[name]) for _ in own] for name in names}
+            near = {name: [_near_best(strategy, one) for one in results[name]] for name in names}
+            distinct = {name: [_distinct(strategy, upstream, name, one) for one in near[name]] for name in names}
+            found = (finding for name in names for finding in _findings(label.id, name, own, distinct[name]))
             first, again = first_of_each_image(found, upstream.image_ids)
-            yield first, FindingReport(hits_per_class, again, len(first))
+            too_far, joined = _count(results) - _count(near), _count(near) - _count(distinct)
+            yield first, FindingReport(hits_per_class, again, len(first), near_duplicate=joined, too_far=too_far)
 
 
-def _findings(class_id: int, found_by: str, texts: Sequence[str], hits: Iterator[list[Hit]]) -> Iterator[Finding]:
-    """Takes the hits of `texts`, one list each, from the front of `hits`."""
-    for number, text in enumerate(texts):
-        by = f"{found_by}/{number}"
-        for row, similarity in next(hits):
-            yield Finding(class_id, row, by, similarity, text)
+def _near_best(strategy: Semantic, hits: list[Hit]) -> list[Hit]:
+    """Of one query's hits, best first."""
+    if strategy.max_below_best is None:
+        return hits
+    return [hit for hit in hits if round(hits[0].score - hit.score, DECIMALS) <= strategy.max_below_best]
+
+
+def _distinct(strategy: Semantic, upstream: SearchableUpstream, name: VectorName, hits: list[Hit]) -> list[Hit]:
+    """Of one query's hits; compared by the embeddings that were searched."""
+    if strategy.near_duplicate_cosine is None or not hits:
+        return hits
+    vectors = upstream.vectors(name, [hit.row for hit in hits])
+    stays = first_of_each_group(vectors, strategy.near_duplicate_cosine)
+    return [hit for hit, distinct in zip(hits, stays, strict=True) if distinct]
+
+
+def _count(hits: Mapping[VectorName, Sequence[list[Hit]]]) -> int:
+    return sum(len(of_query) for queries in hits.values() for of_query in queries)
+
+
+def _findings(class_id: int, name: VectorName, texts: Sequence[str], hits: Sequence[list[Hit]]) -> Iterator[Finding]:
+    for number, (text, of_query) in enumerate(zip(texts, hits, strict=True)):
+        for row, similarity in of_query:
+            yield Finding(class_id, row, f"semantic/{name}/{number}", similarity, text)

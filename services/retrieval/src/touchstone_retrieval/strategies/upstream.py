@@ -33,6 +33,9 @@ class SearchableUpstream:
     def search(self, vector: VectorName, queries: np.ndarray, k: int) -> Iterator[list[Hit]]:
         return self.index.search(self.collection, vector, queries, k)
 
+    def vectors(self, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
+        return self.index.vectors(self.collection, vector, rows)
+
     def match_text(self, match: CaptionMatch, limit: int) -> list[int]:
         return self.index.match_text(self.collection, match, limit)
 

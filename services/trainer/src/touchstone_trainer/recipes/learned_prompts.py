@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch import nn
 from torch.nn import functional
+from touchstone_contracts.catalogue import filled
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.recipes.learned_prompts import context_template
@@ -88,7 +89,7 @@ def tokens_with_words(encoder: LoadedEncoder, names: list[str], templates: Seque
             "give context_vectors",
             code="no_context_words",
         )
-    tokens = encoder.tokenize([template.replace("{name}", name) for name in names])
+    tokens = encoder.tokenize([filled(template, name) for name in names])
     nothing, words = encoder.tokenize(["", template.partition("{name}")[0]])
     # Up to where any text differs from the words alone; a tokenizer may join the last of them with the name.
     return tokens, slice(_first(tokens != nothing), _first(tokens != words))

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
 from touchstone_contracts.recipes.optimisation import Optimisation, TowerOptimisation
 from touchstone_contracts.steps import EpochScore
 from touchstone_runtime.randomness import rng_for
@@ -23,6 +24,7 @@ from touchstone_trainer.processes import ALONE, Processes
 from touchstone_trainer.recipes.learner import Learner
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.schedules import warmup_cosine, warmup_length
+from touchstone_trainer.soft_labels import mixed, weighed
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,6 +47,8 @@ class Adapted:
     peak_lr_fraction: float | None
     """Highest learning rate reached / nominal: below 1 where the run ended within its warm-up."""
     mixing_weight: float | None = None
+    first_stage: tuple[EpochScore, ...] = ()
+    """Of a recipe of two; `epochs` are of the second."""
 
 
 def train(
@@ -93,11 +97,19 @@ def _batches(
     boxes = draw_crop_boxes(training.heights, training.widths, recipe.crop_scale, rng_for(seed, "crops", epoch))
     rng = rng_for(seed, "targets", epoch)
     batches = [order[start : start + recipe.batch_size] for start in range(0, len(order), recipe.batch_size)]
-    shares = [processes.share(batch) for batch in batches]
-    pixels = cropped_batches(training, shares, boxes, image_size=subject.tower.image_size, threads=data.loader_threads)
-    for cropped, batch in zip(pixels, batches, strict=True):
+    augmentation = recipe.batch_augmentation if isinstance(recipe, ClassLabelOptimisation) else None
+    # An image may be mixed with one of another process's share, so each makes the whole batch and then takes its own.
+    made = batches if augmentation else [processes.share(batch) for batch in batches]
+    pixels = cropped_batches(training, made, boxes, image_size=subject.tower.image_size, threads=data.loader_threads)
+    for number, (cropped, batch) in enumerate(zip(pixels, batches, strict=True)):
         class_ids = torch.from_numpy(training.class_ids[batch].astype(np.int64))
         targets = learner.targets(class_ids, rng)
+        if training.weights is not None:
+            targets = weighed(class_ids, training.weights[batch], len(subject.classes))
+        if augmentation:
+            purpose = (seed, "batch augmentation", epoch, number)
+            cropped, targets = mixed(cropped, targets, augmentation, len(subject.classes), *purpose)
+            cropped = cropped[processes.share(np.arange(len(batch)))]
         yield cropped.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
 
@@ -150,7 +162,8 @@ class Descent:
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip)
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.done += 1

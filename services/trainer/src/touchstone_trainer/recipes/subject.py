@@ -29,3 +29,5 @@ class Data:
     training: TrainingImages
     validation: EvaluationImages
     loader_threads: int = 1
+    target: TrainingImages | None = None
+    """Of the target's own training split, for recipes that ask for some."""

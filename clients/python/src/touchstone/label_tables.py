@@ -1,0 +1,58 @@
+"""Label cards as text: one table of all arms, and one of images per class."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from touchstone_contracts.views import ArmLabels, LabelCards
+
+Row = tuple[str, ...]
+
+
+def label_headings(found: LabelCards) -> Row:
+    judged = (f"{found.judge} agrees", f"{found.judge} on test images") if found.judge else ()
+    return ("target", "arm", "images", *judged, "caption names another class", "several labels", "cosine in a class")
+
+
+def label_rows(found: LabelCards) -> Iterator[Row]:
+    """Shares in percent; empty where something does not apply."""
+    for entry in found.cards:
+        card = entry.card
+        captions = card.captions and f"{100 * card.captions.other / card.captions.images:.1f}"
+        several = "" if card.labels is None else str(card.labels.several)
+        cosine = "" if card.diversity is None else f"{card.diversity.mean_cosine:.3f}"
+        judged = _judged(entry) if found.judge else ()
+        yield entry.target, entry.arm, str(card.images), *judged, captions or "", several, cosine
+
+
+def _judged(entry: ArmLabels) -> Row:
+    agreement = entry.card.agreement
+    if agreement is None or agreement.share is None:
+        return "", ""
+    return f"{100 * agreement.share:.1f}", f"{100 * agreement.judge_accuracy:.1f}"
+
+
+def print_label_cards(console: Console, found: LabelCards) -> None:
+    if not found.cards:
+        console.print("No labels are measured: the arms are not curated yet, or the experiment is older than that.")
+        return
+    if found.judge is None:
+        console.print("The experiment names no judge_encoder, so nothing says how many labels are right.")
+    _print(console, "Labels of the curated images, in %", label_headings(found), list(label_rows(found)))
+    sizes = [
+        (entry.target, entry.arm, str(size.size), f"{size.fewest:g}", f"{size.median:g}", f"{size.most:g}",
+         str(size.short), str(size.empty))
+        for entry in found.cards
+        for size in entry.card.balance
+    ]  # fmt: skip
+    headings = ("target", "arm", "size", "fewest", "median", "most", "classes below their share", "without images")
+    _print(console, "Images per class", headings, sizes)
+
+
+def _print(console: Console, title: str, headings: Sequence[str], rows: Sequence[Row]) -> None:
+    table = Table(title=title, title_justify="left")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if position < 2 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

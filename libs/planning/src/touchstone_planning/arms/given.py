@@ -1,0 +1,56 @@
+"""Images of registered data sets: they are ingested as a split of the target is."""
+
+from collections.abc import Iterator
+
+from touchstone_contracts.arms.given import Given
+from touchstone_contracts.catalogue import ClassFolders, Dataset, Target
+from touchstone_contracts.problems import FieldError
+
+from touchstone_planning.arms.planner import ArmPlanner, Needs, place_of
+from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext, ingested
+from touchstone_planning.resolved import ResolvedExperiment
+
+
+class GivenPlanner(ArmPlanner[Given]):
+    spec = Given
+
+    def describe(self, arm: Given) -> str:
+        return f"labelled images of {', '.join(arm.datasets)}, before curation"
+
+    def needs(self, arm: Given) -> Needs:
+        return Needs(datasets=arm.datasets)
+
+    def impossible(self, arm: Given, resolved: ResolvedExperiment) -> Iterator[FieldError]:
+        pointer = f"{place_of(arm, resolved)}/datasets"
+        for target in resolved.targets:
+            own = _own(arm, target, resolved)
+            if not own:
+                yield FieldError(pointer=pointer, detail=f"none of these data sets is of target {target.name!r}")
+            for dataset in own:
+                classes = len(target.classes)
+                folders = len(dataset.images.folders) if isinstance(dataset.images, ClassFolders) else classes
+                if folders != classes:
+                    detail = f"{dataset.name!r} has {folders} folders, {target.name!r} {classes} classes"
+                    yield FieldError(pointer=f"{pointer}/{arm.datasets.index(dataset.name)}", detail=detail)
+
+    def most_candidates(self, arm: Given, target: Target, resolved: ResolvedExperiment) -> int:
+        return sum(dataset.images.images for dataset in _own(arm, target, resolved))
+
+    def most_per_class(self, arm: Given, target: Target, resolved: ResolvedExperiment) -> int:
+        """All may be of one class."""
+        return self.most_candidates(arm, target, resolved)
+
+    def most_images(self, arm: Given, target: Target, resolved: ResolvedExperiment) -> int:
+        return min(super().most_images(arm, target, resolved), self.most_candidates(arm, target, resolved))
+
+    def plan_candidates(self, arm: Given, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
+        return [
+            PlannedImages(ingested(context.plan, dataset.images, f"{role}/{dataset.name}"), f"{role}/{dataset.name}")
+            for dataset in _own(arm, context.target, context.resolved)
+        ]
+
+
+def _own(arm: Given, target: Target, resolved: ResolvedExperiment) -> list[Dataset]:
+    """Those of the target, in the order in which the arm names them."""
+    named = [resolved.dataset(name) for name in arm.datasets]
+    return [dataset for dataset in named if dataset.target == target.name]

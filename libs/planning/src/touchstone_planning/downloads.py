@@ -1,0 +1,16 @@
+"""Images behind found links: one step per class, so that a class does not wait for the servers of another."""
+
+from touchstone_contracts.steps import DOWNLOAD_IMAGES, DownloadImages
+from touchstone_contracts.values import StepId
+
+from touchstone_planning.dag import PlannedImages, TargetContext
+
+
+def downloaded(found: StepId, reserve: StepId, context: TargetContext, role: str) -> list[PlannedImages]:
+    """`reserve`: what stands in for links of `found` that give no image; the same step again where nothing does."""
+    images = []
+    for label in context.target.classes:
+        request = DownloadImages(wanted=found, reserve=reserve, class_id=label.id)
+        step = context.plan.add(DOWNLOAD_IMAGES, request, f"{role}/download[{label.id}]")
+        images.append(PlannedImages(step, f"{role}[{label.id}]"))
+    return images

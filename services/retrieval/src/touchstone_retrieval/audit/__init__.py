@@ -1,0 +1,1 @@
+"""What is measured of a curated pool: one file per measure, and the one line in measures.py that makes it known."""

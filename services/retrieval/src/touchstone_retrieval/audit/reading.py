@@ -1,0 +1,62 @@
+"""Loading a curated pool for its audit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from touchstone_contracts.problems import Invalid
+from touchstone_contracts.steps import AuditPool, EmbeddedShard
+from touchstone_encoders.embedding import class_vectors
+from touchstone_encoders.loading import EncoderCache
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.image_sets import with_all_columns
+
+from touchstone_retrieval.audit.agreement import nearest_class
+from touchstone_retrieval.audit.audited import Audited, Judge
+from touchstone_retrieval.embedded_images import load_embedded
+from touchstone_retrieval.manifests import labels
+
+
+def read_audited(request: AuditPool, artifacts: Artifacts, encoders: EncoderCache) -> Audited:
+    """Raises MissingObject when a step has no result, Invalid when a kept image was not embedded."""
+    images, _ = artifacts.image_set(request.pool)
+    table = with_all_columns(artifacts.get_table(images.manifest))
+    kept = table.filter(table["kept"])
+    ids = kept["id"].to_pylist()
+    return Audited(
+        image_ids=ids,
+        class_ids=labels(kept, len(request.classes)),
+        captions=kept["caption"].to_pylist(),
+        vectors=_vectors(artifacts, request.embedded, ids),
+        scores=kept["score"].to_numpy(),
+        test_cosines=kept["nearest_test_cosine"].to_numpy(),
+        parts=kept["part"].to_numpy(),
+        classes=request.classes,
+        sizes=request.sizes,
+        rules=request.rules,
+        mixing=request.mixing,
+        judge=_judge(request, artifacts, encoders),
+    )
+
+
+def _vectors(artifacts: Artifacts, shards: Sequence[EmbeddedShard], ids: Sequence[str]) -> np.ndarray:
+    """float32 (images, dimension), in the order of `ids`; one shard's array in memory at a time."""
+    rows: dict[str, np.ndarray] = {}
+    wanted = set(ids)
+    for shard in shards:
+        embedded = load_embedded(artifacts, shard)
+        places = {image: row for row, image in enumerate(embedded.table()["id"].to_pylist()) if image in wanted}
+        if places:
+            vectors = embedded.image_vectors()
+            rows |= {image: vectors[row] for image, row in places.items()}
+    if missing := wanted - rows.keys():
+        raise Invalid(f"{len(missing)} kept images were not embedded for the audit", code="embeddings_missing")
+    return np.stack([rows[image] for image in ids]) if ids else np.zeros((0, 0), dtype=np.float32)
+
+
+def _judge(request: AuditPool, artifacts: Artifacts, encoders: EncoderCache) -> Judge | None:
+    if request.judge is None or request.test is None:
+        return None
+    head = class_vectors(encoders.get(request.judge), request.classes, request.templates, normalize_each=True)
+    test = load_embedded(artifacts, request.test)
+    found = nearest_class(test.image_vectors(), head)
+    return Judge(head, float((found == test.table()["class_id"].to_numpy()).mean()))

@@ -1,0 +1,48 @@
+"""Which of its names most captions call a class by: the most frequent synonym of REAL-Prompt, arXiv 2401.12425.
+
+Names are compared as a text match of mode `phrase` compares them. Captions are counted as they are; REAL also asks a
+language model which of them mean the class."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from touchstone_contracts.catalogue import ClassLabel
+
+Words = tuple[str, ...]
+
+
+def words_of(text: str) -> Words:
+    """Maximal runs of letters and digits, lower-cased."""
+    return tuple(re.findall(r"[^\W_]+", text.lower()))
+
+
+def count_captions(names: Iterable[str], captions: Iterable[str]) -> Counter[Words]:
+    """How many captions hold the words of each name, adjacent and in order."""
+    wanted = {words for name in names if (words := words_of(name))}
+    lengths = sorted({len(words) for words in wanted})
+    counts: Counter[Words] = Counter()
+    for caption in captions:
+        said = words_of(caption)
+        counts.update({said[i : i + n] for n in lengths for i in range(len(said) - n + 1)} & wanted)
+    return counts
+
+
+def most_frequent_names(classes: Sequence[ClassLabel], counts: Mapping[Words, int]) -> list[str]:
+    """By position in `classes`; of equally frequent names the registered one, then the aliases in their order.
+
+    Two kinds of aliases are not taken: one that another class has too, and one whose words are but a part of the
+    registered name's ("car" of "sports car"), which is at least as frequent without meaning the class (so in REAL's
+    code, shubhamprshr27/NeglectedTailsVLM at 1ca33df)."""
+    owners = Counter(words for label in classes for words in {words_of(name) for name in names_of(label)})
+    return [_most_frequent(label, counts, owners) for label in classes]
+
+
+def names_of(label: ClassLabel) -> tuple[str, ...]:
+    return label.display_name, *label.aliases
+
+
+def _most_frequent(label: ClassLabel, counts: Mapping[Words, int], owners: Mapping[Words, int]) -> str:
+    own = set(words_of(label.display_name))
+    aliases = [name for name in label.aliases if owners[words_of(name)] == 1 and not set(words_of(name)) < own]
+    return max((label.display_name, *aliases), key=lambda name: counts.get(words_of(name), 0))

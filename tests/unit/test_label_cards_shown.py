@@ -1,0 +1,119 @@
+"""Label cards over HTTP, on the page, in the report and at the terminal; and what the verdict says of them."""
+
+from dataclasses import dataclass
+
+import pytest
+from fastapi.testclient import TestClient
+from rich.console import Console
+from support.finished_experiments import (
+    Told,
+    finish_experiment,
+    finish_only,
+    made_up_results,
+    post,
+    post_experiment,
+    register_all,
+)
+from support.specs import DictLookup, spec
+from touchstone.label_tables import print_label_cards
+from touchstone.report import Finding, markdown_report
+from touchstone_api.bootstrap import Services
+from touchstone_api.main import create_app
+from touchstone_contracts.identity import sha256
+from touchstone_contracts.views import LabelCards, Results
+
+
+@dataclass(frozen=True)
+class Shown:
+    api: TestClient
+    told: Told
+
+    @property
+    def cards(self) -> LabelCards:
+        return LabelCards.model_validate_json(self.api.get(f"/v1/experiments/{self.told.id}/labels").content)
+
+    @property
+    def page(self) -> str:
+        """The section about labels, without line breaks."""
+        html = self.api.get(f"/experiments/{self.told.id}").text
+        return " ".join(html.split('id="labels"')[1].split("</section>")[0].split())
+
+    @property
+    def warnings(self) -> list[str]:
+        found: list[str] = self.api.get(f"/v1/experiments/{self.told.id}/verdict").json()["warnings"]
+        return found
+
+
+def judged_experiment(services: Services) -> Told:
+    lookup = DictLookup()
+    judge = {"name": "judge", "digest": sha256(b"judge")}
+    lookup.encoders["judge"] = lookup.encoders["clip"].model_copy(update=judge)
+    register_all(services, lookup)
+    return post(services, spec(seeds=(0, 1, 2), judge_encoder="judge"), lookup)
+
+
+@pytest.fixture
+def api(services: Services) -> TestClient:
+    return TestClient(create_app(services))
+
+
+def terminal(cards: LabelCards) -> str:
+    console = Console(width=160, record=True, quiet=False)
+    with console.capture() as captured:
+        print_label_cards(console, cards)
+    return captured.get()
+
+
+def test_the_judges_agreement_is_shown_everywhere(api: TestClient, services: Services) -> None:
+    shown = Shown(api, judged_experiment(services))
+    finish_experiment(services, shown.told, agreeing={"retrieved": 9})
+    cards = shown.cards
+    assert cards.judge == "judge"
+    found = {(entry.target, entry.arm): entry.card.agreement for entry in cards.cards}
+    assert {place: agreement and agreement.agreeing for place, agreement in found.items()} == {
+        (target, arm): 9 if arm == "retrieved" else 18
+        for target in ("fine", "broad")
+        for arm in ("retrieved", "synthetic")
+    }
+    assert "<strong>42.9</strong>" in shown.page  # 9 of 21
+    assert "<strong>85.7</strong>" in shown.page
+    assert "judge" in terminal(cards)
+    assert "42.9" in terminal(cards)
+    results = Results.model_validate_json(api.get(f"/v1/experiments/{shown.told.id}/results").content)
+    report = markdown_report(Finding("quick", results, None, cards))
+    assert "| fine | retrieved | 21 | 42.9 | 90.0 | 4.8 | 0 | 0.500 |" in report
+    manifest = api.get(f"/v1/experiments/{shown.told.id}/manifest").json()
+    assert "judge" in {encoder["name"] for encoder in manifest["encoders"]}
+
+
+def test_the_verdict_warns_of_unequal_labels_with_both_figures(api: TestClient, services: Services) -> None:
+    shown = Shown(api, judged_experiment(services))
+    finish_experiment(services, shown.told, agreeing={"retrieved": 9})
+    warned = [warning for warning in shown.warnings if "independent encoder" in warning]
+    assert [warning.split(":")[0] for warning in warned] == ["fine", "broad"]
+    assert all("42.9 %" in warning and "85.7 %" in warning for warning in warned)
+
+
+def test_without_a_judge_the_page_says_that_nothing_is_known(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    finish_experiment(services, shown.told)
+    assert {entry.card.agreement for entry in shown.cards.cards} == {None}
+    assert "names no <code>judge_encoder</code>" in shown.page
+    assert "Judge agrees" not in shown.page
+    assert "names no judge_encoder" in terminal(shown.cards)
+    assert not [warning for warning in shown.warnings if "independent encoder" in warning]
+
+
+def test_cards_appear_as_they_are_measured(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    assert not shown.cards.cards
+    assert shown.page.startswith('data-live class="card" hidden>')
+    assert "No labels are measured" in terminal(shown.cards)
+    audit = shown.told.plan.audits["fine", "synthetic"]
+    finish_only(services, shown.told, {audit: made_up_results(services.artifacts, shown.told)[audit]})
+    assert [(entry.target, entry.arm) for entry in shown.cards.cards] == [("fine", "synthetic")]
+    assert "hidden" not in shown.page.split(">")[0]
+
+
+def test_an_unknown_experiment_has_no_labels(api: TestClient) -> None:
+    assert api.get("/v1/experiments/exp_nothing/labels").status_code == 404
