@@ -94,7 +94,7 @@ def train(pairs: Pairs, recipe: EncoderRecipe, folder: Path, save_every: int = 1
             learner.save()
     model.load_state_dict(learner.average)
     export_encoder(model, tokenizer, architecture(len(tokenizer)), MEAN, STD, folder / "export")
-    return torch.stack(learner.losses).tolist() if learner.losses else []
+    return learner.losses
 
 
 def caption_variant(caption: str, rng: np.random.Generator) -> str:

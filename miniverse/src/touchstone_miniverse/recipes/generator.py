@@ -164,7 +164,7 @@ def train(
         if learner.done % (10 * save_every) == 0 or learner.done == recipe.steps:
             export_average(learner, codec, tokenizer, folder / "export")
             draw_grid(folder / "export", folder / "grids" / f"{learner.done:06d}.png")
-    return torch.stack(learner.losses).tolist() if learner.losses else []
+    return learner.losses
 
 
 def _prepared(batches: Batches, steps: Iterable[int], workers: int) -> DataLoader[tuple[Tensor, ...]]:

@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import structlog
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,9 @@ class Learner:
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.peaks = [group["lr"] for group in optimiser.param_groups]
         self.done = 0
-        self.losses: list[Tensor] = []
-        """Left where they are until somebody looks: reading one waits for the device."""
+        self._losses: list[float] = []
+        self._latest = torch.zeros(CURVE_EVERY, device=next(model.parameters()).device)
+        self._unread = 0
         self._clock = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -53,9 +55,17 @@ class Learner:
         self.optimiser.step()
         self.done += 1
         update_average(self.average, self.model, min(average_decay, self.done / (self.done + 9)))
-        self.losses.append(loss.detach())
+        self._latest[self._unread] = loss.detach()
+        self._unread += 1
         if self.done % CURVE_EVERY == 0:
             self._note()
+
+    @property
+    def losses(self) -> list[float]:
+        """Of this object's steps. They are read together, because reading waits for the device."""
+        self._losses += self._latest[: self._unread].tolist()
+        self._unread = 0
+        return self._losses
 
     def save(self, name: str = "state.safetensors") -> None:
         """Keep the whole state under `name` in the run's folder."""
@@ -72,7 +82,7 @@ class Learner:
         facts = {
             "step": self.done,
             "samples": self.done * self.batch,
-            "loss": round(float(torch.stack(self.losses[-CURVE_EVERY:]).mean()), 4),
+            "loss": round(float(np.mean(self.losses[-CURVE_EVERY:])), 4),
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "samples_per_second": round(min(CURVE_EVERY, len(self.losses)) * self.batch / seconds),
         }
