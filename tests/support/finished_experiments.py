@@ -23,6 +23,7 @@ from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.label_card import (
     CaptionNames,
     ClassBalance,
+    Distribution,
     Diversity,
     JudgeAgreement,
     LabelCard,
@@ -309,6 +310,16 @@ def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:
         ),
         diversity=Diversity(classes=3, mean_cosine=0.5, mean_nearest_cosine=0.7),
         test_similarity=TestSimilarity(cosine_quantiles={"0.5": 0.6, "0.95": 0.8, "1": 0.9}),
+        distribution=Distribution(
+            images=21,
+            test_images=TEST_IMAGES,
+            discrepancy=0.0312,
+            discrepancy_error=0.0021,
+            floor=0.0043,
+            density=0.87,
+            coverage=0.64,
+            expected_coverage=0.97,
+        ),
     )
 
 

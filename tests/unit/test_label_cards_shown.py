@@ -86,6 +86,28 @@ def test_the_judges_agreement_is_shown_everywhere(api: TestClient, services: Ser
     assert "judge" in {encoder["name"] for encoder in manifest["encoders"]}
 
 
+def test_the_distance_to_the_test_images_is_shown_everywhere(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    finish_experiment(services, shown.told)
+    cards = shown.cards
+    assert all(entry.card.distribution is not None for entry in cards.cards)
+    assert shown.page.count("0.0312 ± 0.0021") == len(cards.cards) == 4
+    assert "0.0312 ± 0.0021" in terminal(cards)
+    results = Results.model_validate_json(api.get(f"/v1/experiments/{shown.told.id}/results").content)
+    report = markdown_report(Finding("quick", results, None, cards))
+    assert "| fine | retrieved | 21 | 0.0312 ± 0.0021 | 0.0043 | 0.87 | 0.64 | 0.97 |" in report
+
+
+def test_cards_of_before_distances_were_measured_are_shown_without_them(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    results = made_up_results(services.artifacts, shown.told)
+    audit = shown.told.plan.audits["fine", "synthetic"]
+    card = results[audit].card.model_copy(update={"distribution": None})  # type: ignore[attr-defined]
+    finish_only(services, shown.told, {audit: results[audit].model_copy(update={"card": card})})
+    assert "not compared" in shown.page
+    assert "Distance" not in terminal(shown.cards)
+
+
 def test_the_verdict_warns_of_unequal_labels_with_both_figures(api: TestClient, services: Services) -> None:
     shown = Shown(api, judged_experiment(services))
     finish_experiment(services, shown.told, agreeing={"retrieved": 9})

@@ -32,6 +32,21 @@ def _judged(entry: ArmLabels) -> Row:
     return f"{100 * agreement.share:.1f}", f"{100 * agreement.judge_accuracy:.1f}"
 
 
+def distance_headings() -> Row:
+    return ("target", "arm", "images", "squared MMD", "floor", "density", "coverage", "expected coverage")
+
+
+def distance_rows(found: LabelCards) -> Iterator[Row]:
+    """Of the arms that were compared with the target's test images; squared MMD with its standard error."""
+    for entry in found.cards:
+        if (apart := entry.card.distribution) is not None:
+            distance = f"{apart.discrepancy:.4f} ± {apart.discrepancy_error:.4f}"
+            numbers = (apart.floor, apart.density, apart.coverage, apart.expected_coverage)
+            cells = ("{:.4f}", "{:.2f}", "{:.2f}", "{:.2f}")
+            shown = (cell.format(number) for cell, number in zip(cells, numbers, strict=True))
+            yield entry.target, entry.arm, str(apart.images), distance, *shown
+
+
 def print_label_cards(console: Console, found: LabelCards) -> None:
     if not found.cards:
         console.print("No labels are measured: the arms are not curated yet, or the experiment is older than that.")
@@ -39,6 +54,9 @@ def print_label_cards(console: Console, found: LabelCards) -> None:
     if found.judge is None:
         console.print("The experiment names no judge_encoder, so nothing says how many labels are right.")
     _print(console, "Labels of the curated images, in %", label_headings(found), list(label_rows(found)))
+    distances = list(distance_rows(found))
+    if distances:
+        _print(console, "Distance to the target's test images (± standard error)", distance_headings(), distances)
     sizes = [
         (entry.target, entry.arm, str(size.size), f"{size.fewest:g}", f"{size.median:g}", f"{size.most:g}",
          str(size.short), str(size.empty))

@@ -7,7 +7,7 @@ from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.views import Answer, ComparisonResult, LabelCards, Results, SummaryRow, Verdict
 
-from touchstone.label_tables import label_headings, label_rows
+from touchstone.label_tables import distance_headings, distance_rows, label_headings, label_rows
 from touchstone.tables import mean_and_std
 
 
@@ -39,9 +39,14 @@ def markdown_report(finding: Finding) -> str:
 
 def _labels(found: LabelCards) -> str:
     judge = f"the judge is {found.judge}" if found.judge else "no judge_encoder is named, so none are known to be right"
-    return f"Labels of the curated images, in %; {judge}:\n\n" + "\n".join(
+    labels = f"Labels of the curated images, in %; {judge}:\n\n" + "\n".join(
         _table(label_headings(found), label_rows(found))
     )
+    distances = list(distance_rows(found))
+    if not distances:
+        return labels
+    title = "Distance of the curated images to the target's test images, ± standard error:"
+    return "\n".join([labels, "", title, "", *_table(distance_headings(), distances)])
 
 
 def _overview(compared: Iterable[tuple[str, Verdict]]) -> str:

@@ -366,7 +366,7 @@ class AuditPool(Strict):
     """Every candidate of the pool, by `judge` or, without one, by the encoder that scored them."""
     judge: ModelRef | None
     test: EmbeddedShard | None
-    """The target's test images, embedded by the judge."""
+    """The target's test images, embedded as the candidates are; None: nothing is compared with them."""
     classes: Annotated[tuple[ClassLabel, ...], Fact]
     templates: Annotated[tuple[Template, ...], Fact]
     sizes: tuple[int, ...]
