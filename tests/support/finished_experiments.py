@@ -216,7 +216,8 @@ def made_up_results(
         assert isinstance(told.spec.recipe, Optimisation)  # others have no learning rate to choose
         rate = (chosen or {}).get(cell.arm, told.spec.recipe.learning_rates[0])
         tests = [test_set for target, test_set in told.plan.tests if target == cell.target]
-        evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate)
+        classes = len(told.plan.step(step).request.classes)  # type: ignore[attr-defined]
+        evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate, classes)
         results[step] = EncoderEvaluated(available=7) if gone else evaluated
         results |= _adapted(told.plan, cell, step, rate)
     return results
@@ -247,9 +248,10 @@ def _evaluated(
     experiment: ExperimentSpec,
     truth: Truth,
     chosen: float,
+    classes: int,
 ) -> EncoderEvaluated:
     rate = None if cell.arm == "none" else chosen
-    main, *further = (_tested(artifacts, cell, test_set, experiment, truth) for test_set in test_sets)
+    main, *further = (_tested(artifacts, cell, test_set, experiment, truth, classes) for test_set in test_sets)
     return EncoderEvaluated(
         learning_rate=rate,
         validation_accuracy=None if rate is None else 0.7,
@@ -260,10 +262,12 @@ def _evaluated(
     )
 
 
-def _tested(artifacts: Artifacts, cell: Cell, test_set: str, experiment: ExperimentSpec, truth: Truth) -> Tested:
+def _tested(
+    artifacts: Artifacts, cell: Cell, test_set: str, experiment: ExperimentSpec, truth: Truth, count: int
+) -> Tested:
     """Of another domain than the main test set's a tenth fewer images are right."""
     main = test_set == MAIN_TEST_SET
-    labels = (np.arange(TEST_IMAGES) % CLASSES).astype(np.int32)
+    labels = (np.arange(TEST_IMAGES) % count).astype(np.int32)
     predictions = {}
     for metric in experiment.evaluation.metrics:
         domain = (metric,) if main else (metric, test_set)
@@ -273,7 +277,7 @@ def _tested(artifacts: Artifacts, cell: Cell, test_set: str, experiment: Experim
         wanted = truth(cell, metric) * (1 if main else 0.9) + rng.normal(scale=0.01)
         noisy = hardness + 0.7 * rng.normal(size=TEST_IMAGES)
         right = noisy <= np.quantile(noisy, min(1.0, max(0.0, wanted)))
-        classes = np.where(right, labels, (labels + 1) % CLASSES).astype(np.int32)
+        classes = np.where(right, labels, (labels + 1) % count).astype(np.int32)
         accuracy = float((classes == labels).mean())
         predictions[metric] = Predictions(classes=artifacts.put_array(classes), accuracy=accuracy)
     return Tested(predictions=predictions, labels=artifacts.put_array(labels))

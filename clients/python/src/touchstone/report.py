@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
+from touchstone_contracts.class_groups import ClassGroup, GroupChange
 from touchstone_contracts.views import Answer, ComparisonResult, LabelCards, Results, SummaryRow, Verdict
 
 from touchstone.label_tables import distance_headings, distance_rows, label_headings, label_rows
@@ -74,8 +75,33 @@ def _verdict(verdict: Verdict) -> str:
     level = f"{100 * verdict.confidence:.0f} % interval"
     rows = ((_where(entry), METRICS[entry.metric].words, *_numbers(entry)) for entry in _averages(verdict))
     table = _table((f"{verdict.a} - {verdict.b}", "metric", "points", level), rows)
+    groups = [_class_groups(verdict)] if verdict.class_groups else []
     notes = [f"To decide it: {verdict.would_decide}"] if verdict.would_decide else []
-    return "\n".join([f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in (*notes, *verdict.warnings))])
+    return "\n".join(
+        [f"**{verdict.headline}**", "", *table, *(f"\n{note}" for note in (*groups, *notes, *verdict.warnings))]
+    )
+
+
+def _class_groups(verdict: Verdict) -> str:
+    """Changes by what classes are like; with fewer columns where there is no untouched encoder."""
+    named = [change.arm for change in verdict.class_groups[0].changes]
+    columns = [f"{arm} - untouched" if arm else f"{verdict.a} - {verdict.b}" for arm in named]
+    rows = (
+        (group.target, _grouped_by(group), str(group.classes), *map(_change, group.changes))
+        for group in verdict.class_groups
+    )
+    title = f"Mean change over classes that are alike, in points with {100 * verdict.confidence:.0f} % intervals:"
+    return "\n".join([title, "", *_table(("target", "classes with", "number", *columns), rows)])
+
+
+def _grouped_by(group: ClassGroup) -> str:
+    if group.by == "difficulty":
+        return f"{100 * group.lowest:.0f} to {100 * group.highest:.0f} % by the untouched encoder"
+    return f"{group.lowest:.0f} to {group.highest:.0f} images upstream"
+
+
+def _change(change: GroupChange) -> str:
+    return f"{100 * change.difference:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
 
 
 def _averages(verdict: Verdict) -> Iterator[ComparisonResult]:

@@ -513,6 +513,8 @@ class JudgeExperiment(Strict):
     """Whether images that resemble a test image were looked for among the training images."""
     left_out: tuple[Name, ...] = ()
     """Arms that train and were not waited for."""
+    upstream_arm: Annotated[Name | None, WhenSet] = None
+    """Whose pool says how many images upstream has of each class; None: no judged arm looks for them."""
     first_seeds: int | None = None
     """Judge the arms compared on so many of `seeds` alone, while the others are still to come. None: on all."""
 

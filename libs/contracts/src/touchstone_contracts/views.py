@@ -8,6 +8,7 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
+from touchstone_contracts.class_groups import ClassGroup
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.label_card import LabelCard
@@ -557,6 +558,8 @@ class Verdict(Lenient):
     secondary: tuple[ComparisonResult, ...]
     classes: tuple[ComparisonResult, ...] = ()
     """The primary endpoint class by class, at each target. As all that follows, of the primary's test set."""
+    class_groups: tuple[ClassGroup, ...] = ()
+    """Changes of accuracy by difficulty of the classes and by their number of upstream images, unadjusted."""
     baseline: tuple[BaselineCheck, ...]
     learning_rates: tuple[LearningRateCheck, ...] = ()
     """Empty where the arms chose alike; the last entry is the mean over targets and sizes."""

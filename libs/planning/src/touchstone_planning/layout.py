@@ -1,11 +1,12 @@
 """What is stored of a plan, so that results are read the same by every later release."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
-from touchstone_contracts.values import Strict
+from touchstone_contracts.values import Name, Strict
 
+from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.dag import Judgement, Plan
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -67,10 +68,17 @@ def judge_request(
         arms=judged,
         untouched=untouched,
         comparison=comparison,
+        upstream_arm=_upstream_arm(resolved, judged),
         leaks_checked=spec.curation.leak_cosine is not None,
         left_out=tuple(arm for arm in training if arm not in judged),
         first_seeds=first_seeds,
     )
+
+
+def _upstream_arm(resolved: ResolvedExperiment, arms: Collection[Name]) -> Name | None:
+    """The first of `arms` that holds the upstream's images of each class."""
+    names = (arm.name for arm in resolved.spec.arms if arm.name in arms and planner_of(arm).counts_upstream(arm))
+    return next(names, None)
 
 
 def judge_requests(resolved: ResolvedExperiment, layout: PlanLayout) -> Iterator[tuple[JudgeExperiment, str]]:

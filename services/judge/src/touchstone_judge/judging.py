@@ -1,6 +1,6 @@
 """From measurements to the documents that the gateway shows: scaling laws and the verdict."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from touchstone_contracts.experiment import CONFIDENCE, Comparison
 from touchstone_contracts.steps import JudgeExperiment
@@ -31,9 +31,10 @@ def judge_tests(
     scaling: Scaling | None,
     choices: Iterable[Choices],
     cards: LabelsOfArms,
+    upstream_images: Mapping[str, Sequence[int]],
 ) -> Verdict:
-    """`scaling`: None where only some seeds are judged. Raises Unfair (`nothing_to_compare`) when the two arms reached
-    no common size at any target."""
+    """`scaling`: None where only some seeds are judged. `upstream_images`: of each class, by target. Raises Unfair
+    (`nothing_to_compare`) when the two arms reached no common size at any target."""
     curves = tests.curves[comparison.test_set]
     return judge_evidence(
         Evidence(
@@ -51,6 +52,7 @@ def judge_tests(
                 for target in request.targets
                 if all((target, comparison.metric, arm) in curves for arm in (comparison.a, comparison.b))
             },
+            upstream_images=upstream_images,
             choices=tuple(choices),
             fits=tuple(fit for fit in scaling.fits if fit.test_set == comparison.test_set) if scaling else None,
             seeds_planned=None if request.first_seeds is None else len(request.seeds),

@@ -14,7 +14,7 @@ from touchstone_runtime.serving import Handlers, Progress
 from touchstone_judge.judging import fit_scaling, judge_tests
 from touchstone_judge.labels import read_label_cards
 from touchstone_judge.learning_rates import read_choices
-from touchstone_judge.measurements import read_evaluations, read_results, read_tests
+from touchstone_judge.measurements import read_evaluations, read_results, read_tests, read_upstream_images
 
 log = get_logger(__name__)
 
@@ -45,9 +45,10 @@ def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress)
         problem = NO_COMPARISON
     else:
         cards = read_label_cards(request, tools.finished)
+        upstream = read_upstream_images(request, tools.finished)
         choices = read_choices(request, request.comparison, evaluations, tools.finished)
         try:
-            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices, cards)
+            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices, cards, upstream)
         except Unfair as nothing_to_compare:
             problem = nothing_to_compare.problem()
     log.info("experiment.judged", rows=len(results.rows), answer=verdict.answer if verdict else None)
