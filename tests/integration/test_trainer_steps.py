@@ -11,7 +11,7 @@ from support.trainer_world import CLASSES, RECIPE, SPLITS, TEMPLATES, World, pro
 from touchstone_contracts.adaptation import Evaluation, RegularisedProbe
 from touchstone_contracts.problems import Cancelled, Invalid
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.steps import ADAPT_ENCODER
+from touchstone_contracts.steps import ADAPT_ENCODER, EncoderAdapted
 from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.loading import EncoderCache
 from touchstone_runtime.library import Library
@@ -92,6 +92,20 @@ def test_seeds_and_learning_rates_give_different_weights_of_nested_or_equal_sets
     ]
     assert len({result.weights.digest for result in results if result.weights}) == 3
     assert results[0].training_set == results[1].training_set != results[2].training_set
+
+
+def test_a_draw_of_its_own_holds_the_training_set_while_the_seed_decides_the_rest(world: World) -> None:
+    short, pool = RECIPE.model_copy(update={"epochs": 1}), world.pool(24)
+
+    def adapted(seed: int, draw: int | None) -> EncoderAdapted:
+        request = world.adapt_request(pool, seed=seed, recipe=short).model_copy(update={"draw_seed": draw})
+        return adapt_encoder(request, world.tools, progress())
+
+    own, held, as_named = adapted(0, None), adapted(1, 0), adapted(0, 0)
+    assert held.training_set == own.training_set
+    assert held.weights != own.weights
+    assert as_named == own
+    assert adapted(0, 1).training_set == adapted(1, None).training_set != own.training_set
 
 
 @pytest.mark.parametrize("kept", [0, 19])

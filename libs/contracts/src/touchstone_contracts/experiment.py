@@ -1,6 +1,6 @@
 """The experiment: one document that says everything that decides the answer."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -14,6 +14,16 @@ from touchstone_contracts.values import Fraction, Name, Strict, WhenSet
 
 CONFIDENCE = 0.95
 """Of intervals, unless a comparison asks for another."""
+
+
+class SeedSources(NamedTuple):
+    """What a seed of an experiment stands for."""
+
+    seed: int
+    draw: int
+    """Decides the training sets."""
+    optimisation: int
+    """Decides the training's order, crops and noise."""
 
 
 Stopping = Literal["fixed", "anytime"]
@@ -45,6 +55,12 @@ class ExperimentSpec(Strict):
     """Training images in total, all classes together, as in the paper's N."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=100)
     """Each seed draws its own nested subsets and its own optimisation noise."""
+    draw_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """What each of `seeds` draws its training sets with: the same number twice is the same training set twice. Left
+    out: the seeds themselves. To tell the variance between training sets from that between runs on one."""
+    optimisation_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """Likewise the order, crops and further noise of each seed's training. A linear probe, which is fitted after it,
+    keeps the seed itself."""
     curation: Annotated[Curation, BeforeValidator(with_default_conflicts)] = Curation(label_conflicts=LABEL_CONFLICTS)
     judge_encoder: Annotated[Name | None, WhenSet] = None
     """Says of every curated image which class it shows, for the label cards: a CLIP encoder other than the one that is
@@ -68,11 +84,22 @@ class ExperimentSpec(Strict):
         ):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} must not repeat a value")
+        self._check_sources()
         if any(size < 1 for size in self.sizes) or any(seed < 0 for seed in self.seeds):
             raise ValueError("sizes must be positive, seeds must not be negative")
         if self.comparison is not None:
             self._check(self.comparison)
         return self
+
+    def _check_sources(self) -> None:
+        for field, values in (("draw_seeds", self.draw_seeds), ("optimisation_seeds", self.optimisation_seeds)):
+            if values and len(values) != len(self.seeds):
+                raise ValueError(f"{field} has {len(values)} entries for {len(self.seeds)} seeds: give one for each")
+            if any(seed < 0 for seed in values):
+                raise ValueError(f"{field} must not be negative")
+        sources = [(each.draw, each.optimisation) for each in self.seed_sources]
+        if len(set(sources)) != len(sources):
+            raise ValueError("two seeds have the same draw_seeds and optimisation_seeds entries: they would be one run")
 
     def _check(self, comparison: Comparison) -> None:
         names = {arm.name for arm in self.arms}
@@ -80,6 +107,12 @@ class ExperimentSpec(Strict):
             raise ValueError("comparison.a and comparison.b must name two different arms")
         if comparison.metric not in self.evaluation.metrics:
             raise ValueError("comparison.metric must be one of evaluation.metrics")
+
+    @property
+    def seed_sources(self) -> tuple[SeedSources, ...]:
+        """Of each seed, in their order."""
+        draws, optimisations = self.draw_seeds or self.seeds, self.optimisation_seeds or self.seeds
+        return tuple(map(SeedSources, self.seeds, draws, optimisations))
 
     @property
     def training_arms(self) -> tuple[Arm, ...]:

@@ -398,6 +398,12 @@ class AdaptEncoder(Strict):
     """Curated images of the target's own training split, where the recipe asks for some."""
     names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
     """What chose the names of the classes; None: they are called as they are registered."""
+    draw_seed: Annotated[int | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Draws the training set; None: `seed` does, as it does everything else."""
+
+    @property
+    def subset_seed(self) -> int:
+        return self.seed if self.draw_seed is None else self.draw_seed
 
 
 class EpochScore(Lenient):
@@ -515,6 +521,10 @@ class JudgeExperiment(Strict):
     """Arms that train and were not waited for."""
     upstream_arm: Annotated[Name | None, WhenSet] = None
     """Whose pool says how many images upstream has of each class; None: no judged arm looks for them."""
+    draw_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """Of each seed; left out: every seed has draws of its own."""
+    optimisation_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """Likewise."""
     first_seeds: int | None = None
     """Judge the arms compared on so many of `seeds` alone, while the others are still to come. None: on all."""
 

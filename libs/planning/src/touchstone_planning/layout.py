@@ -68,6 +68,8 @@ def judge_request(
         arms=judged,
         untouched=untouched,
         comparison=comparison,
+        draw_seeds=spec.draw_seeds,
+        optimisation_seeds=spec.optimisation_seeds,
         upstream_arm=_upstream_arm(resolved, judged),
         leaks_checked=spec.curation.leak_cosine is not None,
         left_out=tuple(arm for arm in training if arm not in judged),

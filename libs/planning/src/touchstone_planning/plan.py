@@ -125,11 +125,12 @@ class _TargetPlanner:
         """One run per learning rate, where the recipe has one, and seed."""
         runs = []
         for rate, recipe in self.spec.recipe.runs():
-            for seed in self.spec.seeds:
+            for seed, draw, optimisation in self.spec.seed_sources:
                 request = AdaptEncoder(
                     pool=pool,
                     size=size,
-                    seed=seed,
+                    seed=optimisation,
+                    draw_seed=None if draw == optimisation else draw,
                     learning_rate=rate,
                     recipe=recipe,
                     rules=self._rules,

@@ -72,11 +72,26 @@ def _facts(request: JudgeExperiment, comparison: Comparison, results: Results) -
         if counts.arm in arms and empty:
             yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
     yield from _updates(comparison, results)
+    yield from _shared_sources(request)
     if not request.leaks_checked:
         yield "The check for test images among the training images was turned off."
     if request.left_out:
         names = ", ".join(request.left_out)
         yield f"Judged before they were finished, and therefore left out of the baseline check: {names}."
+
+
+def _shared_sources(request: JudgeExperiment) -> Iterator[str]:
+    """Intervals suppose that every seed is an experiment of its own."""
+    for seeds, words in (
+        (request.draw_seeds, "draws of the training set"),
+        (request.optimisation_seeds, "seeds of the optimisation"),
+    ):
+        own = seeds[: request.first_seeds]
+        if len(set(own)) < len(own):
+            yield (
+                f"The {len(own)} seeds have only {len(set(own))} different {words} among them: the intervals count "
+                "them as independent and are too narrow."
+            )
 
 
 def _updates(comparison: Comparison, results: Results) -> Iterator[str]:

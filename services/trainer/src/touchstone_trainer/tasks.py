@@ -54,7 +54,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     available = largest_size(pool, request.mixing)
     if available < request.size:
         return EncoderAdapted(available=available, weights=None)
-    positions = draw_training_set(pool, request.size, request.seed, request.rules, request.mixing)
+    positions = draw_training_set(pool, request.size, request.subset_seed, request.rules, request.mixing)
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
     training = load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
@@ -90,7 +90,7 @@ def _target_images(request: AdaptEncoder, tools: Tools) -> TrainingImages | None
     if len(pool) < asked:
         detail = f"curation left {len(pool)} images of the target's training split, the recipe asks for {asked}"
         raise Invalid(f"{detail}: ask for fewer, or loosen the curation", code="too_few_target_images")
-    rows = manifest.take(pool.rows[draw_training_set(pool, asked, request.seed, request.rules)])
+    rows = manifest.take(pool.rows[draw_training_set(pool, asked, request.subset_seed, request.rules)])
     return load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
 
 
