@@ -33,6 +33,7 @@ from touchstone_contracts.label_card import (
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.recipes.optimisation import Optimisation
+from touchstone_contracts.source_probe import Reliance, SourceProbe
 from touchstone_contracts.steps import (
     JUDGE_EXPERIMENT,
     EncoderAdapted,
@@ -45,6 +46,7 @@ from touchstone_contracts.steps import (
     JudgeExperiment,
     PoolAudited,
     Predictions,
+    SourcesProbed,
     Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
@@ -211,6 +213,8 @@ def made_up_results(
         results[step] = _curated(artifacts, target, arm)
     for (_, arm), step in told.plan.audits.items():
         results[step] = PoolAudited(card=_label_card((agreeing or {}).get(arm, 18), told.spec))
+    for step in told.plan.probes.values():
+        results[step] = SourcesProbed(probe=_source_probe())
     for cell, step in told.plan.evaluations.items():
         gone = (cell.arm, cell.size) in exhausted
         assert isinstance(told.spec.recipe, Optimisation)  # others have no learning rate to choose
@@ -294,6 +298,18 @@ def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
         scores=ScoreHistogram(edges=(0.2, 0.21, 0.22, 0.23), obtained=(10, 12, 8), kept=(4, 9, 8)),
     )
     return ImagesCurated(images=images, counts=counts, kept_by_class=(7, 7, 7), report=report)
+
+
+def _source_probe() -> SourceProbe:
+    """The encoder that was adapted on the first arm relies on what tells the arms apart, the others do not."""
+    by_chance = Reliance(accuracy=0.45, change=-0.002, random_low=-0.01, random_high=0.009, p_value=0.408)
+    return SourceProbe(
+        images=200,
+        auc=0.913,
+        auc_error=0.021,
+        untouched=by_chance,
+        adapted=(by_chance.model_copy(update={"change": -0.071, "p_value": 0.005}), by_chance),
+    )
 
 
 def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:

@@ -8,7 +8,14 @@ from touchstone_contracts.catalogue import on_test_set
 from touchstone_contracts.class_groups import ClassGroup, GroupChange
 from touchstone_contracts.views import Answer, ComparisonResult, LabelCards, Results, SummaryRow, Verdict
 
-from touchstone.label_tables import distance_headings, distance_rows, label_headings, label_rows
+from touchstone.label_tables import (
+    distance_headings,
+    distance_rows,
+    label_headings,
+    label_rows,
+    source_headings,
+    source_rows,
+)
 from touchstone.tables import mean_and_std
 
 
@@ -43,11 +50,17 @@ def _labels(found: LabelCards) -> str:
     labels = f"Labels of the curated images, in %; {judge}:\n\n" + "\n".join(
         _table(label_headings(found), label_rows(found))
     )
-    distances = list(distance_rows(found))
-    if not distances:
-        return labels
-    title = "Distance of the curated images to the target's test images, ± standard error:"
-    return "\n".join([labels, "", title, "", *_table(distance_headings(), distances)])
+    further = (
+        ("Distance of the curated images to the target's test images", distance_headings(), list(distance_rows(found))),
+        ("Telling the compared arms apart by their images, and points of accuracy without that", source_headings(),
+         list(source_rows(found))),
+    )  # fmt: skip
+    tables = [
+        "\n".join([f"{title}, ± standard error:", "", *_table(headings, rows)])
+        for title, headings, rows in further
+        if rows
+    ]
+    return "\n\n".join([labels, *tables])
 
 
 def _overview(compared: Iterable[tuple[str, Verdict]]) -> str:

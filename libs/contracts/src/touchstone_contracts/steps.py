@@ -37,6 +37,7 @@ from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
 
 RequestT = TypeVar("RequestT", bound=Strict)
@@ -500,6 +501,29 @@ class EncoderEvaluated(Tested):
         return {MAIN_TEST_SET: self} | self.further_tests
 
 
+class ProbeSources(Strict):
+    """Whether the images of two arms can be told apart, and whether encoders adapted on them rely on what does it.
+
+    Of each arm the run is probed that `seed` tests at one size."""
+
+    pools: tuple[StepId, StepId]
+    """Curated pools of the arms."""
+    adaptations: tuple[tuple[Adaptation, ...], tuple[Adaptation, ...]]
+    """Their grids at that size."""
+    seed: int
+    encoder: ModelRef
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
+    test: StepId
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
+
+
+class SourcesProbed(Lenient):
+    probe: SourceProbe | None
+    """None: the arms have too few images of the same classes."""
+
+
 class JudgeExperiment(Strict):
     """Everything that decides a verdict, but for the measurements themselves."""
 
@@ -565,6 +589,7 @@ GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, Im
 PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound, minutes(60))
 ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
 EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
+PROBE_SOURCES = Contract("probe_sources", 1, "trainer", ProbeSources, SourcesProbed, minutes(60))
 JUDGE_EXPERIMENT = Contract("judge_experiment", 1, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
 
 AnyContract = Contract[Any, Any]
@@ -590,6 +615,7 @@ CATALOGUE: dict[str, AnyContract] = {
         PERTURB_IMAGES,
         ADAPT_ENCODER,
         EVALUATE_ENCODER,
+        PROBE_SOURCES,
         JUDGE_EXPERIMENT,
     )
 }

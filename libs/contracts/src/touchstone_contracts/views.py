@@ -13,6 +13,7 @@ from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Stopping
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.problems import Invalid, Problem
+from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -336,13 +337,22 @@ class ArmLabels(Lenient):
     card: LabelCard
 
 
+class SourcesOfTarget(Lenient):
+    target: Name
+    arms: tuple[Name, Name]
+    probe: SourceProbe | None
+    """None: the arms have too few images of the same classes."""
+
+
 class LabelCards(Lenient):
-    """Label cards of the arms that train, as far as they are measured."""
+    """Label cards of the arms that train, as far as they are measured, and what tells the compared arms apart."""
 
     experiment: str
     judge: Name | None
     """The encoder that the labels were checked with; None: the experiment names none."""
     cards: tuple[ArmLabels, ...]
+    sources: tuple[SourcesOfTarget, ...] = ()
+    """Of the two arms compared, at the largest size and the first seed."""
 
 
 class LinksOfClass(Lenient):

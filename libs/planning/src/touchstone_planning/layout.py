@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
+from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, ProbeStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
 from touchstone_contracts.values import Name, Strict
 
@@ -29,6 +29,7 @@ def layout_of(plan: Plan) -> PlanLayout:
         pools=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.curations.items()),
         tests=tuple(SplitStep(target=target, test_set=name, step=step) for (target, name), step in plan.tests.items()),
         audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
+        probes=tuple(ProbeStep(target=target, arms=(a, b), step=step) for (target, a, b), step in plan.probes.items()),
     )
 
 
@@ -53,7 +54,7 @@ def judge_request(
     if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
         raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
     training = tuple(arm.name for arm in spec.training_arms)
-    judged = training
+    judged, layout = training, layout.model_copy(update={"probes": ()})
     untouched = spec.untouched if first_seeds is None else None
     if comparison is not None and (compared_alone or first_seeds is not None):
         judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
