@@ -13,7 +13,8 @@ Runs = Mapping[tuple[Name, int], tuple[Adaptation, ...]]
 
 
 def plan_source_probe(context: TargetContext, pools: Mapping[Name, StepId], runs: Runs, names: StepId | None) -> None:
-    """Of the first seed at the largest size. `names`: the step that chose those of the classes. Nothing where fewer than two of the compared arms train."""
+    """Of the first seed at the largest size. `names`: the step that chose those of the classes. Nothing where
+    fewer than two of the compared arms train."""
     spec, target, comparison = context.resolved.spec, context.target, context.resolved.spec.primary
     if comparison is None or not {comparison.a, comparison.b} <= pools.keys():
         return
