@@ -338,7 +338,7 @@ def test_the_sources_of_the_compared_arms_are_probed_without_keeping_the_verdict
     request: Any = plan.step(step).request
     assert place == ("fine", "retrieved", "synthetic")
     assert request.pools == (plan.curations["fine", "retrieved"], plan.curations["fine", "synthetic"])
-    runs = [plan.step(run.step).request for grid in request.adaptations for run in grid]
+    runs: list[Any] = [plan.step(run.step).request for grid in request.adaptations for run in grid]
     assert {(run.pool, run.size, run.seed) for run in runs} == {(p, 12, s) for p in request.pools for s in (3, 4)}
     assert request.seed == 3
     judgement = next(found for found in plan.steps if found.kind == "judge_experiment")

@@ -57,7 +57,8 @@ def test_pairs_have_as_many_images_of_each_class() -> None:
 
 def test_sources_that_differ_are_told_apart_and_others_are_not() -> None:
     source = np.random.default_rng(1)
-    same = [separability(*source.normal(size=(2, 100, DIMENSION)), alone(100), source) for _ in range(30)]
+    draws = [source.normal(size=(2, 100, DIMENSION)) for _ in range(30)]
+    same = [separability(first, second, alone(100), source) for first, second in draws]
     areas = np.array([entry.auc for entry in same])
     assert abs(areas.mean() - 0.5) < 3 * areas.std() / np.sqrt(30)
     first, second = source.normal(size=(2, 100, DIMENSION))
@@ -130,10 +131,11 @@ def test_after_erasure_no_linear_classifier_tells_the_sources_apart_by_their_mea
 def test_shuffled_sources_find_too_much_as_seldom_as_they_should() -> None:
     """Both sources are alike and the head uses a direction of high variance: p-values below .1 in about a tenth."""
     low = 0
+    labels = np.tile([0, 1], 60)
     for run in range(100):
-        source, labels = np.random.default_rng(run), np.tile([0, 1], 60)
+        source = np.random.default_rng(run)
         first, second, test = source.normal(size=(3, 120, 6)) * [3, 1, 1, 1, 1, 1]
         for rows in (first, second, test):
             rows[:, 0] += np.where(labels, 2, -2)
-        low += erasure(first, second, labels, test, lambda f, own=labels: head(own, f), source).p_value <= 0.1
+        low += erasure(first, second, labels, test, lambda features: head(labels, features), source).p_value <= 0.1
     assert low <= 18  # 10 expected; 18 or fewer in 99.5 % of cases
