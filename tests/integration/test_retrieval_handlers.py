@@ -513,7 +513,10 @@ def test_a_pool_is_audited_by_an_encoder_of_its_own_and_without_one(world: World
     assert card.labels.images == len({row["id"] for row in kept})
     assert card.labels.several > 0
     assert [entry.size for entry in card.balance] == [3]
-    unjudged = request.model_copy(update={"judge": None, "test": None})
+    assert card.distribution is not None
+    assert card.distribution.images == card.labels.images
+    assert card.distribution.test_images == world.artifacts.result(INGEST_IMAGES, request.test.images).images.count
+    unjudged = request.model_copy(update={"judge": None})
     again = world.artifacts.result(AUDIT_POOL, world.run(AUDIT_POOL, unjudged)).card
     assert again == card.model_copy(update={"agreement": None})
 

@@ -11,14 +11,15 @@ from support.trainer_world import CLASSES, RECIPE, SPLITS, TEMPLATES, World, pro
 from touchstone_contracts.adaptation import Evaluation, RegularisedProbe
 from touchstone_contracts.problems import Cancelled, Invalid
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.steps import ADAPT_ENCODER
+from touchstone_contracts.steps import ADAPT_ENCODER, EncoderAdapted, ProbeSources
+from touchstone_contracts.values import StepId
 from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.loading import EncoderCache
 from touchstone_runtime.library import Library
 from touchstone_trainer.memory import ByteCache
 from touchstone_trainer.pixels import decoded_images, evaluation_pixels
 from touchstone_trainer.recipes.loop import Diverged
-from touchstone_trainer.tasks import adapt_encoder, evaluate_encoder, handlers
+from touchstone_trainer.tasks import adapt_encoder, evaluate_encoder, handlers, probe_sources
 from touchstone_trainer.tools import Tools, build_tools
 
 
@@ -29,7 +30,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def test_every_contract_of_the_queue_is_served() -> None:
     handlers.require_complete()
-    assert set(handlers.by_kind) == {"adapt_encoder", "evaluate_encoder"}
+    assert set(handlers.by_kind) == {"adapt_encoder", "evaluate_encoder", "probe_sources"}
 
 
 def test_adaptation_learns_and_the_test_is_better_than_untouched(world: World) -> None:
@@ -92,6 +93,20 @@ def test_seeds_and_learning_rates_give_different_weights_of_nested_or_equal_sets
     ]
     assert len({result.weights.digest for result in results if result.weights}) == 3
     assert results[0].training_set == results[1].training_set != results[2].training_set
+
+
+def test_a_draw_of_its_own_holds_the_training_set_while_the_seed_decides_the_rest(world: World) -> None:
+    short, pool = RECIPE.model_copy(update={"epochs": 1}), world.pool(24)
+
+    def adapted(seed: int, draw: int | None) -> EncoderAdapted:
+        request = world.adapt_request(pool, seed=seed, recipe=short).model_copy(update={"draw_seed": draw})
+        return adapt_encoder(request, world.tools, progress())
+
+    own, held, as_named = adapted(0, None), adapted(1, 0), adapted(0, 0)
+    assert held.training_set == own.training_set
+    assert held.weights != own.weights
+    assert as_named == own
+    assert adapted(0, 1).training_set == adapted(1, None).training_set != own.training_set
 
 
 @pytest.mark.parametrize("kept", [0, 19])
@@ -167,6 +182,55 @@ def test_linear_probe_learns_from_real_images_and_repeats_by_seed(world: World) 
 def test_only_the_asked_metrics_are_measured(world: World) -> None:
     request = world.evaluate_request().model_copy(update={"evaluation": Evaluation(metrics=("zero_shot",))})
     assert set(evaluate_encoder(request, world.tools, progress()).predictions) == {"zero_shot"}
+
+
+def probe_request(world: World, *pools: StepId, sizes: tuple[int, int] = (20, 20)) -> ProbeSources:
+    runs = [
+        (world.adapted(world.adapt_request(pool, size=size, recipe=RECIPE.model_copy(update={"epochs": 1}))),)
+        for pool, size in zip(pools, sizes, strict=True)
+    ]
+    return ProbeSources(
+        pools=(pools[0], pools[1]),
+        adaptations=(runs[0], runs[1]),
+        seed=0,
+        encoder=world.encoder,
+        classes=CLASSES,
+        templates=TEMPLATES,
+        test=world.splits["test"],
+    )
+
+
+def test_two_pools_are_probed_with_the_untouched_encoder_and_those_adapted_on_them(world: World) -> None:
+    request = probe_request(world, world.pool(60), world.pool(60, first=400))
+    probe = probe_sources(request, world.tools, progress()).probe
+    assert probe is not None
+    assert probe.images == 60
+    assert 0.2 < probe.auc < 0.8  # squares of both pools are drawn alike
+    evaluated = evaluate_encoder(world.evaluate_request(), world.tools, progress())
+    assert probe.untouched is not None
+    assert probe.untouched.accuracy == pytest.approx(evaluated.predictions["zero_shot"].accuracy, abs=1e-6)
+    for adapted, grid in zip(probe.adapted, request.adaptations, strict=True):
+        assert adapted is not None
+        tested = evaluate_encoder(world.evaluate_request(*grid), world.tools, progress())
+        assert adapted.accuracy == pytest.approx(tested.predictions["zero_shot"].accuracy, abs=1e-6)
+        assert adapted.random_low <= adapted.random_high
+        assert 1 / 201 <= adapted.p_value <= 1
+    assert probe_sources(request, world.tools, progress()).probe == probe
+
+
+def test_images_that_both_pools_have_are_left_out_of_the_probe(world: World) -> None:
+    overlapping = probe_request(world, world.pool(60), world.pool(60, first=30))
+    probe = probe_sources(overlapping, world.tools, progress()).probe
+    assert probe is not None
+    assert probe.images == 30
+    assert probe_sources(probe_request(world, world.pool(24), world.pool(60)), world.tools, progress()).probe is None
+
+
+def test_an_arm_that_did_not_reach_the_size_is_left_out_of_the_probe(world: World) -> None:
+    request = probe_request(world, world.pool(60), world.pool(24, first=400), sizes=(20, 50))
+    probe = probe_sources(request, world.tools, progress()).probe
+    assert probe is not None
+    assert [adapted is None for adapted in probe.adapted] == [False, True]
 
 
 def test_grid_is_decided_on_validation_and_each_seed_tests_its_own_run(world: World) -> None:

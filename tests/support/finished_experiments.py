@@ -23,6 +23,7 @@ from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.label_card import (
     CaptionNames,
     ClassBalance,
+    Distribution,
     Diversity,
     JudgeAgreement,
     LabelCard,
@@ -32,6 +33,7 @@ from touchstone_contracts.label_card import (
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.recipes.optimisation import Optimisation
+from touchstone_contracts.source_probe import Reliance, SourceProbe
 from touchstone_contracts.steps import (
     JUDGE_EXPERIMENT,
     EncoderAdapted,
@@ -44,6 +46,7 @@ from touchstone_contracts.steps import (
     JudgeExperiment,
     PoolAudited,
     Predictions,
+    SourcesProbed,
     Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
@@ -210,12 +213,15 @@ def made_up_results(
         results[step] = _curated(artifacts, target, arm)
     for (_, arm), step in told.plan.audits.items():
         results[step] = PoolAudited(card=_label_card((agreeing or {}).get(arm, 18), told.spec))
+    for step in told.plan.probes.values():
+        results[step] = SourcesProbed(probe=_source_probe())
     for cell, step in told.plan.evaluations.items():
         gone = (cell.arm, cell.size) in exhausted
         assert isinstance(told.spec.recipe, Optimisation)  # others have no learning rate to choose
         rate = (chosen or {}).get(cell.arm, told.spec.recipe.learning_rates[0])
         tests = [test_set for target, test_set in told.plan.tests if target == cell.target]
-        evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate)
+        classes = len(told.plan.step(step).request.classes)  # type: ignore[attr-defined]
+        evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate, classes)
         results[step] = EncoderEvaluated(available=7) if gone else evaluated
         results |= _adapted(told.plan, cell, step, rate)
     return results
@@ -246,9 +252,10 @@ def _evaluated(
     experiment: ExperimentSpec,
     truth: Truth,
     chosen: float,
+    classes: int,
 ) -> EncoderEvaluated:
     rate = None if cell.arm == "none" else chosen
-    main, *further = (_tested(artifacts, cell, test_set, experiment, truth) for test_set in test_sets)
+    main, *further = (_tested(artifacts, cell, test_set, experiment, truth, classes) for test_set in test_sets)
     return EncoderEvaluated(
         learning_rate=rate,
         validation_accuracy=None if rate is None else 0.7,
@@ -259,10 +266,12 @@ def _evaluated(
     )
 
 
-def _tested(artifacts: Artifacts, cell: Cell, test_set: str, experiment: ExperimentSpec, truth: Truth) -> Tested:
+def _tested(
+    artifacts: Artifacts, cell: Cell, test_set: str, experiment: ExperimentSpec, truth: Truth, count: int
+) -> Tested:
     """Of another domain than the main test set's a tenth fewer images are right."""
     main = test_set == MAIN_TEST_SET
-    labels = (np.arange(TEST_IMAGES) % CLASSES).astype(np.int32)
+    labels = (np.arange(TEST_IMAGES) % count).astype(np.int32)
     predictions = {}
     for metric in experiment.evaluation.metrics:
         domain = (metric,) if main else (metric, test_set)
@@ -272,7 +281,7 @@ def _tested(artifacts: Artifacts, cell: Cell, test_set: str, experiment: Experim
         wanted = truth(cell, metric) * (1 if main else 0.9) + rng.normal(scale=0.01)
         noisy = hardness + 0.7 * rng.normal(size=TEST_IMAGES)
         right = noisy <= np.quantile(noisy, min(1.0, max(0.0, wanted)))
-        classes = np.where(right, labels, (labels + 1) % CLASSES).astype(np.int32)
+        classes = np.where(right, labels, (labels + 1) % count).astype(np.int32)
         accuracy = float((classes == labels).mean())
         predictions[metric] = Predictions(classes=artifacts.put_array(classes), accuracy=accuracy)
     return Tested(predictions=predictions, labels=artifacts.put_array(labels))
@@ -289,6 +298,18 @@ def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
         scores=ScoreHistogram(edges=(0.2, 0.21, 0.22, 0.23), obtained=(10, 12, 8), kept=(4, 9, 8)),
     )
     return ImagesCurated(images=images, counts=counts, kept_by_class=(7, 7, 7), report=report)
+
+
+def _source_probe() -> SourceProbe:
+    """The encoder that was adapted on the first arm relies on what tells the arms apart, the others do not."""
+    by_chance = Reliance(accuracy=0.45, change=-0.002, random_low=-0.01, random_high=0.009, p_value=0.408)
+    return SourceProbe(
+        images=200,
+        auc=0.913,
+        auc_error=0.021,
+        untouched=by_chance,
+        adapted=(by_chance.model_copy(update={"change": -0.071, "p_value": 0.005}), by_chance),
+    )
 
 
 def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:
@@ -309,6 +330,16 @@ def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:
         ),
         diversity=Diversity(classes=3, mean_cosine=0.5, mean_nearest_cosine=0.7),
         test_similarity=TestSimilarity(cosine_quantiles={"0.5": 0.6, "0.95": 0.8, "1": 0.9}),
+        distribution=Distribution(
+            images=21,
+            test_images=TEST_IMAGES,
+            discrepancy=0.0312,
+            discrepancy_error=0.0021,
+            floor=0.0043,
+            density=0.87,
+            coverage=0.64,
+            expected_coverage=0.97,
+        ),
     )
 
 

@@ -91,8 +91,9 @@ class World:
         step = INGEST_IMAGES.step_id(IngestImages(source=source))
         return self.finish(step, "ingest_images", ImagesIngested(images=images))
 
-    def pool(self, images: int, dropped: int = 3, classes: int = 3) -> StepId:
-        rows = [(row % classes, row) for row in range(images + dropped)]
+    def pool(self, images: int, dropped: int = 3, classes: int = 3, first: int = 0) -> StepId:
+        """`first`: number of its first image; pools whose numbers overlap have images in common."""
+        rows = [(row % classes, first + row) for row in range(images + dropped)]
         image_set = self.image_set(rows, kept=images)
         counts = CurationCounts(
             requested=images + dropped,
@@ -103,7 +104,7 @@ class World:
             over_cap=0,
             kept=images,
         )
-        step = sha256(f"pool {images} {dropped} {classes}".encode())
+        step = sha256(f"pool {images} {dropped} {classes} {first}".encode())
         result = ImagesCurated(images=image_set, counts=counts, kept_by_class=())
         return self.finish(step, CURATE_IMAGES.name, result)
 

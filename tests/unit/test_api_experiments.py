@@ -131,7 +131,7 @@ def test_a_clone_with_other_sizes_repeats_only_what_a_size_decides(client: TestC
     assert clone["spec"]["sizes"] == [9]
     detail = client.get(f"/v1/experiments/{clone['id']}").json()
     again = {step["kind"] for step in detail["step_list"] if not step["reused"]}
-    assert again == {"audit_pool", "adapt_encoder", "evaluate_encoder", "judge_experiment"}
+    assert again == {"audit_pool", "adapt_encoder", "evaluate_encoder", "probe_sources", "judge_experiment"}
     assert detail["steps"]["reused"] == sum(detail["reused_by_kind"].values()) > 10
     unchanged = client.post(f"/v1/experiments/{first['id']}/clone", json={})
     assert (unchanged.status_code, unchanged.json()["id"]) == (200, first["id"])

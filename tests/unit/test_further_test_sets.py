@@ -87,7 +87,14 @@ def test_a_further_test_set_of_one_target_leaves_the_steps_of_another_alone() ->
     assert len(broad) > 20
     assert broad <= kept
     changed = {step.kind for step in plain.steps if step.id not in kept}
-    assert changed == {"curate_images", "audit_pool", "adapt_encoder", "evaluate_encoder", "judge_experiment"}
+    assert changed == {
+        "curate_images",
+        "audit_pool",
+        "adapt_encoder",
+        "evaluate_encoder",
+        "probe_sources",
+        "judge_experiment",
+    }
 
 
 def test_a_comparison_on_a_test_set_that_a_target_lacks_is_refused() -> None:

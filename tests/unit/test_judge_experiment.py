@@ -58,6 +58,7 @@ LATER = {
     "chances",
     "baseline_by_size",
     "target_sample",
+    "class_groups",
 }
 """Of a verdict: fields that it did not have then, and sentences that are worded in another way."""
 LATER_OF_COMPARISONS = {"own", "borrowed", "clusters"}

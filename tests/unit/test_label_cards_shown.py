@@ -20,6 +20,7 @@ from touchstone.report import Finding, markdown_report
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_contracts.identity import sha256
+from touchstone_contracts.steps import SourcesProbed
 from touchstone_contracts.views import LabelCards, Results
 
 
@@ -84,6 +85,55 @@ def test_the_judges_agreement_is_shown_everywhere(api: TestClient, services: Ser
     assert "| fine | retrieved | 21 | 42.9 | 90.0 | 4.8 | 0 | 0.500 |" in report
     manifest = api.get(f"/v1/experiments/{shown.told.id}/manifest").json()
     assert "judge" in {encoder["name"] for encoder in manifest["encoders"]}
+
+
+def test_the_distance_to_the_test_images_is_shown_everywhere(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    finish_experiment(services, shown.told)
+    cards = shown.cards
+    assert all(entry.card.distribution is not None for entry in cards.cards)
+    assert shown.page.count("0.0312 ± 0.0021") == len(cards.cards) == 4
+    assert "0.0312 ± 0.0021" in terminal(cards)
+    results = Results.model_validate_json(api.get(f"/v1/experiments/{shown.told.id}/results").content)
+    report = markdown_report(Finding("quick", results, None, cards))
+    assert "| fine | retrieved | 21 | 0.0312 ± 0.0021 | 0.0043 | 0.87 | 0.64 | 0.97 |" in report
+
+
+def test_what_tells_the_arms_apart_is_shown_everywhere(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    finish_experiment(services, shown.told)
+    cards = shown.cards
+    assert [(entry.target, entry.arms) for entry in cards.sources] == [
+        (target, ("retrieved", "synthetic")) for target in ("fine", "broad")
+    ]
+    assert shown.page.count("0.913 ± 0.021") == 2 * 3
+    assert shown.page.count("adapted on retrieved") == 2
+    assert "−7.1" in shown.page
+    assert "adapted on synthetic" in terminal(cards)
+    results = Results.model_validate_json(api.get(f"/v1/experiments/{shown.told.id}/results").content)
+    report = markdown_report(Finding("quick", results, None, cards))
+    row = "| fine | retrieved, synthetic | 0.913 ± 0.021 | adapted on retrieved | 45.0 | -7.1 | -1.0 to +0.9 | 0.005 |"
+    assert row in report
+
+
+def test_arms_that_could_not_be_probed_are_shown_without(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    results = made_up_results(services.artifacts, shown.told)
+    audit, probe = shown.told.plan.audits["fine", "synthetic"], shown.told.plan.probes["fine", "retrieved", "synthetic"]
+    finish_only(services, shown.told, {audit: results[audit], probe: SourcesProbed(probe=None)})
+    assert [entry.probe for entry in shown.cards.sources] == [None]
+    assert "AUC" not in shown.page
+    assert "AUC" not in terminal(shown.cards)
+
+
+def test_cards_of_before_distances_were_measured_are_shown_without_them(api: TestClient, services: Services) -> None:
+    shown = Shown(api, post_experiment(services))
+    results = made_up_results(services.artifacts, shown.told)
+    audit = shown.told.plan.audits["fine", "synthetic"]
+    card = results[audit].card.model_copy(update={"distribution": None})  # type: ignore[attr-defined]
+    finish_only(services, shown.told, {audit: results[audit].model_copy(update={"card": card})})
+    assert "not compared" in shown.page
+    assert "Distance" not in terminal(shown.cards)
 
 
 def test_the_verdict_warns_of_unequal_labels_with_both_figures(api: TestClient, services: Services) -> None:

@@ -1,6 +1,7 @@
 """The plan names every step before anything runs, and equal work is one step."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from support.specs import DictLookup, resolved, source, spec
@@ -11,6 +12,7 @@ from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic,
 from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
 from touchstone_contracts.curation import Curation
+from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import identity_payload, sha256
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.recipes.contrastive import Contrastive
@@ -22,6 +24,7 @@ from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
 from touchstone_planning.dag import Plan, UpstreamLayout
 from touchstone_planning.estimate import workload
+from touchstone_planning.layout import layout_of
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve
 from touchstone_planning.strategies import rules_of
@@ -50,6 +53,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
         "audit_pool": 4,
         "adapt_encoder": 2 * 2 * 2 * 2,
         "evaluate_encoder": 2 * (2 + 2 * 2 * 2),
+        "probe_sources": 2,
         "judge_experiment": 1,
     }
     assert len(plan.evaluations) == 2 * (2 + 2 * 2 * 2)
@@ -74,7 +78,7 @@ def test_planning_twice_gives_the_same_identities() -> None:
 
 def test_other_sizes_need_only_new_runs_and_counts_of_images_per_class() -> None:
     changed = new_kinds(plan_experiment(resolved()), plan_experiment(resolved(sizes=(6, 15))))
-    assert changed == {"audit_pool", "adapt_encoder", "evaluate_encoder", "judge_experiment"}
+    assert changed == {"audit_pool", "adapt_encoder", "evaluate_encoder", "probe_sources", "judge_experiment"}
 
 
 def test_the_names_of_experiment_and_arms_decide_the_words_of_the_verdict_alone() -> None:
@@ -93,7 +97,7 @@ def test_another_learning_rate_keeps_the_runs_of_the_first() -> None:
     one = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5,))))
     two = plan_experiment(resolved(recipe=CrossEntropy(learning_rates=(1e-5, 1e-4))))
     fresh = Counter(s.kind for s in two.steps if s.id not in {s.id for s in one.steps})
-    assert fresh == {"adapt_encoder": 16, "evaluate_encoder": 16, "judge_experiment": 1}
+    assert fresh == {"adapt_encoder": 16, "evaluate_encoder": 16, "probe_sources": 2, "judge_experiment": 1}
 
 
 def test_a_recipe_without_a_learning_rate_is_planned_once_per_seed() -> None:
@@ -219,7 +223,8 @@ def test_a_mixture_adds_one_step_and_its_runs() -> None:
     alone, mixed = plan_experiment(resolved(arms=ARMS)), plan_experiment(resolved(arms=(half, *ARMS)))
     fresh = Counter(step.kind for step in mixed.steps if step.id not in {s.id for s in alone.steps})
     # A third arm is not waited for by the comparison that does not name it.
-    runs = {"adapt_encoder": 8, "evaluate_encoder": 8, "judge_experiment": 2}
+    # The mixture stands first, so it is compared and its sources are probed.
+    runs = {"adapt_encoder": 8, "evaluate_encoder": 8, "probe_sources": 2, "judge_experiment": 2}
     assert fresh == {"mix_pools": 2, "audit_pool": 2} | runs
     pools = {step.id: step.request for step in mixed.steps if step.kind == "mix_pools"}
     for name in ("fine", "broad"):
@@ -325,3 +330,24 @@ def test_encoders_of_curation_are_named_by_digest_only() -> None:
         assert isinstance(request, CurateImages)
         assert request.encoder.digest == lookup.encoders["clip"].digest
         assert len(request.copy_embeddings) == len(request.candidates)
+
+
+def test_the_sources_of_the_compared_arms_are_probed_without_keeping_the_verdict() -> None:
+    plan = plan_experiment(resolved(targets=("fine",), sizes=(6, 12), seeds=(3, 4)))
+    [(place, step)] = plan.probes.items()
+    request: Any = plan.step(step).request
+    assert place == ("fine", "retrieved", "synthetic")
+    assert request.pools == (plan.curations["fine", "retrieved"], plan.curations["fine", "synthetic"])
+    runs: list[Any] = [plan.step(run.step).request for grid in request.adaptations for run in grid]
+    assert {(run.pool, run.size, run.seed) for run in runs} == {(p, 12, s) for p in request.pools for s in (3, 4)}
+    assert request.seed == 3
+    judgement = next(found for found in plan.steps if found.kind == "judge_experiment")
+    assert step not in judgement.inputs
+    assert layout_of(plan).probes[0].step == step
+
+
+def test_a_comparison_with_the_untouched_encoder_has_no_sources_to_probe() -> None:
+    arms = (NoTraining(), Retrieval(name="retrieved"))
+    assert plan_experiment(resolved(arms=arms)).probes == {}
+    against_none = Comparison(a="retrieved", b="none")
+    assert plan_experiment(resolved(arms=arms, comparison=against_none)).probes == {}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.audits import CLASSES, audited, unit
 from support.specs import DictLookup, resolved, spec
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.mixture import Count, Mixing, Mixture, Part, Share
@@ -19,40 +20,11 @@ from touchstone_judge.labels import label_warnings
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
-from touchstone_retrieval.audit.audited import Audited, Judge
+from touchstone_retrieval.audit.audited import Judge
 from touchstone_retrieval.audit.balance import in_turn
 from touchstone_retrieval.audit.captions import class_names, classes_named
 from touchstone_retrieval.audit.diversity import mean_cosine
 from touchstone_retrieval.audit.measures import MEASURES, label_card
-
-CLASSES = (
-    ClassLabel(id=0, display_name="flag of Guinea"),
-    ClassLabel(id=1, display_name="flag of Papua New Guinea", aliases=("papua",)),
-    ClassLabel(id=2, display_name="C.A.R.", retrieval_query="central african republic"),
-)
-
-
-def unit(*degrees: float) -> np.ndarray:
-    radians = np.deg2rad(degrees)
-    return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
-
-
-def audited(class_ids: list[int], angles: list[float] | None = None, **changes: Any) -> Audited:
-    """Every image another one, without a caption."""
-    count = len(class_ids)
-    facts: dict[str, Any] = {
-        "image_ids": [f"image {number}" for number in range(count)],
-        "class_ids": np.array(class_ids, dtype=np.int64),
-        "captions": [""] * count,
-        "vectors": unit(*(angles or [0.0] * count)),
-        "scores": np.linspace(1, 0, count),
-        "test_cosines": np.full(count, np.nan),
-        "parts": np.full(count, -1),
-        "classes": CLASSES,
-        "sizes": (3,),
-        "rules": Curation(),
-    }
-    return Audited(**(facts | changes))
 
 
 def test_a_card_has_a_measure_for_each_of_its_fields() -> None:
@@ -248,7 +220,7 @@ def test_without_a_judge_the_embeddings_that_scored_the_images_are_used() -> Non
     plan = plan_experiment(resolved(targets=("fine",)))
     request = audits(resolved(targets=("fine",)))["fine/retrieved/audit"]
     curation: Any = plan.step(plan.curations["fine", "retrieved"]).request
-    assert (request.judge, request.test, request.embedded) == (None, None, curation.candidates)
+    assert (request.judge, request.test, request.embedded) == (None, curation.test, curation.candidates)
 
 
 # ------------------------------------------------------------------------------------------------ the verdict

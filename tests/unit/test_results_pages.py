@@ -108,7 +108,7 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     finish_experiment(services, told)
     html = api.get(f"/experiments/{told.id}").text
     tables = re.findall(r"<table[^>]*>\s*(<\w+)", html)
-    assert len(tables) == 7 + 1 + 4 + 2 + 1 + 4  # verdict, progress, results, labels, counts, pools
+    assert len(tables) == 7 + 1 + 4 + 4 + 1 + 4  # verdict, progress, results, labels, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
     assert len(labelled) == 10

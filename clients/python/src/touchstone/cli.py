@@ -36,6 +36,7 @@ from touchstone.tables import (
     print_results,
     print_verdict,
 )
+from touchstone.variance_tables import print_variance
 
 app = typer.Typer(help="Compare training images by experiment.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -283,6 +284,28 @@ def labels(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
     """How right and how evenly spread the labels of each arm's images are."""
     with connected(server) as client:
         print_label_cards(console_for_output(), client.label_cards(experiment))
+
+
+@app.command()
+def variance(
+    experiment: ExperimentId,
+    arms: Annotated[str, typer.Option(help="One arm, or several that are pools drawn anew, with commas between.")],
+    size: Annotated[int | None, typer.Option(help="Training images. Left out: the largest size.")] = None,
+    metric: Annotated[Metric, typer.Option(callback=known_metric, help="Which accuracy.")] = "zero_shot",
+    target: TargetName = None,
+    test_set: Annotated[str, typer.Option(help="One of the target's test sets.")] = MAIN_TEST_SET,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """How much of the variance between runs comes from the pool, the draw and the optimisation, of an experiment with
+    `draw_seeds`."""
+    with _extra("judge"):
+        from touchstone_verdict.variance_sources import nested_accuracies, nested_components
+    with connected(server) as client:
+        spec, rows = client.experiment(experiment).readable_spec, client.results(experiment).rows
+        for name in [target] if target else spec.targets:
+            asked = max(spec.sizes) if size is None else size
+            found = nested_accuracies(rows, spec, arms.split(","), name, metric, asked, test_set)
+            print_variance(console_for_output(), name, nested_components(found))
 
 
 @app.command()

@@ -32,6 +32,39 @@ def _judged(entry: ArmLabels) -> Row:
     return f"{100 * agreement.share:.1f}", f"{100 * agreement.judge_accuracy:.1f}"
 
 
+def distance_headings() -> Row:
+    return ("target", "arm", "images", "squared MMD", "floor", "density", "coverage", "expected coverage")
+
+
+def distance_rows(found: LabelCards) -> Iterator[Row]:
+    """Of the arms that were compared with the target's test images; squared MMD with its standard error."""
+    for entry in found.cards:
+        if (apart := entry.card.distribution) is not None:
+            distance = f"{apart.discrepancy:.4f} ± {apart.discrepancy_error:.4f}"
+            numbers = (apart.floor, apart.density, apart.coverage, apart.expected_coverage)
+            cells = ("{:.4f}", "{:.2f}", "{:.2f}", "{:.2f}")
+            shown = (cell.format(number) for cell, number in zip(cells, numbers, strict=True))
+            yield entry.target, entry.arm, str(apart.images), distance, *shown
+
+
+def source_headings() -> Row:
+    return ("target", "arms", "AUC", "encoder", "accuracy", "change", "by chance", "p")
+
+
+def source_rows(found: LabelCards) -> Iterator[Row]:
+    """Whether the compared arms can be told apart, and what each encoder loses without that, in points."""
+    for entry in found.sources:
+        if (probe := entry.probe) is None:
+            continue
+        arms, auc = ", ".join(entry.arms), f"{probe.auc:.3f} ± {probe.auc_error:.3f}"
+        encoders = ("untouched", *(f"adapted on {arm}" for arm in entry.arms))
+        for encoder, reliance in zip(encoders, (probe.untouched, *probe.adapted), strict=True):
+            if reliance is not None:
+                chance = f"{100 * reliance.random_low:+.1f} to {100 * reliance.random_high:+.1f}"
+                numbers = (f"{100 * reliance.accuracy:.1f}", f"{100 * reliance.change:+.1f}", chance)
+                yield entry.target, arms, auc, encoder, *numbers, f"{reliance.p_value:.3f}"
+
+
 def print_label_cards(console: Console, found: LabelCards) -> None:
     if not found.cards:
         console.print("No labels are measured: the arms are not curated yet, or the experiment is older than that.")
@@ -39,6 +72,12 @@ def print_label_cards(console: Console, found: LabelCards) -> None:
     if found.judge is None:
         console.print("The experiment names no judge_encoder, so nothing says how many labels are right.")
     _print(console, "Labels of the curated images, in %", label_headings(found), list(label_rows(found)))
+    distances = list(distance_rows(found))
+    if distances:
+        _print(console, "Distance to the target's test images (± standard error)", distance_headings(), distances)
+    sources = list(source_rows(found))
+    if sources:
+        _print(console, "Telling the compared arms apart, and accuracy without that", source_headings(), sources)
     sizes = [
         (entry.target, entry.arm, str(size.size), f"{size.fewest:g}", f"{size.median:g}", f"{size.most:g}",
          str(size.short), str(size.empty))

@@ -5,9 +5,17 @@ from typing import NamedTuple
 
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import on_test_set
+from touchstone_contracts.class_groups import ClassGroup, GroupChange
 from touchstone_contracts.views import Answer, ComparisonResult, LabelCards, Results, SummaryRow, Verdict
 
-from touchstone.label_tables import label_headings, label_rows
+from touchstone.label_tables import (
+    distance_headings,
+    distance_rows,
+    label_headings,
+    label_rows,
+    source_headings,
+    source_rows,
+)
 from touchstone.tables import mean_and_std
 from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
@@ -40,9 +48,20 @@ def markdown_report(finding: Finding) -> str:
 
 def _labels(found: LabelCards) -> str:
     judge = f"the judge is {found.judge}" if found.judge else "no judge_encoder is named, so none are known to be right"
-    return f"Labels of the curated images, in %; {judge}:\n\n" + "\n".join(
+    labels = f"Labels of the curated images, in %; {judge}:\n\n" + "\n".join(
         _table(label_headings(found), label_rows(found))
     )
+    further = (
+        ("Distance of the curated images to the target's test images", distance_headings(), list(distance_rows(found))),
+        ("Telling the compared arms apart by their images, and points of accuracy without that", source_headings(),
+         list(source_rows(found))),
+    )  # fmt: skip
+    tables = [
+        "\n".join([f"{title}, ± standard error:", "", *_table(headings, rows)])
+        for title, headings, rows in further
+        if rows
+    ]
+    return "\n\n".join([labels, *tables])
 
 
 def _overview(compared: Iterable[tuple[str, Verdict]]) -> str:
@@ -70,11 +89,12 @@ def _verdict(verdict: Verdict) -> str:
     level = f"{100 * verdict.confidence:.0f} % interval"
     rows = ((_where(entry), METRICS[entry.metric].words, *_numbers(entry)) for entry in _averages(verdict))
     table = _table((f"{verdict.a} - {verdict.b}", "metric", "points", level), rows)
+    groups = [_class_groups(verdict)] if verdict.class_groups else []
     notes = [f"To decide it: {verdict.would_decide}"] if verdict.would_decide else []
     if verdict.target_sample:
         notes = [sample_sentence(verdict.target_sample), *notes]
     notes += [*verdict.warnings, *verdict.added_later, *_declared(verdict)]
-    said = (f"\n{note}" for note in notes)
+    said = (f"\n{note}" for note in (*groups, *notes))
     return "\n".join([f"**{verdict.headline}**", "", *table, *said, *_untouched(verdict)])
 
 
@@ -92,6 +112,28 @@ def _declared(verdict: Verdict) -> list[str]:
         return []
     lines = (f"- {heading}: {text}" for heading, text in verdict.registration.lines)
     return ["\n".join(["Declared before it ran:", "", *lines])]
+
+
+def _class_groups(verdict: Verdict) -> str:
+    """Changes by what classes are like; with fewer columns where there is no untouched encoder."""
+    named = [change.arm for change in verdict.class_groups[0].changes]
+    columns = [f"{arm} - untouched" if arm else f"{verdict.a} - {verdict.b}" for arm in named]
+    rows = (
+        (group.target, _grouped_by(group), str(group.classes), *map(_change, group.changes))
+        for group in verdict.class_groups
+    )
+    title = f"Mean change over classes that are alike, in points with {100 * verdict.confidence:.0f} % intervals:"
+    return "\n".join([title, "", *_table(("target", "classes with", "number", *columns), rows)])
+
+
+def _grouped_by(group: ClassGroup) -> str:
+    if group.by == "difficulty":
+        return f"{100 * group.lowest:.0f} to {100 * group.highest:.0f} % by the untouched encoder"
+    return f"{group.lowest:.0f} to {group.highest:.0f} images upstream"
+
+
+def _change(change: GroupChange) -> str:
+    return f"{100 * change.difference:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
 
 
 def _averages(verdict: Verdict) -> Iterator[ComparisonResult]:

@@ -1,7 +1,7 @@
 """The experiment: one document that says everything that decides the answer."""
 
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -28,6 +28,16 @@ SPREAD: Spread = "borrowed"
 """Of what is planned or judged today and does not say."""
 FEWEST_SEEDS = 2
 """An interval needs two."""
+
+
+class SeedSources(NamedTuple):
+    """What a seed of an experiment stands for."""
+
+    seed: int
+    draw: int
+    """Decides the training sets."""
+    optimisation: int
+    """Decides the training's order, crops and noise."""
 
 
 class Comparison(Strict):
@@ -82,6 +92,12 @@ class ExperimentSpec(Strict):
     """Training images in total, all classes together, as in the paper's N."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=100)
     """Each seed draws its own nested subsets and its own optimisation noise."""
+    draw_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """What each of `seeds` draws its training sets with: the same number twice is the same training set twice. Left
+    out: the seeds themselves. To tell the variance between training sets from that between runs on one."""
+    optimisation_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """Likewise the order, crops and further noise of each seed's training. A linear probe, which is fitted after it,
+    keeps the seed itself."""
     curation: Annotated[Curation, BeforeValidator(with_default_conflicts)] = Curation(label_conflicts=LABEL_CONFLICTS)
     judge_encoder: Annotated[Name | None, WhenSet] = None
     """Says of every curated image which class it shows, for the label cards: a CLIP encoder other than the one that is
@@ -107,6 +123,7 @@ class ExperimentSpec(Strict):
         ):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} must not repeat a value")
+        self._check_sources()
         if any(size < 1 for size in self.sizes) or any(seed < 0 for seed in self.seeds):
             raise ValueError("sizes must be positive, seeds must not be negative")
         if self.comparison is not None:
@@ -122,6 +139,16 @@ class ExperimentSpec(Strict):
         if is_target or (exclusion.kind == "size" and exclusion.size in self.sizes):
             raise ValueError(f"exclusions: {exclusion.words} is said to be left out, but is part of the experiment")
 
+    def _check_sources(self) -> None:
+        for field, values in (("draw_seeds", self.draw_seeds), ("optimisation_seeds", self.optimisation_seeds)):
+            if values and len(values) != len(self.seeds):
+                raise ValueError(f"{field} has {len(values)} entries for {len(self.seeds)} seeds: give one for each")
+            if any(seed < 0 for seed in values):
+                raise ValueError(f"{field} must not be negative")
+        sources = [(each.draw, each.optimisation) for each in self.seed_sources]
+        if len(set(sources)) != len(sources):
+            raise ValueError("two seeds have the same draw_seeds and optimisation_seeds entries: they would be one run")
+
     def _check(self, comparison: Comparison) -> None:
         names = {arm.name for arm in self.arms}
         if not {comparison.a, comparison.b} <= names or comparison.a == comparison.b:
@@ -136,6 +163,12 @@ class ExperimentSpec(Strict):
                 )
             if list(self.seeds) != sorted(self.seeds):
                 raise ValueError("stopping 'planned' looks at the first seeds: list seeds in ascending order")
+
+    @property
+    def seed_sources(self) -> tuple[SeedSources, ...]:
+        """Of each seed, in their order."""
+        draws, optimisations = self.draw_seeds or self.seeds, self.optimisation_seeds or self.seeds
+        return tuple(map(SeedSources, self.seeds, draws, optimisations))
 
     @property
     def training_arms(self) -> tuple[Arm, ...]:

@@ -1,4 +1,5 @@
-"""The label card of a curated pool: whether its images show what their labels say, and how they are spread."""
+"""The label card of a curated pool: whether its images show what their labels say, how they are spread, and how near
+they are to the target's own images."""
 
 from pydantic import Field
 
@@ -71,6 +72,31 @@ class TestSimilarity(Lenient):
     """Quantile (0.05 ... 1) -> cosine."""
 
 
+class Distribution(Lenient):
+    """How far the images are from the target's test images as a whole, by the judge or, without one, by the encoder
+    that scored them. An image that is kept for two classes counts once; classes are not told apart, so that another mix
+    of classes is a distance too."""
+
+    images: int
+    """Compared; of more than 2,000 so many are drawn."""
+    test_images: int
+    discrepancy: float
+    """Squared maximum mean discrepancy, unbiased, with a Gaussian kernel as wide as the median distance between test
+    images: 0 on average for images of the target's own distribution, hence sometimes negative."""
+    discrepancy_error: float
+    """Standard error (jackknife)."""
+    floor: float
+    """Two random halves of the test images differ by less than this in 95 % of splits: smaller discrepancies show no
+    difference at these numbers."""
+    density: float
+    """How densely test images surround an image: about 1 for the target's own distribution (Naeem et al. 2020)."""
+    coverage: float
+    """Share of test images with an image nearer than their fifth nearest test image; of at most as many images as there
+    are test images."""
+    expected_coverage: float
+    """Coverage by as many images of the target's own distribution."""
+
+
 class LabelCard(Lenient):
     """Every field but `images` is one measure (touchstone_retrieval.audit); None: it does not apply."""
 
@@ -86,3 +112,5 @@ class LabelCard(Lenient):
     diversity: Diversity | None = None
     """None: no class has two images."""
     test_similarity: TestSimilarity | None = None
+    distribution: Distribution | None = None
+    """None: fewer than eight images, or test images, to compare."""

@@ -49,6 +49,14 @@ class PoolStep(Strict):
     """A curate_images or mix_pools step; of an audit the audit_pool step."""
 
 
+class ProbeStep(Strict):
+    """A probe_sources step of the two arms that are compared."""
+
+    target: Name
+    arms: tuple[Name, Name]
+    step: StepId
+
+
 class SplitStep(Strict):
     target: Name
     test_set: Name
@@ -65,6 +73,9 @@ class PlanLayout(Strict):
     tests: tuple[SplitStep, ...]
     audits: Annotated[tuple[PoolStep, ...], WhenSet] = ()
     """None in plans of before there were any."""
+
+    probes: Annotated[tuple[ProbeStep, ...], WhenSet] = ()
+    """Likewise. No judgement depends on them, so that layouts of judgements have none."""
 
     @property
     def evaluations(self) -> dict[Cell, StepId]:

@@ -37,6 +37,7 @@ from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
 
 RequestT = TypeVar("RequestT", bound=Strict)
@@ -366,7 +367,7 @@ class AuditPool(Strict):
     """Every candidate of the pool, by `judge` or, without one, by the encoder that scored them."""
     judge: ModelRef | None
     test: EmbeddedShard | None
-    """The target's test images, embedded by the judge."""
+    """The target's test images, embedded as the candidates are; None: nothing is compared with them."""
     classes: Annotated[tuple[ClassLabel, ...], Fact]
     templates: Annotated[tuple[Template, ...], Fact]
     sizes: tuple[int, ...]
@@ -398,6 +399,12 @@ class AdaptEncoder(Strict):
     """Curated images of the target's own training split, where the recipe asks for some."""
     names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
     """What chose the names of the classes; None: they are called as they are registered."""
+    draw_seed: Annotated[int | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Draws the training set; None: `seed` does, as it does everything else."""
+
+    @property
+    def subset_seed(self) -> int:
+        return self.seed if self.draw_seed is None else self.draw_seed
 
 
 class EpochScore(Lenient):
@@ -511,6 +518,29 @@ class Drawing(Strict):
     """By arm."""
 
 
+class ProbeSources(Strict):
+    """Whether the images of two arms can be told apart, and whether encoders adapted on them rely on what does it.
+
+    Of each arm the run is probed that `seed` tests at one size."""
+
+    pools: tuple[StepId, StepId]
+    """Curated pools of the arms."""
+    adaptations: tuple[tuple[Adaptation, ...], tuple[Adaptation, ...]]
+    """Their grids at that size."""
+    seed: int
+    encoder: ModelRef
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    templates: Annotated[tuple[Template, ...], Fact]
+    test: StepId
+    names: Annotated[StepId | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What chose the names of the classes; None: they are called as they are registered."""
+
+
+class SourcesProbed(Lenient):
+    probe: SourceProbe | None
+    """None: the arms have too few images of the same classes."""
+
+
 class JudgeExperiment(Strict):
     """Everything that decides a verdict, but for the measurements themselves."""
 
@@ -530,6 +560,12 @@ class JudgeExperiment(Strict):
     """Whether images that resemble a test image were looked for among the training images."""
     left_out: tuple[Name, ...] = ()
     """Arms that train and were not waited for."""
+    upstream_arm: Annotated[Name | None, WhenSet] = None
+    """Whose pool says how many images upstream has of each class; None: no judged arm looks for them."""
+    draw_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """Of each seed; left out: every seed has draws of its own."""
+    optimisation_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    """Likewise."""
     first_seeds: int | None = None
     """Judge the arms compared on so many of `seeds` alone, while the others are still to come. None: on all."""
     paired: Annotated[bool, WhenSet] = False
@@ -574,6 +610,7 @@ GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, Im
 PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound, minutes(60))
 ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
 EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
+PROBE_SOURCES = Contract("probe_sources", 1, "trainer", ProbeSources, SourcesProbed, minutes(60))
 JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
 
 AnyContract = Contract[Any, Any]
@@ -599,6 +636,7 @@ CATALOGUE: dict[str, AnyContract] = {
         PERTURB_IMAGES,
         ADAPT_ENCODER,
         EVALUATE_ENCODER,
+        PROBE_SOURCES,
         JUDGE_EXPERIMENT,
     )
 }

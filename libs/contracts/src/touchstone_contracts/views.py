@@ -8,12 +8,14 @@ from pydantic import Field
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
+from touchstone_contracts.class_groups import ClassGroup
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
+from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -341,13 +343,22 @@ class ArmLabels(Lenient):
     card: LabelCard
 
 
+class SourcesOfTarget(Lenient):
+    target: Name
+    arms: tuple[Name, Name]
+    probe: SourceProbe | None
+    """None: the arms have too few images of the same classes."""
+
+
 class LabelCards(Lenient):
-    """Label cards of the arms that train, as far as they are measured."""
+    """Label cards of the arms that train, as far as they are measured, and what tells the compared arms apart."""
 
     experiment: str
     judge: Name | None
     """The encoder that the labels were checked with; None: the experiment names none."""
     cards: tuple[ArmLabels, ...]
+    sources: tuple[SourcesOfTarget, ...] = ()
+    """Of the two arms compared, at the largest size and the first seed."""
 
 
 class LinksOfClass(Lenient):
@@ -657,6 +668,8 @@ class Verdict(Lenient):
     secondary: tuple[ComparisonResult, ...]
     classes: tuple[ComparisonResult, ...] = ()
     """The primary endpoint class by class, at each target. As all that follows, of the primary's test set."""
+    class_groups: tuple[ClassGroup, ...] = ()
+    """Changes of accuracy by difficulty of the classes and by their number of upstream images, unadjusted."""
     baseline: tuple[BaselineCheck, ...]
     """Every arm in every metric, averaged over targets and sizes."""
     baseline_by_size: tuple[BaselineCheck, ...] = ()

@@ -15,12 +15,13 @@ from touchstone_planning.resolved import ResolvedExperiment
 
 def plan_audit(arm: Arm, pool: StepId, context: TargetContext) -> StepId:
     spec, judge = context.resolved.spec, context.resolved.judge_encoder
+    encoder = judge or context.resolved.encoder_for_scores
     role = f"{context.target.name}/{arm.name}/audit"
     request = AuditPool(
         pool=pool,
-        embedded=_embedded(context.plan, pool, judge or context.resolved.encoder_for_scores, role),
+        embedded=_embedded(context.plan, pool, encoder, role),
         judge=judge and ModelRef.of(judge),
-        test=judge and embedded(context.plan, context.test, judge, f"{context.target.name}/{MAIN_TEST_SET}"),
+        test=embedded(context.plan, context.test, encoder, f"{context.target.name}/{MAIN_TEST_SET}"),
         classes=context.target.classes,
         templates=context.target.templates.zero_shot,
         sizes=spec.sizes,

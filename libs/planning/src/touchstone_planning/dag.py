@@ -81,6 +81,8 @@ class Plan:
     """(target, arm) -> curate_images step."""
     audits: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, arm) -> audit_pool step."""
+    probes: dict[tuple[str, str, str], StepId] = field(default_factory=dict)
+    """(target, arm, other arm) -> probe_sources step."""
     tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, test set) -> ingest_images step."""
     clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)

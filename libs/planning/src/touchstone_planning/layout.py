@@ -1,12 +1,13 @@
 """What is stored of a plan, so that results are read the same by every later release."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from touchstone_contracts.experiment import FEWEST_SEEDS, SPREAD, Comparison, Spread
-from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, SplitStep
+from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, ProbeStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
-from touchstone_contracts.values import Strict
+from touchstone_contracts.values import Name, Strict
 
+from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.dag import Judgement, Plan
 from touchstone_planning.draws import drawing_of, share_draws
 from touchstone_planning.resolved import ResolvedExperiment
@@ -30,6 +31,7 @@ def layout_of(plan: Plan) -> PlanLayout:
             for (target, name), step in plan.tests.items()
         ),
         audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
+        probes=tuple(ProbeStep(target=target, arms=(a, b), step=step) for (target, a, b), step in plan.probes.items()),
     )
 
 
@@ -62,7 +64,7 @@ def judge_request(
     if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
         raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
     training = tuple(arm.name for arm in spec.training_arms)
-    judged = training
+    judged, layout = training, layout.model_copy(update={"probes": ()})
     untouched = spec.untouched if first_seeds is None else None
     if comparison is not None and (compared_alone or first_seeds is not None):
         judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
@@ -77,12 +79,21 @@ def judge_request(
         arms=judged,
         untouched=untouched,
         comparison=comparison,
+        draw_seeds=spec.draw_seeds,
+        optimisation_seeds=spec.optimisation_seeds,
+        upstream_arm=_upstream_arm(resolved, judged),
         leaks_checked=spec.curation.leak_cosine is not None,
         left_out=tuple(arm for arm in training if arm not in judged),
         first_seeds=first_seeds,
         paired=spread is not None and comparison is not None and share_draws(resolved, comparison.a, comparison.b),
         drawing=None if spread is None else drawing_of(resolved, judged),
     )
+
+
+def _upstream_arm(resolved: ResolvedExperiment, arms: Collection[Name]) -> Name | None:
+    """The first of `arms` that holds the upstream's images of each class."""
+    names = (arm.name for arm in resolved.spec.arms if arm.name in arms and planner_of(arm).counts_upstream(arm))
+    return next(names, None)
 
 
 def judge_requests(

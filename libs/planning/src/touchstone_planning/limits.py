@@ -28,7 +28,7 @@ def most_steps(resolved: ResolvedExperiment) -> int:
     runs = len(spec.sizes) * len(spec.seeds) * (_rates(resolved) + 1)
     count = 0
     for target in resolved.targets:
-        count += len(target.splits.by_name) + len(spec.seeds)
+        count += len(target.splits.by_name) + len(spec.seeds) + 1  # the probe of sources
         for arm in spec.training_arms:
             candidates = planner_of(arm).most_steps(arm, target, resolved)
             # Curation and audit; half of the steps that lead to candidates embed them, and a judge embeds them again.

@@ -25,6 +25,7 @@ from touchstone_planning.class_names import plan_names
 from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayout, index_upstream, ingested
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.source_probe import plan_source_probe
 
 NO_CONTRACTS: Mapping[str, AnyContract] = {}
 
@@ -47,7 +48,7 @@ def plan_experiment(
 ) -> Plan:
     """`upstream`: where the upstream's own plan leaves it, and the experiment waits for that; left out, indexing it is
     part of this plan. `contracts`: by kind, those of an earlier release, which it would have been planned with.
-    `audited`: whether the labels of pools are measured, which was not planned before decision 0039."""
+    `audited`: whether pools are measured, which was not planned before decisions 0039 and 0045."""
     plan = Plan(contracts)
 
     @cache
@@ -96,6 +97,7 @@ class _TargetPlanner:
         self.context, self.plan, self.target = context, context.plan, context.target
         self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
         self._pools: dict[Name, StepId] = {}
+        self._runs: dict[tuple[Name, int], tuple[Adaptation, ...]] = {}
         self._rules = self.spec.curation.without_names()
         self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
@@ -115,7 +117,10 @@ class _TargetPlanner:
             if audited:
                 self.plan.audits[self.target.name, arm.name] = plan_audit(arm, pool, self.context)
             for size in self.spec.sizes:
-                self._evaluate(arm.name, size, self._adapt(arm, pool, size))
+                self._runs[arm.name, size] = self._adapt(arm, pool, size)
+                self._evaluate(arm.name, size, self._runs[arm.name, size])
+        if audited:
+            plan_source_probe(self.context, self._pools, self._runs, self._names)
 
     def _pool(self, name: Name) -> StepId:
         arm = self.context.resolved.arm(name)
@@ -132,11 +137,12 @@ class _TargetPlanner:
         """One run per learning rate, where the recipe has one, and seed."""
         runs = []
         for rate, recipe in self.spec.recipe.runs():
-            for seed in self.spec.seeds:
+            for seed, draw, optimisation in self.spec.seed_sources:
                 request = AdaptEncoder(
                     pool=pool,
                     size=size,
-                    seed=seed,
+                    seed=optimisation,
+                    draw_seed=None if draw == optimisation else draw,
                     learning_rate=rate,
                     recipe=recipe,
                     rules=self._rules,

@@ -32,6 +32,8 @@ class StrategyRules:
     """The same strategy, asked for more of the same list."""
     impossible: Callable[[Any, ResolvedExperiment, str], Iterator[FieldError]] = nothing_impossible
     """(strategy, experiment, JSON pointer to the strategy)"""
+    by_class: bool = True
+    """Whether it looks for the images of each class."""
 
 
 def rules_of(strategy: Strategy) -> StrategyRules:
@@ -113,4 +115,4 @@ STRATEGY_RULES.register(
         "words of their captions and similarity to the class texts", _most_by_both, _more_of_both, _impossible_in_both
     ),
 )
-STRATEGY_RULES.register(RandomDraw, StrategyRules("chance", _most_drawn, _more_draws))
+STRATEGY_RULES.register(RandomDraw, StrategyRules("chance", _most_drawn, _more_draws, by_class=False))

@@ -8,6 +8,7 @@ from touchstone_contracts.steps import (
     AdaptEncoder,
     CollectCaptions,
     EvaluateEncoder,
+    ProbeSources,
     RetrieveImages,
     TuneGenerator,
     WriteCaptions,
@@ -25,6 +26,7 @@ NamingT = TypeVar(
     TuneGenerator,
     AdaptEncoder,
     EvaluateEncoder,
+    ProbeSources,
 )
 """Requests that say what their classes are called."""
 
@@ -34,6 +36,10 @@ def with_names(request: NamingT, artifacts: Artifacts) -> NamingT:
     if request.names is None:
         return request
     names = artifacts.result(NAME_CLASSES, request.names).names
-    rename = ClassLabel.called if isinstance(request, AdaptEncoder | EvaluateEncoder) else ClassLabel.asked_for_as
+    rename = (
+        ClassLabel.called
+        if isinstance(request, AdaptEncoder | EvaluateEncoder | ProbeSources)
+        else ClassLabel.asked_for_as
+    )
     classes = tuple(rename(label, name) for label, name in zip(request.classes, names, strict=True))
     return request.model_copy(update={"classes": classes})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.label_card import LabelCard
+from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     AUDIT_POOL,
@@ -15,6 +16,7 @@ from touchstone_contracts.steps import (
     DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
     INGEST_IMAGES,
+    PROBE_SOURCES,
     EncoderAdapted,
     EncoderEvaluated,
     ImagesCurated,
@@ -64,6 +66,7 @@ class FinishedSteps:
         self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
         self.audited = lru_cache(REMEMBERED_STEPS)(self._audited)
+        self.probed = lru_cache(REMEMBERED_STEPS)(self._probed)
         self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
@@ -79,6 +82,9 @@ class FinishedSteps:
 
     def _audited(self, step: StepId) -> LabelCard:
         return self.artifacts.result(AUDIT_POOL, step).card
+
+    def _probed(self, step: StepId) -> SourceProbe | None:
+        return self.artifacts.result(PROBE_SOURCES, step).probe
 
     def _downloaded(self, step: StepId) -> ImagesDownloaded:
         return self.artifacts.result(DOWNLOAD_IMAGES, step)

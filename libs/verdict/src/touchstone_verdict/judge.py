@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
+from touchstone_contracts.class_groups import ClassGroup
 from touchstone_contracts.experiment import SPREAD, Comparison
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.power import TargetSpread
@@ -31,6 +32,7 @@ from touchstone_verdict.anytime import SeedSequence, seed_sequence
 from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
 from touchstone_verdict.caveats import failed_run_words, overlap_words, paired_words, spread_words
 from touchstone_verdict.claims import chance_words, headline, look_words
+from touchstone_verdict.class_groups import class_groups, compared_arms
 from touchstone_verdict.curves import (
     Curves,
     compared,
@@ -135,6 +137,8 @@ class Evidence:
     """By name: the other test sets' curves, of the targets that have them."""
     labels: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     """target -> true class ids of its test images; a target left out is not compared class by class."""
+    upstream_images: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """target -> images of each class that an arm found upstream, where one is known to have looked for them."""
     choices: tuple[Choices, ...] = ()
     """Of the two arms compared, wherever both trained."""
     fits: tuple[ScalingFit, ...] | None = None
@@ -272,6 +276,7 @@ def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResu
         "headline": headline(comparison, primary, compared_arms, len(measured.parts), sample),
         "secondary": _adjusted(_secondary(evidence), comparison),
         "classes": _adjusted(_classes(evidence), comparison),
+        "class_groups": tuple(_class_groups(evidence)),
         "baseline": baseline,
         "baseline_by_size": tuple(_baseline_by_size(evidence)),
         "target_sample": sample,
@@ -423,6 +428,22 @@ def _classes(evidence: Evidence) -> list[Measured]:
             evidence.curves, target, comparison.metric, comparison.a, comparison.b, labels
         ).items()
     ]
+
+
+def _class_groups(evidence: Evidence) -> Iterator[ClassGroup]:
+    comparison = evidence.comparison
+    for target, labels in evidence.labels.items():
+        compared = compared_arms(
+            evidence.curves,
+            target,
+            comparison.metric,
+            (comparison.a, comparison.b),
+            evidence.baseline,
+            labels,
+            comparison.confidence,
+        )
+        if compared is not None:
+            yield from class_groups(compared, evidence.upstream_images.get(target))
 
 
 def _secondary_views(evidence: Evidence) -> Iterator[tuple[str | None, int | None, Metric]]:

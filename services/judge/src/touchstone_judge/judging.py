@@ -1,6 +1,6 @@
 """From measurements to the documents that the gateway shows: scaling laws and the verdict."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from touchstone_contracts.experiment import CONFIDENCE, Comparison
 from touchstone_contracts.steps import JudgeExperiment
@@ -32,9 +32,10 @@ def judge_tests(
     choices: Iterable[Choices],
     cards: LabelsOfArms,
     overlap: Iterable[SeedOverlap],
+    upstream_images: Mapping[str, Sequence[int]],
 ) -> Verdict:
-    """`scaling`: None where only some seeds are judged. Raises Unfair (`nothing_to_compare`) when the two arms reached
-    no common size at any target."""
+    """`scaling`: None where only some seeds are judged. `upstream_images`: of each class, by target. Raises Unfair
+    (`nothing_to_compare`) when the two arms reached no common size at any target."""
     curves = tests.curves[comparison.test_set]
     # A judgement that does not say was planned before there was a choice.
     comparison = comparison.model_copy(update={"spread": comparison.spread or "own"})
@@ -54,6 +55,7 @@ def judge_tests(
                 for target in request.targets
                 if all((target, comparison.metric, arm) in curves for arm in (comparison.a, comparison.b))
             },
+            upstream_images=upstream_images,
             choices=tuple(choices),
             fits=tuple(fit for fit in scaling.fits if fit.test_set == comparison.test_set) if scaling else None,
             seeds_planned=None if request.first_seeds is None else len(request.seeds),
@@ -76,11 +78,26 @@ def _facts(request: JudgeExperiment, comparison: Comparison, results: Results) -
         if counts.arm in arms and empty:
             yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
     yield from _updates(comparison, results)
+    yield from _shared_sources(request)
     if not request.leaks_checked:
         yield "The check for test images among the training images was turned off."
     if request.left_out:
         names = ", ".join(request.left_out)
         yield f"Judged before they were finished, and therefore left out of the baseline check: {names}."
+
+
+def _shared_sources(request: JudgeExperiment) -> Iterator[str]:
+    """Intervals suppose that every seed is an experiment of its own."""
+    for seeds, words in (
+        (request.draw_seeds, "draws of the training set"),
+        (request.optimisation_seeds, "seeds of the optimisation"),
+    ):
+        own = seeds[: request.first_seeds]
+        if len(set(own)) < len(own):
+            yield (
+                f"The {len(own)} seeds have only {len(set(own))} different {words} among them: the intervals count "
+                "them as independent and are too narrow."
+            )
 
 
 def _updates(comparison: Comparison, results: Results) -> Iterator[str]:

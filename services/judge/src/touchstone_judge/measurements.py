@@ -51,6 +51,14 @@ def read_results(request: JudgeExperiment, evaluations: Evaluations, steps: Fini
     return collect(evaluations, request.metrics, test_images, {step: pool.counts for step, pool in curated.items()})
 
 
+@phase("load")
+def read_upstream_images(request: JudgeExperiment, steps: FinishedSteps) -> dict[str, tuple[int, ...]]:
+    """By target, the kept images of each class of the arm that says how many there are upstream."""
+    pools = {entry.target: entry.step for entry in request.layout.pools if entry.arm == request.upstream_arm}
+    curated = read_all(steps.curated, pools.values())
+    return {target: curated[step].kept_by_class for target, step in pools.items()}
+
+
 @dataclass(frozen=True)
 class Tested:
     """One arm on one test set of a target."""

@@ -15,7 +15,7 @@ from touchstone_judge.draws import seed_overlap
 from touchstone_judge.judging import fit_scaling, judge_tests
 from touchstone_judge.labels import read_label_cards
 from touchstone_judge.learning_rates import read_choices
-from touchstone_judge.measurements import read_evaluations, read_results, read_tests
+from touchstone_judge.measurements import read_evaluations, read_results, read_tests, read_upstream_images
 
 log = get_logger(__name__)
 
@@ -48,8 +48,11 @@ def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress)
         cards = read_label_cards(request, tools.finished)
         overlap = seed_overlap(request, request.comparison, evaluations, tools.finished)
         choices = read_choices(request, request.comparison, evaluations, tools.finished)
+        upstream = read_upstream_images(request, tools.finished)
         try:
-            verdict = judge_tests(request, request.comparison, tests, results, scaling, choices, cards, overlap)
+            verdict = judge_tests(
+                request, request.comparison, tests, results, scaling, choices, cards, overlap, upstream
+            )
         except Unfair as nothing_to_compare:
             problem = nothing_to_compare.problem()
     log.info("experiment.judged", rows=len(results.rows), answer=verdict.answer if verdict else None)

@@ -13,11 +13,14 @@ from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     CURATE_IMAGES,
     EVALUATE_ENCODER,
+    PROBE_SOURCES,
     AdaptEncoder,
     EncoderAdapted,
     EncoderEvaluated,
     EvaluateEncoder,
     Predictions,
+    ProbeSources,
+    SourcesProbed,
     Tested,
 )
 from touchstone_runtime.class_names import with_names
@@ -37,6 +40,7 @@ from touchstone_trainer.recipes.loop import Adapted
 from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.soft_labels import loss_weights
+from touchstone_trainer.source_probe import probe_pools
 from touchstone_trainer.subsets import draw_training_set, kept_pool, largest_size, training_set_digest
 from touchstone_trainer.tools import Tools
 
@@ -54,7 +58,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     available = largest_size(pool, request.mixing)
     if available < request.size:
         return EncoderAdapted(available=available, weights=None)
-    positions = draw_training_set(pool, request.size, request.seed, request.rules, request.mixing)
+    positions = draw_training_set(pool, request.size, request.subset_seed, request.rules, request.mixing)
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
     training = load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
@@ -90,7 +94,7 @@ def _target_images(request: AdaptEncoder, tools: Tools) -> TrainingImages | None
     if len(pool) < asked:
         detail = f"curation left {len(pool)} images of the target's training split, the recipe asks for {asked}"
         raise Invalid(f"{detail}: ask for fewer, or loosen the curation", code="too_few_target_images")
-    rows = manifest.take(pool.rows[draw_training_set(pool, asked, request.seed, request.rules)])
+    rows = manifest.take(pool.rows[draw_training_set(pool, asked, request.subset_seed, request.rules)])
     return load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
 
 
@@ -124,6 +128,13 @@ def evaluate_encoder(request: EvaluateEncoder, tools: Tools, progress: Progress)
     if not candidates:
         return _untouched(request, tools, progress)
     return _adapted(request, select_run(candidates, request.seed), tools, progress)
+
+
+@handlers.serve(PROBE_SOURCES)
+def probe_sources(request: ProbeSources, tools: Tools, progress: Progress) -> SourcesProbed:
+    probe = probe_pools(with_names(request, tools.artifacts), tools)
+    log.info("sources.probed", images=probe and probe.images, auc=probe and probe.auc)
+    return SourcesProbed(probe=probe)
 
 
 def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:

@@ -38,6 +38,9 @@ class Generation(ArmSpec):
     """Left out: the generator as it is registered."""
     names: Annotated[ClassNames, WhenSet] = "given"
     """What prompts call the classes, in tuning too."""
+    sampling_seed: Annotated[int | None, WhenSet] = Field(default=None, ge=0)
+    """Of its images, and of captions and tuning where it has them; arms that differ in it alone are pools drawn anew.
+    Left out: the experiment's."""
 
     def images_per_class(self, classes: int) -> int:
         """The same for every class, rounded up."""

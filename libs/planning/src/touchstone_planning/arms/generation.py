@@ -84,7 +84,7 @@ class GenerationPlanner(ArmPlanner[Generation]):
                 generator=model,
                 image_size=image_size,
                 sampler=arm.sampler,
-                seed=context.resolved.spec.sampling_seed,
+                seed=_seed(arm, context),
                 stored_size=arm.stored_size,
             )
             part = f"[{first}:{last}]"
@@ -93,8 +93,12 @@ class GenerationPlanner(ArmPlanner[Generation]):
         return chunks
 
 
+def _seed(arm: Generation, context: TargetContext) -> int:
+    return context.resolved.spec.sampling_seed if arm.sampling_seed is None else arm.sampling_seed
+
+
 def _plan_prompts(arm: Generation, context: TargetContext, role: str, pool_of: PoolOf) -> StepId:
-    target, seed = context.target, context.resolved.spec.sampling_seed
+    target, seed = context.target, _seed(arm, context)
     classes, templates = target.classes, target.templates.synthesis
     count, names = arm.images_per_class(len(classes)), plan_names(arm.names, context)
     if isinstance(arm.prompts, LanguageModel):
@@ -156,7 +160,7 @@ def _plan_tuning(
         generator=ModelRef.of(generator),
         image_size=image_size,
         lora=tune.lora,
-        seed=context.resolved.spec.sampling_seed,
+        seed=_seed(arm, context),
         class_id=class_id,
         names=plan_names(arm.names, context),
     )

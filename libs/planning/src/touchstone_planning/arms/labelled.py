@@ -32,6 +32,9 @@ class LabelledPlanner(ArmPlanner[Labelled]):
     def most_steps(self, arm: Labelled, target: Target, resolved: ResolvedExperiment) -> int:
         return 1 + (2 * len(target.classes) if resolved.upstream.has_links else 1)
 
+    def counts_upstream(self, arm: Labelled) -> bool:
+        return True
+
     def plan_candidates(self, arm: Labelled, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
         request = FindLabelled(
             upstream=tuple(shard.images for shard in context.upstream.shards),

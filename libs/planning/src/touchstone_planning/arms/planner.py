@@ -110,6 +110,10 @@ class ArmPlanner(Generic[ArmT]):
         """Those of the experiment's rules that apply."""
         return rules
 
+    def counts_upstream(self, arm: ArmT) -> bool:
+        """Whether its pool holds the upstream's images of each class, so that it says how many there are."""
+        return False
+
     def parts(self, arm: ArmT) -> tuple[Name, ...]:
         """The arms whose images its pool holds side by side, in the order of the pool's column `part`."""
         return ()

@@ -38,6 +38,9 @@ class RetrievalPlanner(ArmPlanner[Retrieval]):
     def most_steps(self, arm: Retrieval, target: Target, resolved: ResolvedExperiment) -> int:
         return 2 + (2 * len(target.classes) if resolved.upstream.has_links else 2)
 
+    def counts_upstream(self, arm: Retrieval) -> bool:
+        return rules_of(arm.strategy).by_class
+
     def plan_candidates(
         self, arm: Retrieval, context: TargetContext, role: str, pool_of: PoolOf
     ) -> list[PlannedImages]:

@@ -28,6 +28,7 @@ KIND_WORDS = {
     "audit_pool": "Check labels",
     "adapt_encoder": "Adapt the encoder",
     "evaluate_encoder": "Evaluate the encoder",
+    "probe_sources": "Probe for source shortcuts",
 }
 MOST_CURRENT = 3
 MOST_CLASSES = 20

@@ -11,7 +11,16 @@ from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
-from touchstone_contracts.views import ArmLabels, ClassTable, ExperimentManifest, LabelCards, Results, Scaling, Verdict
+from touchstone_contracts.views import (
+    ArmLabels,
+    ClassTable,
+    ExperimentManifest,
+    LabelCards,
+    Results,
+    Scaling,
+    SourcesOfTarget,
+    Verdict,
+)
 from touchstone_planning.dag import Judgement
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.resolved import ResolvedExperiment
@@ -220,7 +229,18 @@ class ResultsReader:
             for entry in audits
             if entry.step in done
         )
-        return LabelCards(experiment=experiment, judge=planned.spec.judge_encoder, cards=cards)
+        return LabelCards(
+            experiment=experiment, judge=planned.spec.judge_encoder, cards=cards, sources=self._sources(planned)
+        )
+
+    def _sources(self, planned: Planned) -> tuple[SourcesOfTarget, ...]:
+        probes = planned.plan.layout.probes
+        done = self._done({entry.step for entry in probes})
+        return tuple(
+            SourcesOfTarget(target=entry.target, arms=entry.arms, probe=self.finished.probed(entry.step))
+            for entry in probes
+            if entry.step in done
+        )
 
     def manifest(self, experiment: str) -> ExperimentManifest:
         """Raises NotFound."""

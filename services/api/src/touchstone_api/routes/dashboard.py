@@ -21,6 +21,7 @@ from touchstone_store.layouts import downloads_of
 from touchstone_verdict.costs import priced
 
 from touchstone_api.cursors import cut_page, decode_cursor
+from touchstone_api.dashboard.class_groups import groups_of_targets
 from touchstone_api.dashboard.facts import (
     accuracy_tables,
     class_tables,
@@ -108,6 +109,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,
         "classes": largest_class_differences(verdict, resolved.targets) if verdict else [],
+        "class_groups": groups_of_targets(verdict) if verdict else [],
         "measured": class_tables(detail.spec, results),
         "test_sets": layout.test_sets,
         "pools": _pools(resolved, layout, reader.finished, done),

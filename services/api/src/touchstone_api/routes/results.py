@@ -107,7 +107,7 @@ def get_scaling(experiment: str, reader: ResultsHere) -> Scaling:
 def get_labels(experiment: str, reader: ResultsHere) -> LabelCards:
     """A label card of each arm that trains, at each target: how many labels of its curated images an independent
     encoder agrees with, what their captions say, how many images a class has at each size, and how alike they are. None
-    for experiments of before labels were measured."""
+    for experiments of before labels were measured. And whether the compared arms can be told apart by their images."""
     return reader.label_cards(experiment)
 
 

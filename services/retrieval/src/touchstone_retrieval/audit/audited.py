@@ -30,6 +30,8 @@ class Audited:
     """n of them; empty where there is none."""
     vectors: np.ndarray
     """(n, d) L2-normalised, by the judge or, without one, by the encoder that scored the images."""
+    test_vectors: np.ndarray
+    """(test images, d) of the target, likewise."""
     scores: np.ndarray
     """(n,) CLIP scores."""
     test_cosines: np.ndarray

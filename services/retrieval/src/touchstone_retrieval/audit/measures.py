@@ -11,6 +11,7 @@ from touchstone_retrieval.audit.audited import Audited
 from touchstone_retrieval.audit.balance import measure_balance
 from touchstone_retrieval.audit.captions import measure_captions
 from touchstone_retrieval.audit.closeness_to_test import measure_test_similarity
+from touchstone_retrieval.audit.distribution import measure_distribution
 from touchstone_retrieval.audit.diversity import measure_diversity
 from touchstone_retrieval.audit.several_labels import measure_several_labels
 
@@ -21,6 +22,7 @@ MEASURES.register("labels", measure_several_labels)
 MEASURES.register("balance", measure_balance)
 MEASURES.register("diversity", measure_diversity)
 MEASURES.register("test_similarity", measure_test_similarity)
+MEASURES.register("distribution", measure_distribution)
 
 
 def label_card(audited: Audited) -> LabelCard:

@@ -12,8 +12,10 @@ from touchstone_runtime.image_sets import with_all_columns
 
 from touchstone_retrieval.audit.agreement import nearest_class
 from touchstone_retrieval.audit.audited import Audited, Judge
-from touchstone_retrieval.embedded_images import load_embedded
+from touchstone_retrieval.embedded_images import EmbeddedImages, load_embedded
 from touchstone_retrieval.manifests import labels
+
+NO_VECTORS = np.zeros((0, 0), dtype=np.float32)
 
 
 def read_audited(request: AuditPool, artifacts: Artifacts, encoders: EncoderCache) -> Audited:
@@ -22,11 +24,13 @@ def read_audited(request: AuditPool, artifacts: Artifacts, encoders: EncoderCach
     table = with_all_columns(artifacts.get_table(images.manifest))
     kept = table.filter(table["kept"])
     ids = kept["id"].to_pylist()
+    test = load_embedded(artifacts, request.test) if request.test else None
     return Audited(
         image_ids=ids,
         class_ids=labels(kept, len(request.classes)),
         captions=kept["caption"].to_pylist(),
         vectors=_vectors(artifacts, request.embedded, ids),
+        test_vectors=test.image_vectors() if test else NO_VECTORS,
         scores=kept["score"].to_numpy(),
         test_cosines=kept["nearest_test_cosine"].to_numpy(),
         parts=kept["part"].to_numpy(),
@@ -34,7 +38,7 @@ def read_audited(request: AuditPool, artifacts: Artifacts, encoders: EncoderCach
         sizes=request.sizes,
         rules=request.rules,
         mixing=request.mixing,
-        judge=_judge(request, artifacts, encoders),
+        judge=_judge(request, test, encoders),
     )
 
 
@@ -50,13 +54,12 @@ def _vectors(artifacts: Artifacts, shards: Sequence[EmbeddedShard], ids: Sequenc
             rows |= {image: vectors[row] for image, row in places.items()}
     if missing := wanted - rows.keys():
         raise Invalid(f"{len(missing)} kept images were not embedded for the audit", code="embeddings_missing")
-    return np.stack([rows[image] for image in ids]) if ids else np.zeros((0, 0), dtype=np.float32)
+    return np.stack([rows[image] for image in ids]) if ids else NO_VECTORS
 
 
-def _judge(request: AuditPool, artifacts: Artifacts, encoders: EncoderCache) -> Judge | None:
-    if request.judge is None or request.test is None:
+def _judge(request: AuditPool, test: EmbeddedImages | None, encoders: EncoderCache) -> Judge | None:
+    if request.judge is None or test is None:
         return None
     head = class_vectors(encoders.get(request.judge), request.classes, request.templates, normalize_each=True)
-    test = load_embedded(artifacts, request.test)
     found = nearest_class(test.image_vectors(), head)
     return Judge(head, float((found == test.table()["class_id"].to_numpy()).mean()))
