@@ -515,6 +515,7 @@ def test_a_pool_is_audited_by_an_encoder_of_its_own_and_without_one(world: World
     assert [entry.size for entry in card.balance] == [3]
     assert card.distribution is not None
     assert card.distribution.images == card.labels.images
+    assert request.test is not None
     assert card.distribution.test_images == world.artifacts.result(INGEST_IMAGES, request.test.images).images.count
     unjudged = request.model_copy(update={"judge": None})
     again = world.artifacts.result(AUDIT_POOL, world.run(AUDIT_POOL, unjudged)).card

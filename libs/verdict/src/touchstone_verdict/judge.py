@@ -225,8 +225,8 @@ def _caveats(verdict: Verdict) -> Iterator[str]:
 
 def _validation(evidence: Evidence) -> tuple[dict[tuple[str, str], Validation], dict[str, float]]:
     """Of the arms compared, and of the untouched encoder by target."""
-    compared_arms = (evidence.comparison.a, evidence.comparison.b)
-    arms = {place: found for place, found in evidence.validation.items() if place[1] in compared_arms}
+    both = (evidence.comparison.a, evidence.comparison.b)
+    arms = {place: found for place, found in evidence.validation.items() if place[1] in both}
     untouched = {
         target: float(np.mean(found.accuracy))
         for (target, arm), found in evidence.validation.items()
@@ -267,13 +267,13 @@ def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCh
 def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResult) -> dict[str, Any]:
     """The fields of the verdict that suppose that every run is in."""
     comparison, baseline = evidence.comparison, _baseline(evidence)
-    compared_arms = [
+    checks = [
         check for check in baseline if check.arm in (comparison.a, comparison.b) and check.metric == comparison.metric
     ]
     sample = _target_sample(evidence)
     rates = check_learning_rates(evidence.choices, comparison.delta)
     return {
-        "headline": headline(comparison, primary, compared_arms, len(measured.parts), sample),
+        "headline": headline(comparison, primary, checks, len(measured.parts), sample),
         "secondary": _adjusted(_secondary(evidence), comparison),
         "classes": _adjusted(_classes(evidence), comparison),
         "class_groups": tuple(_class_groups(evidence)),
@@ -433,7 +433,7 @@ def _classes(evidence: Evidence) -> list[Measured]:
 def _class_groups(evidence: Evidence) -> Iterator[ClassGroup]:
     comparison = evidence.comparison
     for target, labels in evidence.labels.items():
-        compared = compared_arms(
+        found = compared_arms(
             evidence.curves,
             target,
             comparison.metric,
@@ -442,8 +442,8 @@ def _class_groups(evidence: Evidence) -> Iterator[ClassGroup]:
             labels,
             comparison.confidence,
         )
-        if compared is not None:
-            yield from class_groups(compared, evidence.upstream_images.get(target))
+        if found is not None:
+            yield from class_groups(found, evidence.upstream_images.get(target))
 
 
 def _secondary_views(evidence: Evidence) -> Iterator[tuple[str | None, int | None, Metric]]:

@@ -14,7 +14,8 @@ def seed_overlap(
     request: JudgeExperiment, comparison: Comparison, evaluations: Evaluations, steps: FinishedSteps
 ) -> Iterator[SeedOverlap]:
     """Of both arms, at every target and size that they reached; of a mixture where the pools of its parts are known;
-    of none where seeds have draws in common by the spec. Raises MissingObject when a pool was lost from the object store."""
+    of none where seeds have draws in common by the spec. Raises MissingObject when a pool was lost from the object
+    store."""
     repeated = len(set(request.draw_seeds)) < len(request.draw_seeds)  # said by itself
     if request.drawing is None or repeated:
         return
