@@ -1,15 +1,17 @@
 """Undecided experiments that go on, and how often what the forecast gave a chance came true."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from support.verdict_simulation import World
+from support.verdict_simulation import Right, World
+from touchstone_contracts.experiment import Spread
 from touchstone_verdict.answers import answer_of
+from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
 from touchstone_verdict.forecast import Levels, More, chance_of_deciding
-from touchstone_verdict.intervals import components
+from touchstone_verdict.intervals import Components, Estimate, components
 
 DELTA, CONFIDENCE = 0.01, 0.95
 LEVELS = Levels(0.05, 0.05)
@@ -18,6 +20,7 @@ LEVELS = Levels(0.05, 0.05)
 DIFFERENCES = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06)
 SEED_SDS = (0.02, 0.05, 0.1)
 """Half a point, 1.3 and 2.6 points of an arm's accuracy."""
+LOG_SD = 0.35
 BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -29,6 +32,9 @@ class Continuation:
     images: int
     more: More
     growth: int
+    spread: Spread = "own"
+    targets: int = 1
+    """The first one is compared; a borrowed spread is learned from all."""
 
     def forecasts(self, runs: int) -> npt.NDArray[np.float64]:
         """(undecided experiments, 4): true difference, seed effect, chance forecast, 1 where it was then decided.
@@ -38,14 +44,39 @@ class Continuation:
         return np.array([(gap, sd, *found) for gap, sd in pairs for found in self._undecided(gap, sd, runs)])
 
     def _undecided(self, difference: float, seed_sd: float, runs: int) -> Iterator[tuple[float, bool]]:
-        of_seeds, of_images = (self.growth, 1) if self.more == "seeds" else (1, self.growth)
-        world = World(self.seeds * of_seeds, self.images * of_images, seed_sd, difference)
         rng = np.random.default_rng(0)
-        for a, b in world.experiments(runs):
-            first = components(a[: self.seeds, : self.images], b[: self.seeds, : self.images])
-            if answer_of(first.estimate(), DELTA, CONFIDENCE) == "undecided":
-                chance = chance_of_deciding([first], self.more, self.growth, DELTA, LEVELS, rng)
-                yield chance, answer_of(components(a, b).estimate(), DELTA, CONFIDENCE) != "undecided"
+        for _ in range(runs):
+            pairs = [world.experiment(rng) for world in self._worlds(difference, seed_sd, rng)]
+            first = self._measured([(a[: self.seeds, : self.images], b[: self.seeds, : self.images]) for a, b in pairs])
+            if answer_of(first.estimate, DELTA, CONFIDENCE) == "undecided":
+                chance = chance_of_deciding([first.part], self.more, self.growth, DELTA, LEVELS, rng)
+                yield chance, answer_of(self._measured(pairs).estimate, DELTA, CONFIDENCE) != "undecided"
+
+    def _worlds(self, difference: float, seed_sd: float, rng: np.random.Generator) -> Iterator[World]:
+        """Grown, one for each target; log sd varies by LOG_SD between them."""
+        of_seeds, of_images = (self.growth, 1) if self.more == "seeds" else (1, self.growth)
+        for _ in range(self.targets):
+            sd = seed_sd * float(np.exp(LOG_SD * rng.standard_normal())) if self.targets > 1 else seed_sd
+            yield World(self.seeds * of_seeds, self.images * of_images, sd, difference)
+
+    def _measured(self, pairs: Sequence[tuple[Right, Right]]) -> "Measured":
+        part, *others = (components(a, b) for a, b in pairs)
+        if self.spread == "own":
+            return Measured(part, part.estimate())
+        cells = {
+            (str(target), arm): cell
+            for target, found in enumerate([part, *others])
+            for arm, cell in zip("ab", found.spreads, strict=True)
+        }
+        estimate = borrowed_estimate({"0": (part, ("a", "b"))}, SharedSpread(cells))
+        return Measured(estimate.parts[0], estimate)
+
+
+@dataclass(frozen=True)
+class Measured:
+    part: Components
+    """As the interval sees it."""
+    estimate: Estimate | BorrowedEstimate
 
 
 CONTINUATIONS = (

@@ -13,7 +13,7 @@ middle of a mixture of normals. docs/verdict.md has its coverage."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -47,6 +47,8 @@ class BorrowedEstimate:
     difference: float
     variances: Array
     """(draws,), equally likely; empty where nothing is known."""
+    parts: tuple[Components, ...] = ()
+    """By target, with the variance between seeds as it is borrowed; empty where nothing is known."""
 
     @property
     def known(self) -> bool:
@@ -55,9 +57,7 @@ class BorrowedEstimate:
     @property
     def degrees_of_freedom(self) -> float:
         """Of the t distribution whose variance is as uncertain; 0 where nothing is known."""
-        if not self.known:
-            return 0.0
-        return 4 + 2 * float(self.variances.mean()) ** 2 / max(float(self.variances.var()), 1e-300)
+        return _degrees_of_freedom(self.variances) if self.known else 0.0
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Two-sided, cut at -1 and 1."""
@@ -95,13 +95,28 @@ def borrowed_estimate(
     # Always the same draws: equal measurements give equal verdicts.
     rng = np.random.default_rng(0)
     spreads = shared.drawn({(target, arm) for target, (_, arms) in parts.items() for arm in arms}, rng, draws)
-    variance = np.zeros(draws)
+    variance, seen = np.zeros(draws), []
     for target, (part, arms) in parts.items():
         seeds = [spread.seeds for spread in part.spreads]
-        by_seed = sum(spreads[target, arm] / count for arm, count in zip(arms, seeds, strict=True))
+        shares = [spreads[target, arm] / count for arm, count in zip(arms, seeds, strict=True)]
+        by_seed = np.sum(shares, axis=0)
         by_image = part.by_image * (part.image_draws - 1) / rng.chisquare(part.image_draws - 1, draws)
         variance += np.maximum(by_seed + by_image, (SMALLEST_ERROR_IMAGES / part.images) ** 2)
-    return BorrowedEstimate(difference, variance / len(parts) ** 2)
+        seen.append(_with_seed_part(part, by_seed))
+    return BorrowedEstimate(difference, variance / len(parts) ** 2, tuple(seen))
+
+
+def _with_seed_part(part: Components, by_seed: Array) -> Components:
+    """`by_seed` (draws,): what seeds alone may add to the variance. It becomes a mean square, which contains the
+    interaction, with the degrees of freedom that would leave it as uncertain."""
+    squares = by_seed + part.interaction
+    degrees = _degrees_of_freedom(squares)
+    return replace(part, by_seed=float(squares.mean()) * (degrees - 2) / degrees, seed_degrees=degrees)
+
+
+def _degrees_of_freedom(variances: Array) -> float:
+    """Of the t distribution whose variance is as uncertain; more than 4."""
+    return 4 + 2 * float(variances.mean()) ** 2 / max(float(variances.var()), 1e-300)
 
 
 class SharedSpread:
