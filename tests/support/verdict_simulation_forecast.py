@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,10 @@ CONTINUATIONS = (
     Continuation(5, 1000, "seeds", 2),
     Continuation(3, 300, "images", 4),
     Continuation(5, 300, "images", 8),
+    Continuation(2, 1000, "seeds", 3, "borrowed", targets=4),
+    Continuation(3, 300, "seeds", 2, "borrowed", targets=4),
+    Continuation(3, 1000, "seeds", 4, "borrowed", targets=4),
+    Continuation(3, 300, "images", 4, "borrowed", targets=4),
 )
 
 
@@ -115,6 +120,12 @@ def reliability(forecasts: npt.NDArray[np.float64]) -> list[Bin]:
     ]
 
 
+@cache
+def _forecasts(continuation: Continuation, runs: int) -> npt.NDArray[np.float64]:
+    """Both tables are of the same experiments."""
+    return continuation.forecasts(runs)
+
+
 def _shown(forecast: float, came_true: float) -> str:
     return f"{forecast:.2f} / {came_true:.2f}".replace("0.", ".")
 
@@ -122,26 +133,26 @@ def _shown(forecast: float, came_true: float) -> str:
 def forecast_table(runs: int = 120) -> tuple[list[str], list[list[str]]]:
     rows = []
     for each in CONTINUATIONS:
-        forecasts = each.forecasts(runs)
+        forecasts = _forecasts(each, runs)
         cells = [""] * (len(BINS) - 1)
         for found in reliability(forecasts):
             cells[int(np.digitize(found.forecast, BINS[1:-1]))] = _shown(found.forecast, found.came_true)
         larger = each.seeds if each.more == "seeds" else each.images
-        rows.append([str(each.seeds), str(each.images), f"{larger * each.growth} {each.more}", *cells])
+        rows.append([str(each.seeds), str(each.images), f"{larger * each.growth} {each.more}", each.spread, *cells])
     heads = [f"{low:.0%} to {high:.0%}".replace("%", " %") for low, high in itertools.pairwise(BINS)]
-    return ["seeds", "test images", "grown to", *heads], rows
+    return ["seeds", "test images", "grown to", "spread", *heads], rows
 
 
 def difference_table(runs: int = 120) -> tuple[list[str], list[list[str]]]:
     """The same by what is true, which no forecast can know."""
     rows = []
     for each in CONTINUATIONS:
-        forecasts = each.forecasts(runs)
+        forecasts = _forecasts(each, runs)
         by_truth = [forecasts[forecasts[:, 0] == gap] for gap in DIFFERENCES]
         larger = each.seeds if each.more == "seeds" else each.images
         cells = [
             _shown(found[:, 2].mean(), found[:, 3].mean()) if len(found) >= FEWEST_IN_A_BIN else ""
             for found in by_truth
         ]
-        rows.append([str(each.seeds), str(each.images), f"{larger * each.growth} {each.more}", *cells])
-    return ["seeds", "test images", "grown to", *(f"{100 * gap:g} points" for gap in DIFFERENCES)], rows
+        rows.append([str(each.seeds), str(each.images), f"{larger * each.growth} {each.more}", each.spread, *cells])
+    return ["seeds", "test images", "grown to", "spread", *(f"{100 * gap:g} points" for gap in DIFFERENCES)], rows

@@ -19,7 +19,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import ndtr
+from scipy.special import digamma, ndtr, polygamma
 
 from touchstone_verdict.intervals import SMALLEST_ERROR_IMAGES, Components, SeedSpread
 
@@ -38,6 +38,8 @@ for zero-shot accuracy and 0.2 to 0.5 for probes."""
 TARGET_DISTINCT, CELL_DISTINCT = 0.15, 0.08
 MOST_DISTINCT = 30.0
 DRAWS = 4000
+SURE = 1e-4
+"""Variance of the logarithm of a variance: of less nothing is made, which is 20,000 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class BorrowedEstimate:
     @property
     def degrees_of_freedom(self) -> float:
         """Of the t distribution whose variance is as uncertain; 0 where nothing is known."""
-        return _degrees_of_freedom(self.variances) if self.known else 0.0
+        if not self.known:
+            return 0.0
+        return 4 + 2 * float(self.variances.mean()) ** 2 / max(float(self.variances.var()), 1e-300)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Two-sided, cut at -1 and 1."""
@@ -108,15 +112,12 @@ def borrowed_estimate(
 
 def _with_seed_part(part: Components, by_seed: Array) -> Components:
     """`by_seed` (draws,): what seeds alone may add to the variance. It becomes a mean square, which contains the
-    interaction, with the degrees of freedom that would leave it as uncertain."""
-    squares = by_seed + part.interaction
-    degrees = _degrees_of_freedom(squares)
-    return replace(part, by_seed=float(squares.mean()) * (degrees - 2) / degrees, seed_degrees=degrees)
-
-
-def _degrees_of_freedom(variances: Array) -> float:
-    """Of the t distribution whose variance is as uncertain; more than 4."""
-    return 4 + 2 * float(variances.mean()) ** 2 / max(float(variances.var()), 1e-300)
+    interaction, with the degrees of freedom after which the logarithm of a variance is known as well. (The logarithm,
+    because the few draws in which a cell is unlike all others would decide over other moments.)"""
+    logs = np.log(by_seed + part.interaction)
+    uncertain = max(float(logs.var()), SURE)
+    half = float(brentq(lambda half: polygamma(1, half) - uncertain, 0.05, 2 / SURE))
+    return replace(part, by_seed=math.exp(float(logs.mean()) + float(digamma(half))) / half, seed_degrees=2 * half)
 
 
 class SharedSpread:
