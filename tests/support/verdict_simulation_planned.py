@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 
 import numpy as np
-from support.verdict_simulation import World, answers, look_after_every_seed
-from touchstone_contracts.experiment import Spending
+from support.verdict_simulation import Right, World, answers, look_after_every_seed
+from touchstone_contracts.experiment import Spending, Spread
 from touchstone_verdict.anytime import seed_sequence
-from touchstone_verdict.intervals import components
+from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
+from touchstone_verdict.intervals import Estimate, components
 from touchstone_verdict.spending import levels
 
 LOOKS = (3, 5, 7, 10)
-SPENDINGS: tuple[Spending, ...] = ("obrien_fleming", "pocock")
+PLANS: dict[str, tuple[Spending, Spread]] = {
+    "O'Brien-Fleming": ("obrien_fleming", "own"),
+    "Pocock": ("pocock", "own"),
+    "O'Brien-Fleming, borrowed": ("obrien_fleming", "borrowed"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,19 @@ class PlannedLooks:
 
 
 def look_as_planned(
-    world: World, runs: int, looks: tuple[int, ...] = LOOKS, spending: Spending = "obrien_fleming", delta: float = 0.01
+    world: World,
+    runs: int,
+    looks: tuple[int, ...] = LOOKS,
+    spending: Spending = "obrien_fleming",
+    delta: float = 0.01,
+    spread: Spread = "own",
 ) -> PlannedLooks:
     """At 95 % confidence; `world.seeds` is the last look."""
     different = levels(looks, 0.05, spending)
     equal = [level / 2 for level in levels(looks, 0.10, spending)]
     found = []
     for a, b in world.experiments(runs):
-        estimates = [components(a[:seeds], b[:seeds]).estimate() for seeds in looks]
+        estimates = [_estimate(a[:seeds], b[:seeds], spread) for seeds in looks]
         intervals = [estimate.interval(1 - level) for estimate, level in zip(estimates, different, strict=True)]
         missed = any(not low <= world.difference <= high for low, high in intervals)
         answers = [
@@ -45,6 +55,14 @@ def look_as_planned(
         end = next((number for number, answer in enumerate(answers) if answer), len(looks) - 1)
         found.append((missed, answers[end] == "different", answers[end] == "equal", looks[end]))
     return PlannedLooks(*(float(value) for value in np.mean(found, axis=0)))
+
+
+def _estimate(a: Right, b: Right, spread: Spread) -> Estimate | BorrowedEstimate:
+    part = components(a, b)
+    if spread == "own":
+        return part.estimate()
+    cells = dict(zip([("target", "a"), ("target", "b")], part.spreads, strict=True))
+    return borrowed_estimate({"target": (part, ("a", "b"))}, SharedSpread(cells))
 
 
 def width_of_anytime(world: World, seeds: int, runs: int) -> float:
@@ -83,15 +101,15 @@ def planned_table(runs: int = 600) -> Rows:
         once = answers(world, runs)
         different = once.get("a_better", 0.0) + once.get("b_better", 0.0)
         at_looks = []
-        for spending in SPENDINGS:
-            plan = look_as_planned(world, runs, spending=spending)
+        for spending, spread in PLANS.values():
+            plan = look_as_planned(world, runs, spending=spending, spread=spread)
             at_looks += [_share(plan.missed), _both(plan.different, plan.equal), f"{plan.seeds:.1f}"]
         at_once = _both(different, once.get("no_difference", 0.0))
         anytime = _share(look_after_every_seed(world, runs // 4).stopped)
         gap = f"{100 * world.difference:g}"
         rows.append([str(world.images), f"{world.seed_sd:g}", gap, *at_looks, at_once, anytime])
     headings = ["test images", "seed effect", "true difference"]
-    for name in ("O'Brien-Fleming", "Pocock"):
+    for name in PLANS:
         headings += [f"{name}: missed", "different / equal", "seeds"]
     return [*headings, "once, at 10: different / equal", "anytime, by 10: different"], rows
 

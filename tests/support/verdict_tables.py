@@ -13,8 +13,11 @@ from pathlib import Path
 from support import (
     verdict_simulation,
     verdict_simulation_draws,
+    verdict_simulation_forecast,
+    verdict_simulation_planned,
     verdict_simulation_power,
     verdict_simulation_spread,
+    verdict_simulation_targets,
 )
 
 PAGE = Path(__file__).parents[2] / "docs/verdict.md"
@@ -40,7 +43,12 @@ TABLES: dict[str, Callable[[], Made]] = {
     "clusters": verdict_simulation_draws.cluster_table,
     "paired": verdict_simulation_draws.paired_table,
     "failed runs": verdict_simulation_draws.failure_table,
+    "chances": verdict_simulation_forecast.forecast_table,
+    "chances by difference": verdict_simulation_forecast.difference_table,
+    "targets": verdict_simulation_targets.targets_table,
+    "anytime width": verdict_simulation_planned.anytime_width_table,
     "looks": verdict_simulation.looks_table,
+    "planned": verdict_simulation_planned.planned_table,
     "power": verdict_simulation.power_table,
     "expected power": verdict_simulation_power.expected_power_table,
 }

@@ -1,13 +1,16 @@
 """The chance that more seeds or test images decide: its rules, and whether what it gave a chance came true as often."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.verdict_simulation_forecast import Continuation, reliability
 from touchstone_contracts.views import ComparisonResult, DecisionChance
 from touchstone_verdict.anytime import SeedSequence
+from touchstone_verdict.borrowed import SharedSpread, borrowed_estimate
 from touchstone_verdict.claims import chance_words
 from touchstone_verdict.forecast import ENOUGH, Levels, chance_of_deciding, chances, chances_at_any_time
-from touchstone_verdict.intervals import Components
+from touchstone_verdict.intervals import Components, SeedSpread
 
 LEVELS = Levels(0.05, 0.05)
 NOISY_SEEDS = Components(0.02, by_seed=2e-4, by_image=1e-6, interaction=0.0, seed_degrees=4, seeds=3, images=1000)
@@ -52,6 +55,21 @@ def test_two_seeds_and_spreads_of_nothing_have_chances_too() -> None:
     assert all(0 <= each.chance <= 1 for each in chances([still], 0.01, 0.95, seed=1))
 
 
+def test_images_that_were_drawn_together_are_few_draws() -> None:
+    together = replace(NOISY_IMAGES, clusters=4)
+    assert chance(together, "images", 8) < chance(NOISY_IMAGES, "images", 8)
+
+
+def test_a_borrowed_spread_is_worth_more_degrees_of_freedom_and_keeps_the_difference() -> None:
+    spread = SeedSpread(2e-4, 0.0, 2)
+    part = Components(0.02, 2e-4, 1e-6, 0.0, seed_degrees=2, seeds=2, images=1000, spreads=(spread, spread))
+    cells = {(target, arm): spread for target in ("flags", "birds", "cars") for arm in ("real", "made")}
+    (seen,) = borrowed_estimate({"flags": (part, ("real", "made"))}, SharedSpread(cells)).parts
+    assert (seen.difference, seen.by_image, seen.seeds) == (part.difference, part.by_image, part.seeds)
+    assert seen.seed_degrees > part.seed_degrees
+    assert 1e-4 < seen.by_seed < 4e-4
+
+
 def test_looking_at_any_time_takes_more_seeds() -> None:
     sequence = SeedSequence(0.02, 4e-4, 4, image_variance=1e-7, images=10_000)
     fixed = Components(0.02, by_seed=1e-4, by_image=1e-7, interaction=0.0, seed_degrees=6, seeds=4, images=10_000)
@@ -67,7 +85,13 @@ def test_looking_at_any_time_takes_more_seeds() -> None:
 
 @pytest.mark.parametrize(
     "continuation",
-    [Continuation(2, 1000, "seeds", 3), Continuation(3, 300, "seeds", 2), Continuation(5, 300, "images", 4)],
+    [
+        Continuation(2, 1000, "seeds", 3),
+        Continuation(3, 300, "seeds", 2),
+        Continuation(5, 300, "images", 4),
+        Continuation(3, 300, "seeds", 2, "borrowed", targets=4),
+        Continuation(3, 1000, "seeds", 2, "borrowed"),
+    ],
 )
 def test_what_was_given_a_chance_comes_true_about_as_often(continuation: Continuation) -> None:
     """Within ten points, over experiments whose true differences and spreads between seeds vary; and their noise."""

@@ -19,7 +19,8 @@ from touchstone_contracts.experiment import Comparison, Spending
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_verdict.curves import Curve
-from touchstone_verdict.intervals import Estimate
+from touchstone_verdict.failed_runs import Validation
+from touchstone_verdict.intervals import Estimate, components
 from touchstone_verdict.judge import judge, judge_evidence
 from touchstone_verdict.planned import Look, look_at
 from touchstone_verdict.spending import levels
@@ -94,6 +95,12 @@ def test_an_arm_against_itself_is_called_different_at_most_one_time_in_twenty(
     assert found.missed <= 0.05 + noise(0.05, RUNS)
 
 
+@pytest.mark.parametrize("place", [(1000, 0.02), (300, 0.1)])
+def test_with_a_borrowed_spread_it_is_called_different_hardly_more_often(place: tuple[int, float]) -> None:
+    found = look_as_planned(World(10, *place), RUNS, spread="borrowed")
+    assert max(found.different, found.missed) <= 0.065 + noise(0.065, RUNS)
+
+
 def test_three_points_are_found_with_fewer_seeds_than_planned() -> None:
     found = look_as_planned(World(10, 1000, 0.02, 0.03), RUNS)
     assert found.different >= 0.93
@@ -160,6 +167,53 @@ def test_between_looks_it_says_when_the_next_one_is_and_how_likely_the_last_one_
     assert [(entry.seeds, entry.test_images) for entry in verdict.chances] == [(8, None)]
     assert verdict.would_decide.startswith("With 8 seeds per arm instead of 5 the chance of a decision is ")
     assert "at the look that was declared" in verdict.warnings[0]
+
+
+def test_the_spread_is_borrowed_at_a_look_too_unless_the_spec_says_otherwise() -> None:
+    curves = {
+        ("flags", "zero_shot", arm): Curve((10, 20), correct(share, seeds=5, seed=number))
+        for number, (arm, share) in enumerate((("real", 0.51), ("made", 0.5)))
+    }
+    for spread in ("own", "borrowed"):
+        comparison = Comparison(a="real", b="made", spread=spread, **PLANNED)
+        verdict = judge_evidence(evidence(curves, comparison=comparison, seeds_planned=8))
+        intervals = {"own": verdict.primary.own, "borrowed": verdict.primary.borrowed}
+        assert verdict.decided_by == spread
+        assert (intervals[spread].low, intervals[spread].p_value) == (verdict.primary.low, verdict.primary.p_value)
+        assert intervals["own"].low != intervals["borrowed"].low
+        level = 1 - levels(LOOKS, 0.05, "obrien_fleming")[1]
+        once = components(*(curves["flags", "zero_shot", arm].averaged((10, 20)) for arm in ("real", "made")))
+        assert intervals["own"].low == pytest.approx(once.estimate().interval(level)[0])
+
+
+def test_what_is_decided_at_a_look_stays_decided_when_a_later_run_fails_and_is_left_out() -> None:
+    def judged_with(seeds: int, planned: int | None) -> Any:
+        curves = {
+            ("flags", "zero_shot", arm): Curve((10, 20), correct(share, seeds=8, seed=number)[:, :seeds])
+            for number, (arm, share) in enumerate((("real", 0.95), ("made", 0.5)))
+        }
+        accuracy = np.tile([0.9] * 5 + [0.2] + [0.9] * 2, (2, 1))[:, :seeds]
+        validation = {("flags", arm): Validation((10, 20), tuple(range(seeds)), accuracy) for arm in ("real", "made")}
+        comparison = Comparison(a="real", b="made", failed_runs="leave_out", **PLANNED)
+        return judge_evidence(evidence(curves, comparison=comparison, seeds_planned=planned, validation=validation))
+
+    early, late = judged_with(3, 8), judged_with(8, None)
+    assert [run.seed for run in late.failed_runs.runs] == [5, 5, 5, 5]
+    assert late.may_stop == early.may_stop == "Decided at the look with 3 of 8 seeds: you may stop."
+    assert late.primary == early.primary
+
+
+def test_after_the_last_look_a_failed_run_that_is_left_out_does_not_ask_for_another_look() -> None:
+    curves = {
+        ("flags", "zero_shot", arm): Curve((10, 20), correct(share, seeds=8, images=100, seed=number))
+        for number, (arm, share) in enumerate((("real", 0.51), ("made", 0.5)))
+    }
+    accuracy = np.tile([0.9] * 7 + [0.2], (2, 1))
+    validation = {("flags", arm): Validation((10, 20), tuple(range(8)), accuracy) for arm in ("real", "made")}
+    comparison = Comparison(a="real", b="made", failed_runs="leave_out", **PLANNED)
+    verdict = judge_evidence(evidence(curves, comparison=comparison, validation=validation))
+    assert verdict.primary.seeds == 7
+    assert verdict.may_stop == "Not decided at the last look, with 8 seeds."
 
 
 def test_after_the_last_look_no_more_seeds_decide() -> None:

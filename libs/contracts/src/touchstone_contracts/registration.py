@@ -26,7 +26,9 @@ FAILED_RUN_WORDS = {"count": "they count like any others", "leave_out": "they ar
 STOPPING_WORDS = {
     "fixed": "judged once, when every run of both arms is in",
     "anytime": "may be looked at, and stopped, after every seed",
+    "planned": "judged at declared looks and never between, may be stopped at each",
 }
+SPENDING_WORDS = {"obrien_fleming": "the last look has almost all of alpha", "pocock": "looks share alpha about alike"}
 
 
 class Parent(Lenient):
@@ -114,7 +116,7 @@ class Registration(RegisteredFacts):
             yield "Primary endpoint", self._endpoint(primary)
             yield "Interval", SPREAD_WORDS.get(primary.spread or "own", str(primary.spread))
             yield "Runs that fail", FAILED_RUN_WORDS.get(primary.failed_runs, primary.failed_runs)
-            yield "Stopping rule", STOPPING_WORDS.get(primary.stopping, primary.stopping)
+            yield "Stopping rule", _stopping_words(primary)
         excluded = "; ".join(f"{entry.words} ({entry.reason})" for entry in self.exclusions)
         yield "Left out", excluded or "nothing was declared"
         yield "Left out by rule", " ".join(self.exclusion_rules)
@@ -130,3 +132,11 @@ class Registration(RegisteredFacts):
             f"({sizes}), {len(self.seeds)} seeds; smallest difference that matters {100 * primary.delta:g} points; "
             f"confidence {100 * primary.confidence:g} %"
         )
+
+
+def _stopping_words(primary: Comparison) -> str:
+    words = STOPPING_WORDS.get(primary.stopping, primary.stopping)
+    if not primary.looks:
+        return words
+    seeds = ", ".join(str(look) for look in primary.looks)
+    return f"{words} ({seeds} seeds; {SPENDING_WORDS.get(primary.spending, primary.spending)})"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from touchstone_contracts.views import Answer
 
+from touchstone_verdict.borrowed import BorrowedEstimate
 from touchstone_verdict.intervals import Estimate
 
 SMALLEST_ALPHA = 1e-12
@@ -19,7 +20,7 @@ def decide(difference: float, p_value: float, equivalence_p_value: float, alpha:
     return "no_difference" if equivalence_p_value <= alpha else "undecided"
 
 
-def answer_of(estimate: Estimate, delta: float, confidence: float) -> Answer:
+def answer_of(estimate: Estimate | BorrowedEstimate, delta: float, confidence: float) -> Answer:
     p_value, equivalence = estimate.p_value, estimate.equivalence_p_value(delta)
     return decide(estimate.difference, p_value, equivalence, 1 - confidence)
 

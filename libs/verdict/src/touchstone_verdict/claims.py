@@ -5,7 +5,7 @@ Numbers are in points. Free of scipy: pages use it too."""
 from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.views import BaselineCheck, ComparisonResult, DecisionChance, TargetSample
+from touchstone_contracts.views import Answer, BaselineCheck, ComparisonResult, DecisionChance, TargetSample
 
 from touchstone_verdict.words import answer_words, measure_words, points
 
@@ -71,15 +71,15 @@ def _sample_words(sample: TargetSample, comparison: Comparison) -> str:
     )
 
 
-def look_words(comparison: Comparison, primary: ComparisonResult) -> str:
-    """Of a comparison with declared looks: whether the one that was reached decides."""
-    planned = comparison.looks[-1]
-    if primary.answer != "undecided":
-        return f"Decided at the look with {primary.seeds} of {planned} seeds: you may stop."
-    if primary.seeds == planned:
+def look_words(looks: Sequence[int], seeds: int, answer: Answer) -> str:
+    """Whether the look that was reached, with so many seeds, decides. `looks`: all that were declared."""
+    planned = looks[-1]
+    if answer != "undecided":
+        return f"Decided at the look with {seeds} of {planned} seeds: you may stop."
+    if seeds == planned:
         return f"Not decided at the last look, with {planned} seeds."
-    following = next(look for look in comparison.looks if look > primary.seeds)
-    return f"Not decided at the look with {primary.seeds} of {planned} seeds: go on to the next, with {following}."
+    following = next(look for look in looks if look > seeds)
+    return f"Not decided at the look with {seeds} of {planned} seeds: go on to the next, with {following}."
 
 
 def chance_words(chances: Sequence[DecisionChance], primary: ComparisonResult) -> str:

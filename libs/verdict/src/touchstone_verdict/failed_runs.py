@@ -38,6 +38,9 @@ class Validation:
     accuracy: Array
     """(sizes, seeds)"""
 
+    def of_first_seeds(self, count: int) -> "Validation":
+        return Validation(self.sizes, self.seeds[:count], self.accuracy[:, :count])
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -105,7 +105,7 @@ def chances_at_last_look(
     last, alpha = replace(look, number=len(look.looks) - 1), 1 - confidence
     levels = Levels(last.level(alpha), last.equivalence_level(alpha))
     count = look.looks[-1]
-    growth = count / look.looks[look.number]
+    growth = count / look.seeds
     rng = np.random.default_rng(seed)
     return (Chance("seeds", count, chance_of_deciding(parts, "seeds", growth, delta, levels, rng)),)
 
@@ -170,20 +170,20 @@ def _grow(part: Components, more: More, growth: float, rng: np.random.Generator)
     """Moments and degrees of freedom as in `Components.estimate`, with what is added drawn."""
     own_of_seeds = _between_seeds(part.by_seed, part.seed_degrees, part.seeds, part.interaction, rng)
     seeds = _Square(part.by_seed, part.seed_degrees, own_of_seeds + part.interaction)
-    images = _Square(part.by_image, part.images - 1.0, _between_images(part, rng))
+    images = _Square(part.by_image, part.image_draws - 1.0, _between_images(part, rng))
     grown, kept = (seeds, images) if more == "seeds" else (images, seeds)
-    drawn = _draw_more(grown, part.difference, growth, part.seeds if more == "seeds" else part.images, rng)
+    drawn = _draw_more(grown, part.difference, growth, part.seeds if more == "seeds" else part.image_draws, rng)
     other, stray = _measured_again(kept, part.interaction, growth, rng)
 
-    test_images = part.images * (growth if more == "images" else 1.0)
+    of_images = growth if more == "images" else 1.0
     total = np.maximum(np.maximum(drawn.square + other - part.interaction / growth, drawn.square), other)
-    smallest = (SMALLEST_ERROR_IMAGES / test_images) ** 2
+    smallest = (SMALLEST_ERROR_IMAGES / (part.images * of_images)) ** 2
     spread = drawn.square**2 / drawn.degrees + other**2 / kept.degrees
     return _Grown(
         difference=drawn.difference,
         truth=drawn.truth,
         variance=np.maximum(total, smallest),
-        spread=np.where(total < smallest, smallest**2 / (test_images - 1), spread),
+        spread=np.where(total < smallest, smallest**2 / (part.image_draws * of_images - 1), spread),
         stray=stray,
     )
 
@@ -228,7 +228,7 @@ def _between_seeds(found: float, degrees: float, seeds: int, interaction: float,
 
 
 def _between_images(part: Components, rng: np.random.Generator) -> Array:
-    degrees = part.images - 1.0
+    degrees = part.image_draws - 1.0
     return degrees * part.by_image / _chi_squared(degrees, rng)
 
 

@@ -166,12 +166,24 @@ class Measured:
     size: int | None
     metric: Metric
     parts: tuple[Components, ...]
-    estimate: Estimate | BorrowedEstimate | Look | SeedSequence
-    """What decides."""
+    once: Estimate | BorrowedEstimate
+    """Of the spread that is declared, as of a single look."""
     test_set: str
     class_id: int | None = None
     own: Estimate | None = None
     borrowed: BorrowedEstimate | None = None
+    repeated: Look | SeedSequence | None = None
+    """Where there may be several looks."""
+
+    @property
+    def estimate(self) -> Estimate | BorrowedEstimate | Look | SeedSequence:
+        """What decides."""
+        return self.once if self.repeated is None else self.repeated
+
+    @property
+    def parts_seen(self) -> tuple[Components, ...]:
+        """With the variance between seeds of the spread that is declared."""
+        return self.once.parts if isinstance(self.once, BorrowedEstimate) and self.once.known else self.parts
 
 
 def judge_evidence(evidence: Evidence) -> Verdict:
@@ -180,9 +192,10 @@ def judge_evidence(evidence: Evidence) -> Verdict:
     Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
     comparison = evidence.comparison
     everything, failures = evidence, find_failures(*_validation(evidence))
-    if comparison.failed_runs == "leave_out":
+    leave_out = comparison.failed_runs == "leave_out"
+    measured = _measure_primary(evidence, leave_out=leave_out)
+    if leave_out:
         evidence = _without(evidence, failures)
-    measured = _measure_primary(evidence)
     primary = _result(measured, comparison)
     likely = _chances(evidence, measured, primary)
     verdict = Verdict(
@@ -192,7 +205,7 @@ def judge_evidence(evidence: Evidence) -> Verdict:
         delta=comparison.delta,
         confidence=comparison.confidence,
         stopping=comparison.stopping,
-        may_stop=_may_stop(evidence, primary),
+        may_stop=_may_stop(evidence, measured, primary),
         answer=primary.answer,
         headline=headline(comparison, primary, targets=len(measured.parts)),
         primary=primary,
@@ -255,7 +268,7 @@ def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCh
     if not failures:
         return None
     left_out = evidence.comparison.failed_runs == "leave_out"
-    otherwise = _measure_primary(evidence if left_out else _without(evidence, failures))
+    otherwise = _measure_primary(evidence, leave_out=not left_out)
     untouched = _validation(evidence)[1]
     return FailedRunCheck(
         runs=tuple(failure.described(untouched) for failure in failures),
@@ -287,17 +300,28 @@ def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResu
     }
 
 
-def _measure_primary(evidence: Evidence) -> Measured:
+def _measure_primary(evidence: Evidence, *, leave_out: bool) -> Measured:
+    """`leave_out`: without the runs that failed."""
+    if evidence.comparison.stopping == "planned":
+        return _measure_at_looks(evidence, leave_out)
+    if leave_out:
+        evidence = _without(evidence, find_failures(*_validation(evidence)))
+    measured = _measure_once(evidence)
+    return measured if evidence.comparison.stopping == "fixed" else _measure_at_any_time(evidence, measured)
+
+
+def _measure_once(evidence: Evidence) -> Measured:
     comparison = evidence.comparison
     measured = _measure(evidence, None, None, comparison.metric)
     if measured is None:
         raise Unfair(
             f"{comparison.a} and {comparison.b} reached no common size at any target", code="nothing_to_compare"
         )
-    if comparison.stopping == "fixed":
-        return measured
-    if comparison.stopping == "planned":
-        return _measure_at_looks(evidence, min(part.seeds for part in measured.parts))
+    return measured
+
+
+def _measure_at_any_time(evidence: Evidence, measured: Measured) -> Measured:
+    comparison = evidence.comparison
     pairs = (
         paired_by_seed(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
         for target in evidence.targets
@@ -308,22 +332,26 @@ def _measure_primary(evidence: Evidence) -> Measured:
         if shared_sizes(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
     ]
     sequence = seed_sequence([pair for pair in pairs if pair is not None], clusters)
-    return replace(measured, estimate=sequence, own=None, borrowed=None)
+    return replace(measured, repeated=sequence, own=None, borrowed=None)
 
 
-def _measure_at_looks(evidence: Evidence, seeds: int) -> Measured:
-    """At the first declared look that decides, or the last one there are `seeds` for."""
+def _measure_at_looks(evidence: Evidence, leave_out: bool) -> Measured:
+    """At the first declared look that decides, or the last one there are seeds for. A run has failed, or not, by the
+    seeds of its look: what is decided stays decided."""
     comparison = evidence.comparison
-    looks = (
-        _measure(replace(evidence, curves=first_seeds(evidence.curves, look)), None, None, comparison.metric)
-        for look in comparison.looks
-        if look <= seeds
-    )
-    found = [measured for measured in looks if measured is not None]
-    estimates = [measured.estimate for measured in found]
-    alpha = 1 - comparison.confidence
+    seeds = min(part.seeds for part in _measure_once(evidence).parts)
+    reached = [_of_first_seeds(evidence, look) for look in comparison.looks if look <= seeds]
+    if leave_out:
+        reached = [_without(early, find_failures(*_validation(early))) for early in reached]
+    found = [_measure_once(early) for early in reached]
+    estimates, alpha = [measured.once for measured in found], 1 - comparison.confidence
     look = look_at(estimates, comparison.looks, comparison.spending, comparison.delta, alpha)
-    return replace(found[look.number], estimate=look)
+    return replace(found[look.number], repeated=look)
+
+
+def _of_first_seeds(evidence: Evidence, count: int) -> Evidence:
+    validation = {place: found.of_first_seeds(count) for place, found in evidence.validation.items()}
+    return replace(evidence, curves=first_seeds(evidence.curves, count), validation=validation)
 
 
 def _measure(evidence: Evidence, target: str | None, size: int | None, metric: Metric) -> Measured | None:
@@ -358,6 +386,7 @@ def _shared(evidence: Evidence, size: int | None, metric: Metric) -> SharedSprea
 
 def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
     estimate = measured.estimate
+    look = estimate if isinstance(estimate, Look) else None
     low, high = estimate.interval(comparison.confidence)
     equivalence = estimate.equivalence_p_value(comparison.delta)
     return ComparisonResult(
@@ -375,8 +404,8 @@ def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
         seeds=min(part.seeds for part in measured.parts),
         test_images=sum(part.images for part in measured.parts),
         clusters=_clusters(measured.parts),
-        own=_interval(measured.own, comparison),
-        borrowed=_interval(measured.borrowed, comparison),
+        own=_interval(measured.own, look, comparison),
+        borrowed=_interval(measured.borrowed, look, comparison),
     )
 
 
@@ -386,11 +415,15 @@ def _clusters(parts: Sequence[Components]) -> int | None:
     return sum(part.image_draws for part in parts)
 
 
-def _interval(estimate: Estimate | BorrowedEstimate | None, comparison: Comparison) -> Interval | None:
+def _interval(
+    estimate: Estimate | BorrowedEstimate | None, look: Look | None, comparison: Comparison
+) -> Interval | None:
+    """Of the same look as the one that decides."""
     if estimate is None:
         return None
-    low, high = estimate.interval(comparison.confidence)
-    return Interval(low=low, high=high, degrees_of_freedom=estimate.degrees_of_freedom, p_value=estimate.p_value)
+    known = replace(look, estimate=estimate) if look else estimate
+    low, high = known.interval(comparison.confidence)
+    return Interval(low=low, high=high, degrees_of_freedom=known.degrees_of_freedom, p_value=known.p_value)
 
 
 def _adjusted(measured: Sequence[Measured], comparison: Comparison) -> tuple[ComparisonResult, ...]:
@@ -535,11 +568,13 @@ def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
     return scaling_fits(curves, comparison.test_set, comparison.confidence, evidence.results_digest)
 
 
-def _may_stop(evidence: Evidence, primary: ComparisonResult) -> str | None:
-    comparison = evidence.comparison
-    if comparison.stopping == "planned":
-        return look_words(comparison, primary)
-    return stop_words(primary, evidence.seeds_planned) if comparison.stopping == "anytime" else None
+def _may_stop(evidence: Evidence, measured: Measured, primary: ComparisonResult) -> str | None:
+    match measured.repeated:
+        case Look() as look:
+            return look_words(look.looks, look.seeds, primary.answer)
+        case SeedSequence():
+            return stop_words(primary, evidence.seeds_planned)
+    return None
 
 
 def _partial(comparison: Comparison) -> str:
@@ -566,9 +601,9 @@ def _chances(evidence: Evidence, measured: Measured, primary: ComparisonResult) 
         case SeedSequence() as sequence:
             found = chances_at_any_time(sequence, delta, confidence, seed)
         case Look() as look:
-            found = chances_at_last_look(measured.parts, look, delta, confidence, seed)
+            found = chances_at_last_look(measured.parts_seen, look, delta, confidence, seed)
         case _:
-            found = chances(measured.parts, delta, confidence, seed)
+            found = chances(measured.parts_seen, delta, confidence, seed)
     return tuple(
         DecisionChance(
             seeds=entry.count if entry.more == "seeds" else None,

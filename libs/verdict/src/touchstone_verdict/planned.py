@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from touchstone_contracts.experiment import Spending
 
 from touchstone_verdict.answers import smallest_alpha
+from touchstone_verdict.borrowed import BorrowedEstimate
 from touchstone_verdict.intervals import Estimate
 from touchstone_verdict.spending import levels
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """An Estimate with the seeds of one of several looks; answers the same questions.
+    """An estimate from the seeds of one of several looks; answers the same questions.
 
     Over all looks together the intervals miss the truth at most as often as their confidence says. The p-values are
     repeated ones (Jennison and Turnbull 1984): the smallest alpha that would have decided at this look."""
 
-    estimate: Estimate
+    estimate: Estimate | BorrowedEstimate
     looks: tuple[int, ...]
     """All that were declared, in seeds."""
     number: int
@@ -46,6 +47,11 @@ class Look:
         return smallest_alpha(lambda alpha: at_once <= self.equivalence_level(alpha))
 
     @property
+    def seeds(self) -> int:
+        """Of each arm; some of their runs may have failed."""
+        return self.looks[self.number]
+
+    @property
     def last(self) -> bool:
         return self.number == len(self.looks) - 1
 
@@ -59,7 +65,11 @@ class Look:
 
 
 def look_at(
-    estimates: Sequence[Estimate], looks: tuple[int, ...], spending: Spending, delta: float, alpha: float
+    estimates: Sequence[Estimate | BorrowedEstimate],
+    looks: tuple[int, ...],
+    spending: Spending,
+    delta: float,
+    alpha: float,
 ) -> Look:
     """`estimates`: one for each look that has been reached, in their order. The first look that decides, or the last:
     a decision stands, whatever later seeds say."""

@@ -21,6 +21,7 @@ from touchstone_verdict.borrowed import SharedSpread, borrowed_estimate
 from touchstone_verdict.forecast import MOST_SEEDS, MOST_TEST_IMAGES_FACTOR
 from touchstone_verdict.intervals import Components, Estimate, SeedSpread
 from touchstone_verdict.power_words import basis, summary, warning
+from touchstone_verdict.spending import levels
 
 Array = npt.NDArray[np.float64]
 
@@ -102,6 +103,14 @@ class Design:
     comparison: Comparison
     arms: int = 2
     """All that train: a borrowed interval learns the spread from all of them."""
+
+    @property
+    def confidence(self) -> float:
+        """Of the interval when all seeds are in: with declared looks, that of the last one."""
+        comparison = self.comparison
+        if comparison.stopping != "planned":
+            return comparison.confidence
+        return 1 - levels(comparison.looks, 1 - comparison.confidence, comparison.spending)[-1]
 
     @property
     def test_images(self) -> int:
@@ -224,28 +233,28 @@ def _margins(design: Design) -> tuple[Array, float]:
 
 
 def _own(design: Design) -> list[float]:
-    draws = max(FEWEST_DRAWS, 2 * DRAWS // (2 * len(design.parts) + 1))
+    draws, confidence = max(FEWEST_DRAWS, 2 * DRAWS // (2 * len(design.parts) + 1)), design.confidence
     return [
         Estimate.pooled(
             [
                 part.components(*part.cells(design.seeds, pair)).estimate()
                 for part, pair in zip(design.parts, draw.reshape(-1, 2), strict=True)
             ]
-        ).interval(design.comparison.confidence)[1]
+        ).interval(confidence)[1]
         for draw in _drawn_variances(design.seeds, 2 * len(design.parts), draws)
     ]
 
 
 def _borrowed(design: Design) -> list[float]:
-    cells = design.arms * len(design.parts)
+    cells, confidence = design.arms * len(design.parts), design.confidence
     draws = max(FEWEST_BORROWED_DRAWS, BORROWED_DRAWS // cells)
     return [
-        _borrowed_half_width(design, draw.reshape(-1, design.arms))
+        _borrowed_half_width(design, draw.reshape(-1, design.arms), confidence)
         for draw in _drawn_variances(design.seeds, cells, draws)
     ]
 
 
-def _borrowed_half_width(design: Design, drawn: Array) -> float:
+def _borrowed_half_width(design: Design, drawn: Array, confidence: float) -> float:
     """`drawn` (targets, arms)."""
     cells = {
         (str(target), str(arm)): cell
@@ -257,7 +266,7 @@ def _borrowed_half_width(design: Design, drawn: Array) -> float:
         for target, part in enumerate(design.parts)
     }
     estimate = borrowed_estimate(parts, SharedSpread(cells), BORROWED_VARIANCES)
-    return estimate.interval(design.comparison.confidence)[1]
+    return estimate.interval(confidence)[1]
 
 
 def _anytime(design: Design) -> list[float]:
