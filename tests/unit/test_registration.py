@@ -94,6 +94,15 @@ def test_every_field_of_the_declared_comparison_counts(api: TestClient, services
     assert len(digests) == 1 + len(changes)
 
 
+def test_declared_looks_are_part_of_the_stopping_rule(api: TestClient, services: Services) -> None:
+    looks = {"stopping": "planned", "looks": (2, 3), "spending": "pocock"}
+    told = post_experiment(services, spec(seeds=(0, 1, 2), comparison={"a": "retrieved", "b": "synthetic", **looks}))
+    found = Registration.read(api.get(f"/v1/experiments/{told.id}/registration").text)
+    assert dict(found.lines)["Stopping rule"] == (
+        "judged at declared looks and never between, may be stopped at each (2, 3 seeds; looks share alpha about alike)"
+    )
+
+
 def test_posting_the_same_spec_again_leaves_the_registration_as_it_was(api: TestClient, services: Services) -> None:
     told = post_experiment(services, DECLARED)
     before = api.get(f"/v1/experiments/{told.id}/registration").content

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from support.verdict_simulation import World, noise
+from support.verdict_simulation_planned import look_as_planned
 from support.verdict_simulation_power import expected_spread, simulated_power
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.experiment import Spread as SpreadKind
@@ -21,6 +22,7 @@ from touchstone_verdict.power import (
     smallest_difference,
     spread_of,
 )
+from touchstone_verdict.spending import levels
 
 RUNS = 400
 FEW_POINTS = 0.05
@@ -44,6 +46,30 @@ def design(
 def expected(target: str = "flags", images: int = 241, **changes: object) -> ExpectedSpread:
     fields = {**SPREAD.model_dump(), "target": target, "test_images": images, "source": "assumed"}
     return ExpectedSpread.model_validate(fields | changes)
+
+
+def test_with_declared_looks_the_power_is_that_of_the_last_one() -> None:
+    once, planned, even = (
+        found(design(10, 1000, **rule), 0.03)
+        for rule in (
+            {},
+            {"stopping": "planned", "looks": (3, 5, 7, 10)},
+            {"stopping": "planned", "looks": (3, 5, 7, 10), "spending": "pocock"},
+        )
+    )
+    assert once - 0.1 < planned < once
+    assert even < planned
+    strict = design(10, 1000, stopping="planned", looks=(3, 5, 7, 10))
+    last = levels((3, 5, 7, 10), 1 - COMPARISON.confidence, "obrien_fleming")[-1]
+    assert 1 - strict.confidence == pytest.approx(last)
+
+
+@pytest.mark.parametrize("kind", ["own", "borrowed"])
+def test_with_declared_looks_simulated_experiments_find_the_difference_as_often(kind: SpreadKind) -> None:
+    world = World(10, 300, 0.1, 0.04)
+    simulated = look_as_planned(world, RUNS, spread=kind).different
+    planned = design(10, 300, expected_spread(0.1), spread_from=kind, stopping="planned", looks=(3, 5, 7, 10))
+    assert abs(found(planned, 0.04) - simulated) <= FEW_POINTS + noise(simulated, RUNS)
 
 
 @pytest.mark.parametrize(
