@@ -177,13 +177,17 @@ def test_the_spread_is_borrowed_at_a_look_too_unless_the_spec_says_otherwise() -
     for spread in ("own", "borrowed"):
         comparison = Comparison(a="real", b="made", spread=spread, **PLANNED)
         verdict = judge_evidence(evidence(curves, comparison=comparison, seeds_planned=8))
-        intervals = {"own": verdict.primary.own, "borrowed": verdict.primary.borrowed}
+        own, borrowed = verdict.primary.own, verdict.primary.borrowed
+        assert own is not None
+        assert borrowed is not None
         assert verdict.decided_by == spread
-        assert (intervals[spread].low, intervals[spread].p_value) == (verdict.primary.low, verdict.primary.p_value)
-        assert intervals["own"].low != intervals["borrowed"].low
+        decided = own if spread == "own" else borrowed
+        assert (decided.low, decided.p_value) == (verdict.primary.low, verdict.primary.p_value)
+        assert own.low != borrowed.low
         level = 1 - levels(LOOKS, 0.05, "obrien_fleming")[1]
-        once = components(*(curves["flags", "zero_shot", arm].averaged((10, 20)) for arm in ("real", "made")))
-        assert intervals["own"].low == pytest.approx(once.estimate().interval(level)[0])
+        real, made = (curves["flags", "zero_shot", arm].averaged((10, 20)) for arm in ("real", "made"))
+        once = components(real, made)
+        assert own.low == pytest.approx(once.estimate().interval(level)[0])
 
 
 def test_what_is_decided_at_a_look_stays_decided_when_a_later_run_fails_and_is_left_out() -> None:
