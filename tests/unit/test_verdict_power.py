@@ -50,11 +50,11 @@ def expected(target: str = "flags", images: int = 241, **changes: object) -> Exp
 
 def test_with_declared_looks_the_power_is_that_of_the_last_one() -> None:
     once, planned, even = (
-        found(design(10, 1000, **rule), 0.03)
-        for rule in (
-            {},
-            {"stopping": "planned", "looks": (3, 5, 7, 10)},
-            {"stopping": "planned", "looks": (3, 5, 7, 10), "spending": "pocock"},
+        found(asked, 0.03)
+        for asked in (
+            design(10, 1000),
+            design(10, 1000, stopping="planned", looks=(3, 5, 7, 10)),
+            design(10, 1000, stopping="planned", looks=(3, 5, 7, 10), spending="pocock"),
         )
     )
     assert once - 0.1 < planned < once
