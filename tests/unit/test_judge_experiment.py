@@ -309,14 +309,16 @@ def test_a_judgement_planned_today_borrows_and_says_how_much_seeds_have_in_commo
     assert any("out of a pool of" in warning for warning in verdict.warnings)
 
 
-def test_test_images_of_one_concept_are_judged_together(services: Services) -> None:
+def test_test_images_of_one_concept_are_judged_together(stored: Services, objects: MemoryObjects) -> None:
     """The keys of the made-up split: concept/picture, four pictures of each."""
+    services = stored
     told = too_few_images(services)
     keys = [f"{number // 4}/{number % 4}" for number in range(TEST_IMAGES)]
     step = told.plan.tests["fine", "test"]
     writer = ImageSetWriter(services.artifacts)
     for key in keys:
         writer.add(b"picture", ImageRecord(width=1, height=1, source_kind="target", source_key=key, class_id=0))
+    objects.remove(manifest_key(step))
     write_result(services.artifacts, step, "ingest_images", ImagesIngested(images=writer.finish()))
     layout = layout_of(told.plan)
     tests = [

@@ -386,6 +386,18 @@ def grid(
 
 
 @app.command()
+def predictions(
+    experiment: ExperimentId,
+    file: Annotated[Path, typer.Argument(help="The parquet file to write; `touchstone judge` reads it.")],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Save which test images every finished run got right: what the verdict is computed from."""
+    with connected(server) as client:
+        size = client.save_predictions(experiment, file)
+    console_for_output().print(f"{file}: {size / 2**20:.1f} MiB", highlight=False)
+
+
+@app.command()
 def cancel(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
     """Stop an experiment; what it has computed stays."""
     with connected(server) as client:

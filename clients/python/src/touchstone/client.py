@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -208,6 +209,20 @@ class Client:
 
     def results_csv(self, experiment: str) -> str:
         return self._call("GET", f"/v1/experiments/{experiment}/results", params={"format": "csv"}).text
+
+    def save_predictions(self, experiment: str, file: Path) -> int:
+        """Which test images every finished run got right, as parquet; the bytes written. An interrupted download
+        leaves no file."""
+        unfinished = file.with_name(f"{file.name}.part")
+        try:
+            with self._http.stream("GET", f"/v1/experiments/{experiment}/predictions") as response:
+                raise_for_problem(response)
+                with unfinished.open("wb") as written:
+                    size = sum(written.write(piece) for piece in response.iter_bytes())
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return size
 
     def verdict(self, experiment: str, *, prices: Prices = NO_PRICES) -> Verdict:
         """Costs come in money too where a price is given here or in the server's settings."""

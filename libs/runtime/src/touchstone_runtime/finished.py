@@ -1,5 +1,6 @@
 """Results of finished steps, remembered: a step's result never changes."""
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from touchstone_contracts.catalogue import Cluster, ClusterOfKey
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.steps import (
@@ -128,6 +130,13 @@ class FinishedSteps:
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:
             return list(readers.map(self.artifacts.get_array, blobs))
+
+
+def cluster_names(cluster: Cluster, split: StepId, steps: FinishedSteps) -> list[str]:
+    """Of an ingested split's images, in the order of predictions: what those drawn together have in common."""
+    if isinstance(cluster, ClusterOfKey):
+        return [re.sub(cluster.remove, "", key) for key in steps.split_texts(split, "source_key")]
+    return steps.split_texts(split, "cluster")
 
 
 def read_all(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:

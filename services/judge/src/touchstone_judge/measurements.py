@@ -1,6 +1,5 @@
 """What is judged, read from the results of finished steps. Everything here raises MissingObject for what was lost."""
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,13 +8,12 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
-from touchstone_contracts.catalogue import Cluster, ClusterOfKey
 from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.steps import JudgeExperiment
 from touchstone_contracts.steps import Tested as TestResult
-from touchstone_contracts.values import Blob, StepId
+from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results
-from touchstone_runtime.finished import READERS, FinishedSteps, read_all
+from touchstone_runtime.finished import READERS, FinishedSteps, cluster_names, read_all
 from touchstone_runtime.phases import phase
 from touchstone_runtime.serving import ProgressFunction
 from touchstone_verdict.clusters import Clusters, numbered
@@ -125,16 +123,10 @@ def _read_clusters(
 ) -> dict[tuple[str, str], Clusters]:
     """By (target, test set), of those whose images were drawn together."""
     return {
-        (entry.target, entry.test_set): numbered(_cluster_names(entry.cluster, entry.step, steps))
+        (entry.target, entry.test_set): numbered(cluster_names(entry.cluster, entry.step, steps))
         for entry in layout.tests
         if entry.cluster is not None and entry.test_set in test_sets
     }
-
-
-def _cluster_names(cluster: Cluster, step: StepId, steps: FinishedSteps) -> list[str]:
-    if isinstance(cluster, ClusterOfKey):
-        return [re.sub(cluster.remove, "", key) for key in steps.split_texts(step, "source_key")]
-    return steps.split_texts(step, "cluster")
 
 
 def _read_labels(tested: Iterable[Tested], steps: FinishedSteps) -> dict[tuple[str, str], Labels]:

@@ -1,6 +1,6 @@
 """Results and verdicts of stored experiments, read by their stored plans. Nothing is judged here."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -36,6 +36,7 @@ from touchstone_verdict.results import Evaluations, collect, exhausted
 from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
 from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.manifest import manifest_of
+from touchstone_api.results.predictions import predictions_file
 from touchstone_api.results.problems import NotFinished, NotJudgeable
 from touchstone_api.views import read_registration
 
@@ -241,6 +242,10 @@ class ResultsReader:
             for entry in probes
             if entry.step in done
         )
+
+    def predictions(self, experiment: str) -> Iterator[bytes]:
+        """A parquet file of every finished evaluation, in pieces. Raises NotFound before the first of them."""
+        return predictions_file(self._evaluations(experiment), self.finished)
 
     def manifest(self, experiment: str) -> ExperimentManifest:
         """Raises NotFound."""

@@ -1,8 +1,9 @@
-"""/v1/experiments/{experiment}/results, /classes, /verdict, /scaling, /labels and /manifest."""
+"""/v1/experiments/{experiment}/results, /predictions, /classes, /verdict, /scaling, /labels and /manifest."""
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.problems import NotFound
@@ -44,6 +45,21 @@ def get_results(
     if format == "csv":
         return Response(csv_table(results.rows), media_type=CSV, headers=headers)
     return Response(parquet_table(results.rows), media_type=PARQUET, headers=headers)
+
+
+@router.get(
+    "/{experiment}/predictions",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "A row for each test image, run and metric", "content": {PARQUET: {}}},
+        **documented(404, 503),
+    },
+)
+def get_predictions(experiment: str, reader: ResultsHere) -> StreamingResponse:
+    """Which test images every finished run got right: what the verdict is computed from. `touchstone judge` computes it
+    again from this file."""
+    headers = {"Content-Disposition": f'attachment; filename="{experiment}.predictions.parquet"'}
+    return StreamingResponse(reader.predictions(experiment), media_type=PARQUET, headers=headers)
 
 
 @router.get("/{experiment}/classes", responses=documented(404, 409, 422, 503))
