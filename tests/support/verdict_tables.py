@@ -56,8 +56,8 @@ TABLES: dict[str, Callable[[], Made]] = {
 
 def main(names: Sequence[str], page: Path = PAGE) -> None:
     for name in names or TABLES:
-        written = with_table(page.read_text(), name, Table(*TABLES[name]()))
-        page.write_text(written)
+        table = Table(*TABLES[name]())  # takes minutes, in which the page may be edited
+        page.write_text(with_table(page.read_text(), name, table))
         sys.stdout.write(f"{name}\n")
 
 
