@@ -44,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.kind: recipe
     for recipe in (
         CrossEntropy(epochs=4, batch_size=8, learning_rates=(3e-3,)),
-        Contrastive(epochs=4, batch_size=8, learning_rates=(3e-3,)),
+        Contrastive(epochs=4, batch_size=8, learning_rates=(1e-3,)),
         HeadOnly(),
         LoRA(epochs=4, batch_size=8, learning_rates=(1e-2,), rank=2),
         LearnedPrompts(epochs=6, batch_size=8, learning_rates=(3e-2,)),
@@ -320,6 +320,7 @@ def test_only_the_contrastive_recipe_leaves_the_gradient_uncut_unless_told(world
         "head_only": "none",
         "lora": 1.0,
         "learned_prompts": 1.0,
+        "two_stage": 1.0,
     }
     free = Contrastive(epochs=2, batch_size=8, learning_rates=(3e-3,))
     results = [adapted(world, free.model_copy(update={"gradient_clip": clip})) for clip in (None, 1e6, 1e-12)]
