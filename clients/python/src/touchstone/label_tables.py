@@ -10,7 +10,7 @@ Row = tuple[str, ...]
 
 
 def label_headings(found: LabelCards) -> Row:
-    judged = (f"{found.judge} agrees", f"{found.judge} on test images") if found.judge else ()
+    judged = ("judge agrees", "judge right on test images") if found.judge else ()
     return ("target", "arm", "images", *judged, "caption names another class", "several labels", "cosine in a class")
 
 
@@ -71,7 +71,8 @@ def print_label_cards(console: Console, found: LabelCards) -> None:
         return
     if found.judge is None:
         console.print("The experiment names no judge_encoder, so nothing says how many labels are right.")
-    _print(console, "Labels of the curated images, in %", label_headings(found), list(label_rows(found)))
+    judge = f"; the judge is {found.judge}" if found.judge else ""
+    _print(console, f"Labels of the curated images, in %{judge}", label_headings(found), list(label_rows(found)))
     distances = list(distance_rows(found))
     if distances:
         _print(console, "Distance to the target's test images (± standard error)", distance_headings(), distances)
