@@ -50,7 +50,7 @@ def started_again(client: Client, undisturbed: tuple[ExperimentDetail, Results],
 def test_every_process_killed_in_the_middle_of_its_work_changes_no_result(
     stack: Stack, client: Client, undisturbed: tuple[ExperimentDetail, Results], nothing_computed: int
 ) -> None:
-    assert nothing_computed == 16
+    assert nothing_computed == 19
     supervisor = stack.supervisor()
     experiment = started_again(client, undisturbed, "killed")
     killings = kill_in_the_middle(supervisor, client, experiment)
@@ -64,7 +64,7 @@ def test_every_process_killed_in_the_middle_of_its_work_changes_no_result(
 def test_a_flushed_redis_loses_nothing(
     stack: Stack, client: Client, undisturbed: tuple[ExperimentDetail, Results], nothing_computed: int
 ) -> None:
-    assert nothing_computed == 16
+    assert nothing_computed == 19
     state = stack.folder.read_state()
     assert state is not None
     experiment = started_again(client, undisturbed, "redis flushed")
