@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import digamma, ndtr, polygamma
 
-from touchstone_verdict.intervals import SMALLEST_ERROR_IMAGES, Components, SeedSpread
+from touchstone_verdict.intervals import SMALLEST_ERROR_IMAGES, Components, SeedSpread, SymmetricTails
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ SURE = 1e-4
 
 
 @dataclass(frozen=True)
-class BorrowedEstimate:
+class BorrowedEstimate(SymmetricTails):
     """A difference in accuracy and what its variance may be; answers the same questions as an Estimate."""
 
     difference: float
@@ -70,15 +70,6 @@ class BorrowedEstimate:
         most = 10 * math.sqrt(float(self.variances.max()))
         half = float(brentq(lambda distance: 2 * self._upper_tail(distance) - (1 - confidence), 0.0, most))
         return max(-1.0, self.difference - half), min(1.0, self.difference + half)
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided, against no difference."""
-        return min(1.0, 2 * self._upper_tail(abs(self.difference)))
-
-    def equivalence_p_value(self, delta: float) -> float:
-        """Two one-sided tests (the larger p): small where the difference is surely smaller than `delta`."""
-        return self._upper_tail(delta - abs(self.difference))
 
     def _upper_tail(self, distance: float) -> float:
         return float(ndtr(-distance / np.sqrt(self.variances)).mean()) if self.known else 1.0

@@ -4,6 +4,7 @@ Three things make the difference uncertain: which seeds (data subset and optimis
 for both arms: paired), and their interaction. docs/verdict.md derives the formulas and shows their coverage."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -22,8 +23,28 @@ SMALLEST_ERROR_IMAGES = 2.0
 on the share of disagreements is 3.7/n at 95 % confidence; 1.96 x 2/n reproduces it and also holds at 90 % and 99 %."""
 
 
+class SymmetricTails(ABC):
+    """p-values of a difference whose uncertainty is the same to both sides."""
+
+    __slots__ = ()
+    difference: float
+
+    @abstractmethod
+    def _upper_tail(self, distance: float) -> float:
+        """The probability of lying further than `distance` above the truth."""
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, against no difference."""
+        return min(1.0, 2 * self._upper_tail(abs(self.difference)))
+
+    def equivalence_p_value(self, delta: float) -> float:
+        """Two one-sided tests (the larger p): small where the difference is surely smaller than `delta`."""
+        return self._upper_tail(delta - abs(self.difference))
+
+
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(SymmetricTails):
     """A difference in accuracy, its variance, and `spread`: the sum of (part of variance)^2 / (degrees of freedom)."""
 
     difference: float
@@ -56,15 +77,6 @@ class Estimate:
             return -1.0, 1.0
         half = float(stdtrit(self.degrees_of_freedom, (1 + confidence) / 2)) * math.sqrt(self.variance)
         return max(-1.0, self.difference - half), min(1.0, self.difference + half)
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided, against no difference."""
-        return min(1.0, 2 * self._upper_tail(abs(self.difference)))
-
-    def equivalence_p_value(self, delta: float) -> float:
-        """Two one-sided tests (the larger p): small where the difference is surely smaller than `delta`."""
-        return self._upper_tail(delta - abs(self.difference))
 
     def _upper_tail(self, distance: float) -> float:
         if not self.known:
