@@ -40,7 +40,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import Name
 from touchstone_contracts.views import Verdict
-from touchstone_planning.arms.planner import ArmPlanner, Source, forget_planner, planner_of, register_planner
+from touchstone_planning.arms.planner import CuratedPlanner, Source, forget_planner, planner_of, register_planner
 from touchstone_planning.dag import Plan, PlannedImages, PoolOf, TargetContext
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
@@ -70,7 +70,7 @@ class SecondHand(ArmSpec):
     parent: Name
 
 
-class SecondHandPlanner(ArmPlanner[SecondHand]):
+class SecondHandPlanner(CuratedPlanner[SecondHand]):
     spec = SecondHand
 
     def describe(self, arm: SecondHand) -> str:
@@ -79,9 +79,13 @@ class SecondHandPlanner(ArmPlanner[SecondHand]):
     def sources(self, arm: SecondHand) -> Iterator[Source]:
         yield Source("/parent", arm.parent, ("images", "unmixed"))
 
-    def most_per_class(self, arm: SecondHand, target: Target, resolved: ResolvedExperiment) -> int:
+    def most_candidates(self, arm: SecondHand, target: Target, resolved: ResolvedExperiment) -> int:
         parent = resolved.arm(arm.parent)
-        return int(planner_of(parent).most_per_class(parent, target, resolved))
+        return planner_of(parent).most_candidates(parent, target, resolved)
+
+    def most_images(self, arm: SecondHand, target: Target, resolved: ResolvedExperiment) -> int:
+        parent = resolved.arm(arm.parent)
+        return planner_of(parent).most_images(parent, target, resolved)
 
     def plan_candidates(
         self, arm: SecondHand, context: TargetContext, role: str, pool_of: PoolOf

@@ -23,7 +23,7 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, larger_than_sampled, place_of
+from touchstone_planning.arms.planner import ByClassPlanner, Needs, Source, larger_than_sampled, place_of
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.pointers import unknown_classes
@@ -33,7 +33,7 @@ IMAGES_PER_CHUNK = 128
 """Images generated in one step: minutes of GPU work at 512 px, seconds on the miniverse."""
 
 
-class GenerationPlanner(ArmPlanner[Generation]):
+class GenerationPlanner(ByClassPlanner[Generation]):
     spec = Generation
     synthetic = True
 

@@ -6,12 +6,12 @@ from touchstone_contracts.arms.given import Given
 from touchstone_contracts.catalogue import ClassFolders, Dataset, Target
 from touchstone_contracts.problems import FieldError
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs, place_of
+from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext, ingested
 from touchstone_planning.resolved import ResolvedExperiment
 
 
-class GivenPlanner(ArmPlanner[Given]):
+class GivenPlanner(ByClassPlanner[Given]):
     spec = Given
 
     def describe(self, arm: Given) -> str:

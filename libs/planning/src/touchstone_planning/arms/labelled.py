@@ -4,13 +4,13 @@ from touchstone_contracts.arms.labelled import Labelled
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.steps import FIND_LABELLED, FindLabelled
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs
+from touchstone_planning.arms.planner import ByClassPlanner, Needs
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.downloads import downloaded
 from touchstone_planning.resolved import ResolvedExperiment
 
 
-class LabelledPlanner(ArmPlanner[Labelled]):
+class LabelledPlanner(ByClassPlanner[Labelled]):
     spec = Labelled
     offers = frozenset({"images", "captions", "unmixed"})
 

@@ -9,7 +9,7 @@ from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import PERTURB_IMAGES, ModelRef, PerturbImages
 from touchstone_contracts.values import Name
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs, Source, larger_than_sampled, place_of, planner_of
+from touchstone_planning.arms.planner import CuratedPlanner, Needs, Source, larger_than_sampled, place_of, planner_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -17,7 +17,7 @@ IMAGES_PER_SHARE = 1024
 """At most; the number of shares follows from the most images the parent may leave, which retrieval seldom reaches."""
 
 
-class PerturbationPlanner(ArmPlanner[Perturbation]):
+class PerturbationPlanner(CuratedPlanner[Perturbation]):
     spec = Perturbation
     synthetic = True
 

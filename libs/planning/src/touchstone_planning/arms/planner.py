@@ -2,6 +2,7 @@
 
 One planner per kind, one file each; everything else in planning asks the planner and never the kind."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -56,17 +57,15 @@ class Needs:
     """Of the encoder that scores images against class texts."""
 
 
-class ArmPlanner(Generic[ArmT]):
-    """Answers of most kinds; a planner overrides what differs for its own."""
+class ArmPlanner(ABC, Generic[ArmT]):
+    """What planning asks of a kind of arm, with the answers of most kinds."""
 
     spec: type[ArmT]
     offers: ClassVar[frozenset[Offer]] = frozenset({"images", "unmixed"})
-    synthetic: ClassVar[bool] = False
-    """Whether its images are compared with the upstream where the rules ask for that; a real one may be of it."""
 
+    @abstractmethod
     def describe(self, arm: ArmT) -> str:
         """In words, without the arm's name."""
-        raise NotImplementedError
 
     def needs(self, arm: ArmT) -> Needs:
         return Needs()
@@ -79,36 +78,21 @@ class ArmPlanner(Generic[ArmT]):
         the arm's own fields."""
         yield from ()
 
+    @abstractmethod
     def most_candidates(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """Upper bound of the images that curation chooses from."""
-        return len(target.classes) * self.most_per_class(arm, target, resolved)
 
-    def most_per_class(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
-        raise NotImplementedError
-
+    @abstractmethod
     def most_images(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """Upper bound of the curated images; what curation really leaves is known only after it ran."""
-        kept = most_kept(self.most_per_class(arm, target, resolved), resolved.spec.curation)
-        return len(target.classes) * kept
 
     def most_steps(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """About how many steps its candidates take, to refuse a plan before it is made."""
         return 1
 
-    def plan_candidates(self, arm: ArmT, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
-        """Adds the steps that yield candidates; their order is part of the curation's identity."""
-        raise NotImplementedError
-
+    @abstractmethod
     def plan_pool(self, arm: ArmT, context: TargetContext, pool_of: PoolOf) -> StepId:
         """Adds all steps that lead to its curated pool and gives the last."""
-        role = f"{context.target.name}/{arm.name}"
-        candidates = self.plan_candidates(arm, context, role, pool_of)
-        rules = self.curation_rules(context.resolved.spec.curation)
-        return plan_curation(candidates, rules, context, role, synthetic=self.synthetic)
-
-    def curation_rules(self, rules: Curation) -> Curation:
-        """Those of the experiment's rules that apply."""
-        return rules
 
     def counts_upstream(self, arm: ArmT) -> bool:
         """Whether its pool holds the upstream's images of each class, so that it says how many there are."""
@@ -125,6 +109,42 @@ class ArmPlanner(Generic[ArmT]):
     def mixing(self, arm: ArmT) -> Mixing | None:
         """How a training set is taken from a pool of several parts; None takes the pool as one."""
         return None
+
+
+class CuratedPlanner(ArmPlanner[ArmT]):
+    """Of a kind whose images are chosen from candidates of its own."""
+
+    synthetic: ClassVar[bool] = False
+    """Whether its images are compared with the upstream where the rules ask for that; a real one may be of it."""
+
+    @abstractmethod
+    def plan_candidates(self, arm: ArmT, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
+        """Adds the steps that yield candidates; their order is part of the curation's identity."""
+
+    def plan_pool(self, arm: ArmT, context: TargetContext, pool_of: PoolOf) -> StepId:
+        role = f"{context.target.name}/{arm.name}"
+        candidates = self.plan_candidates(arm, context, role, pool_of)
+        rules = self.curation_rules(context.resolved.spec.curation)
+        return plan_curation(candidates, rules, context, role, synthetic=self.synthetic)
+
+    def curation_rules(self, rules: Curation) -> Curation:
+        """Those of the experiment's rules that apply."""
+        return rules
+
+
+class ByClassPlanner(CuratedPlanner[ArmT]):
+    """Of a kind whose candidates are limited class by class."""
+
+    @abstractmethod
+    def most_per_class(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        """Upper bound of the candidates of a class."""
+
+    def most_candidates(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        return len(target.classes) * self.most_per_class(arm, target, resolved)
+
+    def most_images(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        kept = most_kept(self.most_per_class(arm, target, resolved), resolved.spec.curation)
+        return len(target.classes) * kept
 
 
 def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:

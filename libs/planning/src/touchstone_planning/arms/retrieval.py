@@ -8,7 +8,7 @@ from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import RETRIEVE_IMAGES, ModelRef, RetrieveImages
 from touchstone_contracts.values import StepId
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs, place_of
+from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.downloads import downloaded
@@ -16,7 +16,7 @@ from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.strategies import rules_of
 
 
-class RetrievalPlanner(ArmPlanner[Retrieval]):
+class RetrievalPlanner(ByClassPlanner[Retrieval]):
     spec = Retrieval
     offers = frozenset({"images", "captions", "unmixed"})
 

@@ -4,12 +4,12 @@ from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.problems import Invalid
 
-from touchstone_planning.arms.planner import ArmPlanner, Needs
+from touchstone_planning.arms.planner import ByClassPlanner, Needs
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
 
-class TargetTrainPlanner(ArmPlanner[TargetTrain]):
+class TargetTrainPlanner(ByClassPlanner[TargetTrain]):
     spec = TargetTrain
 
     def describe(self, arm: TargetTrain) -> str:
