@@ -9,12 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
+from support.memory_services import memory_services
 from support.specs import spec
 from touchstone.client import Client, ProblemError
 from touchstone.predictions import read_predictions
 from touchstone_api.bootstrap import Services
+from touchstone_api.main import create_app
 from touchstone_contracts.experiment import Comparison
+from touchstone_contracts.keys import blob_key
 from touchstone_contracts.views import BaselineCheck, ComparisonResult
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.finished import FinishedSteps
+from touchstone_runtime.objects import MemoryObjects
 from touchstone_verdict.judge import judge
 
 FURTHER = ("sketch",)
@@ -40,6 +46,7 @@ def by_place(entries: Sequence[ComparisonResult | BaselineCheck]) -> dict[tuple[
 
 def downloaded(api: TestClient, experiment: str) -> Any:
     answer = api.get(f"/v1/experiments/{experiment}/predictions")
+    assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/vnd.apache.parquet"
     return pq.read_table(io.BytesIO(answer.content))
 
@@ -85,6 +92,18 @@ def test_before_everything_is_in_the_file_holds_what_is_there(api: TestClient, s
     finish_only(services, told, first | splits)
     runs = downloaded(api, told.id).group_by(["arm", "size", "seed", "target"]).aggregate([])
     assert runs.num_rows == 2
+
+
+def test_where_predictions_were_lost_the_answer_is_a_problem_and_not_half_a_file(tmp_path: Path) -> None:
+    objects = MemoryObjects()
+    services = memory_services(tmp_path, Artifacts(objects))
+    told = post_experiment(services, SPEC)
+    finish_experiment(services, told)
+    last = FinishedSteps(services.artifacts).evaluated(list(told.plan.evaluations.values())[-1])
+    objects.remove(blob_key(last.predictions["zero_shot"].classes.digest))
+    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/predictions")
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "missing_object"
 
 
 def test_a_refused_download_leaves_no_file(client: Client, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 TEXTS = ("arm", "target", "test_set", "metric", "image", "cluster")
 
 
-def predictions_file(evaluations: Evaluations, steps: FinishedSteps) -> Iterator[bytes]:
-    """A parquet file in pieces, one row group for each finished evaluation on each test set in each metric.
+def predictions_file(evaluations: Evaluations, steps: FinishedSteps) -> bytes:
+    """A parquet file, one row group for each finished evaluation on each test set in each metric. Some hundred bytes
+    for a thousand predictions: whole, so that what cannot be read is answered with a problem and not with half a file.
 
     There are clusters where a test set has some (of one that has none, every image is one), and accuracies on
     validation where every run has one. Raises MissingObject where something was lost from the object store."""
@@ -29,16 +30,7 @@ def predictions_file(evaluations: Evaluations, steps: FinishedSteps) -> Iterator
     with pq.ParquetWriter(written, schema, compression="zstd") as writer:
         for table in _tables(evaluations, steps):
             writer.write_table(table.select(schema.names).cast(schema))
-            yield _taken(written)
-    yield _taken(written)
-
-
-def _taken(written: io.BytesIO) -> bytes:
-    """What was written since the last time; the writer counts for itself how far it is."""
-    piece = written.getvalue()
-    written.seek(0)
-    written.truncate()
-    return piece
+    return written.getvalue()
 
 
 def _left_out(evaluations: Evaluations) -> set[str]:

@@ -1,6 +1,6 @@
 """Results and verdicts of stored experiments, read by their stored plans. Nothing is judged here."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -243,8 +243,8 @@ class ResultsReader:
             if entry.step in done
         )
 
-    def predictions(self, experiment: str) -> Iterator[bytes]:
-        """A parquet file of every finished evaluation, in pieces. Raises NotFound before the first of them."""
+    def predictions(self, experiment: str) -> bytes:
+        """A parquet file of every finished evaluation. Raises NotFound, or MissingObject where a result was lost."""
         return predictions_file(self._evaluations(experiment), self.finished)
 
     def manifest(self, experiment: str) -> ExperimentManifest:

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.problems import NotFound
@@ -49,17 +48,17 @@ def get_results(
 
 @router.get(
     "/{experiment}/predictions",
-    response_class=StreamingResponse,
+    response_class=Response,
     responses={
         200: {"description": "A row for each test image, run and metric", "content": {PARQUET: {}}},
         **documented(404, 503),
     },
 )
-def get_predictions(experiment: str, reader: ResultsHere) -> StreamingResponse:
+def get_predictions(experiment: str, reader: ResultsHere) -> Response:
     """Which test images every finished run got right: what the verdict is computed from. `touchstone judge` computes it
     again from this file."""
     headers = {"Content-Disposition": f'attachment; filename="{experiment}.predictions.parquet"'}
-    return StreamingResponse(reader.predictions(experiment), media_type=PARQUET, headers=headers)
+    return Response(reader.predictions(experiment), media_type=PARQUET, headers=headers)
 
 
 @router.get("/{experiment}/classes", responses=documented(404, 409, 422, 503))
