@@ -4,7 +4,7 @@ import numpy as np
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import sha256
 from touchstone_verdict.curves import Curve
-from touchstone_verdict.judge import Evidence
+from touchstone_verdict.evidence import Evidence
 
 DIGEST = sha256(b"rows")
 

@@ -10,7 +10,8 @@ import touchstone_verdict.judge
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_verdict.curves import Curve
-from touchstone_verdict.judge import Evidence, judge, judge_evidence
+from touchstone_verdict.evidence import Evidence
+from touchstone_verdict.judge import judge, judge_evidence
 from touchstone_verdict.predictions import COLUMNS, read_predictions
 
 Table = dict[str, np.ndarray]

@@ -11,8 +11,9 @@ from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import ComparisonResult, Interval, Verdict
 from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
 from touchstone_verdict.curves import Curve, Curves
+from touchstone_verdict.evidence import Evidence
 from touchstone_verdict.intervals import SeedSpread, components, seed_spread
-from touchstone_verdict.judge import Evidence, judge_evidence
+from touchstone_verdict.judge import judge_evidence
 
 RUNS = 300
 NOBODY: Mapping[str, SeedSpread] = {}

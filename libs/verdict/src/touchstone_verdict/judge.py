@@ -1,53 +1,43 @@
 """From predictions to the verdict: one primary endpoint declared beforehand, everything else secondary and adjusted."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.class_groups import ClassGroup
 from touchstone_contracts.experiment import SPREAD, Comparison
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.power import TargetSpread
-from touchstone_contracts.problems import Unfair
-from touchstone_contracts.values import Digest
 from touchstone_contracts.views import (
     BaselineCheck,
     ComparisonResult,
     DecisionChance,
     ExchangeRate,
     FailedRunCheck,
-    Interval,
     LearningRateCheck,
     ScalingFit,
-    SeedOverlap,
     TargetSample,
     Verdict,
 )
 
-from touchstone_verdict.answers import decide, holm
-from touchstone_verdict.anytime import SeedSequence, seed_sequence
-from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
+from touchstone_verdict.answers import decide
+from touchstone_verdict.anytime import SeedSequence
 from touchstone_verdict.caveats import failed_run_words, overlap_words, paired_words, spread_words
 from touchstone_verdict.claims import chance_words, headline, look_words
 from touchstone_verdict.class_groups import class_groups, compared_arms
 from touchstone_verdict.curves import (
-    Curves,
-    compared,
     compared_by_class,
-    first_seeds,
-    paired_by_seed,
-    seed_spreads,
     shared_sizes,
 )
+from touchstone_verdict.evidence import Evidence, validation_of_compared, without_runs
 from touchstone_verdict.exchange_rate import exchange_rate
-from touchstone_verdict.failed_runs import Failure, Validation, find_failures, without_failures
+from touchstone_verdict.failed_runs import Failure, find_failures
 from touchstone_verdict.forecast import chances, chances_at_any_time, chances_at_last_look
-from touchstone_verdict.intervals import Components, Estimate
-from touchstone_verdict.learning_rates import Choices, check_learning_rates
-from touchstone_verdict.planned import Look, look_at
+from touchstone_verdict.learning_rates import check_learning_rates
+from touchstone_verdict.measured import Measured, adjusted, measure, measure_primary, result_of
+from touchstone_verdict.planned import Look
 from touchstone_verdict.power import spread_of
 from touchstone_verdict.predictions import Predictions, read_predictions
 from touchstone_verdict.sampled_targets import sampled_targets
@@ -118,85 +108,17 @@ def judge(predictions: Predictions, comparison: Comparison, *, paired: bool = Fa
     )
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """All that the judge looks at."""
-
-    comparison: Comparison
-    targets: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    sizes: tuple[int, ...]
-    arms: tuple[str, ...]
-    """Arms that train."""
-    baseline: str | None
-    """The arm of the untouched encoder."""
-    curves: Curves
-    """On the comparison's test set, as all below."""
-    results_digest: Digest
-    elsewhere: Mapping[str, Curves] = field(default_factory=dict)
-    """By name: the other test sets' curves, of the targets that have them."""
-    labels: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
-    """target -> true class ids of its test images; a target left out is not compared class by class."""
-    upstream_images: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """target -> images of each class that an arm found upstream, where one is known to have looked for them."""
-    choices: tuple[Choices, ...] = ()
-    """Of the two arms compared, wherever both trained."""
-    fits: tuple[ScalingFit, ...] | None = None
-    """Of `curves`, where they were fitted before."""
-    seeds_planned: int | None = None
-    """Where only some seeds are in yet; then nothing is shown whose interval supposes that all are."""
-    paired: bool = False
-    """Both arms of the comparison draw the same images or parents seed by seed, by how they are made."""
-    validation: Mapping[tuple[str, str], Validation] = field(default_factory=dict)
-    """(target, arm) -> validation accuracies of its runs, that of the untouched encoder included, where known."""
-    seed_overlap: tuple[SeedOverlap, ...] = ()
-    warnings: tuple[str, ...] = ()
-    experiment: str = ""
-    shared_spreads: dict[tuple[int | None, Metric], SharedSpread] = field(
-        default_factory=dict, init=False, compare=False
-    )
-    """By size and metric: computed once for all comparisons that need it."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A comparison before its answer: `parts` has one entry per target."""
-
-    target: str | None
-    size: int | None
-    metric: Metric
-    parts: tuple[Components, ...]
-    once: Estimate | BorrowedEstimate
-    """Of the spread that is declared, as of a single look."""
-    test_set: str
-    class_id: int | None = None
-    own: Estimate | None = None
-    borrowed: BorrowedEstimate | None = None
-    repeated: Look | SeedSequence | None = None
-    """Where there may be several looks."""
-
-    @property
-    def estimate(self) -> Estimate | BorrowedEstimate | Look | SeedSequence:
-        """What decides."""
-        return self.once if self.repeated is None else self.repeated
-
-    @property
-    def parts_seen(self) -> tuple[Components, ...]:
-        """With the variance between seeds of the spread that is declared."""
-        return self.once.parts if isinstance(self.once, BorrowedEstimate) and self.once.known else self.parts
-
-
 def judge_evidence(evidence: Evidence) -> Verdict:
     """The verdict without costs.
 
     Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
     comparison = evidence.comparison
-    everything, failures = evidence, find_failures(*_validation(evidence))
+    everything, failures = evidence, find_failures(*validation_of_compared(evidence))
     leave_out = comparison.failed_runs == "leave_out"
-    measured = _measure_primary(evidence, leave_out=leave_out)
+    measured = measure_primary(evidence, leave_out=leave_out)
     if leave_out:
-        evidence = _without(evidence, failures)
-    primary = _result(measured, comparison)
+        evidence = without_runs(evidence, failures)
+    primary = result_of(measured, comparison)
     likely = _chances(evidence, measured, primary)
     verdict = Verdict(
         experiment=evidence.experiment,
@@ -236,44 +158,17 @@ def _caveats(verdict: Verdict) -> Iterator[str]:
     yield from overlap_words(verdict.seed_overlap)
 
 
-def _validation(evidence: Evidence) -> tuple[dict[tuple[str, str], Validation], dict[str, float]]:
-    """Of the arms compared, and of the untouched encoder by target."""
-    both = (evidence.comparison.a, evidence.comparison.b)
-    arms = {place: found for place, found in evidence.validation.items() if place[1] in both}
-    untouched = {
-        target: float(np.mean(found.accuracy))
-        for (target, arm), found in evidence.validation.items()
-        if arm == evidence.baseline
-    }
-    return arms, untouched
-
-
-def _without(evidence: Evidence, failures: Sequence[Failure]) -> Evidence:
-    """As if the seeds of these runs had not been planned, at every size of their arm and target."""
-    together = evidence.paired or evidence.comparison.stopping != "fixed"
-    arms = (evidence.comparison.a, evidence.comparison.b)
-    return replace(
-        evidence,
-        curves=without_failures(evidence.curves, failures, arms if together else ()),
-        elsewhere={
-            name: without_failures(curves, failures, arms if together else ())
-            for name, curves in evidence.elsewhere.items()
-        },
-        fits=None if failures else evidence.fits,
-    )
-
-
 def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCheck | None:
     """`evidence`: with every run. None where no run failed, or where the comparison cannot be had the other way."""
     if not failures:
         return None
     left_out = evidence.comparison.failed_runs == "leave_out"
-    otherwise = _measure_primary(evidence, leave_out=not left_out)
-    untouched = _validation(evidence)[1]
+    otherwise = measure_primary(evidence, leave_out=not left_out)
+    untouched = validation_of_compared(evidence)[1]
     return FailedRunCheck(
         runs=tuple(failure.described(untouched) for failure in failures),
         left_out=left_out,
-        otherwise=_result(otherwise, evidence.comparison),
+        otherwise=result_of(otherwise, evidence.comparison),
     )
 
 
@@ -287,8 +182,8 @@ def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResu
     rates = check_learning_rates(evidence.choices, comparison.delta)
     return {
         "headline": headline(comparison, primary, checks, len(measured.parts), sample),
-        "secondary": _adjusted(_secondary(evidence), comparison),
-        "classes": _adjusted(_classes(evidence), comparison),
+        "secondary": adjusted(_secondary(evidence), comparison),
+        "classes": adjusted(_classes(evidence), comparison),
         "class_groups": tuple(_class_groups(evidence)),
         "baseline": baseline,
         "baseline_by_size": tuple(_baseline_by_size(evidence)),
@@ -300,147 +195,8 @@ def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResu
     }
 
 
-def _measure_primary(evidence: Evidence, *, leave_out: bool) -> Measured:
-    """`leave_out`: without the runs that failed."""
-    if evidence.comparison.stopping == "planned":
-        return _measure_at_looks(evidence, leave_out)
-    if leave_out:
-        evidence = _without(evidence, find_failures(*_validation(evidence)))
-    measured = _measure_once(evidence)
-    return measured if evidence.comparison.stopping == "fixed" else _measure_at_any_time(evidence, measured)
-
-
-def _measure_once(evidence: Evidence) -> Measured:
-    comparison = evidence.comparison
-    measured = _measure(evidence, None, None, comparison.metric)
-    if measured is None:
-        raise Unfair(
-            f"{comparison.a} and {comparison.b} reached no common size at any target", code="nothing_to_compare"
-        )
-    return measured
-
-
-def _measure_at_any_time(evidence: Evidence, measured: Measured) -> Measured:
-    comparison = evidence.comparison
-    pairs = (
-        paired_by_seed(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
-        for target in evidence.targets
-    )
-    clusters = [
-        evidence.curves[target, comparison.metric, comparison.a].clusters
-        for target in evidence.targets
-        if shared_sizes(evidence.curves, target, comparison.metric, comparison.a, comparison.b)
-    ]
-    sequence = seed_sequence([pair for pair in pairs if pair is not None], clusters)
-    return replace(measured, repeated=sequence, own=None, borrowed=None)
-
-
-def _measure_at_looks(evidence: Evidence, leave_out: bool) -> Measured:
-    """At the first declared look that decides, or the last one there are seeds for. A run has failed, or not, by the
-    seeds of its look: what is decided stays decided."""
-    comparison = evidence.comparison
-    seeds = min(part.seeds for part in _measure_once(evidence).parts)
-    reached = [_of_first_seeds(evidence, look) for look in comparison.looks if look <= seeds]
-    if leave_out:
-        reached = [_without(early, find_failures(*_validation(early))) for early in reached]
-    found = [_measure_once(early) for early in reached]
-    estimates, alpha = [measured.once for measured in found], 1 - comparison.confidence
-    look = look_at(estimates, comparison.looks, comparison.spending, comparison.delta, alpha)
-    return replace(found[look.number], repeated=look)
-
-
-def _of_first_seeds(evidence: Evidence, count: int) -> Evidence:
-    validation = {place: found.of_first_seeds(count) for place, found in evidence.validation.items()}
-    return replace(evidence, curves=first_seeds(evidence.curves, count), validation=validation)
-
-
-def _measure(evidence: Evidence, target: str | None, size: int | None, metric: Metric) -> Measured | None:
-    a, b = evidence.comparison.a, evidence.comparison.b
-    targets = evidence.targets if target is None else (target,)
-    found = {name: compared(evidence.curves, name, metric, a, b, size, paired=evidence.paired) for name in targets}
-    parts = {name: part for name, part in found.items() if part is not None}
-    if not parts:
-        return None
-    own = Estimate.pooled([part.estimate() for part in parts.values()])
-    arms = _spread_names(evidence)
-    borrowed = borrowed_estimate({name: (part, arms) for name, part in parts.items()}, _shared(evidence, size, metric))
-    decides = own if (evidence.comparison.spread or SPREAD) == "own" else borrowed
-    test_set = evidence.comparison.test_set
-    return Measured(target, size, metric, tuple(parts.values()), decides, test_set, own=own, borrowed=borrowed)
-
-
-def _spread_names(evidence: Evidence) -> tuple[str, ...]:
-    """What the spreads of a comparison at one target are of."""
-    a, b = evidence.comparison.a, evidence.comparison.b
-    return (f"{a} minus {b}",) if evidence.paired else (a, b)
-
-
-def _shared(evidence: Evidence, size: int | None, metric: Metric) -> SharedSpread:
-    """Over every arm and target, or of paired arms over every target."""
-    if (size, metric) not in evidence.shared_spreads:
-        a, b = evidence.comparison.a, evidence.comparison.b
-        spreads = seed_spreads(evidence.curves, evidence.targets, metric, (a, b), size, evidence.arms, evidence.paired)
-        evidence.shared_spreads[size, metric] = SharedSpread(spreads)
-    return evidence.shared_spreads[size, metric]
-
-
-def _result(measured: Measured, comparison: Comparison) -> ComparisonResult:
-    estimate = measured.estimate
-    look = estimate if isinstance(estimate, Look) else None
-    low, high = estimate.interval(comparison.confidence)
-    equivalence = estimate.equivalence_p_value(comparison.delta)
-    return ComparisonResult(
-        target=measured.target,
-        size=measured.size,
-        class_id=measured.class_id,
-        metric=measured.metric,
-        test_set=measured.test_set,
-        difference=estimate.difference,
-        low=low,
-        high=high,
-        degrees_of_freedom=estimate.degrees_of_freedom,
-        p_value=estimate.p_value,
-        answer=decide(estimate.difference, estimate.p_value, equivalence, 1 - comparison.confidence),
-        seeds=min(part.seeds for part in measured.parts),
-        test_images=sum(part.images for part in measured.parts),
-        clusters=_clusters(measured.parts),
-        own=_interval(measured.own, look, comparison),
-        borrowed=_interval(measured.borrowed, look, comparison),
-    )
-
-
-def _clusters(parts: Sequence[Components]) -> int | None:
-    if all(part.clusters is None for part in parts):
-        return None
-    return sum(part.image_draws for part in parts)
-
-
-def _interval(
-    estimate: Estimate | BorrowedEstimate | None, look: Look | None, comparison: Comparison
-) -> Interval | None:
-    """Of the same look as the one that decides."""
-    if estimate is None:
-        return None
-    known = replace(look, estimate=estimate) if look else estimate
-    low, high = known.interval(comparison.confidence)
-    return Interval(low=low, high=high, degrees_of_freedom=known.degrees_of_freedom, p_value=known.p_value)
-
-
-def _adjusted(measured: Sequence[Measured], comparison: Comparison) -> tuple[ComparisonResult, ...]:
-    """Answers follow the adjusted p-values (Holm, over all of `measured`); the intervals stay unadjusted."""
-    alpha = 1 - comparison.confidence
-    differs = holm([entry.estimate.p_value for entry in measured])
-    equals = holm([entry.estimate.equivalence_p_value(comparison.delta) for entry in measured])
-    return tuple(
-        _result(entry, comparison).model_copy(
-            update={"adjusted_p_value": p, "answer": decide(entry.estimate.difference, p, equal, alpha)}
-        )
-        for entry, p, equal in zip(measured, differs, equals, strict=True)
-    )
-
-
 def _secondary(evidence: Evidence) -> list[Measured]:
-    found = [_measure(evidence, *view) for view in _secondary_views(evidence)]
+    found = [measure(evidence, *view) for view in _secondary_views(evidence)]
     return [entry for entry in (*found, *_on_other_test_sets(evidence)) if entry is not None]
 
 
@@ -449,7 +205,7 @@ def _on_other_test_sets(evidence: Evidence) -> Iterator[Measured | None]:
     for test_set, curves in evidence.elsewhere.items():
         comparison = evidence.comparison.model_copy(update={"test_set": test_set})
         there = replace(evidence, comparison=comparison, curves=curves)
-        yield from (_measure(there, None, None, metric) for metric in evidence.metrics)
+        yield from (measure(there, None, None, metric) for metric in evidence.metrics)
 
 
 def _classes(evidence: Evidence) -> list[Measured]:
@@ -518,7 +274,7 @@ def _baseline_by_size(evidence: Evidence) -> Iterator[BaselineCheck]:
 def _target_sample(evidence: Evidence) -> TargetSample | None:
     """Of the primary endpoint over all seeds."""
     comparison = evidence.comparison
-    measured = _measure(evidence, None, None, comparison.metric)
+    measured = measure(evidence, None, None, comparison.metric)
     sample = sampled_targets([part.estimate() for part in measured.parts]) if measured else None
     if sample is None:
         return None

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from touchstone_contracts.experiment import CONFIDENCE, Comparison
 from touchstone_contracts.steps import JudgeExperiment
 from touchstone_contracts.views import Results, Scaling, SeedOverlap, Verdict
-from touchstone_verdict.judge import Evidence, judge_evidence
+from touchstone_verdict.evidence import Evidence
+from touchstone_verdict.judge import judge_evidence
 from touchstone_verdict.learning_rates import Choices
 from touchstone_verdict.scaling import scaling_fits
 
