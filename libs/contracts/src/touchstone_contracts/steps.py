@@ -674,6 +674,11 @@ def contract_of(kind: str, version: int) -> AnyContract | None:
     return current if current and current.version == version else EARLIER.get(channel_of(kind, version))
 
 
+def every_contract() -> tuple[AnyContract, ...]:
+    """In every version that this release serves, those of today first."""
+    return (*CATALOGUE.values(), *EARLIER.values())
+
+
 def served_by(queue: str) -> tuple[AnyContract, ...]:
-    """Every contract of `queue` in every version that this release serves, those of today first."""
-    return tuple(contract for contract in (*CATALOGUE.values(), *EARLIER.values()) if contract.queue == queue)
+    """Every contract of `queue`."""
+    return tuple(contract for contract in every_contract() if contract.queue == queue)

@@ -11,14 +11,12 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import CATALOGUE, EARLIER, channel_of
+from touchstone_contracts.steps import channel_of, every_contract
 
 TASK_PREFIX = "touchstone."
 
 # Above the longest contract's hard limit: a message is not delivered twice while it is worked on.
-VISIBILITY_TIMEOUT = timedelta(minutes=10) + max(
-    contract.time_limit for contract in (*CATALOGUE.values(), *EARLIER.values())
-)
+VISIBILITY_TIMEOUT = timedelta(minutes=10) + max(contract.time_limit for contract in every_contract())
 
 
 def celery_app(redis_url: str) -> Celery:

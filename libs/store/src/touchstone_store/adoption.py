@@ -20,7 +20,7 @@ from touchstone_runtime.logs import get_logger
 
 from touchstone_store.catalogue import require_entry
 from touchstone_store.database import Store
-from touchstone_store.layouts import UPSTREAM_PLANS
+from touchstone_store.layouts import UPSTREAM_PLANS, upstream_of
 from touchstone_store.plans import Survey, create_plan
 from touchstone_store.tables import ExperimentRow, PlanRow, PlanStepRow
 
@@ -63,7 +63,7 @@ def _readable_layout(session: Session, plan: str) -> BaseModel | None:
 def _layout(session: Session, plan: str) -> BaseModel | None:
     """None, with a word in the log, where planning again does not give the steps that are stored."""
     if plan.startswith(UPSTREAM_PLANS):
-        upstream = require_entry(session, Upstream, plan.removeprefix(UPSTREAM_PLANS))
+        upstream = require_entry(session, Upstream, upstream_of(plan))
         encoder = require_entry(session, Encoder, upstream.index_encoder)
         planned = plan_upstream(upstream, encoder, contracts=CONTRACTS_BEFORE)
         return planned.upstream if _is_stored(session, plan, planned.steps) else None

@@ -21,6 +21,11 @@ def upstream_plan_id(name: str) -> str:
     return UPSTREAM_PLANS + name
 
 
+def upstream_of(plan: str) -> str:
+    """The name of the upstream whose plan this is."""
+    return plan.removeprefix(UPSTREAM_PLANS)
+
+
 def upstream_layout(session: Session, name: str) -> UpstreamLayout:
     """Raises NotFound where no such upstream has been registered."""
     row = session.get(PlanRow, upstream_plan_id(name))

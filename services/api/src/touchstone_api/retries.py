@@ -13,7 +13,7 @@ from touchstone_contracts.views import Phase, StepDetail
 from touchstone_store import plans
 from touchstone_store.catalogue import require_entry
 from touchstone_store.experiments import require_experiment
-from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
+from touchstone_store.layouts import upstream_of, upstream_plan_id
 from touchstone_store.plan_steps import facts_of_failed_steps, find_step
 
 from touchstone_api.bootstrap import Services
@@ -61,7 +61,7 @@ def experiment_owner(session: Session, experiment: str) -> Owner:
     return Owner(
         plan=experiment,
         phase=found.phase,
-        upstream=None if found.needs is None else found.needs.removeprefix(UPSTREAM_PLANS),
+        upstream=None if found.needs is None else upstream_of(found.needs),
         title=f"experiment {experiment}",
         place=f"/v1/experiments/{experiment}",
         post_again="post the experiment's spec again (POST /v1/experiments)",

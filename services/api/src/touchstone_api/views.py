@@ -22,7 +22,7 @@ from touchstone_store.experiments import (
     registration_of,
     require_experiment,
 )
-from touchstone_store.layouts import UPSTREAM_PLANS, upstream_plan_id
+from touchstone_store.layouts import upstream_of, upstream_plan_id
 from touchstone_store.plans import BROKEN
 from touchstone_store.steps import owned_steps, problems_of
 
@@ -42,9 +42,7 @@ def _waiting(session: Session, experiments: Sequence[Experiment]) -> dict[str, U
     needed = {each.id: each.needs for each in unfinished if each.needs}
     states = plan_states(session, set(needed.values()))
     return {
-        experiment: UpstreamProgress(
-            name=plan.removeprefix(UPSTREAM_PLANS), phase=states[plan].phase, steps=states[plan].counts
-        )
+        experiment: UpstreamProgress(name=upstream_of(plan), phase=states[plan].phase, steps=states[plan].counts)
         for experiment, plan in needed.items()
         if states[plan].phase != "succeeded"
     }
@@ -87,7 +85,7 @@ def _problems(session: Session, experiments: Sequence[Experiment]) -> dict[str, 
 
 def _upstream_failed(experiment: Experiment, reasons: tuple[Problem, ...]) -> tuple[Problem, ...]:
     """The problem of the experiment, then those of the upstream."""
-    name = (experiment.needs or "").removeprefix(UPSTREAM_PLANS)
+    name = upstream_of(experiment.needs or "")
     because = f" ({reasons[0].title}: {reasons[0].detail})" if reasons else ""
     detail = (
         f"the ingest of upstream {name!r}, which this experiment needs, failed{because}. Once the cause is gone, "

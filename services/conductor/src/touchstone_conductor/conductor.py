@@ -12,7 +12,7 @@ from typing import Protocol
 
 from touchstone_contracts.messages import LiveWorker, StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import CATALOGUE, EARLIER, QUEUES, channel_of
+from touchstone_contracts.steps import QUEUES, channel_of, every_contract
 from touchstone_contracts.values import StepId
 from touchstone_planning import transitions
 from touchstone_planning.state import Step
@@ -352,7 +352,7 @@ class Conductor:
 
 def _served_by(workers: Collection[LiveWorker]) -> dict[str, str]:
     """The queue of every channel that this release serves, or one of `workers`, which may be of another."""
-    ours = {contract.channel: contract.queue for contract in (*CATALOGUE.values(), *EARLIER.values())}
+    ours = {contract.channel: contract.queue for contract in every_contract()}
     return ours | {channel: worker.queue for worker in workers for channel in worker.channels}
 
 
