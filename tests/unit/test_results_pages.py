@@ -10,11 +10,12 @@ from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.dashboard.facts import progress_by_kind
+from touchstone_api.dashboard.facts import KIND_WORDS, progress_by_kind
 from touchstone_api.dashboard.pools import curated_pool
 from touchstone_api.main import create_app
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.curation import CurationReport, drop_words
+from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
@@ -22,6 +23,11 @@ NASTY = "<script>alert(1)</script> & co"
 
 def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:
     assert "touchstone run" in api.get("/").text
+
+
+def test_every_kind_of_step_is_called_by_words() -> None:
+    assert set(KIND_WORDS) == set(CATALOGUE)
+    assert len(KIND_WORDS) >= 21
 
 
 def test_the_page_shows_the_numbers_of_the_api(api: TestClient, services: Services) -> None:
