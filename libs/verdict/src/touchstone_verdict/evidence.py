@@ -12,7 +12,7 @@ from touchstone_contracts.views import ScalingFit, SeedOverlap
 
 from touchstone_verdict.borrowed import SharedSpread
 from touchstone_verdict.curves import Curves, first_seeds
-from touchstone_verdict.failed_runs import Failure, Validation, without_failures
+from touchstone_verdict.failed_runs import Failure, Validation, find_failures, without_failures
 from touchstone_verdict.learning_rates import Choices
 
 
@@ -56,29 +56,30 @@ class Evidence:
     """By size and metric: computed once for all comparisons that need it."""
 
 
-def validation_of_compared(evidence: Evidence) -> tuple[dict[tuple[str, str], Validation], dict[str, float]]:
-    """Of the arms compared, and of the untouched encoder by target."""
+def failures_of(evidence: Evidence) -> tuple[Failure, ...]:
+    """Of the arms compared."""
     both = (evidence.comparison.a, evidence.comparison.b)
     arms = {place: found for place, found in evidence.validation.items() if place[1] in both}
-    untouched = {
+    return find_failures(arms, untouched_validation(evidence))
+
+
+def untouched_validation(evidence: Evidence) -> dict[str, float]:
+    """Accuracy of the untouched encoder by target."""
+    return {
         target: float(np.mean(found.accuracy))
         for (target, arm), found in evidence.validation.items()
         if arm == evidence.baseline
     }
-    return arms, untouched
 
 
 def without_runs(evidence: Evidence, failures: Sequence[Failure]) -> Evidence:
     """As if the seeds of these runs had not been planned, at every size of their arm and target."""
-    together = evidence.paired or evidence.comparison.stopping != "fixed"
-    arms = (evidence.comparison.a, evidence.comparison.b)
+    both = (evidence.comparison.a, evidence.comparison.b)
+    together = both if evidence.paired or evidence.comparison.stopping != "fixed" else ()
     return replace(
         evidence,
-        curves=without_failures(evidence.curves, failures, arms if together else ()),
-        elsewhere={
-            name: without_failures(curves, failures, arms if together else ())
-            for name, curves in evidence.elsewhere.items()
-        },
+        curves=without_failures(evidence.curves, failures, together),
+        elsewhere={name: without_failures(curves, failures, together) for name, curves in evidence.elsewhere.items()},
         fits=None if failures else evidence.fits,
     )
 

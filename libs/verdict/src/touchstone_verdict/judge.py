@@ -31,9 +31,9 @@ from touchstone_verdict.curves import (
     compared_by_class,
     shared_sizes,
 )
-from touchstone_verdict.evidence import Evidence, validation_of_compared, without_runs
+from touchstone_verdict.evidence import Evidence, failures_of, untouched_validation, without_runs
 from touchstone_verdict.exchange_rate import exchange_rate
-from touchstone_verdict.failed_runs import Failure, find_failures
+from touchstone_verdict.failed_runs import Failure
 from touchstone_verdict.forecast import chances, chances_at_any_time, chances_at_last_look
 from touchstone_verdict.learning_rates import check_learning_rates
 from touchstone_verdict.measured import Measured, adjusted, measure, measure_primary, result_of
@@ -113,7 +113,7 @@ def judge_evidence(evidence: Evidence) -> Verdict:
 
     Raises Unfair (`nothing_to_compare`) when the two arms reached no common size at any target."""
     comparison = evidence.comparison
-    everything, failures = evidence, find_failures(*validation_of_compared(evidence))
+    everything, failures = evidence, failures_of(evidence)
     leave_out = comparison.failed_runs == "leave_out"
     measured = measure_primary(evidence, leave_out=leave_out)
     if leave_out:
@@ -164,7 +164,7 @@ def _failed_runs(evidence: Evidence, failures: Sequence[Failure]) -> FailedRunCh
         return None
     left_out = evidence.comparison.failed_runs == "leave_out"
     otherwise = measure_primary(evidence, leave_out=not left_out)
-    untouched = validation_of_compared(evidence)[1]
+    untouched = untouched_validation(evidence)
     return FailedRunCheck(
         runs=tuple(failure.described(untouched) for failure in failures),
         left_out=left_out,

@@ -12,8 +12,7 @@ from touchstone_verdict.answers import decide, holm
 from touchstone_verdict.anytime import SeedSequence, seed_sequence
 from touchstone_verdict.borrowed import BorrowedEstimate, SharedSpread, borrowed_estimate
 from touchstone_verdict.curves import compared, paired_by_seed, seed_spreads, shared_sizes
-from touchstone_verdict.evidence import Evidence, of_first_seeds, validation_of_compared, without_runs
-from touchstone_verdict.failed_runs import find_failures
+from touchstone_verdict.evidence import Evidence, failures_of, of_first_seeds, without_runs
 from touchstone_verdict.intervals import Components, Estimate
 from touchstone_verdict.planned import Look, look_at
 
@@ -51,7 +50,7 @@ def measure_primary(evidence: Evidence, *, leave_out: bool) -> Measured:
     if evidence.comparison.stopping == "planned":
         return _measure_at_looks(evidence, leave_out)
     if leave_out:
-        evidence = without_runs(evidence, find_failures(*validation_of_compared(evidence)))
+        evidence = without_runs(evidence, failures_of(evidence))
     measured = _measure_once(evidence)
     return measured if evidence.comparison.stopping == "fixed" else _measure_at_any_time(evidence, measured)
 
@@ -88,7 +87,7 @@ def _measure_at_looks(evidence: Evidence, leave_out: bool) -> Measured:
     seeds = min(part.seeds for part in _measure_once(evidence).parts)
     reached = [of_first_seeds(evidence, look) for look in comparison.looks if look <= seeds]
     if leave_out:
-        reached = [without_runs(early, find_failures(*validation_of_compared(early))) for early in reached]
+        reached = [without_runs(early, failures_of(early)) for early in reached]
     found = [_measure_once(early) for early in reached]
     estimates, alpha = [measured.once for measured in found], 1 - comparison.confidence
     look = look_at(estimates, comparison.looks, comparison.spending, comparison.delta, alpha)
