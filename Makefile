@@ -23,7 +23,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup demo miniverse-report up down compose-up test lint types imports tests containers bench gpu-check \
+.PHONY: help setup demo miniverse-report up down scrub collect takedown backup restore compose-up test faults fuzz contract lint types imports tests containers bench gpu-check \
 	gpu-wheels browser containers-engine lock clean
 
 help: ## Show this list
@@ -42,6 +42,24 @@ up: .venv/ready ## Start servers, api, conductor and workers as local processes
 
 down: .venv/ready ## Stop what `make up` started; data stays
 	@$(BIN)/python -m touchstone_stack down
+
+scrub: .venv/ready ## Read every stored result of `make up`; what is damaged is computed again
+	@$(BIN)/python -m touchstone_stack scrub
+
+collect: .venv/ready ## Say what nobody needs any more of `make up`'s data; DELETE=1 removes it, GRACE=24 WEIGHTS=chosen stay
+	@$(BIN)/python -m touchstone_stack collect --grace-hours $(or $(GRACE),24) --weights $(or $(WEIGHTS),chosen) \
+		$(if $(DELETE),--delete)
+
+takedown: .venv/ready ## No step of `make up` uses an image any more; IMAGE=sha256 or KEY=key-or-URL, REASON="..." LOOK=1
+	@$(BIN)/python -m touchstone_stack takedown --image "$(IMAGE)" --key "$(KEY)" --reason "$(REASON)" $(if $(LOOK),--look)
+
+backup: .venv/ready ## Copy the data of `make up` to TO=folder: database, then bucket; again for what is new; PRUNE=1
+	@test -n "$(TO)" || { echo "say where: make backup TO=folder"; exit 2; }
+	@$(BIN)/python -m touchstone_stack backup --to "$(TO)" $(if $(PRUNE),--prune)
+
+restore: .venv/ready ## Bring a backup back into `make up`: FROM=folder; REPLACE=1 where that loses experiments
+	@test -n "$(FROM)" || { echo "say from where: make restore FROM=folder"; exit 2; }
+	@$(BIN)/python -m touchstone_stack restore --from "$(FROM)" $(if $(REPLACE),--replace)
 
 # Pulls the images where TOUCHSTONE_REGISTRY names a registry, builds them here otherwise.
 compose-up: .env ## Start the system in containers; writes .env with fresh secrets if there is none
@@ -72,6 +90,15 @@ tests: .venv/ready browser containers-engine
 
 containers: .venv/ready containers-engine ## Build every image, run an experiment in containers, kill, scale, restart; needs 30 GB
 	$(BIN)/pytest tests/containers --every-image
+
+faults: .venv/ready ## Crash, kill, flush, fill, cut off, spoil: the results stay the same; SEEDS="2 3 4"; an hour a seed
+	$(BIN)/pytest tests/faults --whole-faults --seeds "$(or $(SEEDS),1)" --timeout 7200
+
+fuzz: .venv/ready ## Try 10,000 generated requests and more on each database: no bug, nothing undocumented; SEEDS="1"; minutes
+	$(BIN)/pytest tests/integration/test_api_fuzzing.py --whole-fuzz --seeds "$(or $(SEEDS),1)" --timeout 7200 -s
+
+contract: .venv/ready ## Renew the frozen OpenAPI document after a change that breaks nobody
+	@cd tests && ../$(BIN)/python -m support.published_openapi
 
 # One thread each, on both sides: CPU seconds are then comparable on a busy machine too.
 bench: .venv/ready ## Measure ours against the peers' own code; ONLY="probe_path ..." for some; takes minutes

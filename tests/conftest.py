@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import pytest_socket
 from support.browsing import browser
-from support.running_stack import client, finished_experiment, server, stack, world
+from support.running_stack import client, finished_experiment, http, server, stack, world
 from support.servers import (
     artifacts_on_s3,
     fresh_valkey_url,
@@ -24,6 +24,7 @@ __all__ = [
     "client",
     "finished_experiment",
     "fresh_valkey_url",
+    "http",
     "new_database",
     "postgres_server",
     "postgres_url",
@@ -43,6 +44,9 @@ hypothesis.settings.load_profile("touchstone")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole-demo", action="store_true", help="tests/demo: the study as it is, not its short form")
     parser.addoption("--every-image", action="store_true", help="tests/containers: the workers' images too")
+    parser.addoption("--whole-faults", action="store_true", help="tests/faults: everything, for an hour")
+    parser.addoption("--whole-fuzz", action="store_true", help="tests/integration/test_api_fuzzing.py: 10,000 cases")
+    parser.addoption("--seeds", default="1", help="tests/faults: what is random follows from these, e.g. `2,3,4`")
 
 
 WITHOUT_SOCKETS = frozenset({"unit", "contract"})

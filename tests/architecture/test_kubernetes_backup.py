@@ -78,9 +78,12 @@ def test_a_copy_that_fails_fails_the_backup_and_deletes_nothing(step: str, clust
     assert not [call for call in calls if call.startswith("rm ")]
 
 
-def test_two_backups_never_run_at_once(cluster: Manifests) -> None:
-    [cron_job] = of_kind(cluster, "CronJob").values()
-    assert cron_job["spec"]["concurrencyPolicy"] == "Forbid"
+def test_no_two_backups_and_no_two_scrubs_run_at_once(cluster: Manifests) -> None:
+    cron_jobs = of_kind(cluster, "CronJob")
+    assert {name: job["spec"]["concurrencyPolicy"] for name, job in cron_jobs.items()} == {
+        "backup": "Forbid",
+        "scrub": "Forbid",
+    }
 
 
 def test_the_catalogue_arrives_after_what_it_names(cluster: Manifests) -> None:

@@ -25,7 +25,7 @@ PROGRAMS = ("kubectl", "kind", "minikube", "k3s", "docker")
 
 def read_secrets(tree: Path) -> dict[str, str]:
     files = sorted((tree / "k8s/overlays/local/secrets").glob("*.env"))
-    assert [path.name for path in files] == ["database.env", "index.env", "servers.env", "services.env"]
+    assert [path.name for path in files] == ["database.env", "index.env", "operator.env", "servers.env", "services.env"]
     return dict(line.split("=", 1) for path in files for line in path.read_text().splitlines())
 
 
@@ -36,11 +36,11 @@ def make_secrets(tree: Path) -> str:
 
 def test_secrets_are_random_private_and_meet_at_client_and_server(tmp_path: Path) -> None:
     first, second = (read_secrets(check_out(tmp_path / name)) for name in ("first", "second"))
-    assert len(first) == 9
+    assert len(first) == 10
     assert not set(first.values()) & set(second.values())
     passwords = [value for name, value in first.items() if not name.endswith("_URL")]
     assert len(set(passwords)) == len(passwords)
-    assert all(re.fullmatch("[A-Za-z0-9]{32}", value) for value in passwords)
+    assert all(re.fullmatch("(ts_)?[A-Za-z0-9]{32}", value) for value in passwords)
     assert f":{first['POSTGRES_PASSWORD']}@postgres:5432/" in first["TOUCHSTONE_DATABASE_URL"]
     assert f":{first['VALKEY_PASSWORD']}@valkey:6379/" in first["TOUCHSTONE_REDIS_URL"]
     for path in (tmp_path / "first/k8s/overlays/local/secrets").iterdir():
@@ -50,7 +50,7 @@ def test_secrets_are_random_private_and_meet_at_client_and_server(tmp_path: Path
 def test_secrets_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
     tree = check_out(tmp_path)
     before = read_secrets(tree)
-    assert make_secrets(tree).count("is kept") == 4
+    assert make_secrets(tree).count("is kept") == 5
     assert read_secrets(tree) == before
 
 

@@ -21,12 +21,18 @@ USES = {
     **{server: set() for server in SERVERS},
 }
 """In overlays/local and gpu: who connects to whom."""
+METRICS = 9100
 PUBLIC = ("93.184.215.14", "2606:2800:21f::1")
 PRIVATE = ("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.0.1", "fd00::1")
 METADATA = "169.254.169.254"
 """Where clouds give their nodes credentials."""
 SERVERS_OF_CLOUD = "10.64.3.4"
 DNS = Place(labels={"k8s-app": "kube-dns"}, namespace="kube-system")
+
+
+def asked(source: str, port: int) -> int:
+    """Prometheus asks every process for its metrics."""
+    return METRICS if source == "prometheus" else port
 
 
 def place(pod: Pod) -> Place:
@@ -102,7 +108,7 @@ def test_the_operators_prometheus_scrapes_pods_of_every_process(rendered_overlay
     assert sorted(scraped) == sorted(PROCESSES)
     operator = Place(namespace="monitoring")
     for pod in pods(manifests).values():
-        assert may_reach(manifests, operator, place(pod), LISTENING.get(pod.name, 9100)) == (pod.name in PROCESSES)
+        assert may_reach(manifests, operator, place(pod), METRICS) == (pod.name in PROCESSES)
 
 
 def test_pods_reach_the_pods_they_use_and_no_others(rendered_overlays: dict[str, Manifests]) -> None:
@@ -114,7 +120,8 @@ def test_pods_reach_the_pods_they_use_and_no_others(rendered_overlays: dict[str,
             source: {
                 target
                 for target, port in LISTENING.items()
-                if target != source and may_reach(manifests, place(found[source]), place(found[target]), port)
+                if target != source
+                and may_reach(manifests, place(found[source]), place(found[target]), asked(source, port))
             }
             for source in found
         }
@@ -131,12 +138,16 @@ def test_every_pod_asks_the_cluster_for_names(rendered_overlays: dict[str, Manif
             assert not may_reach(manifests, place(pod), Place(address="8.8.8.8"), 53, "UDP"), pod.name
 
 
-def test_workers_with_models_reach_the_internet_and_no_private_network(rendered_overlays: dict[str, Manifests]) -> None:
+def test_workers_with_models_and_webhooks_reach_the_internet_and_no_private_network(
+    rendered_overlays: dict[str, Manifests],
+) -> None:
     for overlay in ("local", "gpu"):
         manifests = rendered_overlays[overlay]
         for name, pod in pods(manifests).items():
             for address in PUBLIC:
-                assert may_reach(manifests, place(pod), Place(address=address), 443) == (name in WORKERS), name
+                assert may_reach(manifests, place(pod), Place(address=address), 443) == (
+                    name in {*WORKERS, "conductor"}
+                ), name
                 assert may_reach(manifests, place(pod), Place(address=address), 80) == (name == "retrieval"), name
                 assert not may_reach(manifests, place(pod), Place(address=address), 25), name
             for address in (*PRIVATE, METADATA, SERVERS_OF_CLOUD):
@@ -158,6 +169,7 @@ def test_in_a_cluster_each_pod_reaches_its_servers_in_their_network(rendered_ove
         "generator": {6379, 443},
         "trainer": {6379, 443},
         "backup": {5432, 443},
+        "scrub": {5432, 443},
         "fill-library": {443},
         "catalogue": set(),
     }
@@ -181,7 +193,9 @@ def test_other_namespaces_reach_what_they_are_there_for(rendered_overlays: dict[
         assert reached == targets, namespace
 
 
-def test_the_ingress_encrypts_asks_for_a_password_and_leads_to_the_api(rendered_overlays: dict[str, Manifests]) -> None:
+def test_the_ingress_encrypts_and_leads_to_the_api_which_knows_its_host(
+    rendered_overlays: dict[str, Manifests],
+) -> None:
     manifests = rendered_overlays["cluster"]
     [ingress] = of_kind(manifests, "Ingress").values()
     [rule] = ingress["spec"]["rules"]
@@ -191,7 +205,5 @@ def test_the_ingress_encrypts_asks_for_a_password_and_leads_to_the_api(rendered_
     service = of_kind(manifests, "Service")[path["backend"]["service"]["name"]]
     assert [pod.name for pod in chosen(manifests, service)] == ["api"]
     assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
-    [middleware] = of_kind(manifests, "Middleware").values()
-    named = ingress["metadata"]["annotations"]["traefik.ingress.kubernetes.io/router.middlewares"]
-    assert named == f"{NAMESPACE}-{middleware['metadata']['name']}@kubernetescrd"
-    assert middleware["spec"]["basicAuth"]["secret"] in of_kind(manifests, "ExternalSecret")
+    [settings] = [m["data"] for m in manifests if m["kind"] == "ConfigMap" and "TOUCHSTONE_TRUSTED_HOSTS" in m["data"]]
+    assert rule["host"] in settings["TOUCHSTONE_TRUSTED_HOSTS"].split(",")

@@ -13,8 +13,8 @@ from support.manifests import (
 )
 from support.processes import SETTINGS, variables
 
-PODS = {"local": 12, "gpu": 12, "cluster": 9}
-CONTAINERS = {"local": 14, "gpu": 14, "cluster": 11}
+PODS = {"local": 12, "gpu": 12, "cluster": 10}
+CONTAINERS = {"local": 14, "gpu": 14, "cluster": 12}
 NOT_IN_KUBERNETES = {"grafana"}
 """Services of compose for which a cluster has its own."""
 
@@ -98,8 +98,7 @@ def not_of_containers(manifests: Manifests) -> set[str]:
     volumes = [volume for pod in pods(manifests).values() for volume in pod.spec["volumes"]]
     mounted = {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
     by_others = {name for name in config_maps if name.startswith("grafana")}
-    users = {"Secret/ingress-users"} & set(keys_of_sources(manifests))
-    return {f"ConfigMap/{name}" for name in mounted | by_others} | users
+    return {f"ConfigMap/{name}" for name in mounted | by_others}
 
 
 def test_every_claim_is_declared(rendered_overlays: dict[str, Manifests]) -> None:

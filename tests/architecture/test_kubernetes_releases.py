@@ -82,7 +82,7 @@ def test_one_file_decides_tag_and_registry_of_every_image_of_ours(overlay: str, 
     registry = "ghcr.io/touchstone/" if overlay == "cluster" else ""
     manifests = render_overlay(tree, overlay)
     ours = [each for _, each in containers(manifests) if image_name(each).startswith("touchstone-")]
-    assert len(ours) == 8
+    assert len(ours) == (9 if overlay == "cluster" else 8)
     for each in ours:
         assert each["image"] == f"{registry}{image_name(each)}:1.2.3-rc.4"
     jobs = {"catalogue", "fill-library"} if overlay == "cluster" else {"catalogue"}

@@ -61,7 +61,7 @@ def test_every_overlay_renders_to_valid_manifests(rendered_overlays: dict[str, M
 
 def test_every_combination_of_components_renders_to_valid_manifests(kustomize_tree: Path) -> None:
     combined = every_combination()
-    assert len(combined) == 2**6 * 3
+    assert len(combined) == 2**7 * 3
     with ThreadPoolExecutor(max_workers=2) as threads:
         rendered = list(threads.map(partial(render_components, kustomize_tree), combined))
     for names, manifests in zip(combined, rendered, strict=True):

@@ -137,13 +137,13 @@ class Disturbed:
 @pytest.fixture(scope="module")
 def disturbed(system: ComposedSystem, tell: Tell) -> Disturbed:
     study = short_form(yaml.safe_load((ROOT / "studies/quick-look/study.yaml").read_text()))
-    answer = httpx.post(f"{system.api}/v1/experiments", json=study, timeout=60)
+    answer = httpx.post(f"{system.api}/v1/experiments", json=study, headers=system.as_operator, timeout=60)
     assert answer.status_code == 201, answer.text
     experiment: str = answer.json()["id"]
     killed: dict[str, Container] = {}
     interrupted: dict[str, int] = {}
     trainers: set[str] = set()
-    with Client(system.api) as client:
+    with Client(system.api, key=system.environment["OPERATOR_KEY"]) as client:
         for event in client.events(experiment):
             data: dict[str, Any] = event.data
             if event.event != "step.started":

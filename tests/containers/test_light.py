@@ -125,7 +125,7 @@ def test_a_posted_experiment_is_planned_and_handed_out_by_the_conductor(system: 
     """Without workers that have models nothing is computed, but the first steps are leased: database, Redis and
     conductor work."""
     study = yaml.safe_load((ROOT / "studies/quick-look/study.yaml").read_text())
-    answer = httpx.post(f"{system.api}/v1/experiments", json=study, timeout=60)
+    answer = httpx.post(f"{system.api}/v1/experiments", json=study, headers=system.as_operator, timeout=60)
     assert answer.status_code == 201, answer.text
     experiment: dict[str, Any] = answer.json()
 
@@ -137,7 +137,9 @@ def test_a_posted_experiment_is_planned_and_handed_out_by_the_conductor(system: 
 
 
 def test_the_dashboard_and_its_charts_are_served(system: ComposedSystem) -> None:
-    assert "Touchstone" in httpx.get(f"{system.api}/", follow_redirects=True, timeout=10).text
+    page = httpx.get(f"{system.api}/", headers=system.as_operator, timeout=10)
+    assert (page.status_code, "Touchstone" in page.text) == (200, True)
+    assert "/login" in httpx.get(f"{system.api}/", timeout=10).headers["location"]
     assert len(httpx.get(f"{system.api}/assets/plotly.min.js", timeout=30).content) > 1_000_000
 
 

@@ -10,7 +10,6 @@ from rich.console import Console
 from support.finished_demo import FinishedDemo, short_form
 from support.running_stack import QUICK_RECOVERY
 from support.servers import server_missing
-from touchstone import Client
 from touchstone.documents import read_document
 from touchstone_stack.demo import Demo
 from touchstone_stack.lifecycle import Stack, threads_per_worker
@@ -46,7 +45,7 @@ def finished_demo(
     state = demo_stack.folder.read_state()
     assert state is not None
     Demo(folder / "study.yaml", folder / "demo.json", Console(file=printed, width=100)).run(state)
-    with Client(state.api_url) as client:
+    with state.client() as client:
         experiment, created = client.post_document(study)
         assert not created
         detail = client.experiment(experiment.id)

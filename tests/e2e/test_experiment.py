@@ -136,10 +136,9 @@ def test_a_bad_spec_is_refused_with_its_place_and_creates_nothing(
     assert [experiment.id for experiment in client.experiments()] == before
 
 
-def test_a_refusal_is_a_problem_document(server: str) -> None:
-    response = httpx.post(
-        f"{server}/v1/experiments", content=b"{not json", headers={"Content-Type": "application/json"}
-    )
+def test_a_refusal_is_a_problem_document(http: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = http.post("/v1/experiments", content=b"{not json", headers=headers)
     assert response.status_code == 400
     assert response.headers["content-type"].startswith("application/problem+json")
     assert "Traceback" not in response.text
@@ -158,13 +157,13 @@ def test_the_event_stream_resumes_after_the_last_seen_event(
 
 
 def test_images_of_an_arm_are_served_with_their_facts(
-    client: Client, server: str, finished_experiment: ExperimentDetail
+    client: Client, http: httpx.Client, finished_experiment: ExperimentDetail
 ) -> None:
     page = client.arm_images(finished_experiment.id, "synthetic", "shapes", limit=5)
     assert len(page.items) == 5
     for image in page.items:
         assert image.caption
-        response = httpx.get(httpx.URL(server).join(image.url))
+        response = http.get(image.url)
         assert response.status_code == 200
         assert response.content.startswith(b"\x89PNG")
 

@@ -29,10 +29,10 @@ def port() -> int:
     return free_ports(1)[0]
 
 
-def make(checkout: Path, port: int, target: str) -> str:
+def make(checkout: Path, port: int, target: str, *variables: str) -> str:
     """Without setting up the environment that runs the tests once more."""
     answer = subprocess.run(
-        ("make", "--old-file=.venv/ready", target),
+        ("make", "--old-file=.venv/ready", target, *variables),
         cwd=checkout,
         env={**os.environ, "TOUCHSTONE_PORT": str(port)},
         capture_output=True,
@@ -52,22 +52,50 @@ def server(checkout: Path, port: int) -> Iterator[str]:
         make(checkout, port, "down")
 
 
-def test_up_starts_a_system_that_is_ready_and_knows_the_miniverse(server: str) -> None:
+@pytest.fixture(scope="module")
+def http(checkout: Path, server: str) -> httpx.Client:
+    key = (checkout / ".touchstone/key").read_text()
+    return httpx.Client(base_url=server, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+
+def test_up_starts_a_system_that_is_ready_and_knows_the_miniverse(server: str, http: httpx.Client) -> None:
     assert httpx.get(f"{server}/readyz", timeout=10).status_code == 200
-    names = [entry["name"] for entry in httpx.get(f"{server}/v1/upstreams", timeout=10).json()["items"]]
+    names = [entry["name"] for entry in http.get("/v1/upstreams").json()["items"]]
     assert "miniverse" in names
 
 
-def test_the_readmes_request_creates_an_experiment(server: str) -> None:
+def test_the_readmes_request_creates_an_experiment(checkout: Path, server: str, http: httpx.Client) -> None:
     [command] = re.findall(r"```sh\n(curl .*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert README_SERVER in command
     answer = subprocess.run(
-        ("sh", "-c", command.replace(README_SERVER, server)), capture_output=True, text=True, timeout=60
+        ("sh", "-c", command.replace(README_SERVER, server)), cwd=checkout, capture_output=True, text=True, timeout=60
     )
     assert answer.returncode == 0
     found = re.search(r'"id":\s*"(exp_\w+)"', answer.stdout)
     assert found, answer.stdout
-    assert httpx.post(f"{server}/v1/experiments/{found[1]}/cancel", timeout=30).status_code == 200
+    assert http.post(f"/v1/experiments/{found[1]}/cancel").status_code == 200
+
+
+def test_a_backup_brings_back_an_experiment_that_was_deleted(
+    checkout: Path, port: int, server: str, http: httpx.Client, tmp_path: Path
+) -> None:
+    [experiment] = http.get("/v1/experiments").json()["items"]
+    make(checkout, port, "backup", f"TO={tmp_path}")
+    assert http.delete(f"/v1/experiments/{experiment['id']}").status_code == 204
+    assert "rows of 20" in make(checkout, port, "restore", f"FROM={tmp_path}")
+    [again] = http.get("/v1/experiments").json()["items"]
+    assert (again["id"], again["phase"]) == (experiment["id"], experiment["phase"])
+    assert httpx.get(f"{server}/readyz", timeout=10).status_code == 200
+
+
+def test_weights_are_collected_and_images_taken_down(checkout: Path, port: int, http: httpx.Client) -> None:
+    said = make(checkout, port, "collect", "WEIGHTS=none", "DELETE=1")
+    assert "the weights of 0 runs" in said
+    looked = make(checkout, port, "takedown", "KEY=no such key", "LOOK=1")
+    assert "0 images found, 0 steps made again" in looked
+    make(checkout, port, "takedown", f"IMAGE={'0' * 64}", "REASON=a test")
+    [takedown] = http.get("/v1/takedowns").json()["items"]
+    assert (takedown["images"], takedown["reason"]) == (["0" * 64], "a test")
 
 
 def test_down_stops_it(checkout: Path, port: int, server: str) -> None:

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.monitoring_files import all_queries, documented_metrics
 from support.promql import Exposed
+from support.running_stack import asking
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.views import ExperimentDetail
 from touchstone_stack.lifecycle import Stack
@@ -19,7 +20,9 @@ def scrapes(stack: Stack, server: str, finished_experiment: ExperimentDetail) ->
     state = stack.folder.read_state()
     assert state is not None
     addresses = {"api": server} | {name: f"http://127.0.0.1:{port}" for name, port in state.health_ports.items()}
-    return {name: httpx.get(f"{address}/metrics").text for name, address in addresses.items()}
+    return {
+        name: httpx.get(f"{address}/metrics", headers=asking(state).headers).text for name, address in addresses.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,9 @@ def test_images_and_updates_are_those_of_the_study(scrapes: dict[str, str]) -> N
 
 def test_each_worker_loads_a_model_once_and_then_finds_it(scrapes: dict[str, str], exposed: Exposed) -> None:
     caches = exposed.values["touchstone_cache_requests_total"]["cache"]
-    assert caches == {"encoder", "generator", "decoded_images", "splits", "class_vectors", "index"}
+    assert caches == {
+        "encoder", "generator", "decoded_images", "splits", "frozen_features", "class_vectors", "index",
+    }  # fmt: skip
     for worker, cache in (("retrieval", "encoder"), ("generator", "generator"), ("trainer", "encoder")):
         misses, hits = (
             total(scrapes[worker], "touchstone_cache_requests_total", cache=cache, outcome=outcome)

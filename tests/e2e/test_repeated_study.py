@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.running_stack import fresh_stack
+from support.running_stack import fresh_stack, state_of
 from support.tiny_world import tiny_study
 from touchstone import Client
 from touchstone_contracts.steps import ADAPT_ENCODER
@@ -37,21 +37,18 @@ def trainers(stack: Stack, experiment: ExperimentDetail) -> set[str]:
 def test_another_number_of_workers_and_another_order_of_work_change_no_training_set_and_no_result(
     world: "TinyWorld", stack: Stack, client: Client, finished_experiment: ExperimentDetail, tmp_path: Path
 ) -> None:
-    with fresh_stack(world, tmp_path / "other", ONE_TRAINER) as other:
-        state = other.folder.read_state()
-        assert state is not None
-        with Client(state.api_url) as elsewhere:
-            # Here every generated batch lands, is embedded, curated and trained on before anything is retrieved.
-            none, _, synthetic = tiny_study()["arms"]
-            first, _ = elsewhere.post_document(tiny_study(name="synthetic first", arms=[none, synthetic]))
-            early = {step.kind for step in elsewhere.wait(first.id, timeout=300).step_list}
-            assert "generate_images" in early
-            assert "retrieve_images" not in early
-            posted, _ = elsewhere.post_document(tiny_study())
-            repeated = elsewhere.wait(posted.id, timeout=300)
+    with fresh_stack(world, tmp_path / "other", ONE_TRAINER) as other, state_of(other).client() as elsewhere:
+        # Here every generated batch lands, is embedded, curated and trained on before anything is retrieved.
+        none, _, synthetic = tiny_study()["arms"]
+        first, _ = elsewhere.post_document(tiny_study(name="synthetic first", arms=[none, synthetic]))
+        early = {step.kind for step in elsewhere.wait(first.id, timeout=300).step_list}
+        assert "generate_images" in early
+        assert "retrieve_images" not in early
+        posted, _ = elsewhere.post_document(tiny_study())
+        repeated = elsewhere.wait(posted.id, timeout=300)
 
-            assert len(trainers(stack, finished_experiment)) == 2
-            assert len(trainers(other, repeated)) == 1
-            here = client.manifest(finished_experiment.id)
-            assert len(here.training_sets) == 2 * 2 * 2  # arms, sizes, seeds
-            assert elsewhere.manifest(posted.id) == here  # identity, steps, training sets, the digest of the results
+        assert len(trainers(stack, finished_experiment)) == 2
+        assert len(trainers(other, repeated)) == 1
+        here = client.manifest(finished_experiment.id)
+        assert len(here.training_sets) == 2 * 2 * 2  # arms, sizes, seeds
+        assert elsewhere.manifest(posted.id) == here  # identity, steps, training sets, the digest of the results

@@ -1,12 +1,12 @@
 """Memory that runs out in a step on the device: a clear error, memory given back, and the next step succeeds."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import torch
 from gpu.findings import Finding, Setting
-from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepSucceeded
+from support.prompts_step import MESSAGE
+from support.sent_reports import SentReports
+from touchstone_contracts.messages import StepFailed, StepSucceeded
 from touchstone_contracts.steps import WRITE_PROMPTS, PromptsWritten, WritePrompts
 from touchstone_encoders.devices import torch_memory
 from touchstone_encoders.loading import EncoderCache
@@ -16,31 +16,12 @@ from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import Handlers, Progress, StepRunner
 
-REQUEST = WritePrompts(classes=(ClassLabel(id=0, display_name="cat"),), templates=("a {name}",), images_per_class=2)
-MESSAGE = StepMessage(
-    step_id=WRITE_PROMPTS.step_id(REQUEST),
-    attempt=1,
-    kind=WRITE_PROMPTS.name,
-    version=WRITE_PROMPTS.version,
-    request=REQUEST.model_dump(mode="json"),
-)
 MORE_THAN_ANY_DEVICE_HAS = 2**46
 """Float32 values: more than a process can address, so that a host which promises memory it does not have refuses."""
 
 
-@dataclass
-class Reports:
-    sent: list[StepReport] = field(default_factory=list)
-
-    def send(self, report: StepReport) -> None:
-        self.sent.append(report)
-
-    def is_cancelled(self, step: str) -> bool:
-        return False
-
-
 def a_step_too_large(setting: Setting) -> Iterator[Finding]:
-    reports = Reports()
+    reports = SentReports()
     wishes: list[Callable[[torch.device], int]] = [fill_the_device, take_a_little]
     runner = _runner(setting, reports, wishes)
     before = held(setting.device)
@@ -54,7 +35,9 @@ def a_step_too_large(setting: Setting) -> Iterator[Finding]:
     yield Finding("the next step succeeds", isinstance(reports.sent[-1], StepSucceeded))
 
 
-def _runner(setting: Setting, reports: Reports, wishes: list[Callable[[torch.device], int]]) -> StepRunner[Artifacts]:
+def _runner(
+    setting: Setting, reports: SentReports, wishes: list[Callable[[torch.device], int]]
+) -> StepRunner[Artifacts]:
     handlers, artifacts = Handlers[Artifacts]("generator"), Artifacts(MemoryObjects())
 
     @handlers.serve(WRITE_PROMPTS)

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from gpu.findings import Finding, Setting
 from gpu.model_configs import CODEC, SMALL_CODEC, SMALL_TEXT, SMALL_UNET, TEXT, UNET
-from gpu.timing import once, swept, torch_as_it_comes
+from gpu.timing import once, price_of_repeating, swept, torch_as_it_comes
 from support.tiny_pipeline import CHARACTERS
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_generator.sampling.schedulers import build_scheduler
@@ -38,6 +38,8 @@ def unet(setting: Setting) -> Iterator[Finding]:
         sizes = (1,) if setting.small else SIZES
         work = partial(guided_step, unet_of(setting, precision))
         yield from swept(f"UNet, {name}", work, sizes, name, setting, lambda size: size / STEPS)
+        step = work(sizes[-1])
+        yield price_of_repeating(f"UNet step, {name}", step, step, sizes[-1], setting)
 
 
 def guided_step(network: Any, size: int) -> Callable[[], torch.Tensor]:

@@ -15,7 +15,7 @@ from benchmarks.training import arguments
 from gpu.embedding import pictures
 from gpu.findings import Finding, Setting
 from gpu.speed_embedding import SOURCE_PIXELS, encoder
-from gpu.timing import once, swept, torch_as_it_comes
+from gpu.timing import once, price_of_repeating, swept, torch_as_it_comes
 from open_clip.loss import ClipLoss
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
@@ -28,6 +28,7 @@ from touchstone_encoders.loading import LoadedEncoder
 from touchstone_trainer.classifier import zero_shot_classifier
 from touchstone_trainer.determinism import repeatable
 from touchstone_trainer.pixels import EvaluationImages, TrainingImages, decode_pixels, evaluation_pixels
+from touchstone_trainer.prefetch import Loader
 from touchstone_trainer.processes import ALONE
 from touchstone_trainer.recipes.contrastive import ContrastiveLearner
 from touchstone_trainer.recipes.gradient import Run
@@ -55,15 +56,17 @@ def updates(setting: Setting) -> Iterator[Finding]:
     model = encoder(setting)
     sizes = (4,) if setting.small else SIZES
     yield from swept("update, bf16", partial(_update, model), sizes, "bf16", setting)
+    free = _update(model, sizes[-1], lambda work, device: work())
+    yield price_of_repeating("update, bf16", _update(model, sizes[-1]), free, sizes[-1], setting)
 
 
-def _update(model: LoadedEncoder, size: int) -> Callable[[], object]:
+def _update(model: LoadedEncoder, size: int, way: Callable[..., object] = repeatable) -> Callable[[], object]:
     recipe = Contrastive(precision="bf16", batch_size=size)
     descent = Descent(ContrastiveLearner(subject_of(model)), recipe, [LEARNING_RATE] * 100_000, ALONE)
     shape = (size, 3, model.image_size, model.image_size)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=model.device)
     targets = torch.arange(size, device=model.device) % (len(LABELS) * len(TEMPLATES))
-    return lambda: repeatable(lambda: descent.update(pixels, targets), model.device)
+    return lambda: way(lambda: descent.update(pixels, targets), model.device)
 
 
 def epochs(setting: Setting) -> Iterator[Finding]:
@@ -86,7 +89,7 @@ def ours(model: LoadedEncoder, images: Sequence[bytes], batch_size: int) -> None
     class_ids = np.arange(len(images)) % len(LABELS)
     validation = torch.stack([evaluation_pixels(model, image) for image in images[:4]])
     data = Data(
-        TrainingImages(pixels, class_ids, heights, widths), EvaluationImages(validation, class_ids[:4]), THREADS
+        TrainingImages(pixels, class_ids, heights, widths), EvaluationImages(validation, class_ids[:4]), Loader(THREADS)
     )
     recipe = Contrastive(epochs=EPOCHS, batch_size=batch_size, precision="bf16")
     train = partial(adapt, subject_of(model), data, recipe, Run(LEARNING_RATE, seed=0))

@@ -103,6 +103,16 @@ def swept(
         yield Finding(f"{what}, best batch", None, {"batch": best, "images_per_s": rates[best]})
 
 
+def price_of_repeating(
+    what: str, ours: Callable[[], object], free: Callable[[], object], size: int, setting: Setting
+) -> Finding:
+    """The same work by deterministic kernels and by those that torch chooses."""
+    with torch_as_it_comes():
+        chosen = seconds(free, setting)
+    figures = {"batch": size, "times_as_long": seconds(ours, setting) / chosen}
+    return Finding(f"{what}, price of repeating", None, figures)
+
+
 def share(done: int, taken: float, precision: str, setting: Setting) -> dict[str, float]:
     """TFLOP/s, and their share of what the card's maker states for that precision, if the card is known."""
     rate = done / taken / 1e12

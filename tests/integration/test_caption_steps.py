@@ -82,7 +82,7 @@ def test_a_language_model_in_pickles_is_refused(worker: GeneratorWorker, library
     pickled = TransformersWriter(model="library:models/pickled", digest=folder_digest(folder))
     with pytest.raises(Invalid) as refused:
         worker.run(WRITE_CAPTIONS, request(pickled))
-    assert refused.value.code == "writer_unloadable"
+    assert refused.value.code == "pickled_weights"
 
 
 def test_captions_of_kept_images_become_prompts_and_those_of_dropped_ones_do_not(worker: GeneratorWorker) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.generator_worker import GeneratorWorker
+from support.generator_worker import GeneratorWorker, store_result
 from support.specs import DictLookup, spec
 from support.tiny_images import SHAPES, tiny_target, tiny_upstream
 from support.tiny_models import tiny_encoder
@@ -87,7 +87,7 @@ def test_chosen_names_do_what_the_same_names_do_when_they_are_registered(tmp_pat
 def test_prompts_call_a_class_by_the_chosen_name(worker: GeneratorWorker, asked: bool) -> None:
     classes = (ClassLabel(id=0, display_name="disc", aliases=("circle",)), ClassLabel(id=1, display_name="bar"))
     step = sha256(b"names")
-    worker._store(step, NAME_CLASSES.name, ClassesNamed(names=("circle", "bar"), captions=({}, {})))
+    store_result(worker.artifacts, step, NAME_CLASSES.name, ClassesNamed(names=("circle", "bar"), captions=({}, {})))
     request = WritePrompts(
         classes=classes, templates=("icon of a {name}",), images_per_class=1, names=step if asked else None
     )

@@ -22,6 +22,8 @@ from touchstone_runtime.settings import RuntimeSettings
 from touchstone_stack.servers import end, free_ports, last_lines
 
 API_PORT = "8000"
+GRACE_SECONDS = 120
+"""As compose gives a worker, which finishes its step first."""
 HEALTHY_WITHIN_CHECKS = 400
 """A check takes about a fifth of a second; torch may take a minute to import on a busy machine."""
 
@@ -58,7 +60,9 @@ def rewritten(process: Process, addresses: Mapping[str, str], port: int) -> Proc
     fixed = {"python": sys.executable, "uvicorn": tool("uvicorn"), API_PORT: str(port), "0.0.0.0": "127.0.0.1"}
     changes = {name: value for name, value in addresses.items() if name in process.environment}
     if "TOUCHSTONE_METRICS_PORT" in process.environment:
-        changes |= {"TOUCHSTONE_METRICS_PORT": str(port), "TOUCHSTONE_METRICS_HOST": "127.0.0.1"}
+        # The api answers its health check at its other port.
+        metrics = port if API_PORT not in process.command else free_ports(1)[0]
+        changes |= {"TOUCHSTONE_METRICS_PORT": str(metrics), "TOUCHSTONE_METRICS_HOST": "127.0.0.1"}
     # Nothing of this machine's environment but the path: what the process needs must be declared.
     environment = {**process.environment, **changes, "PATH": os.environ["PATH"]}
     return Process(
@@ -149,10 +153,11 @@ def test_the_catalogue_is_registered_by_its_command_and_again_without_harm(
     client = image_of(service["image"])
     assert client is not None
     [program] = client.all("ENTRYPOINT")[-1].words()
-    assert service["environment"] == {"TOUCHSTONE_SERVER": "http://api:8000"}
+    key = service["environment"]["TOUCHSTONE_API_KEY"]
+    assert service["environment"] == {"TOUCHSTONE_SERVER": "http://api:8000", "TOUCHSTONE_API_KEY": key}
     library = next(volume for volume in service["volumes"] if volume["target"] == "/library")
     command = [tool(program), *(word.replace("/library", library["source"]) for word in service["command"])]
-    environment = {"TOUCHSTONE_SERVER": api_address(started), "PATH": os.environ["PATH"]}
+    environment = {"TOUCHSTONE_SERVER": api_address(started), "TOUCHSTONE_API_KEY": key, "PATH": os.environ["PATH"]}
     for _ in range(2):
         answer = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
         assert answer.returncode == 0, answer.stderr
@@ -173,4 +178,4 @@ def test_every_process_ends_when_it_is_told_to(
 ) -> None:
     for name, (_, child) in started.items():
         child.terminate()
-        assert child.wait(30) in (0, -15), f"{name}: {last_lines(folder / f'{name}.log')}"
+        assert child.wait(GRACE_SECONDS) in (0, -15), f"{name}: {last_lines(folder / f'{name}.log')}"

@@ -9,12 +9,14 @@ import pytest
 import redis
 from support.live_workers import live_worker
 from support.many_steps import CHANNEL, QUEUE, independent_steps
-from support.memory_services import MemoryReports, empty_manifest, memory_services
+from support.memory_services import Broker, MemoryReports, empty_manifest, memory_services
 from support.specs import resolved
 from touchstone_conductor.conductor import Conductor
 from touchstone_conductor.metrics import ConductorMetrics
-from touchstone_contracts.keys import manifest_key
+from touchstone_contracts.access import DEFAULT_PROJECT
+from touchstone_contracts.keys import blob_key, manifest_key
 from touchstone_contracts.messages import (
+    HostMemory,
     StepFailed,
     StepMessage,
     StepProgressed,
@@ -23,19 +25,22 @@ from touchstone_contracts.messages import (
 )
 from touchstone_contracts.problems import Problem, Transient
 from touchstone_contracts.steps import CATALOGUE, EMBED_IMAGES, INGEST_IMAGES, QUEUES, served_by
-from touchstone_contracts.views import StepCounts
+from touchstone_contracts.views import StepCounts, StoredBytes
+from touchstone_planning import transitions
 from touchstone_planning.plan import plan_experiment
+from touchstone_planning.state import Step
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.objects import MemoryObjects, MissingObject
 from touchstone_runtime.presence import MemoryPresence, connect_presence
-from touchstone_runtime.queue import CeleryDispatcher, MemoryDispatcher, celery_app
+from touchstone_runtime.queue import CeleryDispatcher, celery_app
 from touchstone_runtime.reports import connect_reports
 from touchstone_store.database import Store, open_store
 from touchstone_store.events import events_after
 from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import migrate
-from touchstone_store.plans import Survey, cancel_plan, create_plan
-from touchstone_store.steps import owned_steps, progress_of
+from touchstone_store.plans import StepChange, Survey, cancel_plan, create_plan, save_steps
+from touchstone_store.steps import find_rows, owned_steps, progress_of, to_step
+from touchstone_store.stored_bytes import bytes_by_plan, bytes_of_all, bytes_of_plan, note_blobs
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
 NAME = "exp_a"
@@ -48,7 +53,7 @@ class Bench:
     store: Store
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     reports: MemoryReports = field(default_factory=MemoryReports)
-    broker: "Broker" = field(default_factory=lambda: Broker())
+    broker: Broker = field(default_factory=Broker)
     time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     def __post_init__(self) -> None:
@@ -95,6 +100,10 @@ class Bench:
         with self.store.read() as session:
             return plan_states(session, [NAME])[NAME].counts
 
+    def step(self, step: str) -> Step:
+        with self.store.read() as session:
+            return to_step(find_rows(session, [step])[step])
+
     def told(self) -> list[str]:
         with self.store.read() as session:
             return [event.event for event in events_after(session, NAME, 0)]
@@ -103,17 +112,6 @@ class Bench:
         with self.store.read() as session:
             events = events_after(session, NAME, 0)
         return [event.data["phase"] for event in events if event.event == "experiment.phase"]
-
-
-class Broker(MemoryDispatcher):
-    """Can be taken away."""
-
-    away = False
-
-    def send(self, message: StepMessage) -> None:
-        if self.away:
-            raise Transient("broker unreachable", code="redis")
-        super().send(message)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -315,6 +313,61 @@ def test_an_object_store_that_is_away_postpones_reports(bench: Bench, monkeypatc
     assert bench.counts().succeeded == 1
 
 
+def test_memory_that_ran_out_on_every_worker_ends_the_experiment_with_what_it_needs(bench: Bench) -> None:
+    told, steps = "memory ran out when it asked for 21,474,836,480 bytes", set()
+    problem = Problem(title="Out of memory", status=503, code="out_of_memory", detail=told)
+    for worker in ("big", "small", "big"):
+        bench.cycle(10)
+        message = bench.broker.sent[-1]
+        steps.add(message.step_id)
+        start = StepStarted(step_id=message.step_id, attempt=message.attempt, worker=worker)
+        end = StepFailed(step_id=message.step_id, attempt=message.attempt, problem=problem, retryable=True)
+        bench.reports.waiting += [start, end]
+        bench.cycle(1)
+    assert len(steps) == 1
+    assert bench.phases()[-1] == "failed"
+    step = bench.step(message.step_id)
+    assert step.problem is not None
+    assert step.problem.code == "needs_more_memory"
+    assert told in step.problem.detail
+
+
+def test_a_worker_that_goes_silent_short_of_memory_is_told_of_in_the_steps_problem(bench: Bench) -> None:
+    bench.cycle()
+    message = bench.broker.take()
+    memory = HostMemory(held=15 * 2**30, free=2**28)
+    bench.reports.waiting += [
+        StepStarted(step_id=message.step_id, attempt=1, worker="w"),
+        StepProgressed(step_id=message.step_id, attempt=1, done=1, memory=memory),
+    ]
+    bench.cycle(1)
+    bench.cycle(60)
+    step = bench.step(message.step_id)
+    assert step.problem is not None
+    assert step.problem.code == "lease_expired"
+    assert "It held 15.0 GiB" in step.problem.detail
+
+
+def test_while_the_object_store_is_silent_it_is_asked_for_one_result_in_a_cycle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.cycle()
+    for _ in range(3):
+        bench.work()
+    asked = []
+
+    def away(key: str) -> bytes:
+        asked.append(key)
+        raise Transient("object store unreachable", code="object_store")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(bench.objects, "get", away)
+        bench.cycle(1)
+    assert (len(asked), bench.counts().succeeded) == (1, 0)
+    bench.cycle(1)
+    assert bench.counts().succeeded == 3
+
+
 def test_a_conductor_killed_at_any_point_is_replaced_by_another(bench: Bench) -> None:
     class Killed(BaseException):
         pass
@@ -389,6 +442,161 @@ def test_a_lost_input_is_computed_again(bench: Bench) -> None:
     bench.cycle(10)
     assert bench.phases()[-1] == "succeeded"
     assert [m.step_id for m in bench.broker.sent].count(lost.step_id) == 2
+
+
+def test_a_lost_object_is_made_again_by_whoever_wrote_it_however_far_away(bench: Bench) -> None:
+    """A pool names shards of its upstream: whoever reads them is no neighbour of the step that wrote them."""
+    bench.work_all()
+    writer = next(step for step in PLAN.steps if step.kind == "ingest_images")
+    reader = PLAN.steps[-1]
+    blob = bench.artifacts.put_blob(b"a shard")
+    bench.artifacts.write_manifest(empty_manifest(writer.id, writer.kind).model_copy(update={"blobs": (blob,)}))
+    with bench.store.write() as session:
+        note_blobs(session, [manifest for manifest in [bench.artifacts.manifest(writer.id)] if manifest])
+        row = find_rows(session, [reader.id], lock=True)[reader.id]
+        save_steps(session, [StepChange(row, transitions.forget_result(to_step(row)))], bench.time)
+    bench.objects.remove(manifest_key(reader.id))
+    bench.objects.remove(blob_key(blob.digest))
+    bench.cycle(1)
+    message = bench.broker.take()
+    assert message.step_id == reader.id
+    problem = Problem(title="Missing object", code="missing_object", missing_object=blob_key(blob.digest))
+    names = {"step_id": reader.id, "attempt": message.attempt}
+    bench.reports.waiting += [StepStarted(**names, worker="w"), StepFailed(**names, problem=problem, retryable=True)]
+    bench.cycle(1)
+    assert bench.broker.take().step_id == writer.id
+    bench.work_all()
+    assert bench.phases()[-1] == "succeeded"
+
+
+def test_damaged_bytes_are_computed_again_from_where_they_were_made_at_no_cost(bench: Bench) -> None:
+    """A step that needs other results again, which need others: all of them are gone."""
+    bench.work_all()
+    by_id, chain = {step.id: step for step in PLAN.steps}, [PLAN.steps[-1]]
+    while chain[-1].inputs:
+        chain.append(max((by_id[needed] for needed in chain[-1].inputs), key=lambda step: PLAN.steps.index(step)))
+    reader, *made = chain
+    assert len(made) >= 4
+    for step in made:
+        bench.objects.remove(manifest_key(step.id))
+    with bench.store.write() as session:
+        row = find_rows(session, [reader.id], lock=True)[reader.id]
+        save_steps(session, [StepChange(row, transitions.forget_result(to_step(row)))], bench.time)
+    bench.objects.remove(manifest_key(reader.id))
+    bench.cycle(1)
+    message = bench.broker.take()
+    assert message.step_id == reader.id
+    problem = Problem(title="Corrupt object", code="corrupt_object")
+    bench.reports.waiting.append(StepStarted(step_id=reader.id, attempt=message.attempt, worker="w"))
+    bench.reports.waiting.append(
+        StepFailed(step_id=reader.id, attempt=message.attempt, problem=problem, retryable=True)
+    )
+    bench.cycle(1)
+    with bench.store.read() as session:
+        rows = find_rows(session, [step.id for step in chain])
+        assert {to_step(rows[step.id]).state for step in made} <= {"waiting", "leased"}
+        assert (to_step(rows[reader.id]).state, to_step(rows[reader.id]).failures) == ("waiting", 0)
+    bench.work_all()
+    assert bench.phases()[-1] == "succeeded"
+    assert "step.failed" not in bench.told()
+
+
+def test_the_size_of_a_result_is_noted_with_its_success(bench: Bench) -> None:
+    bench.cycle()
+    message = bench.broker.take()
+    blob = bench.artifacts.put_blob(b"twelve bytes")
+    manifest = empty_manifest(message.step_id, message.kind).model_copy(update={"blobs": (blob, blob)})
+    bench.artifacts.write_manifest(manifest)
+    for _ in range(2):  # a report may come twice
+        bench.reports.waiting.append(StepSucceeded(step_id=message.step_id, attempt=message.attempt))
+        bench.cycle(1)
+    with bench.store.read() as session:
+        assert (bytes_of_all(session), bytes_of_plan(session, NAME)) == (12, StoredBytes(total=12, own=12))
+        assert bytes_by_plan(session, DEFAULT_PROJECT) == {NAME: StoredBytes(total=12, own=12)}
+
+
+def test_weights_that_were_let_go_are_made_again_when_a_step_misses_them_and_no_others(bench: Bench) -> None:
+    bench.work_all()
+    evaluation = next(step for step in PLAN.steps if step.kind == "evaluate_encoder" and "synthetic" in step.role)
+    others = [step for step in PLAN.steps if step.kind == "adapt_encoder"]
+    weights = {run.id: bench.artifacts.put_blob(run.id.encode()) for run in others}
+    for run, blob in weights.items():
+        manifest = empty_manifest(run, "adapt_encoder").model_copy(update={"blobs": (blob,)})
+        bench.artifacts.write_manifest(manifest)
+        bench.artifacts.let_go(run)
+        bench.objects.remove(blob_key(blob.digest))
+    bench.objects.remove(manifest_key(evaluation.id))
+    with bench.store.write() as session:
+        row = find_rows(session, [evaluation.id], lock=True)[evaluation.id]
+        save_steps(session, [StepChange(row, transitions.forget_result(to_step(row)))], bench.time)
+    [missed] = [run for run in evaluation.inputs if run in weights]
+    message = next_message(bench, evaluation.id)
+    bench.reports.waiting.append(StepStarted(step_id=message.step_id, attempt=message.attempt, worker="w"))
+    with pytest.raises(MissingObject) as missing:
+        bench.artifacts.get_blob(weights[missed])
+    failure = StepFailed(
+        step_id=message.step_id, attempt=message.attempt, problem=missing.value.problem(), retryable=True
+    )
+    bench.reports.waiting.append(StepFailed.model_validate_json(failure.model_dump_json()))
+    bench.cycle(1)
+    again = bench.broker.take()
+    assert again.step_id == missed
+    bench.compute(again)
+    bench.reports.waiting.append(StepSucceeded(step_id=again.step_id, attempt=again.attempt))
+    assert next_message(bench, evaluation.id).attempt == message.attempt + 1
+    with bench.store.read() as session:
+        rows = find_rows(session, weights)
+        assert {to_step(row).state for row in rows.values()} == {"succeeded"}
+        assert [run for run, row in rows.items() if to_step(row).attempt > 1] == [missed]
+
+
+def next_message(bench: Bench, step: str) -> StepMessage:
+    """The next one for that step; others are dropped."""
+    for _ in range(50):
+        bench.cycle(5)
+        while bench.broker.waiting_anywhere():
+            if (message := bench.broker.take()).step_id == step:
+                return message
+    raise AssertionError(f"no message for {step}")
+
+
+def test_a_missing_object_that_no_step_made_costs_an_attempt(bench: Bench) -> None:
+    bench.cycle()
+    message = bench.broker.take()
+    problem = Problem(title="Missing object", code="missing_object")
+    for attempt in (1, 2, 3):
+        assert message.attempt == attempt
+        bench.reports.waiting.append(
+            StepFailed(step_id=message.step_id, attempt=attempt, problem=problem, retryable=True)
+        )
+        message = next_message(bench, message.step_id) if attempt < 3 else message
+        bench.cycle(1)
+    assert bench.counts().failed == 1
+    assert bench.told().count("step.failed") == 3
+
+
+def test_workers_are_not_taken_for_silent_while_the_conductor_hears_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.cycle()
+    message = bench.broker.take()
+    bench.reports.waiting.append(StepStarted(step_id=message.step_id, attempt=1, worker="w"))
+    bench.cycle(1)
+    with monkeypatch.context() as outage:
+
+        def deaf(timeout: float) -> list[object]:
+            raise Transient("cannot receive reports", code="redis")
+
+        outage.setattr(bench.reports, "receive", deaf)
+        for _ in range(10):
+            assert not bench.cycle(60)
+    bench.cycle(1)
+    assert bench.counts().leased >= 1
+    bench.compute(message)
+    bench.reports.waiting.append(StepSucceeded(step_id=message.step_id, attempt=1))
+    bench.cycle(20)
+    assert bench.counts().succeeded == 1
+    assert "step.failed" not in bench.told()
 
 
 def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from support.tiny_images import SHAPES, draw_shape
 from touchstone_contracts.catalogue import Catalogue, ImageFolder, Target, TarShard, Upstream
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.sources import AllowedSources
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.describe.shards import describe_class_folders
 from touchstone_retrieval.describe.torchvision_target import UnusableDataset, carve, load_published
@@ -23,11 +24,13 @@ from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.places import Places
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.library import Library
-from touchstone_runtime.objects import MemoryObjects, S3Objects, connect_s3
+from touchstone_runtime.objects import MemoryObjects, S3Objects
+from touchstone_runtime.s3_connections import connect_s3
 from touchstone_runtime.s3_files import S3Files
 from touchstone_runtime.settings import RuntimeSettings
 
 RNG = np.random.default_rng(0)
+SHOP = AllowedSources(buckets=("shop", "nowhere"))
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ def shard(number: int) -> bytes:
 @pytest.fixture
 def shop(s3_objects: S3Objects, s3_settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch) -> Minio:
     """A client of the server that the settings name; it has a bucket `shop`."""
+    monkeypatch.setenv("TOUCHSTONE_ALLOWED_BUCKETS", "shop")
     monkeypatch.setenv("TOUCHSTONE_S3_ENDPOINT", s3_settings.s3_endpoint)
     monkeypatch.setenv("TOUCHSTONE_S3_ACCESS_KEY", s3_settings.s3_access_key)
     monkeypatch.setenv("TOUCHSTONE_S3_SECRET_KEY", s3_settings.s3_secret_key.get_secret_value())
@@ -88,7 +92,7 @@ def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
     arguments = ("upstream", "shop", "s3://shop/photos/", "--form", "webdataset", "--index-encoder", "clip")
     upstream: Upstream = catalogue(capsys, *arguments).upstreams[0]
     assert [each.location for each in upstream.shards] == ["s3://shop/photos/00000.tar", "s3://shop/photos/00001.tar"]
-    places = Places(Library(library), S3Files(shop))
+    places = Places(Library(library), S3Files(shop, SHOP))
     rows = [row for each in upstream.shards for row in ingested(each, places)]
     assert [(row["source_key"], row["caption"]) for row in rows] == [("0", "a red bar"), ("1", "a red bar")]
 
@@ -112,7 +116,7 @@ def test_image_folders_on_s3_are_an_upstream_and_nothing_else_below_the_prefix_i
     arguments = ("upstream", "albums", "s3://shop/albums", "--form", "image_folder", "--index-encoder", "clip")
     shards = catalogue(capsys, *arguments).upstreams[0].shards
     assert [each.location for each in shards] == ["s3://shop/albums/autumn", "s3://shop/albums/spring"]
-    places = Places(Library(library), S3Files(shop))
+    places = Places(Library(library), S3Files(shop, SHOP))
     found = [(row["source_key"], row["caption"]) for each in shards for row in ingested(each, places)]
     assert found == [("c.png", ""), ("a.png", "a red bar"), ("b.png", "a red circle")]
 
@@ -135,7 +139,7 @@ def test_class_folders_on_s3_are_a_target_and_a_missing_one_is_named(
         "--validation", "s3://shop/shapes", "--test", "s3://shop/shapes/", "--template", "a {name}",
     )  # fmt: skip
     splits = catalogue(capsys, *arguments).targets[0].splits
-    places = Places(Library(library), S3Files(shop))
+    places = Places(Library(library), S3Files(shop, SHOP))
     for split in (splits.validation, splits.test):
         rows = ingested(split, places)
         assert [(row["source_key"], row["class_id"]) for row in rows] == [
@@ -164,7 +168,7 @@ def test_an_object_whose_key_is_no_path_is_refused(key: str, tmp_path: Path) -> 
             return [place + key]
 
     with pytest.raises(Invalid) as refused:
-        OneObject(Minio("127.0.0.1:9")).fetch_folder("s3://shop/bad", tmp_path / "folder", is_image_name)
+        OneObject(Minio("127.0.0.1:9"), SHOP).fetch_folder("s3://shop/bad", tmp_path / "folder", is_image_name)
     assert refused.value.code == "unusable_key"
     assert list(tmp_path.rglob("*")) == []
 

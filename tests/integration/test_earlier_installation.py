@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from support.earlier_installation import EarlierInstallation, contradictions, open_earlier_installation
+from support.memory_services import api_client
 from support.workers_here import WorkersHere, work_to_the_end, workers_here
-from touchstone_api.main import create_app
 from touchstone_contracts.steps import JUDGE_EXPERIMENT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,7 +27,7 @@ def ended(earlier: EarlierInstallation, tmp_path_factory: pytest.TempPathFactory
     services = earlier.services()
     with workers_here(services.artifacts, earlier.library, tmp_path_factory.mktemp("workers")) as workers:
         work_to_the_end(services, workers)
-    return TestClient(create_app(services)), workers
+    return api_client(services), workers
 
 
 def both(earlier: EarlierInstallation, api: TestClient, part: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -23,6 +23,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepSucceeded
 from touchstone_contracts.problems import Problem
+from touchstone_contracts.sources import AllowedSources
 from touchstone_contracts.steps import CATALOGUE, CURATE_IMAGES, DOWNLOAD_IMAGES, ModelRef
 from touchstone_encoders.embedding import embed_images
 from touchstone_encoders.loading import EncoderCache
@@ -53,7 +54,7 @@ class Reports:
     def send(self, report: StepReport) -> None:
         self.last = report
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
 
@@ -120,7 +121,8 @@ def write_part(folder: Path, number: int, rows: list[dict[str, object]], urls: l
 
 @pytest.fixture
 def worker(library: Path, tmp_path: Path) -> Iterator[Worker]:
-    index, places = QdrantEdgeIndex(tmp_path / "index"), Library(library)
+    places = Library(library, AllowedSources(hosts=("127.0.0.1",)))
+    index = QdrantEdgeIndex(tmp_path / "index")
     artifacts, reports = Artifacts(MemoryObjects()), Reports()
     encoders = EncoderCache(places, torch.device("cpu"))
     tools = Tools(artifacts, places, encoders, index, private_addresses=True)

@@ -7,6 +7,7 @@ import pytest
 import redis
 import sqlalchemy
 from pydantic import SecretStr
+from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import connect_objects
@@ -46,7 +47,7 @@ def test_what_valkey_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 def test_a_blob_written_to_s3_comes_back(artifacts_on_s3: Artifacts) -> None:
     blob = artifacts_on_s3.put_blob(b"twelve bytes")
     assert artifacts_on_s3.get_blob(blob) == b"twelve bytes"
-    assert artifacts_on_s3.get_range(blob.digest, 7, 5) == b"bytes"
+    assert artifacts_on_s3.get_image(sha256(b"bytes"), blob.digest, 7, 5) == b"bytes"
 
 
 def test_s3_refuses_a_wrong_secret(s3_settings: RuntimeSettings) -> None:

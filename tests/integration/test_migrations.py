@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import MetaData, select
 from support.plan_columns import check_plan_columns, told_phases
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_planning.state import ACTIVE
 from touchstone_store.database import Store, open_store
 from touchstone_store.events import events_after
@@ -101,9 +102,11 @@ def test_every_plan_gets_the_phase_and_the_counts_of_its_steps(earlier: Store) -
         assert set(session.scalars(select(PlanRow.needs))) == {None}
         assert set(session.scalars(select(ExperimentRow.registration))) == {None}
         # They were written by something that this release does not read: listed all the same.
-        assert {each.problem.code for each in list_experiments(session, before=None, limit=50) if each.problem} == {
-            "unreadable_row"
-        }
+        assert {
+            each.problem.code
+            for each in list_experiments(session, DEFAULT_PROJECT, before=None, limit=50)
+            if each.problem
+        } == {"unreadable_row"}
 
 
 def test_histories_lose_progress_and_those_of_ended_plans_are_compacted(earlier: Store) -> None:

@@ -1,8 +1,10 @@
 """One conformance suite for every object store: the fake in memory and a real S3 server."""
 
 import secrets
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from minio import Minio
 from pydantic import SecretStr
 from touchstone_contracts.problems import Transient
 from touchstone_runtime.objects import MemoryObjects, MissingObject, ObjectStore, S3Objects, connect_objects
@@ -57,11 +59,44 @@ def test_a_missing_object_has_no_size_and_cannot_be_got(objects: ObjectStore, ke
         objects.get_range(key, 0, 10)
 
 
-def test_an_object_is_written_once(objects: ObjectStore, key: str) -> None:
-    """Keys are digests: other bytes of the same length under one key are a caller's mistake, never an update."""
-    objects.put(key, b"first")
-    objects.put(key, b"other")
-    assert objects.get(key) == b"first"
+@pytest.mark.parametrize("length", [5, 6 * 2**20])
+def test_other_bytes_of_the_same_length_are_replaced(objects: ObjectStore, key: str, length: int) -> None:
+    """Keys are digests: whoever writes has the right bytes, and what lies there was damaged."""
+    objects.put(key, b"w" * length)
+    objects.put(key, b"r" * length)
+    assert objects.get(key) == b"r" * length
+
+
+@pytest.mark.parametrize("length", [0, 5, 6 * 2**20])
+def test_bytes_that_lie_there_already_are_not_sent_again(
+    s3_objects: S3Objects, key: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_objects.put(key, b"x" * length)
+    sent: list[str] = []
+    monkeypatch.setattr(Minio, "put_object", lambda self, bucket, name, *rest, **named: sent.append(name))
+    s3_objects.put(key, b"x" * length)
+    assert sent == []
+    s3_objects.put(key, b"y" * length + b"y")
+    assert sent == [key]
+
+
+def test_objects_are_listed_by_what_their_keys_begin_with(objects: ObjectStore, key: str) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    for name, data in (("b", b"22"), ("a", b"1"), ("c/d", b"")):
+        objects.put(f"{key}/{name}", data)
+    found = list(objects.listed(f"{key}/"))
+    assert [(each.key, each.size) for each in found] == [(f"{key}/a", 1), (f"{key}/b", 2), (f"{key}/c/d", 0)]
+    assert all(before < each.modified < datetime.now(UTC) + timedelta(minutes=1) for each in found)
+    assert list(objects.listed(f"{key}/nothing")) == []
+
+
+def test_what_is_removed_is_missing_and_removing_it_again_is_harmless(objects: ObjectStore, key: str) -> None:
+    objects.put(key, b"bytes")
+    objects.remove(key)
+    objects.remove(key)
+    assert objects.size(key) is None
+    with pytest.raises(MissingObject):
+        objects.get(key)
 
 
 def test_a_truncated_object_is_replaced(objects: ObjectStore, key: str) -> None:

@@ -5,11 +5,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from celery import Celery
 from support.echo_steps import CHANNEL, echo_message, echo_worker
-from touchstone_contracts.messages import StepFailed, StepReport, StepStarted, StepSucceeded
+from support.waiting import until
+from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepStarted, StepSucceeded
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import WRITE_PROMPTS
 from touchstone_runtime.alive import is_alive
@@ -54,6 +56,19 @@ def reports(valkey_url: str) -> ReportLine:
 @pytest.fixture
 def app(valkey_url: str) -> Celery:
     return celery_app(valkey_url)
+
+
+def begin(app: Celery, line: ReportLine, message: StepMessage) -> None:
+    """Sends the step until a worker has begun it: Redis may lose a message, as it does now and then on a busy machine,
+    and nobody else sends this one again."""
+    deadline, seen = time.monotonic() + DEADLINE_SECONDS, list[StepReport]()
+    while time.monotonic() < deadline:
+        CeleryDispatcher(app).send(message)
+        for _ in range(10):
+            seen += line.receive(1.0)
+            if any(isinstance(report, StepStarted) for report in seen):
+                return
+    raise AssertionError(f"step {message.step_id} was never begun; reports: {seen}")
 
 
 def outcome(line: ReportLine, step: str, seen: list[StepReport] | None = None) -> StepSucceeded | StepFailed:
@@ -130,17 +145,72 @@ def test_a_failure_is_reported_with_its_reason(
 @pytest.mark.usefixtures("worker")
 def test_a_cancelled_step_stops_at_its_next_progress(app: Celery, reports: ReportLine) -> None:
     sent = echo_message("wait")
-    CeleryDispatcher(app).send(sent)
-    while not any(isinstance(report, StepStarted) for report in reports.receive(DEADLINE_SECONDS)):
-        pass
+    begin(app, reports, sent)
     reports.mark_cancelled(sent.step_id)
     seen: list[StepReport] = []
     ended = outcome(reports, sent.step_id, seen)
-    reports.clear_cancelled(sent.step_id)
+    reports.note_attempt(sent.step_id, 1)
     assert isinstance(ended, StepFailed)
     assert ended.problem.code == "cancelled"
     assert not ended.retryable
     assert any(report.event == "progressed" for report in seen)
+
+
+@pytest.mark.usefixtures("worker")
+def test_an_attempt_stops_at_its_next_progress_once_another_is_handed_out(app: Celery, reports: ReportLine) -> None:
+    sent = echo_message("linger")
+    begin(app, reports, sent)
+    reports.note_attempt(sent.step_id, 2)
+    stopped = outcome(reports, sent.step_id)
+    assert isinstance(stopped, StepFailed)
+    assert stopped.problem.code == "cancelled"
+    CeleryDispatcher(app).send(sent.model_copy(update={"attempt": 2}))
+    ended = outcome(reports, sent.step_id)
+    assert isinstance(ended, StepSucceeded)
+    assert ended.attempt == 2
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_message_that_comes_back_after_another_was_handed_out_is_dropped(app: Celery, reports: ReportLine) -> None:
+    sent = echo_message("returned")
+    reports.note_attempt(sent.step_id, 2)
+    CeleryDispatcher(app).send(sent)
+    seen: list[StepReport] = []
+    ended = outcome(reports, sent.step_id, seen)
+    assert isinstance(ended, StepFailed)
+    assert (ended.problem.code, [report.event for report in seen]) == ("cancelled", ["failed"])
+
+
+@pytest.fixture
+def another_valkey_url(valkey_url: str) -> str:
+    """Another database of the same server, where the worker of the other tests takes nothing."""
+    return f"{valkey_url.rpartition('/')[0]}/7"
+
+
+@pytest.mark.parametrize(("wish", "code"), [("stall", 70), ("wait", None)])
+def test_a_worker_ends_when_nothing_moves_and_never_for_the_length_of_a_step(
+    another_valkey_url: str,
+    s3_settings: RuntimeSettings,
+    s3_objects: S3Objects,
+    tmp_path: Path,
+    wish: str,
+    code: int | None,
+) -> None:
+    line = connect_reports(another_valkey_url)
+    with echo_worker(
+        another_valkey_url, s3_settings, tmp_path / "log", heartbeat_seconds=0.1, stall_seconds=0.5
+    ) as process:
+        sent = echo_message(wish)
+        CeleryDispatcher(celery_app(another_valkey_url)).send(sent)
+        if code is not None:
+            assert process.wait(DEADLINE_SECONDS) == code
+            return
+        # Four times as long as it may stand still.
+        started = until(lambda: [report for report in line.receive(1) if report.event == "started"], DEADLINE_SECONDS)
+        assert started
+        end = time.monotonic() + 2
+        until(lambda: line.receive(0.5) and time.monotonic() > end, DEADLINE_SECONDS)
+        assert process.poll() is None
 
 
 def test_a_worker_answers_for_its_health_and_counts_its_steps(

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import event, text
+from support.memory_services import api_client
 from touchstone_api.bootstrap import Services, readiness_checks
-from touchstone_api.main import create_app
 from touchstone_api.settings import ApiSettings
 from touchstone_contracts.problems import Problem
 from touchstone_runtime.artifacts import Artifacts
@@ -32,7 +31,7 @@ def unmigrated(request: pytest.FixtureRequest, tmp_path: Path, s3_objects: S3Obj
 
 def told(services: Services) -> list[tuple[str, str]]:
     """What /readyz says is wrong."""
-    answer = TestClient(create_app(services)).get("/readyz")
+    answer = api_client(services).get("/readyz")
     if answer.status_code == 200:
         assert answer.json() == {"database": "ok", "object_store": "ok"}
         return []

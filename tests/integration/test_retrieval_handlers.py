@@ -3,7 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from qdrant_client import QdrantClient
+from support.sent_reports import SentReports
 from support.tiny_images import SHAPES, draw_shape, tiny_target, tiny_upstream, write_source
 from support.tiny_models import DIMENSION, tiny_encoder
 from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, Strategy, TextMatch, Union
 from touchstone_contracts.catalogue import Encoder, Source, Target, Upstream
 from touchstone_contracts.curation import Curation, KeepAll, KeepTopFraction
-from touchstone_contracts.messages import StepFailed, StepMessage, StepReport
+from touchstone_contracts.messages import StepFailed, StepMessage
 from touchstone_contracts.steps import (
     AUDIT_POOL,
     CURATE_IMAGES,
@@ -58,22 +59,11 @@ from touchstone_trainer.subsets import draw_training_set, kept_pool, training_se
 
 
 @dataclass
-class Reports:
-    sent: list[StepReport] = field(default_factory=list)
-
-    def send(self, report: StepReport) -> None:
-        self.sent.append(report)
-
-    def is_cancelled(self, step: str) -> bool:
-        return False
-
-
-@dataclass
 class World:
     """A worker with memory for an object store, an upstream, a target and an encoder."""
 
     runner: StepRunner[Tools]
-    reports: Reports
+    reports: SentReports
     upstream: Upstream
     target: Target
     encoder: Encoder
@@ -154,7 +144,7 @@ def world(library: Path, tmp_path: Path) -> Iterator[World]:
     artifacts, places = Artifacts(MemoryObjects()), Library(library)
     index = QdrantEdgeIndex(tmp_path / "index")
     tools = Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index)
-    reports = Reports()
+    reports = SentReports()
     runner = StepRunner(handlers, tools, artifacts, reports, WorkerMetrics(), "retrieval@test", 60)
     yield World(runner, reports, tiny_upstream(library), tiny_target(library), encoder)
     index.close()
@@ -372,7 +362,7 @@ def test_another_worker_writes_the_same_bytes(world: World, library: Path, tmp_p
     index = QdrantEdgeIndex(tmp_path / "other")
     places = Library(library)
     tools = Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index)
-    runner = StepRunner(handlers, tools, artifacts, Reports(), WorkerMetrics(), "retrieval@other", 60)
+    runner = StepRunner(handlers, tools, artifacts, SentReports(), WorkerMetrics(), "retrieval@other", 60)
     other = World(runner, runner.reporter, world.upstream, world.target, world.encoder)  # type: ignore[arg-type]
     assert other.curate(other.retrieve(Union()), rules=rules) == first
     index.close()
@@ -383,7 +373,7 @@ def test_a_changed_source_file_is_refused(world: World, library: Path) -> None:
     source = write_source(library, "changing", rows)
     write_source(library, "changing", [rows[0] | {"caption": "y"}])
     request = IngestImages(source=source)
-    with pytest.raises(AssertionError, match="registered was"):
+    with pytest.raises(AssertionError, match="registered digest"):
         world.run(INGEST_IMAGES, request)
 
 

@@ -1,18 +1,24 @@
-"""`touchstone steps`, `log` and `retry` against an api on a socket."""
+"""`touchstone steps`, `log`, `retry` and `cancel` against an api on a socket."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
-from support.memory_services import OUT_OF_DISK, fail_step, memory_services, register_everything
+from support.memory_services import (
+    OPERATOR_KEY,
+    OUT_OF_DISK,
+    api_client,
+    fail_step,
+    memory_services,
+    register_everything,
+)
 from support.served_api import serving_api
 from support.specs import spec
 from touchstone import Client
 from touchstone.cli import app
+from touchstone.credentials import KEY_VARIABLE
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.views import StepView
 from typer.testing import CliRunner, Result
 
@@ -28,10 +34,11 @@ class Terminal:
     experiment: str
 
     def types(self, *words: str) -> Result:
-        return CliRunner().invoke(app, [*words, "--server", self.server])
+        command = [*words, "--server", self.server]
+        return CliRunner().invoke(app, command, env={KEY_VARIABLE: OPERATOR_KEY})
 
     def steps(self, owner: str) -> list[StepView]:
-        with Client(self.server) as client:
+        with Client(self.server, key=OPERATOR_KEY) as client:
             return list(client.steps(owner))
 
     def fails(self, owner: str, kind: str) -> str:
@@ -44,7 +51,7 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     services = memory_services(tmp_path)
-    with TestClient(create_app(services)) as client:
+    with api_client(services) as client:
         register_everything(client)
         experiment = client.post("/v1/experiments", json=spec().model_dump(mode="json")).json()["id"]
     with serving_api(services) as server:
@@ -109,3 +116,11 @@ def test_the_ingest_of_an_upstream_is_looked_into_and_retried(terminal: Terminal
     assert terminal.types("retry", WORLD, "--step", index).output == f"{index} index_upstream: waiting\n"
     unknown = terminal.types("steps", "upstream/nowhere")
     assert (unknown.exit_code, "nowhere" in unknown.output) == (2, True)
+
+
+def test_an_experiment_and_an_ingest_are_cancelled_by_their_ids(terminal: Terminal) -> None:
+    for owner in (terminal.experiment, WORLD):
+        cancelled = terminal.types("cancel", owner)
+        assert (cancelled.exit_code, cancelled.output) == (0, f"{owner}: cancelled\n")
+    assert terminal.types("retry", WORLD).output == f"{WORLD}: queued\n"
+    assert terminal.types("cancel", "upstream/nowhere").exit_code != 0

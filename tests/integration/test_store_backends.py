@@ -12,10 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from support.many_steps import QUEUE, independent_steps
+from support.many_steps import CHANNEL, QUEUE, independent_steps
 from support.memory_services import empty_manifest
 from support.plan_columns import check_plan_columns, told_phases
 from support.specs import resolved
+from touchstone_contracts.access import Limits as ProjectLimits
 from touchstone_contracts.problems import Problem, Transient
 from touchstone_contracts.steps import CATALOGUE, EARLIER
 from touchstone_planning import transitions
@@ -35,6 +36,7 @@ from touchstone_store.events import (
 from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import is_current, migrate
 from touchstone_store.plans import StepChange, Survey, cancel_plan, create_plan, retry_plan, save_steps
+from touchstone_store.projects import create_project
 from touchstone_store.steps import (
     batches,
     find_rows,
@@ -367,3 +369,38 @@ def test_the_history_of_an_ended_plan_keeps_phases_and_failures(store: Store) ->
 def test_long_id_lists_are_asked_in_batches() -> None:
     asked = list(batches([str(number) for number in range(1201)]))
     assert [len(batch) for batch in asked] == [500, 500, 201]
+
+
+def test_projects_take_turns_and_the_one_with_least_at_work_comes_first(store: Store) -> None:
+    small, large = independent_steps(3, "small"), independent_steps(40, "large")
+    with store.write() as session:
+        other = create_project(session, "other", ProjectLimits(), NOW)
+        for place, each in enumerate(large):
+            create_plan(session, f"exp_l{place:02}", [each], Survey(), NOW)
+        create_plan(session, "exp_z", small, Survey(), NOW + timedelta(hours=1), project=other)
+    order: list[str] = []
+    while True:
+        with store.read() as session:
+            chosen = first_ready(session, NOW, {CHANNEL}, 1)
+        if not chosen:
+            break
+        [step] = chosen
+        with store.write() as session:
+            row = lock_step(session, step.id)
+            assert row is not None
+            save_steps(session, [StepChange(row, transitions.lease(to_step(row), NOW, transitions.Limits()))], NOW)
+        order.append("small" if step.id in {each.id for each in small} else "large")
+    assert order.count("small") == 3
+    assert order[:7] == ["large", "small", "large", "small", "large", "small", "large"]
+    assert len(order) == 43
+
+
+def test_a_step_that_two_projects_need_comes_when_the_first_of_them_gets_it(store: Store) -> None:
+    shared, many = independent_steps(1, "shared"), independent_steps(20, "many")
+    with store.write() as session:
+        other = create_project(session, "other", ProjectLimits(), NOW)
+        create_plan(session, "exp_a", [*many, *shared], Survey(), NOW)
+        create_plan(session, "exp_b", shared, Survey(), NOW + timedelta(hours=1), project=other)
+        found = [step.id for step in first_ready(session, NOW, CHANNELS, 50)]
+    assert found.index(shared[0].id) <= 1
+    assert len(found) == len(set(found)) == 21

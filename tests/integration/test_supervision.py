@@ -1,5 +1,6 @@
 """Processes under supervisord: started, restarted, stopped, and found again after the worst."""
 
+import itertools
 import os
 import signal
 import stat
@@ -75,7 +76,7 @@ def test_a_killed_process_comes_back_under_another_pid(folder: Folder, state: St
 def test_the_configuration_holds_secrets_and_is_private(folder: Folder, state: State) -> None:
     launched(folder, state, ()).shut_down()
     path = folder.path / "supervisord.conf"
-    assert state.secrets.supervisor in path.read_text()
+    assert state.secrets.supervisor.get_secret_value() in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -109,6 +110,28 @@ def test_another_stacks_supervisor_is_not_ours(folder: Folder, state: State, tmp
     assert not Supervisor(folder, new_state(1).model_copy(update={"supervisor_port": state.supervisor_port})).answers()
     supervisor.shut_down()
     assert not supervisor.answers()
+
+
+def test_what_ends_at_once_is_told_of_soon_started_ever_later_and_never_given_up(folder: Folder, state: State) -> None:
+    gate = folder.path / "repaired"
+    starts = folder.path / "starts"
+    program = f"import os, time; open({str(starts)!r}, 'a').write(f'{{time.time()}}\\n'); "
+    program += f"time.sleep(60) if os.path.exists({str(gate)!r}) else print('no such option')"
+    broken = Process("broken", (sys.executable, "-c", program), folder.path, ready=gate.exists)
+    supervisor = launched(folder, state, ((broken,),))
+    supervisor.start("broken")
+    with pytest.raises(StackFailed, match=r"ends again and again(.|\n)*no such option"):
+        supervisor.wait_ready(broken, within=30)
+    assert supervisor.state_of("broken") in {"STARTING", "BACKOFF"}
+    wait_for(lambda: len(starts.read_text().split()) >= 5)  # supervisord's own limit is three tries after the first
+    moments = [float(line) for line in starts.read_text().split()]
+    pauses = [after - before for before, after in itertools.pairwise(moments)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > pauses[0] + 1
+    gate.touch()
+    supervisor.start("broken")  # at once, whatever the pause has grown to
+    wait_for(lambda: supervisor.state_of("broken") == "STARTING" and supervisor.pid_of("broken") > 0)
+    supervisor.shut_down()
 
 
 def test_a_process_that_is_never_ready_fails_with_the_end_of_its_log(folder: Folder, state: State) -> None:

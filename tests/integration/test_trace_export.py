@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+from support.leaks import require_no_leak, secrets_of
 from support.trace_collector import silent_collector, trace_collector
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.messages import StepMessage, StepSucceeded
@@ -45,6 +47,8 @@ def worker(collector: str, redis_url: str, settings: RuntimeSettings, log: Path)
             yield process
         finally:
             end(process)
+    secrets = secrets_of(settings.model_copy(update={"redis_url": SecretStr(redis_url)}))
+    assert require_no_leak({log.name: log.read_bytes()}, secrets) > 0
 
 
 def message(text: str) -> StepMessage:

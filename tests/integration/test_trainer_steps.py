@@ -2,6 +2,8 @@
 
 import io
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +11,17 @@ import torch
 from PIL import Image
 from support.trainer_world import CLASSES, RECIPE, SPLITS, TEMPLATES, World, progress, square
 from touchstone_contracts.adaptation import Evaluation, RegularisedProbe
+from touchstone_contracts.keys import blob_key
 from touchstone_contracts.problems import Cancelled, Invalid
+from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.steps import ADAPT_ENCODER, EncoderAdapted, ProbeSources
+from touchstone_contracts.recipes.head_only import HeadOnly
+from touchstone_contracts.steps import ADAPT_ENCODER, INGEST_IMAGES, EncoderAdapted, ProbeSources
 from touchstone_contracts.values import StepId
 from touchstone_encoders.decoding import decode_image
-from touchstone_encoders.loading import EncoderCache
-from touchstone_runtime.library import Library
-from touchstone_trainer.memory import ByteCache
+from touchstone_runtime.caches import ByteCache
 from touchstone_trainer.pixels import decoded_images, evaluation_pixels
+from touchstone_trainer.prefetch import Loader
 from touchstone_trainer.recipes.loop import Diverged
 from touchstone_trainer.tasks import adapt_encoder, evaluate_encoder, handlers, probe_sources
 from touchstone_trainer.tools import Tools, build_tools
@@ -61,19 +65,70 @@ def test_same_adaptation_twice_gives_the_same_weight_bytes(world: World) -> None
     assert first.weights is not None
 
 
-def test_training_set_kept_encoded_and_more_loader_threads_give_the_same_weights(world: World) -> None:
-    request = world.adapt_request(world.pool(24), recipe=RECIPE.model_copy(update={"epochs": 2}))
-    small = Tools(
-        artifacts=world.artifacts,
-        encoders=EncoderCache(Library(world.settings.library), torch.device("cpu")),
-        decoded=decoded_images(1),
-        decoded_budget=1,
-        splits=ByteCache(1, lambda images: images.pixels.nbytes),
-        class_vectors=ByteCache(1, lambda vectors: vectors.nbytes),
-        loader_threads=3,
+def where_nothing_fits(world: World, loader: Loader) -> Tools:
+    """A worker that may hold one byte of everything."""
+    tools = build_tools(world.settings, world.artifacts)
+    return replace(
+        tools, decoded=decoded_images(1), splits=ByteCache(1, lambda images: images.pixels.nbytes), loader=loader
     )
-    assert adapt_encoder(request, small, progress()) == adapt_encoder(request, world.tools, progress())
-    assert (len(small.decoded), len(small.splits)) == (0, 0)
+
+
+@pytest.mark.parametrize("loader", [Loader(threads=3), Loader(processes=2)])
+@pytest.mark.parametrize("recipe", [RECIPE.model_copy(update={"epochs": 2}), HeadOnly()])
+def test_sets_that_do_not_fit_into_memory_give_the_same_weights_and_predictions(
+    tmp_path: Path, recipe: Recipe, loader: Loader
+) -> None:
+    # Two worlds: features that one worker stored would be taken by the other.
+    held, streamed = World(tmp_path / "held"), World(tmp_path / "streamed")
+    streamed.tools = where_nothing_fits(streamed, loader)
+    found = []
+    for world in (held, streamed):
+        rate = None if isinstance(recipe, HeadOnly) else 3e-3
+        request = world.adapt_request(world.pool(24), recipe=recipe, learning_rate=rate)
+        run = world.adapted(request)
+        found.append(
+            [
+                world.artifacts.result(ADAPT_ENCODER, run.step),
+                evaluate_encoder(world.evaluate_request(run), world.tools, progress()),
+                evaluate_encoder(world.evaluate_request(), world.tools, progress()),
+            ]
+        )
+    assert found[0] == found[1]
+    assert (len(streamed.tools.decoded), len(streamed.tools.splits)) == (0, 0)
+
+
+def test_features_of_the_untouched_encoder_are_computed_by_the_first_worker_alone(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    request = world.evaluate_request()
+    first = evaluate_encoder(request, world.tools, progress())
+    for split in world.splits.values():
+        for shard in world.artifacts.result(INGEST_IMAGES, split).images.shards:
+            world.objects.remove(blob_key(shard.digest))  # nobody needs to look at an image again
+    another = build_tools(world.settings, world.artifacts)
+    assert evaluate_encoder(request, another, progress()) == first
+    other_seed = request.model_copy(update={"seed": 1})
+    assert evaluate_encoder(other_seed, another, progress()).labels == first.labels
+
+
+def test_damaged_features_are_computed_again(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    first = evaluate_encoder(world.evaluate_request(), world.tools, progress())
+    stored = list(world.objects.listed("derived/"))
+    assert len(stored) == 3  # train, validation, test
+    for each in stored:
+        data = world.objects.get(each.key)
+        world.objects.put(each.key, data[:-1] + bytes([data[-1] ^ 1]))
+    again = evaluate_encoder(world.evaluate_request(), build_tools(world.settings, world.artifacts), progress())
+    assert again == first
+
+
+def test_features_of_an_adapted_encoder_are_its_own(world: World) -> None:
+    before = len(list(world.objects.listed("derived/")))
+    run = world.adapted(world.adapt_request(world.pool(30), size=30, seed=9))
+    adapted = evaluate_encoder(world.evaluate_request(run, seed=9), world.tools, progress())
+    untouched = evaluate_encoder(world.evaluate_request(), world.tools, progress())
+    assert adapted.predictions["linear_probe"] != untouched.predictions["linear_probe"]
+    assert len(list(world.objects.listed("derived/"))) <= max(before, 3)
 
 
 def test_adaptation_leaves_the_shared_encoder_untouched(world: World) -> None:
@@ -246,7 +301,9 @@ def test_grid_is_decided_on_validation_and_each_seed_tests_its_own_run(world: Wo
 
 
 def test_diverged_run_is_not_tried_again(world: World) -> None:
-    recipe = CrossEntropy(epochs=3, batch_size=8, gradient_clip=math.sqrt(3e38), weight_decay=1e38)
+    # Beyond what a request may ask for: nothing within it is sure to diverge in three epochs.
+    far_too_much = {"gradient_clip": math.sqrt(3e38), "weight_decay": 1e38}
+    recipe = CrossEntropy(epochs=3, batch_size=8).model_copy(update=far_too_much)
     request = world.adapt_request(world.pool(24), learning_rate=1.0, recipe=recipe)
     with pytest.raises(Diverged) as refused:
         adapt_encoder(request, world.tools, progress())

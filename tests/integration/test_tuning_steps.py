@@ -25,6 +25,8 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId
 from touchstone_generator.tuning.lora import TuningSet, tune_unet
+from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.savepoints import StepSavepoints
 
 CLASSES = tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(SHAPES))
 TEMPLATES = ("icon of a {name}",)
@@ -166,3 +168,36 @@ def test_a_loss_that_is_not_finite_stops_the_tuning(worker: GeneratorWorker, gen
     with pytest.raises(Invalid) as refused:
         tune_unet(pipeline, images, LORA, 0)
     assert refused.value.code == "tuning_diverged"
+
+
+def test_a_tuning_that_is_killed_after_every_step_ends_with_the_same_weights(
+    worker: GeneratorWorker, generator: Generator
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    objects, kills, steps = MemoryObjects(), 0, 0
+    pixels = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (3, 3, IMAGE_SIZE, IMAGE_SIZE))).float()
+    images, short = TuningSet(pixels, ["a bar", "a ring", "a cross"]), LORA.model_copy(update={"steps": 6})
+
+    def pipeline() -> Any:
+        return worker.tools.generators.fresh(ModelRef.of(generator)).pipeline
+
+    def killed_at_the_second(done: int, total: int | None) -> None:
+        nonlocal steps
+        steps += 1
+        if done > first + 1:
+            raise Killed
+
+    undisturbed = tune_unet(pipeline(), images, short, 5)
+    for attempt in range(10):
+        savepoints, first = StepSavepoints(objects, "5a" * 32, 0.0, resumes=attempt > 0), attempt
+        try:
+            resumed = tune_unet(pipeline(), images, short, 5, killed_at_the_second, savepoints)
+            break
+        except Killed:
+            kills += 1
+    assert kills == 5
+    assert steps == 6 + kills
+    assert resumed.weights == undisturbed.weights
+    assert np.array_equal(resumed.losses, undisturbed.losses)

@@ -72,6 +72,11 @@ class ComposedSystem:
         return f"http://127.0.0.1:{self.environment['API_PORT']}"
 
     @property
+    def as_operator(self) -> dict[str, str]:
+        """Headers."""
+        return {"Authorization": f"Bearer {self.environment['OPERATOR_KEY']}"}
+
+    @property
     def prometheus(self) -> str:
         return f"http://127.0.0.1:{self.environment['PROMETHEUS_PORT']}"
 
@@ -161,7 +166,7 @@ class ComposedSystem:
 
         def look() -> Any | None:
             try:
-                answer = httpx.get(self.api + path, timeout=30)
+                answer = httpx.get(self.api + path, headers=self.as_operator, timeout=30)
             except httpx.TransportError:
                 return None
             return None if answer.status_code >= 502 else answer

@@ -26,7 +26,7 @@ IMAGES = {
     **{f"touchstone-{name}-cuda": name for name in WORKERS},
 }
 """By the name of an image, the SERVICE that DOCKERFILE builds it for."""
-SECRET_FOR_RENDERING = "abcdefgh12345678"
+SECRET_FOR_RENDERING = "abcdefgh12345678ijkl"
 
 
 def tool(name: str) -> str:

@@ -55,6 +55,14 @@ class RequestTimes(TypedDict):
     peer_p99_ms: float
 
 
+class PeakMemory(TypedDict):
+    """Of one kind of worker: the most that its process held on the miniverse's number of images and on ten times it."""
+
+    miniverse_mb: float
+    tenfold_mb: float
+    ratio: float
+
+
 class Entry(TypedDict):
     """One benchmark in bench.json."""
 
@@ -68,6 +76,8 @@ class Entry(TypedDict):
     peer_peak_mb: NotRequired[float]
     requests: NotRequired[dict[str, RequestTimes]]
     """Where a benchmark times requests to processes of their own."""
+    workers: NotRequired[dict[str, PeakMemory]]
+    """Of a benchmark of memory, whose two sides are both ours: on ten times as many images and on as many."""
 
 
 def repeat(duel: Duel[OursT, PeerT]) -> Iterator[Repetition]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import SecretStr
+from support.leaks import require_no_leak, secrets_of
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.steps import WRITE_PROMPTS, WritePrompts
@@ -23,7 +25,8 @@ def echo_worker(
     valkey_url: str, s3: RuntimeSettings, log: Path, *, versions: object = None, **settings: object
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs until the block ends, unless it ends by itself. `settings`: TOUCHSTONE_* variables in lower case;
-    `versions`: those of write_prompts that it serves, as a worker of another release."""
+    `versions`: those of write_prompts that it serves, as a worker of another release. Its log is searched for secrets
+    when the block ends."""
     environment = os.environ | {
         "PYTHONPATH": str(TESTS),
         "TOUCHSTONE_REDIS_URL": valkey_url,
@@ -41,6 +44,9 @@ def echo_worker(
             yield process
         finally:
             end(process)
+    require_no_leak(
+        {log.name: log.read_bytes()}, secrets_of(s3.model_copy(update={"redis_url": SecretStr(valkey_url)}))
+    )
 
 
 def echo_message(wish: str, **changes: object) -> StepMessage:

@@ -1,8 +1,8 @@
 """A worker without science: serves the generator's queue from the runtime alone. `python -m support.echo_worker`.
 
 What a step does is told by its first template: `wait {name}` reports progress until it is cancelled, `linger {name}`
-does so at its first attempt alone, `break {name}` is a bug, `retry {name}` a passing failure; anything else writes its
-own text as prompts.
+does so at its first attempt alone, `nap {name}` takes three seconds, `stall {name}` tells of nothing again, `break
+{name}` is a bug, `retry {name}` a passing failure; anything else writes its own text as prompts.
 
 `ECHO_VERSIONS=7,2` makes it a worker of another release: one that serves these versions of write_prompts."""
 
@@ -20,6 +20,7 @@ from touchstone_runtime.objects import connect_objects
 from touchstone_runtime.serving import Handlers, Progress
 from touchstone_runtime.settings import WorkerSettings
 
+NAP_SECONDS = 3
 handlers = Handlers[Artifacts]("generator")
 
 
@@ -42,6 +43,10 @@ def write_prompts(request: WritePrompts, artifacts: Artifacts, progress: Progres
         paced = threading.Event()
         while not paced.wait(0.05):
             progress(1, 2)
+    if wish == "nap":
+        threading.Event().wait(NAP_SECONDS)
+    if wish == "stall":
+        threading.Event().wait()
     if wish == "break":
         raise ZeroDivisionError("a bug on purpose")
     if wish == "retry":

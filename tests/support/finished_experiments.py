@@ -14,6 +14,7 @@ from support.memory_services import finish_steps
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.submission import submit_experiment, submit_upstream
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
@@ -106,16 +107,16 @@ def register_all(services: Services, lookup: DictLookup) -> None:
     with services.store.write() as session:
         for kind in (lookup.encoders, lookup.generators, lookup.targets):
             for entry in kind.values():
-                register(session, entry, datetime.now(UTC))
+                register(session, entry, DEFAULT_PROJECT, datetime.now(UTC))
     for upstream in lookup.upstreams.values():
-        submit_upstream(services, upstream)
+        submit_upstream(services, DEFAULT_PROJECT, upstream)
 
 
 def post(services: Services, experiment: ExperimentSpec, lookup: DictLookup) -> Told:
     """Submits an experiment whose names are registered."""
-    submitted = submit_experiment(services, experiment)
+    submitted = submit_experiment(services, DEFAULT_PROJECT, experiment)
     with services.store.read() as session:
-        upstream = upstream_layout(session, experiment.upstream)
+        upstream = upstream_layout(session, upstream_plan_id(experiment.upstream))
     return Told(submitted.id, plan_experiment(resolve(experiment, lookup), upstream), experiment)
 
 
@@ -189,7 +190,6 @@ def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient)
     manifest = StepManifest(
         step_id=step, kind=kind, version=1, result=result.model_dump(mode="json"), blobs=blobs, **facts
     )
-    # Write-once stores keep an object of the same size; the empty manifest of finish_steps is never of it.
     artifacts.write_manifest(manifest)
     return manifest
 
@@ -221,7 +221,7 @@ def made_up_results(
         classes = len(told.plan.step(step).request.classes)  # type: ignore[attr-defined]
         evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate, classes)
         results[step] = EncoderEvaluated(available=7) if gone else evaluated
-        results |= _adapted(told.plan, cell, step, rate)
+        results |= _adapted(artifacts, told.plan, cell, step, rate)
     return results
 
 
@@ -234,14 +234,14 @@ def _split(artifacts: Artifacts) -> ImageSet:
     return writer.finish()
 
 
-def _adapted(plan: Plan, cell: Cell, evaluation: StepId, chosen: float) -> dict[StepId, Lenient]:
+def _adapted(artifacts: Artifacts, plan: Plan, cell: Cell, evaluation: StepId, chosen: float) -> dict[StepId, Lenient]:
     """On validation every arm reaches 70 % at the rate it chose and 50 % at any other."""
     request = plan.step(evaluation).request
     assert isinstance(request, EvaluateEncoder)
     return {
         adaptation.step: EncoderAdapted(
             available=cell.size,
-            weights=None,
+            weights=artifacts.put_blob(f"weights of {adaptation.step}".encode()),
             epochs=(
                 EpochScore(
                     epoch=1, train_loss=1.0, validation_accuracy=0.7 if adaptation.learning_rate == chosen else 0.5

@@ -23,7 +23,7 @@ from touchstone_runtime.serving import Progress
 class Silence:
     def send(self, report: StepReport) -> None: ...
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
 
@@ -44,29 +44,12 @@ class GeneratorWorker:
         step = contract.step_id(request)
         message = StepMessage(step_id=step, attempt=1, kind=contract.name, version=contract.version, request={})
         result = handlers.by_kind[contract.name](request, self.tools, Progress(message, Silence()))
-        self._store(step, contract.name, result)
+        store_result(self.artifacts, step, contract.name, result)
         return step, result
 
     def pool(self, images: Sequence[PoolImage], name: str = "pool") -> StepId:
         """A curated pool with these rows in this order."""
-        writer = ImageSetWriter(self.artifacts)
-        for number, each in enumerate(images):
-            record = ImageRecord(
-                width=32,
-                height=32,
-                source_kind="upstream",
-                source_key=f"key-{number}",
-                class_id=each.class_id,
-                caption=each.caption,
-                kept=each.kept,
-            )
-            writer.add(each.image, record)
-        counts = CurationCounts(
-            requested=0, obtained=0, leaked=0, near_duplicate=0, filtered=0, over_cap=0, kept=len(images)
-        )
-        step = sha256(name.encode())
-        self._store(step, "curate_images", ImagesCurated(images=writer.finish(), counts=counts, kept_by_class=()))
-        return step
+        return store_pool(self.artifacts, images, name)
 
     def rows(self, images: ImageSet) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.artifacts.get_table(images.manifest).to_pylist()
@@ -76,16 +59,41 @@ class GeneratorWorker:
         table = self.artifacts.get_table(found.images.manifest)
         return list(read_images(self.artifacts, table, found.images.shards))
 
-    def _store(self, step: StepId, kind: str, result: Lenient) -> None:
-        self.artifacts.write_manifest(
-            StepManifest(
-                step_id=step,
-                kind=kind,
-                version=1,
-                result=result.model_dump(mode="json"),
-                blobs=tuple(blobs_in(result)),
-                seconds=0,
-                cpu_seconds=0,
-                worker="test",
-            )
+
+def store_pool(artifacts: Artifacts, images: Sequence[PoolImage], name: str = "pool") -> StepId:
+    """Writes a curated pool with these rows in this order, as the result of a step."""
+    writer = ImageSetWriter(artifacts)
+    for number, each in enumerate(images):
+        record = ImageRecord(
+            width=32,
+            height=32,
+            source_kind="upstream",
+            source_key=f"key-{number}",
+            class_id=each.class_id,
+            caption=each.caption,
+            kept=each.kept,
         )
+        writer.add(each.image, record)
+    counts = CurationCounts(
+        requested=0, obtained=0, leaked=0, near_duplicate=0, filtered=0, over_cap=0, kept=len(images)
+    )
+    step = sha256(name.encode())
+    store_result(
+        artifacts, step, "curate_images", ImagesCurated(images=writer.finish(), counts=counts, kept_by_class=())
+    )
+    return step
+
+
+def store_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> None:
+    artifacts.write_manifest(
+        StepManifest(
+            step_id=step,
+            kind=kind,
+            version=1,
+            result=result.model_dump(mode="json"),
+            blobs=tuple(blobs_in(result)),
+            seconds=0,
+            cpu_seconds=0,
+            worker="test",
+        )
+    )

@@ -19,6 +19,7 @@ COMPONENTS = (
     "library-from-bucket",
     "catalogue",
     "backup",
+    "scrub",
     "prometheus",
     "monitoring",
     "gpu",
@@ -47,6 +48,7 @@ _SECRETS = {
     "services": ("TOUCHSTONE_REDIS_URL", "TOUCHSTONE_S3_ACCESS_KEY", "TOUCHSTONE_S3_SECRET_KEY"),
     "database": ("TOUCHSTONE_DATABASE_URL",),
     "index": ("TOUCHSTONE_QDRANT_API_KEY",),
+    "operator": ("TOUCHSTONE_OPERATOR_KEY",),
     "servers": ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
 }
 

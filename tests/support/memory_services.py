@@ -1,35 +1,76 @@
 """The api's services without servers: SQLite in a folder, objects and reports in memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, SecretStr
+from support.leaks import looked_through
 from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
+from touchstone_api.main import create_app
 from touchstone_api.settings import ApiSettings
-from touchstone_contracts.messages import StepFailed, StepManifest, StepReport, StepStarted
-from touchstone_contracts.problems import Problem
+from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage, StepReport, StepStarted
+from touchstone_contracts.problems import Problem, Transient
 from touchstone_planning import transitions
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
+from touchstone_runtime.queue import MemoryDispatcher
 from touchstone_store.database import open_store
 from touchstone_store.migrate import migrate
 from touchstone_store.plans import StepChange, save_steps
 from touchstone_store.steps import find_rows, owned_steps, to_step
 
+OPERATOR_KEY = "ts_operator-of-the-tests-0001"
+"""Of every api that tests start in their own process."""
+AS_OPERATOR = {"Authorization": f"Bearer {OPERATOR_KEY}"}
+
+
+def api_client(services: Services, **options: Any) -> TestClient:
+    """An api that is asked as its operator would."""
+    client = TestClient(create_app(services), headers=AS_OPERATOR, base_url="http://localhost", **options)
+    client.event_hooks = looked_through([OPERATOR_KEY])
+    return client
+
 
 def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Services:
-    """Needs no socket. `create_app(memory_services(tmp_path))` is an api to talk to."""
+    """Needs no socket. `api_client(memory_services(tmp_path))` is an api to talk to."""
     url = f"sqlite:///{folder / 'touchstone.db'}"
     store = open_store(url)
     migrate(store)
     return Services(
         store=store,
         artifacts=artifacts or Artifacts(MemoryObjects()),
-        settings=ApiSettings(database_url=SecretStr(url)),
+        settings=ApiSettings(
+            database_url=SecretStr(url),
+            operator_key=SecretStr(OPERATOR_KEY),
+            allowed_buckets=("laion",),
+            allowed_hub=("*",),
+            allowed_hosts=("*",),
+        ),
     )
+
+
+def on_postgres(services: Services, url: str) -> Services:
+    """The same on an empty database of Postgres."""
+    services.store.close()
+    store = open_store(url)
+    migrate(store)
+    settings = services.settings.model_copy(update={"database_url": SecretStr(url)})
+    return replace(services, store=store, settings=settings)
+
+
+class Broker(MemoryDispatcher):
+    """A MemoryDispatcher that can be taken away."""
+
+    away = False
+
+    def send(self, message: StepMessage) -> None:
+        if self.away:
+            raise Transient("broker unreachable", code="redis")
+        super().send(message)
 
 
 @dataclass
@@ -46,7 +87,7 @@ class MemoryReports:
     def mark_cancelled(self, step: str) -> None:
         self.cancelled.add(step)
 
-    def clear_cancelled(self, step: str) -> None:
+    def note_attempt(self, step: str, attempt: int) -> None:
         self.cancelled.discard(step)
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import uvicorn
 from touchstone_api.bootstrap import Services
@@ -11,8 +12,10 @@ from touchstone_api.main import create_app
 
 @contextmanager
 def serving_api(services: Services) -> Iterator[str]:
-    """Its address."""
-    server = uvicorn.Server(uvicorn.Config(create_app(services), port=0, log_level="error", lifespan="off"))
+    """Its address. Browsers of this machine open its pages without a login, as after `make up`."""
+    opened = services.settings.model_copy(update={"open_on_this_machine": True})
+    app = create_app(replace(services, settings=opened))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     listening = server.config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

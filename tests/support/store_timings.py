@@ -16,9 +16,8 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, post_experiment
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from support.specs import spec
-from touchstone_api.main import create_app
 
 SHARED_KINDS = {"ingest_images", "embed_images", "index_upstream"}
 REAL = 12
@@ -41,7 +40,7 @@ def main(folder: Path, experiments: int) -> None:
     copies = _copy(database, told[0].id, experiments - REAL)
     filled = time.perf_counter() - began
     began = time.process_time()
-    with TestClient(create_app(services)) as client:
+    with api_client(services) as client:
         timed = {name: _timed(client, paths) for name, paths in _requests(copies, [each.id for each in told]).items()}
         cpu_seconds = time.process_time() - began
         facts = _facts(client, told[-1].id, copies[0])

@@ -107,12 +107,16 @@ def tiny_encoder(
 def tiny_backbone(library: Path, name: str = "tiny-backbone", architecture: str = "test_resnet") -> Encoder:
     """Writes `library`/models/`name` as timm saves a model, random weights (about 2 MB), and returns its entry."""
     folder = library / "models" / name
+    # A transformer made for another size would resample its position embedding in every forward pass.
+    made_for: dict[str, Any] = {"img_size": IMAGE_SIZE} if "vit" in architecture else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = timm.create_model(architecture, pretrained=False)
+        network = timm.create_model(architecture, pretrained=False, **made_for)
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = {"input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "crop_pct": 1.0, "std": (0.25, 0.25, 0.25)}
-    timm.models.save_for_hf(network, str(folder), safe_serialization=True, data_config=preprocessing)
+    timm.models.save_for_hf(
+        network, str(folder), safe_serialization=True, data_config=preprocessing, model_args=made_for
+    )
     return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(folder), kind="timm")
 
 

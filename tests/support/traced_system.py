@@ -13,9 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_conductor.conductor import Conductor
 from touchstone_contracts.messages import StepReport
 from touchstone_contracts.problems import Transient
@@ -44,13 +43,13 @@ class MemoryReports:
         received, self.waiting = self.waiting, []
         return received
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
     def mark_cancelled(self, step: str) -> None:
         pass
 
-    def clear_cancelled(self, step: str) -> None:
+    def note_attempt(self, step: str, attempt: int) -> None:
         pass
 
 
@@ -100,7 +99,7 @@ class TracedSystem:
         return handle
 
     def client(self) -> TestClient:
-        return TestClient(create_app(self.services))
+        return api_client(self.services)
 
     def work_all(self) -> None:
         """Hands out and computes until nothing is left."""

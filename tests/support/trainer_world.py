@@ -53,7 +53,7 @@ class SilentReporter:
     def send(self, report: StepReport) -> None:
         self.sent.append(report)
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return self.cancelled
 
 

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOOPBACK = "127.0.0.1"
 ENDLESS = "/endless"
+SLOW_HEADERS, SLOW_BODY = "/slow-headers", "/slow-body"
+PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,17 @@ class Web:
 
 @contextmanager
 def serving(pages: Mapping[str, Page]) -> Iterator[Web]:
-    """Serves `pages` by path, and ENDLESS: a body that never ends and announces no length."""
+    """Serves `pages` by path, and ENDLESS: a body that never ends and announces no length; SLOW_HEADERS and SLOW_BODY:
+    a byte now and then, for ever."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             web.asked.append(self.path)
             if self.path == ENDLESS:
                 self._stream()
+                return
+            if self.path in (SLOW_HEADERS, SLOW_BODY):
+                self._drip(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if self.path == SLOW_BODY else b"X-Slow: "))
                 return
             page = web.pages.get(self.path, Page(status=404))
             failed = web.asked.count(self.path) <= page.failures
@@ -61,9 +67,19 @@ def serving(pages: Mapping[str, Page]) -> Iterator[Web]:
             except OSError:
                 self.close_connection = True
 
+        def _drip(self, start: bytes) -> None:
+            self.close_connection = True
+            try:
+                self.wfile.write(start)
+                while not stopped.wait(PAUSE_SECONDS):
+                    self.wfile.write(b"x")
+            except OSError:
+                return
+
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
+    stopped = threading.Event()
     server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
     web = Web(f"http://{LOOPBACK}:{server.server_port}", dict(pages))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -71,6 +87,7 @@ def serving(pages: Mapping[str, Page]) -> Iterator[Web]:
     try:
         yield web
     finally:
+        stopped.set()
         server.shutdown()
         server.server_close()
         thread.join()

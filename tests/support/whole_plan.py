@@ -35,7 +35,7 @@ class Reports:
         if isinstance(report, StepFailed):
             self.failed.append(report)
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
 

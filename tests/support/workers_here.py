@@ -67,7 +67,7 @@ class WorkersHere:
     def waiting(self, channel: str) -> int:
         return 0
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return step in self.reports.cancelled
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 
 
 @pytest.fixture
@@ -16,4 +15,4 @@ def services(tmp_path: Path) -> Services:
 
 @pytest.fixture
 def api(services: Services) -> TestClient:
-    return TestClient(create_app(services), raise_server_exceptions=False)
+    return api_client(services, raise_server_exceptions=False)

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from support.memory_services import OUT_OF_DISK, fail_step, finish_steps, register_everything
+from support.memory_services import OUT_OF_DISK, api_client, fail_step, finish_steps, register_everything
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.facts import references_in
 from touchstone_contracts.keys import blob_key
 from touchstone_contracts.views import ExperimentView, StepDetail, StepPage, StepView
@@ -20,7 +19,7 @@ INGEST = "/v1/upstreams/world"
 
 @pytest.fixture
 def client(services: Services) -> Iterator[TestClient]:
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+    with api_client(services, raise_server_exceptions=False) as client:
         register_everything(client)
         yield client
 
@@ -175,6 +174,20 @@ def test_a_failed_ingest_is_retried(client: TestClient, services: Services) -> N
     answer = client.post(f"{INGEST}/retry")
     assert (answer.status_code, answer.json()["phase"], answer.json()["problems"]) == (200, "queued", [])
     assert client.post("/v1/upstreams/nowhere/retry").status_code == 404
+
+
+def test_an_ingest_is_cancelled_with_what_waits_for_it_and_goes_on(client: TestClient, services: Services) -> None:
+    waiting = client.post("/v1/experiments", json=spec().model_dump(mode="json")).json()["links"]["self"]
+    assert client.post(f"{INGEST}/cancel").json()["phase"] == "cancelled"
+    assert client.post(f"{INGEST}/cancel").json()["phase"] == "cancelled"
+    failed = client.get(waiting).json()
+    assert failed["phase"] == "failed"
+    assert (
+        "the ingest of upstream 'world', which this experiment needs, was cancelled" in failed["problems"][0]["detail"]
+    )
+    assert client.post(f"{INGEST}/retry").json()["phase"] == "queued"
+    assert client.get(waiting).json()["phase"] == "queued"
+    assert client.post("/v1/upstreams/nowhere/cancel").status_code == 404
 
 
 def test_one_failed_step_of_an_ingest_is_retried(client: TestClient, services: Services) -> None:

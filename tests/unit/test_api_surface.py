@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from support.specs import DictLookup
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_api.problems import json_pointer
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.problems import Problem, Transient
@@ -30,7 +29,7 @@ def services(services: Services) -> Services:
 
 @pytest.fixture
 def client(services: Services) -> Iterator[TestClient]:
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+    with api_client(services, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -57,7 +56,13 @@ def problem_of(client: TestClient, method: str, path: str, **options: object) ->
             "malformed_json",
         ),
         ("POST", "/v1/experiments", {"json": {"name": "x" * 6000}}, "body_too_large"),
-        ("POST", "/v1/experiments", {"content": iter([b"x" * 3000, b"x" * 3000])}, "body_too_large"),
+        (
+            "POST",
+            "/v1/experiments",
+            {"content": iter([b"x" * 3000, b"x" * 3000]), "headers": {"content-type": "application/json"}},
+            "body_too_large",
+        ),
+        ("POST", "/v1/experiments", {"content": iter([b"{}"])}, "not_json"),
         ("POST", "/v1/experiments/exp_none/cancel", {}, "not_found"),
         ("GET", "/v1/targets/none", {}, "not_found"),
         ("POST", "/v1/encoders", {"json": ENCODER | {"model": "library:../../etc"}}, "invalid_request"),
@@ -117,13 +122,13 @@ def test_readiness_names_the_server_that_is_away(services: Services) -> None:
         raise Transient("secret address refused")
 
     checks = {"database": services.store.ping, "object_store": away}
-    with TestClient(create_app(replace(services, checks=checks))) as client:
+    with api_client(replace(services, checks=checks)) as client:
         problem = problem_of(client, "GET", "/readyz")
         assert client.get("/healthz").status_code == 200
     assert (problem.status, [error.pointer for error in problem.errors]) == (503, ["/object_store"])
     assert "secret" not in problem.model_dump_json()
     ready = replace(services, checks={"database": services.store.ping})
-    with TestClient(create_app(ready)) as client:
+    with api_client(ready) as client:
         assert client.get("/readyz").json() == {"database": "ok"}
 
 
@@ -162,7 +167,7 @@ def test_the_description_is_complete(client: TestClient) -> None:
 
 
 def test_the_examples_of_the_description_are_accepted(tmp_path: Path) -> None:
-    with TestClient(create_app(memory_services(tmp_path))) as client:
+    with api_client(memory_services(tmp_path)) as client:
         paths = client.get("/openapi.json").json()["paths"]
         tried = 0
         for resource in ("encoders", "generators", "targets", "datasets", "upstreams"):
@@ -204,7 +209,7 @@ def test_changes_merge_objects_and_replace_the_rest(document: object, changes: o
 def test_readiness_names_a_database_without_schema_and_says_what_to_do(services: Services, tmp_path: Path) -> None:
     empty = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
     waiting = replace(services, store=empty, checks={"database": lambda: require_current(empty)})
-    with TestClient(create_app(waiting)) as client:
+    with api_client(waiting) as client:
         problem = problem_of(client, "GET", "/readyz")
         assert [(error.pointer, error.detail) for error in problem.errors] == [
             ("/database", "database has no schema: run the migration")
@@ -230,3 +235,14 @@ def test_metrics_count_problems_by_code(client: TestClient) -> None:
     assert 'touchstone_http_problems_total{code="invalid_request"} 1.0' in text
     assert 'touchstone_http_problems_total{code="bug"} 0.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+@pytest.mark.parametrize("pattern", [r"(?=-)", r"(a)\1", "((a{100}){100}){100}"])
+def test_clusters_are_named_by_what_matches_in_linear_time(client: TestClient, pattern: str) -> None:
+    cluster = {"cluster": {"kind": "key", "remove": pattern}}
+    further = {"sketch": UPSTREAM["shards"][0] | cluster}
+    problem = problem_of(
+        client, "POST", "/v1/targets", json=TARGET | {"splits": TARGET["splits"] | {"further_tests": further}}
+    )
+    assert problem.status == 422
+    assert problem.errors[0].pointer == "/splits/further_tests/sketch/cluster/remove"

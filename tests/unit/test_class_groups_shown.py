@@ -3,11 +3,11 @@
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post, register_all
+from support.memory_services import api_client
 from support.specs import DictLookup, resolved, spec, target
 from touchstone.report import Finding, markdown_report
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.class_groups import draw_groups, range_words
-from touchstone_api.main import create_app
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval
 from touchstone_contracts.class_groups import ClassGroup, GroupChange
@@ -21,7 +21,7 @@ CLASSES = 9
 
 @pytest.fixture
 def api(services: Services) -> TestClient:
-    return TestClient(create_app(services))
+    return api_client(services)
 
 
 def nine_classes(services: Services) -> Told:

@@ -1,12 +1,13 @@
 """Identities: equal values have one, different ones another, on every machine and every day."""
 
+import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from touchstone_contracts.catalogue import ParquetFile
-from touchstone_contracts.identity import canonical_json, derive_seed, identity, identity_payload
+from touchstone_contracts.catalogue import ClassLabel, ParquetFile
+from touchstone_contracts.identity import IdentityTexts, canonical_json, derive_seed, identity, identity_text
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.steps import INGEST_IMAGES, IngestImages
 from touchstone_runtime.randomness import rng_for
@@ -39,6 +40,15 @@ def test_a_value_that_is_not_json_has_no_identity() -> None:
         identity({"x": object()})
 
 
+def test_a_part_that_many_hold_is_written_once_and_alike() -> None:
+    shared = tuple(ClassLabel(id=number, display_name=f"thing {number}") for number in range(3))
+    texts = IdentityTexts()
+    first, second = (texts.of({"classes": shared, "number": number}) for number in (1, 2))
+    assert texts.of(shared) is texts.of(shared)
+    assert [first, second] == [identity_text({"number": number, "classes": list(shared)}) for number in (1, 2)]
+    assert texts.of(True) == "true" != texts.of(1)
+
+
 def test_where_bytes_lie_is_not_part_of_what_they_are() -> None:
     here, there = (
         ParquetFile(location=f"library:{place}/file.parquet", digest="0" * 64, images=1) for place in ("here", "there")
@@ -50,7 +60,7 @@ def test_where_bytes_lie_is_not_part_of_what_they_are() -> None:
 
 def test_a_field_added_later_counts_only_once_it_is_set() -> None:
     plain = CrossEntropy()
-    assert {"interpolation", "micro_batch_size"} & set(identity_payload(plain)) == set()
+    assert {"interpolation", "micro_batch_size"} & set(json.loads(identity_text(plain))) == set()
     assert identity(CrossEntropy(interpolation=1.0)) == identity(plain)
     assert identity(CrossEntropy(interpolation=0.5)) != identity(plain)
     assert identity(CrossEntropy(micro_batch_size=64)) != identity(plain)

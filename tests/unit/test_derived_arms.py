@@ -14,10 +14,11 @@ from touchstone_contracts.arms.tuning import CuratedImages, LoraSettings, Target
 from touchstone_contracts.curation import KeepAll
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid, Unfair
+from touchstone_planning.arms.planner import most_images
 from touchstone_planning.dag import Plan, PlannedStep
 from touchstone_planning.estimate import gpu_hours, workload
-from touchstone_planning.fairness import check_fair, most_images
-from touchstone_planning.limits import most_steps
+from touchstone_planning.fairness import check_fair
+from touchstone_planning.limits import plan_size
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
@@ -145,7 +146,7 @@ def test_the_estimate_counts_the_tuning_of_every_adapter(per: Any, adapters: int
     assert work.images_tuned_on == adapters * 10 * 4 / 4
     plain, tuned = (gpu_hours(each, THROUGHPUTS)[0] for each in (work.model_copy(update={"images_tuned_on": 0}), work))
     assert tuned.generate > plain.generate
-    assert most_steps(experiment) >= len(plan_experiment(experiment).steps) - 6  # the upstream's
+    assert plan_size(experiment).steps >= len(plan_experiment(experiment).steps) - 6  # the upstream's
 
 
 def with_train_split() -> ResolvedExperiment:
@@ -205,7 +206,7 @@ def test_a_perturbing_generator_nobody_registered_is_pointed_at() -> None:
 def test_a_perturbation_leaves_at_most_what_its_parent_leaves() -> None:
     few = Retrieval(name="real", strategy=RandomDraw(images_per_class=2))
     experiment = resolved(arms=(few, perturbed()), sizes=(1,))
-    parent, child = (most_images(experiment, experiment.targets[0], arm) for arm in experiment.spec.arms)
+    parent, child = (most_images(arm, experiment.targets[0], experiment) for arm in experiment.spec.arms)
     assert parent == child > 0
 
 

@@ -9,7 +9,7 @@ import yaml
 from fastapi.testclient import TestClient
 from support.earlier_installation import STORED, EarlierInstallation, contradictions, open_earlier_installation
 from support.finished_experiments import judge_stored
-from touchstone_api.main import create_app
+from support.memory_services import api_client
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_runtime.artifacts import Artifacts
@@ -28,7 +28,7 @@ def api(earlier: EarlierInstallation) -> TestClient:
     services = earlier.services()
     # All seeds, and the compared arms before the others are in.
     assert judge_stored(services, JUDGEMENTS + earlier.experiment("finished")) == 2
-    return TestClient(create_app(services), raise_server_exceptions=False)
+    return api_client(services, raise_server_exceptions=False)
 
 
 def test_every_answer_of_the_earlier_release_is_given_again(earlier: EarlierInstallation, api: TestClient) -> None:
@@ -105,7 +105,7 @@ def test_every_finished_step_has_its_result_and_its_blobs(earlier: EarlierInstal
         states |= {step["id"]: step["state"] for step in steps}
     assert Counter(states.values())["succeeded"] == 162
     for step, state in states.items():
-        manifest = artifacts.verified(step, sample=3)
+        manifest = artifacts.verified(step)
         assert (manifest is not None) == (state == "succeeded")
         assert manifest is None or manifest.kind in CATALOGUE
 
@@ -146,6 +146,6 @@ def test_contradictions_are_told_by_their_place(answered: object, found: list[st
 def test_opening_it_changes_nothing_that_is_stored(tmp_path: Path) -> None:
     before = folder_digest(STORED)
     opened = open_earlier_installation(tmp_path)
-    api = TestClient(create_app(opened.services()))
+    api = api_client(opened.services())
     assert api.post(f"/v1/experiments/{opened.experiment('half_finished')}/cancel").json()["phase"] == "cancelled"
     assert folder_digest(STORED) == before

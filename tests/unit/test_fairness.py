@@ -1,9 +1,11 @@
 """Unfair or impossible comparisons are refused with the field and the reason."""
 
+import time
+
 import pytest
 from support.specs import DictLookup, resolved, source, spec
 from touchstone_contracts.adaptation import Evaluation
-from touchstone_contracts.arms.generation import Generation
+from touchstone_contracts.arms.generation import Generation, Sampler
 from touchstone_contracts.arms.mixture import Amount, Count, Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.perturbation import Perturbation
@@ -204,3 +206,30 @@ def test_encoders_of_curation_must_be_registered() -> None:
     with pytest.raises(Invalid) as caught:
         resolved(curation=Curation(score_encoder="absent", copy_encoder="clip"))
     assert [error.pointer for error in caught.value.errors] == ["/curation/score_encoder"]
+
+
+@pytest.mark.parametrize(("batch_size", "pixels", "fits"), [(64, 2048, True), (65, 2048, False), (256, 512, True)])
+def test_a_batch_has_no_more_pixels_than_a_generator_has_memory_for(batch_size: int, pixels: int, fits: bool) -> None:
+    sampler = Sampler(batch_size=batch_size)
+    arm = Generation(name="g", generator="diffusion", images=300, image_size=pixels, sampler=sampler)
+    experiment = resolved(arms=(arm,))
+    if fits:
+        check_fair(experiment)
+        return
+    with pytest.raises(Invalid) as caught:
+        check_fair(experiment)
+    [error] = caught.value.errors
+    assert error.pointer == "/arms/0/sampler/batch_size"
+    assert "at most 64 images of 2048 pixels a side" in error.detail
+
+
+def test_patterns_that_take_too_long_to_compile_are_refused_before_all_are_tried() -> None:
+    slow = tuple(r"\pL" * 300 + str(number) for number in range(1000))
+    strategy = Union(text_match=TextMatch(mode="regex", queries={"thing 1": slow}))
+    began = time.process_time()
+    with pytest.raises(Invalid) as caught:
+        check_fair(resolved(arms=(Retrieval(name="r", strategy=strategy), Retrieval(name="s", strategy=strategy))))
+    assert time.process_time() - began < 4  # 1 s is allowed; all of them take 300
+    [error] = caught.value.errors
+    assert error.pointer.startswith("/arms/0/strategy/text_match/queries/thing 1/")
+    assert "take more than 1 s to compile" in error.detail

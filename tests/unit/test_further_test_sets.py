@@ -15,6 +15,7 @@ from support.memory_services import memory_services
 from support.specs import resolved, source, spec, target
 from touchstone.tables import print_results, print_verdict
 from touchstone_api.bootstrap import Services
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import ClassFolders, Splits, Target
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
@@ -58,11 +59,13 @@ def test_a_target_registered_before_there_were_further_tests_is_still_the_same(t
     del body["splits"]["further_tests"]
     now = datetime.now(UTC)
     with services.store.write() as session:
-        session.add(CatalogueRow(kind=kind_of(Target), name="fine", body=body, created_at=now))
+        session.add(
+            CatalogueRow(kind=kind_of(Target), project_id=DEFAULT_PROJECT, name="fine", body=body, created_at=now)
+        )
     with services.store.write() as session:
-        assert register(session, entry, now) is False
+        assert register(session, entry, DEFAULT_PROJECT, now) is False
         with pytest.raises(NameTaken):
-            register(session, target("fine", further_tests=("sketch",)), now)
+            register(session, target("fine", further_tests=("sketch",)), DEFAULT_PROJECT, now)
 
 
 # ------------------------------------------------------------------------------------------------ planning

@@ -10,12 +10,15 @@ from huggingface_hub.errors import RevisionNotFoundError
 from support.tiny_pipeline import tiny_generator, tiny_pipeline
 from touchstone_contracts.catalogue import Generator
 from touchstone_contracts.problems import Failure, Invalid, Transient
+from touchstone_contracts.sources import AllowedSources
 from touchstone_contracts.steps import ModelRef
 from touchstone_generator.pipelines import GeneratorCache, load_generator
 from touchstone_runtime.digests import folder_digest
 from touchstone_runtime.library import Library
 
 CPU = torch.device("cpu")
+COMMIT = "a1" * 20
+ALLOWED = AllowedSources(hub=("owner/model",))
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def generator(tmp_path: Path) -> Generator:
 
 def code_of(ref: ModelRef, library: Path, family: type[Failure] = Invalid) -> str:
     with pytest.raises(family) as refused:
-        load_generator(ref, Library(library), CPU)
+        load_generator(ref, Library(library, ALLOWED), CPU)
     return refused.value.code
 
 
@@ -73,7 +76,7 @@ def test_pickled_weights_are_refused(tmp_path: Path, generator: Generator, part:
     weights.unlink()
     torch.save(state, folder / part / ("pytorch_model.bin" if part == "text_encoder" else f"{weights.stem}.bin"))
 
-    assert code_of(ref_of(folder), tmp_path) == "generator_unloadable"
+    assert code_of(ref_of(folder), tmp_path) == "pickled_weights"
 
 
 def test_another_family_of_pipelines_is_refused_by_name(tmp_path: Path, generator: Generator) -> None:
@@ -107,10 +110,10 @@ def test_a_hub_model_loads_from_the_cache_folder_diffusers_names(
         return str(tmp_path / "models" / generator.name)
 
     monkeypatch.setattr(StableDiffusionPipeline, "download", download)
-    ref = ModelRef(model="hub:owner/model@abc123", digest=generator.digest)
-    load_generator(ref, Library(tmp_path), CPU)
+    ref = ModelRef(model=f"hub:owner/model@{COMMIT}", digest=generator.digest)
+    load_generator(ref, Library(tmp_path, ALLOWED), CPU)
 
-    assert asked == [("owner/model", "abc123")]
+    assert asked == [("owner/model", COMMIT)]
     assert code_of(ref.model_copy(update={"digest": "0" * 64}), tmp_path) == "digest_mismatch"
 
 
@@ -120,7 +123,7 @@ def test_an_unreachable_hub_is_worth_another_attempt(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(StableDiffusionPipeline, "download", unreachable)
 
-    assert code_of(ModelRef(model="hub:owner/model@main"), tmp_path, Transient) == "hub"
+    assert code_of(ModelRef(model=f"hub:owner/model@{COMMIT}"), tmp_path, Transient) == "hub"
 
 
 def test_a_revision_the_hub_does_not_have_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +132,4 @@ def test_a_revision_the_hub_does_not_have_is_not(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(StableDiffusionPipeline, "download", unknown)
 
-    assert code_of(ModelRef(model="hub:owner/model@none"), tmp_path) == "hub_model_missing"
+    assert code_of(ModelRef(model=f"hub:owner/model@{COMMIT}"), tmp_path) == "hub_model_missing"

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from pydantic import ValidationError
-from support.memory_services import memory_services, register_everything
+from support.memory_services import api_client, memory_services, register_everything
 from support.specs import DictLookup, resolved, spec
-from touchstone_api.main import create_app
 from touchstone_contracts.arms.given import Given
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.catalogue import ClassFolders
-from touchstone_contracts.identity import identity, identity_payload, sha256
+from touchstone_contracts.identity import identity, identity_text, sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.estimate import workload
@@ -92,7 +90,7 @@ def test_a_data_set_is_named_once() -> None:
 
 def test_an_experiment_without_data_sets_is_named_as_before() -> None:
     plain = resolved()
-    assert "datasets" not in identity_payload(plain)
+    assert "datasets" not in identity_text(plain)
     assert identity(plain) == identity(ResolvedExperiment.model_validate(plain.model_dump(mode="json")))
     assert identity(experiment()) != identity(experiment(lookup=_other_images()))
 
@@ -106,7 +104,7 @@ def _other_images() -> DictLookup:
 
 
 def test_data_sets_are_registered_listed_and_used_over_the_interface(tmp_path: Path) -> None:
-    with TestClient(create_app(memory_services(tmp_path))) as client:
+    with api_client(memory_services(tmp_path)) as client:
         register_everything(client)
         listed = client.get("/v1/datasets").json()["items"]
         assert [entry["name"] for entry in listed] == ["broad-by-hand", "fine-by-hand"]

@@ -1,6 +1,7 @@
 """The judge's step: the same documents as the gateway made of the same measurements, and what it does without them."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from touchstone_judge.tasks import Tools, judge_experiment
 from touchstone_planning.layout import judge_request, layout_of
 from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, CorruptObject
-from touchstone_runtime.finished import FinishedSteps
+from touchstone_runtime.finished import FinishedSteps, without_matches
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
 from touchstone_runtime.objects import MemoryObjects, MissingObject
 from touchstone_runtime.serving import no_progress
@@ -349,3 +350,13 @@ def test_a_failed_run_is_found_by_its_validation_and_can_be_left_out(services: S
     assert verdict.failed_runs is not None
     assert {(run.arm, run.size, run.seed) for run in verdict.failed_runs.runs} == {("retrieved", 12, 1)}
     assert (verdict.primary.seeds, verdict.failed_runs.otherwise.seeds) == (2, 3)
+
+
+def test_names_of_clusters_are_what_re2_leaves_of_keys_in_linear_time() -> None:
+    keys = ["noto/baby-chick", "fxemoji/babychick"]
+    assert without_matches("^[^/]+/|-", keys) == ["babychick", "babychick"]
+    began, long = time.process_time(), "a" * 1000
+    assert without_matches("(a|a)*b|(a*)*c", [long]) == [long]  # backtracking would never end
+    assert time.process_time() - began < 2
+    with pytest.raises(Invalid, match="register another"):
+        without_matches("(?=-)", keys)

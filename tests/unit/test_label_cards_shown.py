@@ -14,11 +14,11 @@ from support.finished_experiments import (
     post_experiment,
     register_all,
 )
+from support.memory_services import api_client
 from support.specs import DictLookup, spec
 from touchstone.label_tables import print_label_cards
 from touchstone.report import Finding, markdown_report
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import SourcesProbed
 from touchstone_contracts.views import LabelCards, Results
@@ -55,7 +55,7 @@ def judged_experiment(services: Services) -> Told:
 
 @pytest.fixture
 def api(services: Services) -> TestClient:
-    return TestClient(create_app(services))
+    return api_client(services)
 
 
 def terminal(cards: LabelCards) -> str:

@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from sqlalchemy import text
 from support.finished_experiments import post_experiment
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from support.specs import resolved, spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.curation import Curation, KeepAll, LabelConflicts
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.identity import identity, identity_payload
+from touchstone_contracts.identity import identity, identity_text
 from touchstone_contracts.steps import CurateImages
 from touchstone_contracts.values import STORED
 from touchstone_planning.plan import plan_experiment
@@ -112,9 +110,7 @@ def test_what_was_stored_before_there_was_a_rule_keeps_all() -> None:
 
 def identity_of_rules(experiment: ResolvedExperiment) -> dict[str, object]:
     requests = [step.request for step in plan_experiment(experiment).steps if isinstance(step.request, CurateImages)]
-    payload = identity_payload(requests[0])
-    assert isinstance(payload, dict)
-    rules: dict[str, object] = payload["rules"]
+    rules: dict[str, object] = json.loads(identity_text(requests[0]))["rules"]
     return rules
 
 
@@ -138,7 +134,7 @@ def test_a_stored_experiment_without_the_rule_is_shown_and_cloned_as_it_was(serv
     with services.store.write() as session:
         without = "json_remove(spec, '$.curation.label_conflicts')"
         session.execute(text(f"UPDATE experiments SET spec = {without} WHERE id = :id"), {"id": posted})
-    with TestClient(create_app(services)) as client:
+    with api_client(services) as client:
         shown = client.get(f"/v1/experiments/{posted}").json()["spec"]["curation"]
         assert shown["label_conflicts"] == "keep_all"
         clone = client.post(f"/v1/experiments/{posted}/clone", json={"seeds": [7, 8]}).json()

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from support.prompts_step import MESSAGE
 from support.tiny_models import tiny_encoder
 from support.tiny_pipeline import tiny_generator
-from touchstone_contracts.catalogue import ClassLabel
-from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepSucceeded
+from touchstone_contracts.messages import HostMemory, StepFailed, StepProgressed, StepReport, StepSucceeded
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import WRITE_PROMPTS, ModelRef, PromptsWritten, WritePrompts
 from touchstone_encoders.devices import torch_memory
@@ -19,19 +20,11 @@ from touchstone_generator import devices as generator_devices
 from touchstone_generator.pipelines import GeneratorCache
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.library import Library
-from touchstone_runtime.memory import Memory, OutOfMemory
+from touchstone_runtime.memory import Memory, OutOfMemory, asked_bytes, host_memory
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import Handlers, Progress, StepRunner
 
-REQUEST = WritePrompts(classes=(ClassLabel(id=0, display_name="cat"),), templates=("a {name}",), images_per_class=2)
-MESSAGE = StepMessage(
-    step_id=WRITE_PROMPTS.step_id(REQUEST),
-    attempt=1,
-    kind=WRITE_PROMPTS.name,
-    version=WRITE_PROMPTS.version,
-    request=REQUEST.model_dump(mode="json"),
-)
 MORE_THAN_ANY_MACHINE_HAS = 2**50
 
 
@@ -61,7 +54,7 @@ class Worker:
     def send(self, report: StepReport) -> None:
         self.sent.append(report)
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
     def run(self) -> StepReport:
@@ -109,6 +102,62 @@ def test_the_problem_passes_on_what_the_library_said_about_the_amount() -> None:
     ended = Worker(raise_on_the_gpu).run()
     assert isinstance(ended, StepFailed)
     assert "Tried to allocate 20.00 GiB" in ended.problem.detail
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.1 GiB", 20 * 2**30),
+        ("CUDA out of memory. Tried to allocate 512.00 MiB (GPU 0; 8 GiB total)", 2**29),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4503599627370496 bytes.", 2**52),
+        ("Unable to allocate 7.45 GiB for an array with shape (1000000, 1000)", round(7.45 * 2**30)),
+        ("", None),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", None),
+    ],
+)
+def test_the_amount_that_was_asked_for_is_read_from_what_libraries_say(message: str, asked: int | None) -> None:
+    assert asked_bytes(message) == asked
+    told = str(Memory().translated(MemoryError(message)))
+    assert ("when it asked for" in told) == (asked is not None)
+    assert asked is None or f"{asked:,} bytes" in told
+
+
+def test_what_torch_and_numpy_really_say_is_understood() -> None:
+    for take in (take_too_much_of_the_host, lambda: np.empty(2**50)):
+        with pytest.raises((RuntimeError, MemoryError)) as refused:
+            take()
+        asked = asked_bytes(str(refused.value))
+        assert asked is not None
+        assert asked >= 2**52
+
+
+def test_progress_tells_how_much_memory_the_process_holds_and_could_take() -> None:
+    before = host_memory()
+    held = torch.ones(2**25)  # 128 MiB
+    after = host_memory()
+    assert before is not None
+    assert after is not None
+    assert after.held - before.held > 2**26
+    assert after.free > 0
+    assert not HostMemory(held=3, free=len(held)).is_short
+    worker = Worker(lambda: None)
+    Progress(MESSAGE, worker)(1, 2)
+    [told] = worker.sent
+    assert isinstance(told, StepProgressed)
+    assert told.memory is not None
+
+
+@pytest.mark.parametrize(("limit", "free"), [("1000000", 400_000), ("max", None)])
+def test_a_container_may_take_what_its_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, free: int | None
+) -> None:
+    monkeypatch.setattr("touchstone_runtime.memory.CONTROL_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 600000\ninactive_file 300000\n")
+    told = host_memory()
+    assert told is not None
+    assert told.free == free if free is not None else told.free > 1_000_000
 
 
 def test_nothing_holds_the_steps_arrays_when_memory_is_given_back() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from open_clip import OPENAI_IMAGENET_TEMPLATES
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from support.paper_facts import (
     BENCHMARKS,
     PAGE,
@@ -25,7 +25,6 @@ from support.paper_facts import (
     templates,
     unexplained,
 )
-from touchstone_api.main import create_app
 from touchstone_contracts.catalogue import Catalogue
 
 MARKS = {
@@ -37,7 +36,7 @@ MARKS = {
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """An api that knows everything the studies name."""
-    with TestClient(create_app(memory_services(tmp_path_factory.mktemp("paper")))) as client:
+    with api_client(memory_services(tmp_path_factory.mktemp("paper"))) as client:
         register(client, stand_ins())
         yield client
 

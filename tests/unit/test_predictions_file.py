@@ -9,12 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from support.specs import spec
 from touchstone.client import Client, ProblemError
 from touchstone.predictions import read_predictions
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.keys import blob_key
 from touchstone_contracts.views import BaselineCheck, ComparisonResult
@@ -101,9 +100,9 @@ def test_where_predictions_were_lost_the_answer_is_a_problem_and_not_half_a_file
     finish_experiment(services, told)
     last = FinishedSteps(services.artifacts).evaluated(list(told.plan.evaluations.values())[-1])
     objects.remove(blob_key(last.predictions["zero_shot"].classes.digest))
-    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/predictions")
+    answer = api_client(services).get(f"/v1/experiments/{told.id}/predictions")
     assert answer.status_code == 503
-    assert answer.json()["code"] == "missing_object"
+    assert answer.json()["code"] == "healing"
 
 
 def test_a_refused_download_leaves_no_file(client: Client, tmp_path: Path) -> None:

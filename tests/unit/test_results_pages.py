@@ -8,11 +8,11 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, finish_only, made_up_results, post_experiment
+from support.memory_services import api_client
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.facts import KIND_WORDS, progress_by_kind
 from touchstone_api.dashboard.pools import curated_pool
-from touchstone_api.main import create_app
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.curation import CurationReport, drop_words
 from touchstone_contracts.steps import CATALOGUE
@@ -207,9 +207,9 @@ def test_costs_come_in_the_currency_of_the_prices_that_are_set(services: Service
     told = post_experiment(services)
     finish_experiment(services, told)
     place = f"/experiments/{told.id}"
-    assert "No prices are set" in TestClient(create_app(services)).get(place).text
+    assert "No prices are set" in api_client(services).get(place).text
     prices = services.settings.model_copy(update={"cpu_hour_price": 7.5})
-    html = TestClient(create_app(replace(services, settings=prices))).get(place).text
+    html = api_client(replace(services, settings=prices)).get(place).text
     assert "¤\N{NO-BREAK SPACE}7.5 an hour of a CPU core." in html
     assert html.count("<div>¤") == 2 * 5  # arms x (sourcing, adapting, per point, at least, at most)
 

@@ -15,16 +15,15 @@ from support.finished_experiments import (
     made_up_results,
     post_experiment,
 )
-from support.memory_services import memory_services
+from support.memory_services import api_client, memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.arms.mixture import Mixture, Part, Share
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import ImagesIngested
-from touchstone_store.layouts import upstream_layout
+from touchstone_store.layouts import upstream_layout, upstream_plan_id
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, f
 
 def upstream_index(services: Services, name: str) -> str:
     with services.store.read() as session:
-        return upstream_layout(session, name).index
+        return upstream_layout(session, upstream_plan_id(name)).index
 
 
 def test_the_manifest_names_all_that_decides_the_numbers(api: TestClient, services: Services, finished: Told) -> None:
@@ -97,7 +96,7 @@ def test_the_digest_is_the_rows_and_nothing_else(tmp_path: Path) -> None:
         services = memory_services(tmp_path / name)
         told = post_experiment(services)
         finish_experiment(services, told)
-        digests.append(TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/results").json()["digest"])
+        digests.append(api_client(services).get(f"/v1/experiments/{told.id}/results").json()["digest"])
     assert digests[0] == digests[1]
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from support.tiny_images import draw_shape
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import ImagesDownloaded
-from touchstone_retrieval.download.addresses import is_public
 from touchstone_retrieval.download.obtaining import Link, ranked_reserve
 from touchstone_retrieval.download.opt_out import opted_out
 from touchstone_retrieval.download.recording import record_images
 from touchstone_retrieval.ingest.link_table import link_id
+from touchstone_runtime.addresses import is_public, is_web_port
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 
@@ -146,12 +146,59 @@ def test_similarity_does_not_choose_among_random_draws() -> None:
         ("fe80::1%eth0", False),
         ("fd00::1", False),
         ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.215.14", True),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b::5db8:d70e", True),
+        ("64:ff9b:1::5db8:d70e", False),
         ("2002:7f00:1::", False),
+        ("2002:5db8:d70e::1", False),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False),
+        ("2001:20::1", False),
+        ("::93.184.215.14", False),
+        ("100::1", False),
+        ("2001:db8::1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
+        ("fec0::1", False),
+        ("ff0e::1", False),
+        ("::", False),
+        ("100.127.255.255", False),
+        ("168.63.129.16", False),
+        ("192.0.0.9", False),
+        ("192.88.99.1", False),
+        ("198.18.0.1", False),
+        ("198.51.100.7", False),
+        ("203.0.113.9", False),
+        ("233.252.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("100.63.255.255", True),
+        ("100.128.0.0", True),
     ],
 )
 def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    ("port", "served"),
+    [
+        (80, True),
+        (443, True),
+        (8080, True),
+        (49152, True),
+        (22, False),
+        (25, False),
+        (0, False),
+        (1023, False),
+        (6379, False),
+        (6667, False),
+        (11211, False),
+    ],
+)
+def test_only_ports_of_web_servers_are_connected_to(port: int, served: bool) -> None:
+    assert is_web_port(port) is served
 
 
 @pytest.mark.parametrize(

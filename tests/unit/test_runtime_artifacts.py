@@ -43,7 +43,7 @@ def test_a_blob_is_named_by_its_bytes(artifacts: Artifacts) -> None:
     blob = artifacts.put_blob(b"bytes")
     assert blob == Blob(digest=sha256(b"bytes"), size=5)
     assert artifacts.get_blob(blob) == b"bytes"
-    assert artifacts.get_range(blob.digest, 1, 3) == b"yte"
+    assert artifacts.get_image(sha256(b"yte"), blob.digest, 1, 3) == b"yte"
     assert artifacts.put_blob(b"bytes") == blob
 
 
@@ -61,12 +61,47 @@ def test_an_array_of_objects_is_never_pickled(artifacts: Artifacts) -> None:
         artifacts.put_array(np.array([{"a": 1}], dtype=object))
 
 
-def test_other_bytes_under_a_name_are_noticed(artifacts: Artifacts, objects: MemoryObjects) -> None:
+def test_other_bytes_under_a_name_are_removed_and_can_be_written_again(
+    artifacts: Artifacts, objects: MemoryObjects
+) -> None:
     blob = artifacts.put_blob(b"right")
-    objects.remove(blob_key(blob.digest))
     objects.put(blob_key(blob.digest), b"wrong")
     with pytest.raises(CorruptObject):
         artifacts.get_blob(blob)
+    with pytest.raises(MissingObject, match="no object"):
+        artifacts.get_blob(blob)
+    artifacts.put_blob(b"right")
+    assert artifacts.get_blob(blob) == b"right"
+
+
+def test_another_image_of_the_same_length_inside_a_shard_is_never_read(
+    artifacts: Artifacts, objects: MemoryObjects
+) -> None:
+    shard = artifacts.put_blob(b"one two six")
+    objects.put(blob_key(shard.digest), b"one ten six")
+    assert artifacts.get_image(sha256(b"one"), shard.digest, 0, 3) == b"one"
+    with pytest.raises(CorruptObject):
+        artifacts.get_image(sha256(b"two"), shard.digest, 4, 3)
+    assert objects.size(blob_key(shard.digest)) is None
+
+
+def test_bytes_that_were_spoilt_on_their_way_once_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = MemoryObjects()
+    artifacts, answers = Artifacts(objects), [b"wrong", b"right"]
+    blob = artifacts.put_blob(b"right")
+    monkeypatch.setattr(objects, "get", lambda key: answers.pop(0))
+    assert artifacts.get_blob(blob) == b"right"
+    assert (answers, objects.size(blob_key(blob.digest))) == ([], 5)
+
+
+def test_a_damaged_fact_is_noticed(artifacts: Artifacts, objects: MemoryObjects) -> None:
+    digest = sha256(b"[1,2]")
+    artifacts.put_facts({digest: b"[1,2]"})
+    objects.put(blob_key(digest), b"[1,3]")
+    with pytest.raises(CorruptObject):
+        artifacts.fact(digest)
+    artifacts.put_facts({digest: b"[1,2]"})
+    assert artifacts.fact(digest) == [1, 2]
 
 
 def test_a_finished_step_is_verified_and_its_result_read(artifacts: Artifacts) -> None:
@@ -85,7 +120,55 @@ def test_a_damaged_blob_means_the_step_is_not_done(artifacts: Artifacts, objects
     assert artifacts.verified(STEP) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b'{"step_id": "x"}', b"\xff\xfe"])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_what_is_gone_is_noticed_without_reading_a_blob(
+    objects: MemoryObjects, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = Artifacts(objects)
+    blob = artifacts.put_blob(b"prompts")
+    manifest = finished(artifacts, blob)
+    read: list[str] = []
+    get = objects.get
+
+    def noted(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(objects, "get", noted)
+    assert artifacts.present(STEP) == manifest
+    objects.remove(blob_key(blob.digest))
+    if damage == "truncated":
+        objects.put(blob_key(blob.digest), b"pro")
+    assert artifacts.present(STEP) is None
+    assert read == [manifest_key(STEP)] * 2
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"count": 2', b'"count": 3'), (b'"seconds": 1.0', b'"seconds": 9.0')])
+def test_a_manifest_with_another_number_in_it_counts_as_none(
+    artifacts: Artifacts, objects: MemoryObjects, old: bytes, new: bytes
+) -> None:
+    finished(artifacts, artifacts.put_blob(b"prompts"))
+    stored = objects.get(manifest_key(STEP))
+    assert stored.count(old) == 1
+    objects.put(manifest_key(STEP), stored.replace(old, new))
+    assert artifacts.manifest(STEP) is None
+
+
+def test_the_manifest_of_another_step_counts_as_none(artifacts: Artifacts, objects: MemoryObjects) -> None:
+    finished(artifacts, artifacts.put_blob(b"prompts"))
+    other = sha256(b"another step")
+    objects.put(manifest_key(other), objects.get(manifest_key(STEP)))
+    assert artifacts.manifest(STEP) is not None
+    assert artifacts.manifest(other) is None
+
+
+def test_a_manifest_from_before_there_were_checksums_is_read(artifacts: Artifacts, objects: MemoryObjects) -> None:
+    manifest = finished(artifacts, artifacts.put_blob(b"prompts"))
+    objects.put(manifest_key(STEP), manifest.model_dump_json().encode())
+    assert artifacts.manifest(STEP) == manifest
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"step_id": "x"}', b"\xff\xfe"])
 def test_an_unreadable_manifest_counts_as_none(artifacts: Artifacts, objects: MemoryObjects, data: bytes) -> None:
     objects.put(manifest_key(STEP), data)
     assert artifacts.manifest(STEP) is None

@@ -2,10 +2,12 @@
 
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Sequence
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import COLUMNS, ImageSet
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import (
@@ -13,6 +15,7 @@ from touchstone_runtime.image_sets import (
     ImageRecord,
     ImageSetWriter,
     image_extension,
+    in_storage_order,
     read_images,
     save_image_set,
 )
@@ -43,8 +46,8 @@ def test_a_row_points_at_the_bytes_of_its_image() -> None:
     assert set(table.schema.names) == set(COLUMNS)
     assert images.count == table.num_rows == 5
     for row in table.to_pylist():
-        data = artifacts.get_range(row["shard"], row["offset"], row["length"])
-        assert sha256(data) == row["id"]
+        data = artifacts.get_image(row["id"], row["shard"], row["offset"], row["length"])
+        assert data == picture(int(row["source_key"][1:]))
         assert row["caption"] == f"thing {row['source_key'][1:]}"
 
 
@@ -73,6 +76,40 @@ def test_a_full_shard_is_closed_and_a_new_one_opened() -> None:
     assert len(images.shards) > 1
     table = artifacts.get_table(images.manifest)
     assert list(read_images(artifacts, table, images.shards)) == [picture(number) for number in range(10)]
+
+
+def test_a_reader_holds_one_shard_at_a_time() -> None:
+    artifacts = Artifacts(MemoryObjects())
+    images = written(artifacts, 200, shard_bytes=1 << 14)
+    assert len(images.shards) > 8
+    table, largest = artifacts.get_table(images.manifest), max(shard.size for shard in images.shards)
+    tracemalloc.start()
+    try:
+        for number, image in enumerate(read_images(artifacts, table, images.shards)):
+            assert image == picture(number)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    rows = 400 * table.num_rows  # the places of so few images, as Python objects
+    assert peak < 2 * largest + rows < sum(shard.size for shard in images.shards)
+
+
+@pytest.mark.parametrize("held_bytes", [0, 20_000, 1 << 20])
+def test_images_in_any_order_are_the_same_however_few_shards_may_be_held(held_bytes: int) -> None:
+    artifacts = Artifacts(MemoryObjects())
+    images = written(artifacts, 60, shard_bytes=8192)
+    order = np.random.default_rng(0).permutation(60)
+    table = artifacts.get_table(images.manifest).take(order)
+    found = list(read_images(artifacts, table, images.shards, held_bytes))
+    assert found == [picture(number) for number in order.tolist()]
+    assert np.array_equal(
+        order[in_storage_order(table)], sorted(order, key=lambda row: storage_place(table, order, row))
+    )
+
+
+def storage_place(table: pa.Table, order: np.ndarray, row: int) -> tuple[str, int]:
+    place = table.slice(int(np.flatnonzero(order == row)[0]), 1).to_pylist()[0]
+    return place["shard"], place["offset"]
 
 
 def test_an_empty_set_is_a_set() -> None:

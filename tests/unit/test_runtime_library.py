@@ -21,36 +21,59 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_file_with_the_registered_bytes_is_found(root: Path) -> None:
     place = "library:models/clip/weights"
-    assert Library(root).verified_file(place, sha256(b"weights")) == root / "models/clip/weights"
+    with Library(root).verified_file(place, sha256(b"weights")) as path:
+        assert path.read_bytes() == b"weights"
 
 
-@pytest.mark.parametrize("place", ["library:../secret", "library:models/../../secret", "library:link", "/etc/passwd"])
-def test_no_place_leads_out_of_the_library(root: Path, place: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        Library(root).path(place)
-    assert refused.value.code == "place_outside_library"
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        ("library:../secret", "source_not_allowed"),
+        ("library:models/../../secret", "source_not_allowed"),
+        ("library:/etc/passwd", "source_not_allowed"),
+        ("/etc/passwd", "source_not_allowed"),
+        ("library:link", "link_leads_out"),
+    ],
+)
+def test_no_place_leads_out_of_the_library(root: Path, place: str, code: str) -> None:
+    for look in (Library(root).path, lambda place: Library(root).opened(place).__enter__()):
+        with pytest.raises(Invalid) as refused:
+            look(place)
+        assert refused.value.code == code
 
 
 def test_a_missing_place_is_named(root: Path) -> None:
-    with pytest.raises(Invalid, match="library:nothing") as refused:
-        Library(root).path("library:nothing")
+    with pytest.raises(Invalid, match="library:nothing") as refused, Library(root).opened("library:nothing"):
+        pass
     assert refused.value.code == "place_missing"
 
 
-def test_other_bytes_than_registered_are_refused(root: Path) -> None:
-    library = Library(root)
-    for verify, place in ((library.verified_file, "models/clip/weights"), (library.verified_folder, "models/clip")):
-        with pytest.raises(Invalid) as refused:
-            verify(f"library:{place}", "0" * 64)
-        assert refused.value.code == "digest_mismatch"
+def codes(root: Path, file: str, folder: str) -> list[tuple[str, str]]:
+    """(code, detail) of a file and a folder that are asked for by a wrong digest."""
+    refused = []
+    for verify, place in ((opened_file, file), (Library.verified_folder, folder)):
+        with pytest.raises(Invalid) as problem:
+            verify(Library(root), f"library:{place}", "0" * 64)
+        refused.append((problem.value.code, problem.value.detail))
+    return refused
+
+
+def opened_file(library: Library, place: str, digest: str) -> None:
+    with library.verified_file(place, digest):
+        pass
+
+
+def test_other_bytes_than_registered_are_refused_and_not_described(root: Path) -> None:
+    refused = codes(root, "models/clip/weights", "models/clip")
+    assert [code for code, _ in refused] == ["digest_mismatch"] * 2
+    true = (sha256(b"weights"), folder_digest(root / "models/clip"))
+    for digest, (_, detail) in zip(true, refused, strict=True):
+        assert digest not in detail
+        assert str(root) not in detail
 
 
 def test_a_folder_is_no_file_and_a_file_no_folder(root: Path) -> None:
-    library = Library(root)
-    for verify, place in ((library.verified_file, "models/clip"), (library.verified_folder, "models/clip/weights")):
-        with pytest.raises(Invalid) as refused:
-            verify(f"library:{place}", "0" * 64)
-        assert refused.value.code == "place_missing"
+    assert [code for code, _ in codes(root, "models/clip", "models/clip/weights")] == ["place_missing"] * 2
 
 
 def test_a_folders_digest_follows_names_and_bytes_but_not_its_card(root: Path) -> None:

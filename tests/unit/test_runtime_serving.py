@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from touchstone_contracts.catalogue import ClassLabel
+from support.prompts_step import MESSAGE
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.keys import blob_key
 from touchstone_contracts.messages import StepFailed, StepMessage, StepProgressed, StepReport, StepSucceeded
@@ -24,14 +24,6 @@ from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import Handlers, Progress, StepRunner, problem_of, worker_name
 from touchstone_runtime.settings import WorkerSettings
 
-REQUEST = WritePrompts(classes=(ClassLabel(id=0, display_name="cat"),), templates=("a {name}",), images_per_class=2)
-MESSAGE = StepMessage(
-    step_id=WRITE_PROMPTS.step_id(REQUEST),
-    attempt=1,
-    kind=WRITE_PROMPTS.name,
-    version=WRITE_PROMPTS.version,
-    request=REQUEST.model_dump(mode="json"),
-)
 Handler = Callable[[WritePrompts, Artifacts, Progress], PromptsWritten]
 
 
@@ -39,15 +31,21 @@ Handler = Callable[[WritePrompts, Artifacts, Progress], PromptsWritten]
 class FakeReporter:
     sent: list[StepReport] = field(default_factory=list)
     cancelled: bool = False
+    latest: int = 1
+    """The last attempt that was handed out."""
     dead: bool = False
+    tries: int = 0
 
     def send(self, report: StepReport) -> None:
+        self.tries += 1
         if self.dead:
             raise Transient("no redis", code="redis")
         self.sent.append(report)
 
-    def is_cancelled(self, step: str) -> bool:
-        return self.cancelled
+    def is_unwanted(self, step: str, attempt: int) -> bool:
+        if self.dead:
+            raise Transient("no redis", code="redis")
+        return self.cancelled or attempt < self.latest
 
 
 @dataclass
@@ -151,10 +149,31 @@ def test_a_message_that_is_not_what_it_says_is_refused(changes: dict[str, object
 
 
 def test_an_unwanted_step_stops_at_its_next_progress() -> None:
-    bench = Bench(write, reporter=FakeReporter(cancelled=True))
+    reporter = FakeReporter()
+
+    def cancelled_meanwhile(request: WritePrompts, artifacts: Artifacts, progress: Progress) -> PromptsWritten:
+        reporter.cancelled = True
+        return write(request, artifacts, progress)
+
+    bench = Bench(cancelled_meanwhile, reporter=reporter)
     ended = bench.run()
     assert isinstance(ended, StepFailed)
-    assert ended.problem.code == "cancelled"
+    assert (ended.problem.code, bench.calls) == ("cancelled", 1)
+
+
+def test_an_attempt_is_not_begun_once_another_was_handed_out() -> None:
+    bench = Bench(write, reporter=FakeReporter(latest=2))
+    ended = bench.run()
+    assert isinstance(ended, StepFailed)
+    assert (ended.problem.code, ended.retryable, bench.calls) == ("cancelled", False, 0)
+    assert isinstance(bench.run(MESSAGE.model_copy(update={"attempt": 2})), StepSucceeded)
+
+
+def test_an_old_attempt_whose_result_is_there_is_reported_all_the_same() -> None:
+    bench = Bench(write)
+    bench.run()
+    bench.reporter.latest = 2
+    assert isinstance(bench.run(), StepSucceeded)
 
 
 def test_progress_is_throttled_but_remembered() -> None:
@@ -169,10 +188,31 @@ def test_progress_is_throttled_but_remembered() -> None:
     assert (last.done, last.total) == (999, 1000)
 
 
-def test_work_goes_on_while_redis_is_away() -> None:
+def test_work_waits_for_a_silent_redis_once_and_tells_of_itself_once_a_heartbeat_was_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("touchstone_runtime.serving.REPORT_INTERVAL", 0.0)
     reporter = FakeReporter(dead=True)
-    Progress(MESSAGE, reporter)(1, 2)
+    progress = Progress(MESSAGE, reporter)
+    for done in range(10):
+        progress(done, 20)
+    assert (reporter.tries, reporter.sent) == (1, [])
+    reporter.dead = False
+    progress(10, 20)
     assert reporter.sent == []
+    progress.beat()
+    progress(11, 20)
+    assert [report.done for report in reporter.sent if isinstance(report, StepProgressed)] == [10, 11]
+
+
+def test_a_step_is_computed_though_nobody_hears_of_its_start() -> None:
+    reporter = FakeReporter(dead=True)
+
+    def heard_again(request: WritePrompts, artifacts: Artifacts, progress: Progress) -> PromptsWritten:
+        reporter.dead = False
+        return write(request, artifacts, progress)
+
+    assert isinstance(Bench(heard_again, reporter=reporter).run(), StepSucceeded)
 
 
 def test_a_bug_tells_its_place_and_no_more() -> None:

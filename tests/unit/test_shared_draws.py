@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from support.memory_services import memory_services
 from support.specs import DictLookup, resolved, spec, target
 from support.verdict_tables import PAGE, TABLES, Table, with_table
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import ClusterColumn, ClusterOfKey, ParquetFile, Target
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import EARLIER, AnyContract, IngestImages, JudgeExperiment
@@ -115,10 +116,13 @@ def test_a_registered_target_may_be_given_clusters_later_and_nothing_else(tmp_pa
     plain, clustered = (lookup(cluster).targets["fine"] for cluster in (None, ClusterOfKey(remove="-")))
     other = clustered.model_copy(update={"description": "another"})
     with memory_services(tmp_path).store.write() as session:
-        assert [register(session, entry, datetime.now(UTC)) for entry in (plain, clustered)] == [True, False]
-        assert find_entry(session, Target, "fine") == clustered
+        assert [register(session, entry, DEFAULT_PROJECT, datetime.now(UTC)) for entry in (plain, clustered)] == [
+            True,
+            False,
+        ]
+        assert find_entry(session, Target, "fine", DEFAULT_PROJECT) == clustered
         with pytest.raises(NameTaken):
-            register(session, other, datetime.now(UTC))
+            register(session, other, DEFAULT_PROJECT, datetime.now(UTC))
 
 
 def test_only_test_sets_have_clusters() -> None:

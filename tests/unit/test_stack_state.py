@@ -106,7 +106,7 @@ def test_no_secret_stands_on_a_command_line(state: State, tmp_path: Path) -> Non
     layout = Layout(Folder(tmp_path), tmp_path, threads=1)
     commands = [" ".join(process.command) for stage in stages(layout, state) for process in stage]
     assert len(commands) == 9
-    for secret in state.secrets.model_dump().values():
+    for secret in state.secrets.model_dump(mode="json").values():
         assert not any(secret in command for command in commands)
 
 

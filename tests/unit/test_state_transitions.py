@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone_contracts.messages import (
+    HostMemory,
     StepFailed,
     StepManifest,
     StepProgressed,
@@ -24,7 +25,7 @@ from touchstone_planning.transitions import Limits
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits()
 A = "a" * 64
-BROKEN = Problem(title="Broken", code="object_store")
+BROKEN = Problem(title="Broken", code="disk_failure")
 
 
 def manifest(step: str) -> StepManifest:
@@ -33,13 +34,13 @@ def manifest(step: str) -> StepManifest:
     )
 
 
-def failed(step: Step, *, retryable: bool = True, code: str = "object_store", attempt: int | None = None) -> StepFailed:
+def failed(step: Step, *, retryable: bool = True, code: str = BROKEN.code, attempt: int | None = None) -> StepFailed:
     problem = BROKEN.model_copy(update={"code": code})
     return StepFailed(step_id=step.id, attempt=attempt or step.attempt, problem=problem, retryable=retryable)
 
 
-def started(step: Step, at: datetime = NOW) -> Step:
-    report = StepStarted(step_id=step.id, attempt=step.attempt, worker="w")
+def started(step: Step, at: datetime = NOW, worker: str = "w") -> Step:
+    report = StepStarted(step_id=step.id, attempt=step.attempt, worker=worker)
     return transitions.apply_report(step, report, at, LIMITS)
 
 
@@ -73,6 +74,69 @@ def test_retryable_failures_pause_longer_each_time_and_end_after_three(leased: S
     step = transitions.apply_report(step, failed(step), NOW, LIMITS)
     assert pauses == [LIMITS.retry, 2 * LIMITS.retry]
     assert (step.state, step.failures, step.problem) == ("failed", 3, BROKEN)
+
+
+def test_a_step_that_dies_again_and_again_but_gets_further_each_time_never_fails(leased: Step) -> None:
+    step, now = leased, NOW
+    for done in range(1, 20):
+        step = transitions.apply_report(started(step, now), progressed(step, done), now, LIMITS)
+        now += LIMITS.lease + timedelta(seconds=1)
+        step = transitions.expire(step, now, LIMITS, still_queued=False)
+        assert (step.state, step.failures) == ("waiting", 1)
+        now += timedelta(minutes=1)
+        step = transitions.lease(step, now, LIMITS)
+    assert step.done == 19
+
+
+def test_a_step_that_dies_at_the_same_place_fails_after_three(leased: Step) -> None:
+    step, now = leased, NOW
+    for _ in range(LIMITS.max_failures):
+        for done in range(1, 6):
+            step = transitions.apply_report(started(step, now), progressed(step, done), now, LIMITS)
+        now += LIMITS.lease + timedelta(seconds=1)
+        step = transitions.expire(step, now, LIMITS, still_queued=False)
+        step = transitions.lease(step, now, LIMITS) if step.state == "waiting" else step
+    assert (step.state, step.failures) == ("failed", 3)
+
+
+def progressed(step: Step, done: int) -> StepProgressed:
+    return StepProgressed(step_id=step.id, attempt=step.attempt, done=done, total=100)
+
+
+@pytest.mark.parametrize("code", ["object_store", "redis", "database", "vector_index"])
+def test_a_server_that_is_away_is_waited_for_as_long_as_it_takes(leased: Step, code: str) -> None:
+    step, pauses = leased, []
+    for _ in range(200):
+        step = transitions.apply_report(started(step), failed(step, code=code), NOW, LIMITS)
+        assert (step.state, step.failures, step.lease_expires_at) == ("waiting", 0, None)
+        assert step.problem is not None
+        assert step.problem.code == code
+        assert step.not_before is not None
+        pauses.append((step.not_before - NOW).total_seconds())
+        step = transitions.lease(step, NOW, LIMITS)
+    assert pauses[:6] == [2, 4, 8, 16, 32, 32]
+    assert max(pauses) == 32
+    done = transitions.succeed(step, NOW, manifest(A))
+    assert (done.state, done.problem) == ("succeeded", None)
+
+
+def test_a_server_that_refuses_for_good_is_not_waited_for(leased: Step) -> None:
+    step = transitions.apply_report(started(leased), failed(leased, code="database", retryable=False), NOW, LIMITS)
+    assert step.state == "failed"
+
+
+def test_a_step_whose_input_was_lost_waits_at_no_cost_for_a_while(leased: Step) -> None:
+    step = leased
+    for _ in range(LIMITS.free_attempts):
+        step = transitions.await_inputs(started(step), failed(step, code="corrupt_object"), NOW, LIMITS)
+        assert (step.state, step.failures, step.not_before) == ("waiting", 0, None)
+        step = transitions.lease(step, NOW, LIMITS)
+    stale = transitions.await_inputs(step, failed(step, code="corrupt_object", attempt=1), NOW, LIMITS)
+    assert stale == step
+    for _ in range(LIMITS.max_failures):
+        step = transitions.await_inputs(started(step), failed(step, code="corrupt_object"), NOW, LIMITS)
+        step = transitions.lease(step, NOW, LIMITS) if step.state == "waiting" else step
+    assert (step.state, step.failures) == ("failed", LIMITS.max_failures)
 
 
 def test_a_failure_that_repeating_cannot_help_is_final(leased: Step) -> None:
@@ -125,6 +189,73 @@ def test_a_silent_worker_costs_an_attempt_but_a_message_that_waits_costs_nothing
     assert (queued.state, queued.lease_expires_at) == ("leased", late + LIMITS.lease)
     early = NOW + LIMITS.lease / 2
     assert transitions.expire(leased, early, LIMITS, still_queued=False) is leased
+
+
+def run_out_on(step: Step, *workers: str) -> Step:
+    """One attempt after another, each ended by memory that ran out."""
+    for worker in workers:
+        step = transitions.lease(step, NOW, LIMITS) if step.state == "waiting" else step
+        problem = Problem(
+            title="Out of memory", code="out_of_memory", detail=f"{worker} asked for 21,474,836,480 bytes"
+        )
+        report = StepFailed(step_id=A, attempt=step.attempt, problem=problem, retryable=True)
+        step = transitions.apply_report(started(step, worker=worker), report, NOW, LIMITS)
+    return step
+
+
+def test_memory_that_ran_out_three_times_on_two_workers_is_more_than_workers_have() -> None:
+    twice = run_out_on(Step(id=A), "big", "small")
+    assert (twice.state, twice.problem and twice.problem.code) == ("waiting", "out_of_memory")
+    step = run_out_on(twice, "big")
+    assert step.problem is not None
+    assert (step.state, step.failures, step.problem.code, step.problem.status) == (
+        "failed",
+        3,
+        "needs_more_memory",
+        422,
+    )
+    for told in (
+        "needs more memory than workers have",
+        "3 attempts on big and small",
+        "asked for 21,474,836,480 bytes",
+    ):
+        assert told in step.problem.detail
+
+
+def test_memory_that_ran_out_on_one_worker_alone_says_nothing_of_others() -> None:
+    step = run_out_on(Step(id=A), "small", "small", "small")
+    assert (step.state, step.problem and step.problem.code) == ("failed", "out_of_memory")
+
+
+def test_what_happens_in_between_does_not_forget_whose_memory_ran_out() -> None:
+    step = run_out_on(Step(id=A), "big")
+    step = started(transitions.lease(step, NOW, LIMITS))
+    step = transitions.apply_report(step, failed(step, code="redis"), NOW, LIMITS)
+    step = run_out_on(step, "small")
+    step = started(transitions.lease(step, NOW, LIMITS))
+    assert step.failures == 2
+    silent = transitions.expire(step, NOW + LIMITS.lease, LIMITS, still_queued=False)
+    assert silent.problem is not None
+    assert silent.problem.out_of_memory_on == ("big", "small")
+
+
+def test_who_gets_further_than_all_before_has_memory_enough_for_that() -> None:
+    step = run_out_on(Step(id=A), "big", "small")
+    step = started(transitions.lease(step, NOW, LIMITS))
+    step = transitions.apply_report(step, progressed(step, 1), NOW, LIMITS)
+    step = run_out_on(step, "big")
+    assert (step.state, step.failures) == ("waiting", 1)
+    assert step.problem is not None
+    assert step.problem.out_of_memory_on == ("big",)
+
+
+@pytest.mark.parametrize(("free", "suspected"), [(2**30, True), (8 * 2**30, False)])
+def test_of_a_worker_that_went_silent_it_is_told_if_memory_was_short(leased: Step, free: int, suspected: bool) -> None:
+    memory = HostMemory(held=15 * 2**30, free=free)
+    step = transitions.expire(started(leased), NOW + LIMITS.lease, LIMITS, still_queued=False, memory=memory)
+    assert step.problem is not None
+    assert step.problem.code == "lease_expired"
+    assert ("It held 15.0 GiB when it was last heard and 1.0 GiB were free" in step.problem.detail) == suspected
 
 
 PHASES: list[tuple[dict[str, int], dict[str, bool], Phase]] = [

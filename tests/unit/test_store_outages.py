@@ -4,8 +4,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.problems import Transient
 from touchstone_store import outages
 from touchstone_store.database import Store, open_store
@@ -28,10 +29,10 @@ def run(store: Store, statement: str) -> None:
 def test_a_missing_table_or_column_names_the_migration(store: Store) -> None:
     missing_table = r"no such table: experiments.*run `python -m touchstone_store.migrate`"
     with pytest.raises(WrongSchema, match=missing_table), store.read() as session:
-        list_experiments(session, before=None, limit=1)
+        list_experiments(session, DEFAULT_PROJECT, before=None, limit=1)
     migrate(store, "0003")
     with pytest.raises(WrongSchema, match=r"no such column: plans.*touchstone_store.migrate"), store.read() as session:
-        list_experiments(session, before=None, limit=1)
+        list_experiments(session, DEFAULT_PROJECT, before=None, limit=1)
     with pytest.raises(WrongSchema, match="no column named phase"):
         run(store, "INSERT INTO plans (id, phase) VALUES ('a', 'queued')")
 
@@ -49,6 +50,18 @@ def test_a_locked_database_is_an_outage(store: Store, monkeypatch: pytest.Monkey
     assert caught.value.code == "database"
     other.close()
     run(store, "DELETE FROM plans")
+
+
+def test_a_request_that_finds_every_connection_waiting_is_an_outage(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'test.db'}", pool_size=1, max_overflow=0, pool_timeout=0.05)
+    store = Store(engine)
+    with store.read() as waiting:
+        waiting.execute(text("SELECT 1"))
+        with pytest.raises(Transient, match="all connections") as caught:
+            store.ping()
+    assert caught.value.code == "database"
+    store.ping()
+    store.close()
 
 
 def test_a_file_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 from support.finished_experiments import finish_experiment, post_experiment
 from support.many_steps import CHANNEL, independent_steps
+from support.memory_services import api_client
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.steps import WRITE_PROMPTS
 from touchstone_store import steps
 from touchstone_store.database import Store
@@ -86,7 +86,7 @@ def test_no_question_reads_a_whole_table_of_history(services: Services, question
 
 def test_the_list_is_read_by_its_index_without_steps_requests_or_resolved_bodies(services: Services) -> None:
     with listening(services.store) as asked, services.store.read() as session:
-        list_experiments(session, before="exp_zzz", limit=50)
+        list_experiments(session, DEFAULT_PROJECT, before="exp_zzz", limit=50)
     [statement] = [statement for statement, _ in asked if statement.startswith("SELECT")]
     assert "steps" not in statement
     assert "resolved" not in statement
@@ -96,7 +96,7 @@ def test_the_list_is_read_by_its_index_without_steps_requests_or_resolved_bodies
 def test_looking_at_an_experiment_reads_no_request_and_no_resolved_body(services: Services) -> None:
     told = post_experiment(services)
     finish_experiment(services, told)
-    with TestClient(create_app(services)) as client, listening(services.store) as asked:
+    with api_client(services) as client, listening(services.store) as asked:
         assert len(client.get(f"/v1/experiments/{told.id}").json()["step_list"]) > 20
         assert len(client.get("/v1/experiments").json()["items"]) == 1
     text_of_all = " ".join(statement for statement, _ in asked)
@@ -108,7 +108,7 @@ def test_looking_at_an_experiment_reads_no_request_and_no_resolved_body(services
 
 def test_a_scrape_of_the_api_reads_no_step(services: Services) -> None:
     post_experiment(services)
-    with TestClient(create_app(services)) as client, listening(services.store) as asked:
+    with api_client(services) as client, listening(services.store) as asked:
         assert 'touchstone_experiments{phase="queued"} 1.0' in client.get("/metrics").text
     assert whole_tables(plan_of(services.store, asked)) == []
     assert not [statement for statement, _ in asked if "steps" in statement]

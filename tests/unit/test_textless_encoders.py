@@ -7,6 +7,7 @@ import pytest
 from support.memory_services import memory_services
 from support.specs import DictLookup, spec
 from touchstone_api.submission import submit_upstream
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.arms.nothing import NoTraining
 from touchstone_contracts.catalogue import Encoder
 from touchstone_contracts.identity import identity
@@ -73,9 +74,9 @@ def test_an_untrained_backbone_needs_no_scores() -> None:
 def test_an_upstream_is_not_searched_with_a_backbone(tmp_path: Path) -> None:
     services, upstream = memory_services(tmp_path), DictLookup().upstreams["world"]
     with services.store.write() as session:
-        register(session, BACKBONE, datetime.now(UTC))
+        register(session, BACKBONE, DEFAULT_PROJECT, datetime.now(UTC))
     with pytest.raises(Invalid, match="searched by text"):
-        submit_upstream(services, upstream.model_copy(update={"index_encoder": "dino"}))
+        submit_upstream(services, DEFAULT_PROJECT, upstream.model_copy(update={"index_encoder": "dino"}))
 
 
 def test_the_kind_of_an_encoder_decides_its_steps_and_the_usual_one_is_not_written_down() -> None:

@@ -17,8 +17,8 @@ from touchstone_trainer.augmentation import Boxes, crop_and_resize, draw_crop_bo
 from touchstone_trainer.checkpoints import copy_weights, dump_weights, load_weights
 from touchstone_trainer.classifier import ImageClassifier
 from touchstone_trainer.evaluation.selection import Candidate, select_run
-from touchstone_trainer.memory import ByteCache
 from touchstone_trainer.pixels import TrainingImages, cropped_batches, require_classes
+from touchstone_trainer.prefetch import Loader
 from touchstone_trainer.schedules import warmup_cosine, warmup_length
 
 
@@ -82,14 +82,16 @@ def encoded(value: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_batches_hold_the_images_asked_for_in_their_order_and_decode_on_demand(threads: int) -> None:
+@pytest.mark.parametrize("loader", [Loader(threads=1), Loader(threads=3), Loader(processes=2)])
+def test_batches_hold_the_images_asked_for_in_their_order_and_decode_on_demand(loader: Loader) -> None:
     images: list[torch.Tensor | bytes] = [encoded(value) for value in range(7)]
     images[2] = torch.zeros(3, 8, 8, dtype=torch.uint8).index_fill_(0, torch.tensor([0]), 2)
     training = TrainingImages(images, np.arange(7) % 3, np.full(7, 8), np.full(7, 8))
     order = np.array([6, 0, 2, 5, 1, 3, 4])
     boxes = draw_crop_boxes(training.heights, training.widths, 0.9, np.random.default_rng(0))
-    batches = list(cropped_batches(training, [order[:3], order[3:6], order[6:]], boxes, image_size=4, threads=threads))
+    before = torch.random.get_rng_state()
+    batches = list(cropped_batches(training, [order[:3], order[3:6], order[6:]], boxes, image_size=4, loader=loader))
+    assert torch.equal(torch.random.get_rng_state(), before)  # drop-out draws from it
     assert [len(pixels) for pixels in batches] == [3, 3, 1]
     assert torch.cat([pixels[:, 0, 0, 0] for pixels in batches]).tolist() == order.tolist()
 
@@ -161,17 +163,6 @@ def test_grid_without_the_seed_is_refused() -> None:
     with pytest.raises(Invalid) as refused:
         select_run([candidate(0.1, 0, 0.5)], 3)
     assert refused.value.code == "grid_incomplete"
-
-
-def test_cache_forgets_what_was_used_longest_ago_and_never_keeps_too_large_values() -> None:
-    cache: ByteCache[str, bytes] = ByteCache(10, len)
-    cache.put("a", b"1234")
-    cache.put("b", b"1234")
-    assert cache.get("a") is not None
-    cache.put("c", b"1234")
-    cache.put("d", b"12345678901")
-    assert [cache.get(key) is not None for key in "abcd"] == [True, False, True, False]
-    assert len(cache) == 2
 
 
 @pytest.mark.parametrize("class_ids", [[0, 1, 3], [-1, 0]])

@@ -5,15 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import text
 from support.finished_experiments import post_experiment
 from support.many_steps import independent_steps
-from support.memory_services import MemoryReports, empty_manifest, memory_services
+from support.memory_services import MemoryReports, api_client, empty_manifest, memory_services
 from support.plan_columns import check_plan_columns
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_conductor.conductor import Conductor
 from touchstone_contracts.messages import StepStarted, StepSucceeded
 from touchstone_runtime.presence import MemoryPresence
@@ -111,7 +109,7 @@ def test_an_experiment_that_cannot_be_read_is_listed_as_failed_beside_the_others
     with services.store.write() as session:
         statement = text("UPDATE experiments SET spec = :spec WHERE id = :id")
         session.execute(statement, {"spec": '{"name": 7}', "id": broken})
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+    with api_client(services, raise_server_exceptions=False) as client:
         first, second = client.get("/v1/experiments").json()["items"]
         assert (first["id"], first["phase"], first["name"], first["spec"]) == (broken, "failed", "other", None)
         assert first["problems"][0]["code"] == "unreadable_row"
@@ -131,7 +129,7 @@ def test_an_experiment_whose_resolved_body_cannot_be_read_says_so_where_it_is_ne
     broken = post_experiment(services).id
     with services.store.write() as session:
         session.execute(text("UPDATE experiments SET resolved = 'gone'"))
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+    with api_client(services, raise_server_exceptions=False) as client:
         assert client.get(f"/v1/experiments/{broken}").json()["phase"] == "queued"
         assert client.get(f"/v1/experiments/{broken}/results").status_code == 200
         answer = client.get(f"/v1/experiments/{broken}/manifest")
@@ -145,7 +143,7 @@ def test_a_problem_that_cannot_be_read_is_shown_as_one(services: Services) -> No
         session.execute(text("UPDATE steps SET state = 'failed', problem = :problem WHERE id = :step"), values)
         counts = "UPDATE plans SET phase = 'failed', failed = 1, waiting = waiting - 1 WHERE id = :plan"
         session.execute(text(counts), {"plan": told.id})
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+    with api_client(services, raise_server_exceptions=False) as client:
         [view] = client.get("/v1/experiments").json()["items"]
         assert [problem["code"] for problem in view["problems"]] == ["unreadable_row"]
         steps = client.get(f"/v1/experiments/{told.id}").json()["step_list"]

@@ -69,7 +69,7 @@ def test_an_arm_with_a_sampling_seed_of_its_own_is_a_pool_drawn_anew() -> None:
     [
         ({"draw_seeds": (0, 0)}, "draw_seeds has 2 entries for 3 seeds"),
         ({"optimisation_seeds": (0,)}, "optimisation_seeds has 1 entries for 3 seeds"),
-        ({"draw_seeds": (0, 0, -1)}, "must not be negative"),
+        ({"draw_seeds": (0, 0, -1)}, "greater than or equal to 0"),
         ({"draw_seeds": (0, 0, 1), "optimisation_seeds": (5, 5, 5)}, "they would be one run"),
     ],
 )

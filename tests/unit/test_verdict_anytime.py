@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from scipy.integrate import quad
 from scipy.stats import t as student_t
 from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
+from support.memory_services import api_client
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.layout import Cell
 from touchstone_verdict.anytime import EFFECT, SeedSequence, seed_sequence
@@ -114,7 +113,7 @@ def finish_seeds(services: Services, told: Told, seeds: set[int]) -> None:
 def test_before_all_seeds_are_in_only_the_anytime_comparison_is_shown(services: Services) -> None:
     told = post(services, stopping="anytime")
     finish_seeds(services, told, {0, 1, 2, 3, 4})
-    api = TestClient(create_app(services))
+    api = api_client(services)
     verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
     assert (verdict["stopping"], verdict["answer"]) == ("anytime", "a_better")
     assert verdict["may_stop"] == "Enough seeds: 5 of 8 seeds decide, you may stop."
@@ -129,7 +128,7 @@ def test_before_all_seeds_are_in_only_the_anytime_comparison_is_shown(services: 
 def test_too_few_seeds_say_go_on_and_how_many_would_do(services: Services) -> None:
     told = post(services, stopping="anytime")
     finish_seeds(services, told, {0, 1})
-    verdict = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict").json()
+    verdict = api_client(services).get(f"/v1/experiments/{told.id}/verdict").json()
     assert verdict["may_stop"] == "Not decided after 2 of 8 seeds: go on."
     assert verdict["would_decide"].startswith("With 4 seeds per arm instead of 2 the chance of a decision is ")
     assert [entry["test_images"] for entry in verdict["chances"]] == [None] * len(verdict["chances"])
@@ -138,7 +137,7 @@ def test_too_few_seeds_say_go_on_and_how_many_would_do(services: Services) -> No
 def test_a_single_seed_is_too_few_to_look_at(services: Services) -> None:
     told = post(services, stopping="anytime")
     finish_seeds(services, told, {3})
-    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict")
+    answer = api_client(services).get(f"/v1/experiments/{told.id}/verdict")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")
     assert "0 of 8 seeds are in" in answer.json()["detail"]
 
@@ -146,14 +145,14 @@ def test_a_single_seed_is_too_few_to_look_at(services: Services) -> None:
 def test_a_fixed_comparison_is_not_shown_before_every_run_is_in(services: Services) -> None:
     told = post(services)
     finish_seeds(services, told, set(SEEDS[:-1]))
-    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict")
+    answer = api_client(services).get(f"/v1/experiments/{told.id}/verdict")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")
 
 
 def test_with_every_seed_in_the_rest_is_shown_with_a_warning(services: Services) -> None:
     told = post(services, stopping="anytime")
     finish_experiment(services, told, truth=clear_truth)
-    verdict = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict").json()
+    verdict = api_client(services).get(f"/v1/experiments/{told.id}/verdict").json()
     assert verdict["may_stop"] == "Enough seeds: 8 seeds decide, you may stop."
     assert verdict["secondary"]
     assert verdict["baseline"]

@@ -4,12 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from support.finished_experiments import Told, finish_experiment, post_experiment
+from support.memory_services import api_client
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_api.settings import ApiSettings
 from touchstone_contracts.arms.generation import Generation
 from touchstone_contracts.arms.nothing import NoTraining
@@ -23,7 +22,7 @@ STEP_CPU = 0.5
 
 def told_costs(services: Services, told: Told, query: str = "") -> dict[str, dict[str, Any]]:
     finish_experiment(services, told)
-    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict{query}")
+    answer = api_client(services).get(f"/v1/experiments/{told.id}/verdict{query}")
     assert answer.status_code == 200
     return {entry["arm"]: entry for entry in answer.json()["costs"]}
 
@@ -90,7 +89,7 @@ def test_the_index_is_divided_among_the_pools_that_need_it_and_nothing_is_lost(s
         return 0.5
 
     finish_experiment(services, told, truth=truth)
-    verdict = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict").json()
+    verdict = api_client(services).get(f"/v1/experiments/{told.id}/verdict").json()
     paid = sum(entry["sourcing"]["cpu_seconds"] for entry in verdict["costs"]) * len(told.spec.targets)
     kinds = [step.kind for step in told.plan.steps]
     measuring = sum(
@@ -113,10 +112,10 @@ def test_a_request_may_bring_other_prices_than_the_settings(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOUCHSTONE_CPU_HOUR_PRICE", "7200")
-    services = replace(services, settings=ApiSettings())
+    services = replace(services, settings=ApiSettings(operator_key=services.settings.operator_key))
     told = post_experiment(services)
     finish_experiment(services, told)
-    api, place = TestClient(create_app(services)), f"/v1/experiments/{told.id}/verdict"
+    api, place = api_client(services), f"/v1/experiments/{told.id}/verdict"
     verdicts = [api.get(place + query).json() for query in ("", "?cpu_hour=3600&gpu_hour=1")]
     assert [verdict["prices"] for verdict in verdicts] == [
         {"cpu_hour": 7200, "gpu_hour": None},
@@ -154,5 +153,5 @@ def test_a_price_in_the_settings_that_is_none_stops_the_start(price: str, monkey
 @pytest.mark.parametrize("query", ["cpu_hour=-1", "gpu_hour=nan", "cpu_hour=cheap"])
 def test_a_price_that_is_none_is_refused(services: Services, query: str) -> None:
     told = post_experiment(services)
-    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict?{query}")
+    answer = api_client(services).get(f"/v1/experiments/{told.id}/verdict?{query}")
     assert answer.status_code == 422

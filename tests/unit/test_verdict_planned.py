@@ -4,17 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 from support.finished_experiments import Told, finish_experiment, finish_only, made_up_results, post_experiment
+from support.memory_services import api_client
 from support.small_evidence import correct, evidence
 from support.specs import spec
 from support.verdict_simulation import World, noise
 from support.verdict_simulation_planned import look_as_planned
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
 from touchstone_contracts.experiment import Comparison, Spending
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, Unfair
@@ -284,7 +283,7 @@ def test_only_declared_looks_are_planned(services: Services) -> None:
 def test_before_the_first_look_there_is_no_verdict(services: Services) -> None:
     told = post(services)
     finish_seeds(services, told, 2)
-    answer = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict")
+    answer = api_client(services).get(f"/v1/experiments/{told.id}/verdict")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")
     assert "2 of 8 seeds are in; the first look needs 3" in answer.json()["detail"]
 
@@ -292,7 +291,7 @@ def test_before_the_first_look_there_is_no_verdict(services: Services) -> None:
 def test_between_two_looks_the_earlier_one_is_shown(services: Services) -> None:
     told = post(services)
     finish_seeds(services, told, 4)
-    api = TestClient(create_app(services))
+    api = api_client(services)
     verdict = api.get(f"/v1/experiments/{told.id}/verdict").json()
     assert (verdict["stopping"], verdict["primary"]["seeds"], verdict["secondary"]) == ("planned", 3, [])
     assert "3 of 8 seeds: go on to the next, with 5" in verdict["may_stop"]
@@ -302,7 +301,7 @@ def test_between_two_looks_the_earlier_one_is_shown(services: Services) -> None:
 def test_with_every_seed_in_the_rest_is_shown(services: Services) -> None:
     told = post(services)
     finish_experiment(services, told, truth=truth)
-    verdict = TestClient(create_app(services)).get(f"/v1/experiments/{told.id}/verdict").json()
+    verdict = api_client(services).get(f"/v1/experiments/{told.id}/verdict").json()
     assert verdict["secondary"]
     assert verdict["baseline_by_size"]
     assert any("declared looks" in warning for warning in verdict["warnings"])

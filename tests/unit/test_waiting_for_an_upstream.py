@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 
-from fastapi.testclient import TestClient
 from support.many_steps import independent_plan
+from support.memory_services import api_client
 from support.specs import resolved
 from touchstone_api.bootstrap import Services
-from touchstone_api.main import create_app
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Problem
 from touchstone_planning import transitions
@@ -26,7 +26,7 @@ def create(services: Services) -> None:
     for plan in (INGEST_PLAN, OWN_PLAN):
         services.artifacts.put_facts(plan.facts.blobs)
     with services.store.write() as session:
-        register(session, body.upstream, NOW)
+        register(session, body.upstream, DEFAULT_PROJECT, NOW)
         create_plan(session, "upstream/world", INGEST, Survey(), NOW)
         create_plan(session, "exp_a", OWN, Survey(), NOW, needs="upstream/world")
         experiment = {"spec": body.spec.model_dump(mode="json"), "resolved": body.model_dump(mode="json")}
@@ -43,7 +43,7 @@ def fail_ingest(services: Services) -> None:
 
 def test_the_view_names_the_upstream_why_it_failed_and_how_to_go_on(services: Services) -> None:
     create(services)
-    with TestClient(create_app(services)) as client:
+    with api_client(services) as client:
         before = client.get("/v1/experiments/exp_a").json()
         assert before["phase"] == "queued"
         assert (before["waits_for"]["name"], before["waits_for"]["steps"]["waiting"]) == ("world", 1)

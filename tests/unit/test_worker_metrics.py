@@ -31,7 +31,7 @@ class Silent:
     def send(self, report: StepReport) -> None:
         pass
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import httpx
 import open_clip
 import torch
 import yaml
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from minio import Minio
 from safetensors.torch import load_file, save_file
+from support.running_stack import asking
 from support.tiny_images import tiny_target, upstream_rows
 from support.tiny_models import tiny_encoder
 from support.tiny_world import UPSTREAM_IMAGES, TinyWorld, tiny_study, tiny_world
@@ -134,7 +134,7 @@ def main(folder: Path) -> None:
 
 def make(scratch: Path, folder: Path) -> None:
     world = small_world(scratch / "library")
-    with stack_of(scratch / "stack", world) as (stack, state), Client(state.api_url) as client:
+    with stack_of(scratch / "stack", world) as (stack, state), state.client() as client:
         posted = [client.post_document(FINISHED)[0].id]
         client.wait(posted[0], timeout=300)
         stop(stack, "conductor", "generator")
@@ -147,7 +147,7 @@ def make(scratch: Path, folder: Path) -> None:
         write_tar(folder / "objects.tar.xz", objects(state))
     write_tar(folder / "library.tar.xz", files(world.library))
     shutil.copytree(scratch / "stack", scratch / "copy", ignore=shutil.ignore_patterns("*.sock"))
-    with stack_of(scratch / "copy", world) as (_, state), Client(state.api_url) as client:
+    with stack_of(scratch / "copy", world) as (_, state), state.client() as client:
         client.wait(posted[2], timeout=300)
         reached = {path: timeless(answer(state, path)) for path in paths_of_measured(posted[2], HALF_FINISHED)[1:]}
     write_expectations(folder / "expected.json", posted, answers, reached)
@@ -267,7 +267,8 @@ def paths_of_measured(experiment: str, study: dict[str, Any]) -> list[str]:
 
 
 def answer(state: State, path: str) -> dict[str, Any]:
-    response = httpx.get(f"{state.api_url}{path}", timeout=60)
+    with asking(state) as http:
+        response = http.get(path)
     body = {name: value for name, value in response.json().items() if name != "request_id"}
     return {"status": response.status_code, "body": body}
 

@@ -126,7 +126,9 @@ def recognised(
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """The generator saved in `folder`, in full precision for the processor."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, dtype=torch.float32
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

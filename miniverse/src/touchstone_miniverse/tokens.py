@@ -43,7 +43,7 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
     """The tokenizer saved in a model folder."""
-    return CLIPTokenizer.from_pretrained(folder)
+    return CLIPTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def _with_special_tokens(learner: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:

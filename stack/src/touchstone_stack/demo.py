@@ -26,7 +26,7 @@ class Demo:
     def run(self, state: State) -> None:
         """Raises ExperimentFailed, ProblemError."""
         started = time.monotonic()
-        with Client(state.api_url) as client:
+        with state.client() as client:
             experiment, created = client.post_document(read_document(self.study))
             self.console.print(f"{experiment.id}: {experiment.name}" + ("" if created else " (posted before)"))
             with showing_progress(self.console) as watcher:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from touchstone import Client
 from touchstone.documents import read_document
 from touchstone_contracts.catalogue import Catalogue
 
@@ -53,7 +52,9 @@ class Stack:
             self.say(f"ended {count} processes a former stack left behind")
         state = refreshed(known, self.api_port)
         self.folder.write_state(state)
-        configuration = supervisor_configuration(self.folder, state, stages(self.layout, state))
+        configuration = supervisor_configuration(
+            self.folder, state, stages(self.layout, state), self.layout.settled_seconds
+        )
         Supervisor(self.folder, state).launch(configuration)
         return state
 
@@ -68,7 +69,7 @@ class Stack:
 
     def _register(self, state: State) -> None:
         entries = Catalogue.model_validate(read_document(self.catalogue))
-        with Client(state.api_url) as client:
+        with state.client() as client:
             new = client.apply(entries)
         self.say("registered " + ", ".join(f"{count} new {resource}" for resource, count in new.items()))
 

@@ -14,7 +14,12 @@ from touchstone_stack.state import WORKERS, Folder, State
 OWNER_VARIABLE = "TOUCHSTONE_STACK_OWNER"
 """Every process of a stack carries its folder in this variable, so that strays are recognised as ours."""
 
-PRICES = ("TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE")
+OF_EVERY_STACK = (
+    "TOUCHSTONE_CPU_HOUR_PRICE",
+    "TOUCHSTONE_GPU_HOUR_PRICE",
+    *(f"TOUCHSTONE_ALLOWED_{source}" for source in ("LIBRARY", "BUCKETS", "HUB", "HOSTS")),
+)
+"""Variables of the caller that a stack keeps: prices, and where models and data may come from."""
 
 
 OF_ITS_OWN = {"judge": {"TOUCHSTONE_THREADS": "1", "OMP_NUM_THREADS": "1"}}
@@ -45,6 +50,8 @@ class Layout:
     """All of state.WORKERS, or some of them."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Further TOUCHSTONE_* variables for every process."""
+    settled_seconds: int = 20
+    """A process that ends sooner than this after its start is started again after a growing pause."""
 
 
 Stages = tuple[tuple[Process, ...], ...]
@@ -54,17 +61,29 @@ def stages(layout: Layout, state: State) -> Stages:
     """Servers first; then the api, which migrates the database, beside the workers; then the conductor."""
     common = shared_environment(layout, state)
     folder = layout.folder.path
-    valkey = valkey_server(folder / "valkey", state.valkey_port, state.secrets.valkey)
+    valkey = valkey_server(folder / "valkey", state.valkey_port, state.secrets.valkey.get_secret_value())
     s3 = s3_server(folder / "s3", list(state.s3_ports), state.object_store())
     servers = tuple(Process(s.name, s.command, s.folder, s.ready, s.environment) for s in (valkey, s3))
     serving = ("-m", "uvicorn", "--factory", "touchstone_api.main:create_app", "--no-access-log")
     address = ("--host", LOOPBACK, "--port", str(state.api_port), "--timeout-graceful-shutdown", "2")
     api = Process(
-        "api", (sys.executable, *serving, *address), folder, lambda: answers(f"{state.api_url}/readyz"), common
+        "api",
+        (sys.executable, *serving, *address),
+        folder,
+        lambda: answers(f"{state.api_url}/readyz"),
+        {**common, **_gate(state)},
     )
     workers = tuple(_with_health(name, module, layout, state) for name, module in layout.workers.items())
     conductor = _with_health("conductor", "touchstone_conductor", layout, state)
     return (servers, (api, *workers), (conductor,))
+
+
+def _gate(state: State) -> dict[str, str]:
+    """Of the api alone: its key, and that whoever sits at this machine needs none for the pages."""
+    return {
+        "TOUCHSTONE_OPERATOR_KEY": state.secrets.operator_key.get_secret_value(),
+        "TOUCHSTONE_OPEN_ON_THIS_MACHINE": "true",
+    }
 
 
 def _with_health(name: str, module: str, layout: Layout, state: State) -> Process:
@@ -103,11 +122,11 @@ def shared_environment(layout: Layout, state: State) -> dict[str, str]:
 
 
 def inherited_environment(folder: Folder) -> dict[str, str]:
-    """The caller's environment without settings meant for other stacks or for tests; prices hold for every stack."""
+    """The caller's environment without settings meant for other stacks or for tests, but those of OF_EVERY_STACK."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in PRICES or not name.startswith(("TOUCHSTONE_", "PYTEST_"))
+        if name in OF_EVERY_STACK or not name.startswith(("TOUCHSTONE_", "PYTEST_"))
     }
     return kept | {OWNER_VARIABLE: str(folder.path)}
 

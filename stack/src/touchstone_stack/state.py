@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, ValidationError
+from touchstone import Client
 from touchstone_runtime.settings import RuntimeSettings
 
 from touchstone_stack.servers import LOOPBACK, S3_PORTS, free_ports, private_file, valkey_url
@@ -30,13 +32,24 @@ class PortTaken(Exception):
     """Another program listens where the api should."""
 
 
+Secret = Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value, when_used="json")]
+"""Shown by nothing, but written to the state's file."""
+
+
+def _drawn(length: int) -> SecretStr:
+    return SecretStr(secrets.token_hex(length))
+
+
 class Secrets(BaseModel):
     """Random per machine, made at the first start."""
 
-    valkey: str = Field(default_factory=lambda: secrets.token_hex(16))
+    valkey: Secret = Field(default_factory=lambda: _drawn(16))
     s3_access_key: str = Field(default_factory=lambda: secrets.token_hex(8))
-    s3_secret_key: str = Field(default_factory=lambda: secrets.token_hex(20))
-    supervisor: str = Field(default_factory=lambda: secrets.token_hex(16))
+    """Names who asks; no secret."""
+    s3_secret_key: Secret = Field(default_factory=lambda: _drawn(20))
+    supervisor: Secret = Field(default_factory=lambda: _drawn(16))
+    operator_key: Secret = Field(default_factory=lambda: SecretStr("ts_" + secrets.token_urlsafe(32)))
+    """The API key of whoever started the stack."""
 
 
 class State(BaseModel):
@@ -54,9 +67,14 @@ class State(BaseModel):
     def api_url(self) -> str:
         return f"http://{LOOPBACK}:{self.api_port}"
 
+    def client(self) -> Client:
+        """As whoever started the stack."""
+        return Client(self.api_url, key=self.secrets.operator_key.get_secret_value())
+
     @property
     def redis_url(self) -> str:
-        return valkey_url(self.valkey_port, self.secrets.valkey)
+        """With its password."""
+        return valkey_url(self.valkey_port, self.secrets.valkey.get_secret_value())
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -67,7 +85,7 @@ class State(BaseModel):
         return RuntimeSettings(
             s3_endpoint=f"{LOOPBACK}:{self.s3_ports[0]}",
             s3_access_key=self.secrets.s3_access_key,
-            s3_secret_key=SecretStr(self.secrets.s3_secret_key),
+            s3_secret_key=self.secrets.s3_secret_key,
             s3_bucket="touchstone",
         )
 
@@ -133,8 +151,14 @@ class Folder:
         except (FileNotFoundError, ValidationError):
             return None
 
+    @property
+    def key_file(self) -> Path:
+        """Where `touchstone` and a person with curl find the key."""
+        return self.path.parent / "key"
+
     def write_state(self, state: State) -> None:
         private_file(self.state_file, state.model_dump_json(indent=1))
+        private_file(self.key_file, state.secrets.operator_key.get_secret_value())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -146,3 +170,4 @@ class Folder:
 
     def wipe(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        self.key_file.unlink(missing_ok=True)

@@ -6,21 +6,24 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from collections.abc import Iterator
 from configparser import RawConfigParser
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import psutil
+from supervisor.xmlrpc import Faults
 
 from touchstone_stack.processes import OWNER_VARIABLE, Process, Stages, inherited_environment
 from touchstone_stack.servers import LOOPBACK, last_lines, private_file
 from touchstone_stack.state import Folder, State
 
-GIVE_UP_SECONDS = 20
-"""A process that ends sooner than this after its start counts as failed; after three more tries it is given up."""
-
+FAILED_STARTS = 3
+"""After so many, a process that was asked for is said not to start. It is tried again all the same."""
+NEVER = 10**9
+"""How many failed starts supervisord gives a process up after. Each pause before another is a second longer."""
 
 SERVERS = frozenset({"valkey", "s3"})
 
@@ -29,12 +32,13 @@ class StackFailed(Exception):
     """A process cannot be started or stopped; the message holds the end of its log."""
 
 
-def supervisor_configuration(folder: Folder, state: State, stages: Stages) -> str:
+def supervisor_configuration(folder: Folder, state: State, stages: Stages, settled_seconds: int = 20) -> str:
+    """`settled_seconds`: a process that ends sooner after its start counts as failed."""
     parser = RawConfigParser()
     parser["inet_http_server"] = {
         "port": f"{LOOPBACK}:{state.supervisor_port}",
         "username": "touchstone",
-        "password": state.secrets.supervisor,
+        "password": state.secrets.supervisor.get_secret_value(),
     }
     parser["supervisord"] = {
         "identifier": _identifier(folder),
@@ -48,13 +52,13 @@ def supervisor_configuration(folder: Folder, state: State, stages: Stages) -> st
     }
     for priority, stage in enumerate(stages):
         for process in stage:
-            parser[f"program:{process.name}"] = _program(folder, process, priority)
+            parser[f"program:{process.name}"] = _program(folder, process, priority, settled_seconds)
     text = io.StringIO()
     parser.write(text)
     return text.getvalue()
 
 
-def _program(folder: Folder, process: Process, priority: int) -> dict[str, str]:
+def _program(folder: Folder, process: Process, priority: int, settled_seconds: int) -> dict[str, str]:
     environment = ",".join(f'{name}="{_literal(value)}"' for name, value in process.environment.items())
     return {
         "command": _literal(shlex.join(process.command)),
@@ -63,8 +67,8 @@ def _program(folder: Folder, process: Process, priority: int) -> dict[str, str]:
         "priority": str(priority),
         "autostart": "false",
         "autorestart": "true",
-        "startsecs": str(GIVE_UP_SECONDS),
-        "startretries": "3",
+        "startsecs": str(settled_seconds),
+        "startretries": str(NEVER),
         "stopwaitsecs": str(process.stop_seconds),
         "stopasgroup": "true",
         "killasgroup": "true",
@@ -88,12 +92,22 @@ def log_of(folder: Folder, name: str) -> Path:
     return folder.logs / f"{name}.log"
 
 
+@contextmanager
+def _unless(fault: int) -> Iterator[None]:
+    """What was asked for had happened meanwhile."""
+    try:
+        yield
+    except xmlrpc.client.Fault as refused:
+        if refused.faultCode != fault:
+            raise
+
+
 class Supervisor:
     """The supervisord of one stack, spoken to over its loopback port."""
 
     def __init__(self, folder: Folder, state: State) -> None:
         self._folder = folder
-        user = f"touchstone:{state.secrets.supervisor}"
+        user = f"touchstone:{state.secrets.supervisor.get_secret_value()}"
         proxy = xmlrpc.client.ServerProxy(f"http://{user}@{LOOPBACK}:{state.supervisor_port}/RPC2")
         self._rpc: Any = proxy.supervisor
 
@@ -124,9 +138,19 @@ class Supervisor:
             time.sleep(0.05)
 
     def start(self, name: str) -> None:
-        """Nothing happens when it runs already."""
-        if self.state_of(name) not in {"STARTING", "RUNNING", "BACKOFF"}:
-            self._rpc.startProcess(name, False)
+        """Nothing happens when it runs already. What waits to be started again is started at once."""
+        state = self.state_of(name)
+        if state == "BACKOFF":
+            self.stop(name)
+        if state not in {"STARTING", "RUNNING"}:
+            with _unless(Faults.ALREADY_STARTED):
+                self._rpc.startProcess(name, False)
+
+    def stop(self, name: str) -> None:
+        """It stays away until it is started. Nothing happens when it does not run."""
+        if self.state_of(name) in {"STARTING", "RUNNING", "BACKOFF"}:
+            with _unless(Faults.NOT_RUNNING):
+                self._rpc.stopProcess(name)
 
     def state_of(self, name: str) -> str:
         return str(self._rpc.getProcessInfo(name)["statename"])
@@ -136,11 +160,12 @@ class Supervisor:
         return int(self._rpc.getProcessInfo(name)["pid"])
 
     def wait_ready(self, process: Process, within: float) -> float:
-        """Seconds it took. Raises StackFailed when it was given up, or is not ready in time."""
-        started = time.monotonic()
+        """Seconds it took. Raises StackFailed when it ends again and again, or is not ready in time."""
+        started, starts = time.monotonic(), set[int]()
         while not process.ready():
             waited = time.monotonic() - started
-            if self.state_of(process.name) == "FATAL" or waited > within:
+            starts.add(self._rpc.getProcessInfo(process.name)["start"])
+            if len(starts) > FAILED_STARTS or waited > within:
                 log = log_of(self._folder, process.name)
                 reason = f"is not ready after {waited:.0f} s" if waited > within else "ends again and again"
                 raise StackFailed(f"{process.name} {reason}; the end of {log}:\n{last_lines(log)}")

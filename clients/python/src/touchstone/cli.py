@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from touchstone_contracts.access import SCOPES, Scope
 from touchstone_contracts.adaptation import METRICS, Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
 from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spending, Spread, Stopping
@@ -18,14 +19,17 @@ from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
+from touchstone.access_tables import print_audit, print_keys, print_project
 from touchstone.class_tables import print_classes, print_curation, print_links
 from touchstone.client import DEFAULT_SERVER, UPSTREAM, Client
+from touchstone.credentials import keep_key
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
 from touchstone.label_tables import print_label_cards
 from touchstone.problems import ExperimentFailed, ProblemError, UnknownStep, describe
 from touchstone.progress import showing_progress
 from touchstone.report import Finding, markdown_reports
 from touchstone.step_tables import print_log, print_steps, the_one_step
+from touchstone.storage_tables import print_storage
 from touchstone.tables import (
     console_for_output,
     print_counts,
@@ -36,9 +40,12 @@ from touchstone.tables import (
     print_results,
     print_verdict,
 )
+from touchstone.takedown_tables import print_takedowns
 from touchstone.variance_tables import print_variance
 
 app = typer.Typer(help="Compare training images by experiment.", no_args_is_help=True, pretty_exceptions_enable=False)
+keys = typer.Typer(help="API keys of your project, with an admin's key.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 Server = Annotated[str, typer.Option(envvar="TOUCHSTONE_SERVER", help="Address of the server.")]
 ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")]
@@ -51,6 +58,12 @@ Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live
 def known_metric(name: str | None) -> str | None:
     if name is not None and name not in METRICS:
         raise typer.BadParameter(f"{name!r} is not {in_words(list(METRICS), 'or')}")
+    return name
+
+
+def known_scope(name: str) -> str:
+    if name not in SCOPES:
+        raise typer.BadParameter(f"{name!r} is not {in_words(SCOPES, 'or')}")
     return name
 
 
@@ -69,10 +82,10 @@ def readable_failures() -> Iterator[None]:
 
 
 @contextmanager
-def connected(server: str) -> Iterator[Client]:
+def connected(server: str, key: str | None = None) -> Iterator[Client]:
     """A client whose failures end the program with one readable line and exit code 1 (2: the input is at fault)."""
     try:
-        with readable_failures(), Client(server) as client:
+        with readable_failures(), Client(server, key=key) as client:
             yield client
     except ProblemError as error:
         raise _stop(describe(error.problem), 2 if error.problem.status < 500 else 1) from error
@@ -85,6 +98,16 @@ def connected(server: str) -> Iterator[Client]:
 def _stop(message: str, code: int) -> typer.Exit:
     Console(stderr=True).print(message, style="red", soft_wrap=True, markup=False, highlight=False)
     return typer.Exit(code)
+
+
+@app.command()
+def login(server: Server = DEFAULT_SERVER) -> None:
+    """Keep an API key for a server; it is asked for, and tried."""
+    key = typer.prompt("API key", hide_input=True).strip()
+    with connected(server, key) as client:
+        project = client.project()
+    file = keep_key(server, key)
+    console_for_output().print(f"project {project.name}, scope {project.scope}; kept in {file}")
 
 
 @app.command()
@@ -398,10 +421,38 @@ def predictions(
 
 
 @app.command()
-def cancel(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
-    """Stop an experiment; what it has computed stays."""
+def cancel(owner: Owner, server: Server = DEFAULT_SERVER) -> None:
+    """Stop an experiment or an upstream's ingest; what it has computed stays."""
     with connected(server) as client:
-        console_for_output().print(f"{experiment}: {client.cancel(experiment).phase}")
+        console_for_output().print(f"{owner}: {_cancel(client, owner)}", highlight=False)
+
+
+def _cancel(client: Client, owner: str) -> Phase:
+    if owner.startswith(UPSTREAM):
+        return client.cancel_upstream(owner.removeprefix(UPSTREAM)).phase
+    return client.cancel(owner).phase
+
+
+@app.command()
+def delete(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """Remove an experiment that has ended, with its history and verdict; what it computed is collected later."""
+    with connected(server) as client:
+        client.delete(experiment)
+        console_for_output().print(f"{experiment}: deleted")
+
+
+@app.command()
+def storage(server: Server = DEFAULT_SERVER) -> None:
+    """How many bytes the results of all experiments and upstreams hold, those with most of their own first."""
+    with connected(server) as client:
+        print_storage(console_for_output(), client.storage())
+
+
+@app.command()
+def takedowns(server: Server = DEFAULT_SERVER) -> None:
+    """Images that no step uses any more, why, and the experiments whose results were computed with them."""
+    with connected(server) as client:
+        print_takedowns(console_for_output(), list(client.takedowns()))
 
 
 @app.command()
@@ -484,3 +535,59 @@ def clone(
         )
         if watch:
             _watch(client, copy.id)
+
+
+@app.command()
+def project(server: Server = DEFAULT_SERVER) -> None:
+    """The project of your key, its limits, and how much of them is used."""
+    with connected(server) as client:
+        print_project(console_for_output(), client.project())
+
+
+@app.command()
+def audit(
+    count: Annotated[int, typer.Option(min=1, help="How many entries.")] = 30, server: Server = DEFAULT_SERVER
+) -> None:
+    """Who did what in your project, the newest first."""
+    with connected(server) as client:
+        print_audit(console_for_output(), list(islice(client.audit(), count)))
+
+
+@app.command()
+def share(
+    thing: Annotated[str, typer.Argument(help="An experiment's id, or targets/NAME, upstreams/NAME, encoders/NAME...")],
+    stop: Annotated[bool, typer.Option("--stop", help="Share it no longer.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Let every project read an experiment, or use what is registered. Only yours may change it."""
+    with connected(server) as client:
+        client.share(thing, shared=not stop)
+
+
+@keys.command("create")
+def create_key(
+    label: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    scope: Annotated[str, typer.Option(callback=known_scope, help="read, write or admin.")] = "read",
+    days: Annotated[int | None, typer.Option(help="After which it expires.")] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """A new key, which is printed this once."""
+    with connected(server) as client:
+        typer.echo(client.create_key(label, cast("Scope", scope), days).key)
+
+
+@keys.command("list")
+def list_keys(server: Server = DEFAULT_SERVER) -> None:
+    """All keys, without the keys themselves."""
+    with connected(server) as client:
+        print_keys(console_for_output(), list(client.keys()))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="From `touchstone keys list`.")],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Nobody gets in with it from now on."""
+    with connected(server) as client:
+        client.revoke_key(key_id)

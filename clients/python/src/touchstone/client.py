@@ -11,6 +11,16 @@ import httpx
 import httpx_sse
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel
+from touchstone_contracts.access import (
+    AuditEntry,
+    AuditPage,
+    CreatedKey,
+    KeyPage,
+    KeyView,
+    NewKey,
+    ProjectView,
+    Scope,
+)
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
@@ -36,11 +46,15 @@ from touchstone_contracts.views import (
     StepPage,
     StepState,
     StepView,
+    Storage,
+    TakedownPage,
+    TakedownView,
     UpstreamView,
     Validation,
     Verdict,
 )
 
+from touchstone.credentials import find_key
 from touchstone.problems import ExperimentFailed, ProblemError, raise_for_problem
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -79,6 +93,9 @@ def ignore(_: ExperimentDetail) -> None:
 class Client:
     """`with Client("http://127.0.0.1:8000") as client: client.post(spec)`.
 
+    `key`: an API key; left out, it comes from TOUCHSTONE_API_KEY, from `touchstone login`, or from the stack that was
+    started in this folder.
+
     Connection errors and 502, 503, 504 are retried with growing pauses: every call is safe to repeat, because
     experiments and registrations are named by their content."""
 
@@ -86,20 +103,25 @@ class Client:
         self,
         server: str = DEFAULT_SERVER,
         *,
+        key: str | None = None,
         retries: int = 6,
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         retry = Retry(
             total=retries,
-            allowed_methods=("GET", "POST", "DELETE"),
+            allowed_methods=("GET", "POST", "PUT", "DELETE"),
             status_forcelist=(502, 503, 504),
             backoff_factor=0.25,
             max_backoff_wait=5.0,
         )
         self.server = server.rstrip("/")
+        known = key or find_key(self.server)
         self._http = httpx.Client(
-            base_url=self.server, timeout=timeout, transport=RetryTransport(transport=transport, retry=retry)
+            base_url=self.server,
+            timeout=timeout,
+            headers={} if known is None else {"Authorization": f"Bearer {known}"},
+            transport=RetryTransport(transport=transport, retry=retry),
         )
 
     def __enter__(self) -> Self:
@@ -169,6 +191,11 @@ class Client:
         for page in self._pages("/v1/experiments", ExperimentPage):
             yield from page.items
 
+    def delete(self, experiment: str) -> None:
+        """It is gone with its history and verdict; what it computed stays until it is collected. Raises ProblemError
+        while it is active."""
+        self._call("DELETE", f"/v1/experiments/{experiment}")
+
     def cancel(self, experiment: str) -> ExperimentView:
         return self._act(experiment, "cancel")
 
@@ -176,14 +203,27 @@ class Client:
         """Failed steps get all their attempts again; a cancelled experiment goes on."""
         return self._act(experiment, "retry")
 
+    def cancel_upstream(self, name: str) -> UpstreamView:
+        """Stops its ingest; experiments that wait for it fail."""
+        return UpstreamView.model_validate_json(self._call("POST", f"/v1/upstreams/{name}/cancel").content)
+
     def retry_upstream(self, name: str) -> UpstreamView:
-        """Failed steps of the ingest get all their attempts again."""
+        """Failed steps of the ingest get all their attempts again; a cancelled one goes on."""
         return UpstreamView.model_validate_json(self._call("POST", f"/v1/upstreams/{name}/retry").content)
 
     def clone(self, experiment: str, changes: dict[str, Any]) -> ExperimentView:
         """A new experiment from an old one's spec and what differs: objects merge, anything else replaces."""
         response = self._call("POST", f"/v1/experiments/{experiment}/clone", json=changes)
         return ExperimentView.model_validate_json(response.content)
+
+    def takedowns(self) -> Iterator[TakedownView]:
+        """Images that no step uses any more, with the experiments whose results were computed with them."""
+        for page in self._pages("/v1/takedowns", TakedownPage):
+            yield from page.items
+
+    def storage(self) -> Storage:
+        """How many bytes results hold, and whose they are."""
+        return self._get("/v1/storage", Storage)
 
     # Steps; `owner` is an experiment's id, or upstream/NAME for the ingest of an upstream
 
@@ -323,6 +363,38 @@ class Client:
             except httpx.TransportError:
                 pass  # a broken stream is no news about the experiment: look, then listen again
             time.sleep(max(0.0, interval - (time.monotonic() - shown)))
+
+    # Keys, of the project that the client's own key belongs to
+
+    def project(self) -> ProjectView:
+        """With its limits, and how much of them is used."""
+        return self._get("/v1/project", ProjectView)
+
+    def create_key(self, label: str, scope: Scope = "read", expires_in_days: int | None = None) -> CreatedKey:
+        """The answer holds the key itself, this once. Needs the scope `admin`, as all calls about keys."""
+        wanted = NewKey(label=label, scope=scope, expires_in_days=expires_in_days)
+        response = self._call("POST", "/v1/keys", json=wanted.model_dump(mode="json"))
+        return CreatedKey.model_validate_json(response.content)
+
+    def keys(self) -> Iterator[KeyView]:
+        """The revoked and expired ones too."""
+        for page in self._pages("/v1/keys", KeyPage):
+            yield from page.items
+
+    def revoke_key(self, key_id: str) -> None:
+        """From the next request on nobody gets in with it."""
+        self._call("DELETE", f"/v1/keys/{key_id}")
+
+    def audit(self) -> Iterator[AuditEntry]:
+        """Who did what, the newest first."""
+        for page in self._pages("/v1/audit", AuditPage):
+            yield from page.items
+
+    def share(self, thing: str, *, shared: bool = True) -> None:
+        """Other projects may read it from now on, or no longer. `thing`: an experiment's id, or `targets/NAME`,
+        `upstreams/NAME` and so on."""
+        place = thing if "/" in thing else f"experiments/{thing}"
+        self._call("PUT" if shared else "DELETE", f"/v1/{place}/share")
 
     # Calls
 

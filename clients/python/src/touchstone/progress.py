@@ -122,7 +122,8 @@ def progress_line(detail: ExperimentDetail) -> str:
         parts.append(f"{detail.steps.reused} reused")
     if detail.finished_at is None and left is not None:
         parts.append(f"about {clock(left)} left")
-    return f"{detail.phase}: " + ", ".join([*upstream, *parts])
+    outages = [f"waits for a server: {outage.detail}" for outage in detail.outages]
+    return f"{detail.phase}: " + ", ".join([*outages, *upstream, *parts])
 
 
 def _upstream_words(upstream: UpstreamProgress) -> str:
@@ -133,9 +134,9 @@ def progress_table(detail: ExperimentDetail, elapsed: float) -> Table:
     kinds = progress_by_kind(detail.step_list)
     left = seconds_left(kinds)
     ending = "" if detail.finished_at else f", about {clock(left)} left" if left is not None else ""
-    table = Table(
-        title=f"{detail.name} ({detail.id}): {detail.phase}", caption=f"{clock(elapsed)}{ending}", title_justify="left"
-    )
+    waiting = "".join(f"\nwaits for a server: {outage.detail}" for outage in detail.outages)
+    caption = f"{clock(elapsed)}{ending}{waiting}"
+    table = Table(title=f"{detail.name} ({detail.id}): {detail.phase}", caption=caption, title_justify="left")
     for heading, right in (("step", False), ("", False), ("done", True), ("reused", True), ("s each", True)):
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     table.add_column("now", overflow="ellipsis", no_wrap=True)

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from touchstone_contracts.adaptation import METRICS
+from touchstone_contracts.byte_words import byte_words
 from touchstone_contracts.catalogue import MAIN_TEST_SET, on_test_set
 from touchstone_contracts.curation import stage_words
 from touchstone_contracts.power import Power
@@ -13,6 +14,7 @@ from touchstone_contracts.views import (
     Cost,
     Estimation,
     ExchangeRate,
+    ExperimentDetail,
     ExperimentView,
     Results,
     SummaryRow,
@@ -228,5 +230,10 @@ def print_experiment(console: Console, experiment: ExperimentView) -> None:
     console.print(f"steps {counts.succeeded} of {counts.total} done, {counts.failed} failed, {counts.reused} reused")
     if experiment.phase not in FINISHED:
         console.print(f"running {counts.leased}, waiting {counts.waiting}")
+    if isinstance(experiment, ExperimentDetail) and experiment.stored.total:
+        held = experiment.stored
+        console.print(f"holds {byte_words(held.total)}, {byte_words(held.own)} of it alone", highlight=False)
+    for takedown in experiment.takedowns:
+        console.print(escape(takedown.words), style="yellow", soft_wrap=True)
     for problem in experiment.problems:
         console.print(f"problem {problem.code}: {escape(problem.detail)}", style="red", soft_wrap=True)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from touchstone_contracts.recipes.optimisation import LearningRate
 from touchstone_contracts.registry import Registry
-from touchstone_contracts.values import Strict, WhenSet
+from touchstone_contracts.values import GradientClip, Strict, WarmupUpdates, WeightDecay, WhenSet
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class LinearProbe(Strict):
 
     learning_rate: LearningRate = 1e-2
     epochs: int = Field(default=200, ge=1, le=10_000)
-    batch_size: int = Field(default=256, ge=1)
-    weight_decay: float = Field(default=0.1, ge=0)
-    warmup_updates: int = Field(default=200, ge=0)
-    gradient_clip: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=256, ge=1, le=1_000_000)
+    weight_decay: WeightDecay = 0.1
+    warmup_updates: WarmupUpdates = 200
+    gradient_clip: GradientClip = 1.0
 
 
 class RegularisedProbe(Strict):
@@ -46,8 +46,8 @@ class RegularisedProbe(Strict):
     Fitted on the target's train split, which it needs, and chosen on validation. Not fitted again on both: C weighs a
     sum over images, so the chosen value belongs to the number of images it was chosen for."""
 
-    smallest: float = Field(default=1e-6, gt=0)
-    largest: float = Field(default=1e6, gt=0)
+    smallest: float = Field(default=1e-6, gt=0, le=1e12)
+    largest: float = Field(default=1e6, gt=0, le=1e12)
     """C = 1 / lambda; CLIP's range."""
     values: int = Field(default=97, ge=2, le=1000)
     """Eight per decade by default."""
@@ -60,6 +60,6 @@ class RegularisedProbe(Strict):
 
 
 class Evaluation(Strict):
-    metrics: tuple[Metric, ...] = Field(default=("zero_shot", "linear_probe"), min_length=1)
+    metrics: tuple[Metric, ...] = Field(default=("zero_shot", "linear_probe"), min_length=1, max_length=20)
     linear_probe: LinearProbe = LinearProbe()
     regularised_probe: Annotated[RegularisedProbe, WhenSet] = RegularisedProbe()

@@ -1,26 +1,39 @@
 """What an experiment refers to by name: upstreams, targets, encoders, generators.
 
 Places are written `library:<path>` (below the worker's read-only library folder), `s3://<bucket>/<key>` (data alone, on
-the S3 server of the workers' settings, which also hold the credentials) or `hub:<name>` (a model hub;
-`hub:ViT-B-16@laion2b_s34b_b88k` for open_clip, `hub:<owner>/<repository>@<revision>` for diffusers).
+the S3 server of the workers' settings, which also hold the credentials) or `hub:<owner>/<repository>@<commit>` (a model
+hub). Which of them may be read is said by touchstone_contracts.sources.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import FailFast, Field, StringConstraints, model_validator
 
-from touchstone_contracts.values import Digest, Locator, Name, Strict, WhenSet
+from touchstone_contracts.values import (
+    MOST_CLASSES,
+    Digest,
+    Locator,
+    LongText,
+    Name,
+    Pixels,
+    Posted,
+    SourceImages,
+    Strict,
+    WhenSet,
+)
 
+PLACE = "place"
+"""Marks a field that says where bytes are read from; see sources.py."""
 # No path segment starts with a dot, so a place cannot lead out of the library folder.
 _PATH = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
 _OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s/.]\S*"  # bucket/key
-DataPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000)]
+DataPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000), PLACE]
 """A file or folder of the library, or an object or the objects below a prefix on the S3 server that the workers'
 settings name (`s3://bucket/key`)."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
-ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400)]
+ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400), PLACE]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
 """A sentence with `{name}` where the class name goes; `{article}` becomes "an" before a lower-case vowel, else "a"."""
 ARTICLE = "{article}"
@@ -40,7 +53,7 @@ class ClusterColumn(Strict):
 
 
 class ClusterOfKey(Strict):
-    """Images belong together whose keys are alike once every match of `remove`, a regular expression, is gone."""
+    """Images belong together whose keys are alike once every match of `remove`, an RE2 regular expression, is gone."""
 
     kind: Literal["key"] = "key"
     remove: str = Field(min_length=1, max_length=200)
@@ -65,7 +78,7 @@ class ParquetFile(Strict):
     format: Literal["parquet"] = "parquet"
     location: Annotated[DataPlace, Locator]
     digest: Digest
-    images: int = Field(gt=0)
+    images: SourceImages
     cluster: Annotated[Cluster | None, WhenSet] = None
 
 
@@ -76,7 +89,7 @@ class TarShard(Strict):
     format: Literal["webdataset"] = "webdataset"
     location: Annotated[DataPlace, Locator]
     digest: Digest
-    images: int = Field(gt=0)
+    images: SourceImages
     cluster: Annotated[ClusterOfKey | None, WhenSet] = None
 
 
@@ -89,7 +102,7 @@ class ImageFolder(Strict):
     location: Annotated[DataPlace, Locator]
     digest: Digest
     """listing_digest over the images and their captions (touchstone_runtime.digests)."""
-    images: int = Field(gt=0)
+    images: SourceImages
 
 
 class ClassFolders(Strict):
@@ -99,8 +112,8 @@ class ClassFolders(Strict):
     location: Annotated[DataPlace, Locator]
     digest: Digest
     """listing_digest over the images."""
-    images: int = Field(gt=0)
-    folders: tuple[FolderName, ...] = Field(min_length=2)
+    images: SourceImages
+    folders: Annotated[tuple[FolderName, ...], FailFast()] = Field(min_length=2, max_length=MOST_CLASSES)
     """The folder of class 0, 1, 2, ...: said here, never read off their order, which one missing folder shifts."""
     cluster: Annotated[ClusterOfKey | None, WhenSet] = None
     """An image's key is its path below the location."""
@@ -121,7 +134,7 @@ class LinkTable(Strict):
     format: Literal["links"] = "links"
     location: Annotated[DataPlace, Locator]
     digest: Digest
-    images: int = Field(gt=0)
+    images: SourceImages
     """Rows."""
     image_embeddings: ArrayFile
     """fp16 or fp32 (rows, dimension)."""
@@ -150,15 +163,15 @@ class PinnedModel(Strict):
         if self.digest is None and self.model.startswith("library:"):
             raise ValueError("a model from the library needs its digest")
         if self.digest is None and "@" not in self.model:
-            raise ValueError("a model from a hub needs '@revision' (or pretrained tag) or a digest")
+            raise ValueError("a model from a hub needs its commit: hub:<owner>/<repository>@<commit>")
         return self
 
 
-class Model(PinnedModel):
+class Model(PinnedModel, Posted):
     name: Name
     trained_on: Name | None = None
     """The upstream the weights were trained on: its lineage."""
-    description: str = ""
+    description: LongText = ""
 
 
 EncoderKind = Literal["clip", "timm", "copy_descriptor"]
@@ -166,7 +179,7 @@ EncoderKind = Literal["clip", "timm", "copy_descriptor"]
 
 class Encoder(Model):
     """`clip`: a model that open_clip loads. `timm`: an image backbone without a text tower that timm loads (DINOv2, a
-    supervised one), from a folder as timm saves it or `hub:<owner>/<repository>@<revision>`; an experiment with it
+    supervised one), from a folder as timm saves it or `hub:<owner>/<repository>@<commit>`; an experiment with it
     measures probes alone. `copy_descriptor`: a network trained to recognise copies of images (ISC21), from a folder as
     `touchstone_encoders.convert_descriptor` writes it; meant for `curation.copy_encoder`."""
 
@@ -180,17 +193,21 @@ class Encoder(Model):
 class Generator(Model):
     """A text-to-image pipeline that diffusers can load."""
 
-    image_size: int = Field(default=512, gt=0, multiple_of=8)
+    image_size: Pixels = Field(default=512, multiple_of=8)
+
+
+ClassName = Annotated[str, StringConstraints(max_length=1000)]
+"""One that queries and prompts use beside the display name."""
 
 
 class ClassLabel(Strict):
     """A class is its integer id; names may repeat and never serve as keys."""
 
-    id: int = Field(ge=0)
+    id: int = Field(ge=0, lt=MOST_CLASSES)
     display_name: str = Field(min_length=1, max_length=200)
-    aliases: tuple[str, ...] = ()
-    retrieval_query: str | None = None
-    synthesis_name: str | None = None
+    aliases: Annotated[tuple[ClassName, ...], FailFast()] = Field(default=(), max_length=1000)
+    retrieval_query: ClassName | None = None
+    synthesis_name: ClassName | None = None
 
     @property
     def query(self) -> str:
@@ -217,19 +234,24 @@ ClassNames = Literal["given", "most_frequent"]
 upstream hold (REAL-Prompt, arXiv 2401.12425)."""
 
 
-def classes_called(key: str, classes: Sequence[ClassLabel]) -> list[int]:
-    """Ids of the classes with `key` as display name, several if it repeats; else of the one with `key` as its id."""
-    named = [label.id for label in classes if label.display_name == key]
-    return named or [label.id for label in classes if str(label.id) == key]
+def ids_by_key(classes: Sequence[ClassLabel]) -> dict[str, list[int]]:
+    """What a class may be called in a spec -> ids: its display name, several ids where it repeats; else its id."""
+    named: dict[str, list[int]] = {}
+    for label in classes:
+        named.setdefault(label.display_name, []).append(label.id)
+    return {str(label.id): [label.id] for label in classes} | named
+
+
+SomeTemplates = Annotated[tuple[Template, ...], FailFast(), Field(min_length=1, max_length=1000)]
 
 
 class Templates(Strict):
     """Templates by purpose (paper section 1.4)."""
 
-    retrieval: tuple[Template, ...] = Field(min_length=1)
-    filter: tuple[Template, ...] = Field(min_length=1)
-    zero_shot: tuple[Template, ...] = Field(min_length=1)
-    synthesis: tuple[Template, ...] = Field(min_length=1)
+    retrieval: SomeTemplates
+    filter: SomeTemplates
+    zero_shot: SomeTemplates
+    synthesis: SomeTemplates
 
 
 MAIN_TEST_SET = "test"
@@ -277,14 +299,14 @@ class Splits(Strict):
         return self
 
 
-class Target(Strict):
+class Target(Posted):
     """The classification task to be good at."""
 
     name: Name
-    classes: tuple[ClassLabel, ...] = Field(min_length=2)
+    classes: Annotated[tuple[ClassLabel, ...], FailFast()] = Field(min_length=2, max_length=MOST_CLASSES)
     templates: Templates
     splits: Splits
-    description: str = ""
+    description: LongText = ""
 
     @model_validator(mode="after")
     def _class_ids_count_from_zero(self) -> Self:
@@ -316,7 +338,7 @@ def without_clusters(target: Target) -> Target:
     return target.model_copy(update={"splits": plain})
 
 
-class Dataset(Strict):
+class Dataset(Posted):
     """Labelled images for the classes of a target that somebody brings: bought, collected, labelled by hand, made
     elsewhere. An arm of kind `given` trains on them."""
 
@@ -325,17 +347,17 @@ class Dataset(Strict):
     """Whose class ids its images carry."""
     images: TargetSplit
     licence: str = Field(default="", max_length=200)
-    description: str = ""
+    description: LongText = ""
 
 
-class Upstream(Strict):
+class Upstream(Posted):
     """The general image-text collection real images are retrieved from."""
 
     name: Name
-    shards: tuple[UpstreamShard, ...] = Field(min_length=1)
+    shards: Annotated[tuple[UpstreamShard, ...], FailFast()] = Field(min_length=1, max_length=10_000)
     index_encoder: Name
     """The encoder whose embeddings are searched."""
-    description: str = ""
+    description: LongText = ""
 
     @property
     def images(self) -> int:

@@ -9,7 +9,20 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from touchstone_contracts.problems import in_words
 from touchstone_contracts.registry import Kinds, kind_of
-from touchstone_contracts.values import STORED, Cosine, Fraction, Lenient, Name, Strict, WhenSet, is_empty, is_zero
+from touchstone_contracts.values import (
+    MOST_CLASSES,
+    MOST_IMAGES,
+    STORED,
+    ClassKey,
+    Cosine,
+    Fraction,
+    Lenient,
+    Name,
+    Strict,
+    WhenSet,
+    is_empty,
+    is_zero,
+)
 
 
 class FilterSpec(Strict):
@@ -78,8 +91,7 @@ class KeepAboveClassScore(ScoreRuleSpec):
 
     kind: Literal["keep_above_class_score"] = "keep_above_class_score"
     dropped_words: ClassVar[str] = "below the class's score"
-    minimums: dict[str, Cosine] = Field(min_length=1, max_length=10_000)
-    """By display name (every class so named) or class id."""
+    minimums: dict[ClassKey, Cosine] = Field(min_length=1, max_length=MOST_CLASSES)
     minimum: Cosine = 0.2
     """For classes that `minimums` does not name."""
 
@@ -161,7 +173,7 @@ a choice (decision 0039)."""
 
 class Curation(Strict):
     filter: Filter = KeepTopFraction()
-    per_class_cap: int | None = Field(default=10_000, ge=1)
+    per_class_cap: int | None = Field(default=10_000, ge=1, le=MOST_IMAGES)
     near_duplicate_cosine: Cosine | None = 0.97
     """Within a class, of two images at least this similar the better-scored one stays; None keeps all."""
     leak_cosine: Cosine | None = 0.95

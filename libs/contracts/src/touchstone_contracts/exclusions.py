@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from touchstone_contracts.values import Name, Strict
+from touchstone_contracts.values import Name, Size, Strict
 
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -38,7 +38,7 @@ class ExcludedSize(Strict):
     """A size that one might expect among the experiment's."""
 
     kind: Literal["size"] = "size"
-    size: int = Field(ge=1)
+    size: Size
     reason: Reason
 
     @property

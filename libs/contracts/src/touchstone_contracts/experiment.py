@@ -12,7 +12,7 @@ from touchstone_contracts.curation import LABEL_CONFLICTS, Curation, with_defaul
 from touchstone_contracts.exclusions import Exclusion
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.values import Fraction, Name, Strict, WhenSet
+from touchstone_contracts.values import Fraction, Name, Posted, Seed, Size, Strict, WhenSet
 
 CONFIDENCE = 0.95
 """Of intervals, unless a comparison asks for another."""
@@ -28,6 +28,10 @@ SPREAD: Spread = "borrowed"
 """Of what is planned or judged today and does not say."""
 FEWEST_SEEDS = 2
 """An interval needs two."""
+
+
+MOST_SEEDS = 100
+Look = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 
 
 class SeedSources(NamedTuple):
@@ -55,7 +59,7 @@ class Comparison(Strict):
     """`fixed`: judged once, when every run is in. `anytime`: may be looked at after every seed, and the experiment
     stopped or cloned with more seeds because of what was seen; the interval is almost three times as wide for it.
     `planned`: judged at each of `looks`, never between, and may be stopped at any of them."""
-    looks: Annotated[tuple[int, ...], WhenSet] = Field(default=(), max_length=20)
+    looks: Annotated[tuple[Look, ...], WhenSet] = Field(default=(), max_length=20)
     """With `planned`: numbers of seeds, ascending; the last one has all of them."""
     spending: Annotated[Spending, WhenSet] = "obrien_fleming"
     """With `planned`: how the looks share 1 - `confidence`. `obrien_fleming`: the first ones decide only what is
@@ -82,20 +86,20 @@ class Comparison(Strict):
         return self
 
 
-class ExperimentSpec(Strict):
+class ExperimentSpec(Posted):
     name: str = Field(min_length=1, max_length=200)
     upstream: Name
     encoder: Name
     targets: tuple[Name, ...] = Field(min_length=1, max_length=50)
     arms: tuple[Arm, ...] = Field(min_length=1, max_length=50)
-    sizes: tuple[int, ...] = Field(min_length=1, max_length=50)
+    sizes: tuple[Size, ...] = Field(min_length=1, max_length=50)
     """Training images in total, all classes together, as in the paper's N."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=100)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1, max_length=MOST_SEEDS)
     """Each seed draws its own nested subsets and its own optimisation noise."""
-    draw_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    draw_seeds: Annotated[tuple[Seed, ...], WhenSet] = Field(default=(), max_length=MOST_SEEDS)
     """What each of `seeds` draws its training sets with: the same number twice is the same training set twice. Left
     out: the seeds themselves. To tell the variance between training sets from that between runs on one."""
-    optimisation_seeds: Annotated[tuple[int, ...], WhenSet] = ()
+    optimisation_seeds: Annotated[tuple[Seed, ...], WhenSet] = Field(default=(), max_length=MOST_SEEDS)
     """Likewise the order, crops and further noise of each seed's training. A linear probe, which is fitted after it,
     keeps the seed itself."""
     curation: Annotated[Curation, BeforeValidator(with_default_conflicts)] = Curation(label_conflicts=LABEL_CONFLICTS)
@@ -108,7 +112,7 @@ class ExperimentSpec(Strict):
     """Left out: the first two arms that train."""
     zero_shot_names: Annotated[ClassNames, WhenSet] = "given"
     """What the zero-shot head calls the classes: that of the untouched encoder, and the one adaptation starts from."""
-    sampling_seed: int = Field(default=0, ge=0)
+    sampling_seed: Seed = 0
     """Decides generated images and random draws."""
     exclusions: Annotated[tuple[Exclusion, ...], WhenSet] = Field(default=(), max_length=200)
     """Targets, classes and sizes that were left out, and why; printed with the verdict."""
@@ -124,8 +128,6 @@ class ExperimentSpec(Strict):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} must not repeat a value")
         self._check_sources()
-        if any(size < 1 for size in self.sizes) or any(seed < 0 for seed in self.seeds):
-            raise ValueError("sizes must be positive, seeds must not be negative")
         if self.comparison is not None:
             self._check(self.comparison)
         for exclusion in self.exclusions:
@@ -143,8 +145,6 @@ class ExperimentSpec(Strict):
         for field, values in (("draw_seeds", self.draw_seeds), ("optimisation_seeds", self.optimisation_seeds)):
             if values and len(values) != len(self.seeds):
                 raise ValueError(f"{field} has {len(values)} entries for {len(self.seeds)} seeds: give one for each")
-            if any(seed < 0 for seed in values):
-                raise ValueError(f"{field} must not be negative")
         sources = [(each.draw, each.optimisation) for each in self.seed_sources]
         if len(set(sources)) != len(sources):
             raise ValueError("two seeds have the same draw_seeds and optimisation_seeds entries: they would be one run")

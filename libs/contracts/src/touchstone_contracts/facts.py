@@ -8,15 +8,29 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
-from touchstone_contracts.identity import canonical_json, decides, identity_payload, sha256
+from touchstone_contracts.identity import IdentityTexts, identity_text, sha256
 from touchstone_contracts.values import Digest
+
+FEWEST_SHARED = 8
+"""Items from which on the stored form of a tuple is made once for all requests that hold it."""
 
 
 class Fact:
     """Marks a request field that travels as the digest of its value. The value holds no `Locator`: nothing is left
     out of a fact."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_kept, handler(source))
+
+
+def _kept(value: object, validate: Callable[[object], object]) -> object:
+    """Ten thousand classes are not looked at again for each of the requests that name them: a tuple comes from code,
+    which has validated what is in it, where documents hold a list, or a dump a tuple of mappings."""
+    return value if isinstance(value, tuple) and value and isinstance(value[0], BaseModel | str) else validate(value)
 
 
 @cache
@@ -26,30 +40,31 @@ def fact_fields(model: type[BaseModel]) -> tuple[str, ...]:
 
 @dataclass
 class Facts:
-    """The facts of some requests, each stored form made once however many requests name it."""
+    """The facts of some requests, and whatever else many of them hold: each form of it is made once."""
 
     blobs: dict[Digest, bytes] = field(default_factory=dict)
     """By the digest of their bytes, canonical JSON."""
-    _known: dict[object, tuple[object, Digest]] = field(default_factory=dict)
+    texts: IdentityTexts = field(default_factory=IdentityTexts)
+    """Of what requests hold beside facts."""
+    _digests: dict[int, tuple[object, Digest]] = field(default_factory=dict)
+    _stored: dict[int, tuple[object, Any]] = field(default_factory=dict)
+    """As `_digests` by id, with the value, so that the id stays its own."""
 
     def add(self, value: object) -> Digest:
-        key = _identity_in_memory(value)
-        known = self._known.get(key)
-        if known is not None:
-            return known[1]
-        data = canonical_json(identity_payload(value))
-        digest = sha256(data)
-        self.blobs[digest] = data
-        # The value is held, so that the ids in its key stay its own.
-        self._known[key] = value, digest
-        return digest
+        known = self._digests.get(id(value))
+        if known is None:
+            data = identity_text(value).encode()
+            known = self._digests[id(value)] = (value, sha256(data))
+            self.blobs.setdefault(known[1], data)
+        return known[1]
 
-
-def _identity_in_memory(value: object) -> object:
-    """Two values with the same key are the same. A request copies a tuple that it is given, not what is in it."""
-    if isinstance(value, tuple):
-        return tuple(item if isinstance(item, str) else id(item) for item in value)
-    return id(value)
+    def stored(self, request: BaseModel, name: str) -> Any:
+        """What a field of a request holds, as plain JSON data that must not be changed."""
+        value = getattr(request, name)
+        known = self._stored.get(id(value))
+        if known is None:
+            known = self._stored[id(value)] = (value, request.model_dump(mode="json", include={name})[name])
+        return known[1]
 
 
 def reference(digest: Digest) -> dict[str, str]:
@@ -62,25 +77,26 @@ def references_in(stored: Mapping[str, Any]) -> dict[str, Digest]:
 
 
 def stored_form(request: BaseModel, facts: Facts) -> dict[str, Any]:
-    """A request as it is stored and sent, as plain JSON data."""
+    """A request as it is stored and sent, as plain JSON data. Requests may share parts of it."""
     named = _named(request, facts)
-    return request.model_dump(mode="json", exclude=set(named)) | named
+    long = [name for name in type(request).model_fields if name not in named and _is_long(getattr(request, name))]
+    shared = {name: facts.stored(request, name) for name in long}
+    return request.model_dump(mode="json", exclude={*named, *shared}) | named | shared
 
 
-def identity_form(request: BaseModel, facts: Facts) -> dict[str, Any]:
-    """A request as its identity sees it."""
-    named = _named(request, facts)
-    model = type(request)
-    rest = {name: getattr(request, name) for name in model.model_fields if name not in named}
-    return {
-        name: identity_payload(value) for name, value in rest.items() if decides(model.model_fields[name], value)
-    } | named
+def _is_long(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) >= FEWEST_SHARED
+
+
+def identity_form(request: BaseModel, facts: Facts) -> str:
+    """A request as its identity sees it: canonical JSON."""
+    named = {name: f'{{"fact":"{value["fact"]}"}}' for name, value in _named(request, facts).items()}
+    return facts.texts.of_model(request, named)
 
 
 def _named(request: BaseModel, facts: Facts) -> dict[str, dict[str, str]]:
     """A field that holds nothing is left as it is."""
-    model = type(request)
-    fields = {name: getattr(request, name) for name in fact_fields(model)}
+    fields = {name: getattr(request, name) for name in fact_fields(type(request))}
     return {name: reference(facts.add(value)) for name, value in fields.items() if value not in (None, ())}
 
 

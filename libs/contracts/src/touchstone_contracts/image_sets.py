@@ -29,7 +29,7 @@ COLUMNS: dict[str, str] = {
     "gamma": "share of the schedule a perturbed image went through, NaN otherwise",
     "score": "CLIP score against the own class, NaN before curation",
     "kept": "survived curation",
-    "drop_reason": "one of curation.DropReason, or nsfw of a link; empty if kept",
+    "drop_reason": "one of curation.DropReason, nsfw of a link, or taken_down; empty if kept",
     "nearest_test_id": "id of the most similar test image, empty before curation",
     "nearest_test_cosine": "cosine to it, NaN before curation",
     "nearest_validation_id": "id of the most similar validation image, empty where not compared",

@@ -13,28 +13,39 @@ class Indirect:
     """Marks a field whose steps are inputs of another input already: reading them needs no waiting of its own."""
 
 
-def inputs_of(request: BaseModel) -> tuple[StepId, ...]:
+Remembered = dict[int, tuple[object, tuple[StepId, ...]]]
+"""The steps in tuples that several requests hold, by the tuple's id, with the tuple, so that the id stays its own."""
+
+
+def inputs_of(request: BaseModel, remembered: Remembered | None = None) -> tuple[StepId, ...]:
     """Every step that the request names in a field declared as StepId, each once, in order of appearance."""
-    return tuple(dict.fromkeys(_walk(request)))
+    return tuple(dict.fromkeys(_walk(request, {} if remembered is None else remembered)))
 
 
-def _walk(value: BaseModel) -> Iterator[StepId]:
+def _walk(value: BaseModel, remembered: Remembered) -> Iterator[StepId]:
     for name, is_step in _places(type(value)):
-        yield from _steps(getattr(value, name), is_step)
+        held = getattr(value, name)
+        if isinstance(held, tuple) and held:
+            known = remembered.get(id(held))
+            if known is None:
+                known = remembered[id(held)] = (held, tuple(_steps(held, is_step, remembered)))
+            yield from known[1]
+        else:
+            yield from _steps(held, is_step, remembered)
 
 
-def _steps(value: Any, is_step: bool) -> Iterator[StepId]:
+def _steps(value: Any, is_step: bool, remembered: Remembered) -> Iterator[StepId]:
     if isinstance(value, str):
         if is_step:
             yield value
     elif isinstance(value, BaseModel):
-        yield from _walk(value)
+        yield from _walk(value, remembered)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _steps(item, is_step)
+            yield from _steps(item, is_step, remembered)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _steps(item, is_step)
+            yield from _steps(item, is_step, remembered)
 
 
 @cache

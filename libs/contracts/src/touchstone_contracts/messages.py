@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.values import Blob, Lenient, StepId
+from touchstone_contracts.values import Blob, Lenient, StepId, is_empty, is_none
+
+SHORT_OF_MEMORY = 0.1
+"""A worker is short of memory when less than this fraction of what it holds and could take is free."""
 
 
 class StepMessage(Lenient):
@@ -28,6 +31,18 @@ class StepStarted(Lenient):
     worker: str
 
 
+class HostMemory(Lenient):
+    """Of the machine, or of the part of it that the worker's container may use; in bytes."""
+
+    held: int
+    """By the worker's process."""
+    free: int
+
+    @property
+    def is_short(self) -> bool:
+        return self.free < SHORT_OF_MEMORY * (self.held + self.free)
+
+
 class StepProgressed(Lenient):
     """Also renews the lease; sent as heartbeat while a step computes."""
 
@@ -36,6 +51,7 @@ class StepProgressed(Lenient):
     attempt: int
     done: int = 0
     total: int | None = None
+    memory: HostMemory | None = Field(default=None, exclude_if=is_none)
 
 
 class StepSucceeded(Lenient):
@@ -78,10 +94,12 @@ class StepManifest(Lenient):
     version: int
     result: dict[str, Any]
     blobs: tuple[Blob, ...]
-    """Every blob the result refers to, for verification."""
+    """Every blob the result refers to, for verification, less those that were let go."""
     seconds: float
     cpu_seconds: float
     """Of the worker's process, over all its threads."""
     gpu_seconds: float = 0.0
     """`seconds` where the worker holds a GPU: nobody else can use it meanwhile."""
     worker: str
+    let_go: tuple[Blob, ...] = Field(default=(), exclude_if=is_empty)
+    """Blobs that nobody reads any more and that were removed: the result is whole without them (decision 0050)."""

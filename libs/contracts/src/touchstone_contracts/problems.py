@@ -3,7 +3,10 @@ with backoff), and everything else, which is a bug. Over HTTP they travel as RFC
 
 from collections.abc import Sequence
 
-from touchstone_contracts.values import Lenient
+from pydantic import Field
+
+from touchstone_contracts.redaction import redacted
+from touchstone_contracts.values import Lenient, is_empty, is_none
 
 
 class FieldError(Lenient):
@@ -22,6 +25,10 @@ class Problem(Lenient):
     code: str
     errors: tuple[FieldError, ...] = ()
     request_id: str | None = None
+    out_of_memory_on: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    """Of a step: the workers on which memory ran out, one for each attempt since one got further than all before."""
+    missing_object: str | None = Field(default=None, exclude_if=is_none)
+    """The key of the object that was not there, where that is the reason."""
 
 
 class Failure(Exception):
@@ -30,10 +37,12 @@ class Failure(Exception):
     code = "failure"
     status = 500
     title = "Failure"
+    retry_after: int | None = None
+    """Seconds after which the same request may succeed, where that is known."""
 
     def __init__(self, detail: str, *, code: str | None = None, errors: tuple[FieldError, ...] = ()) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = redacted(detail)
+        super().__init__(self.detail)
         self.code = code or self.code
         self.errors = errors
 

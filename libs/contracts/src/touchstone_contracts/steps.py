@@ -4,7 +4,6 @@ Requests name their inputs by step id; a worker reads an input's manifest from t
 depends on who asks, so experiments share steps."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -30,7 +29,7 @@ from touchstone_contracts.catalogue import (
 from touchstone_contracts.curation import Curation, CurationCounts, CurationReport
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.facts import Fact, Facts, identity_form
-from touchstone_contracts.identity import identity
+from touchstone_contracts.identity import identity_text, sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.label_card import LabelCard
@@ -54,7 +53,6 @@ class Contract(Generic[RequestT, ResultT]):
     """Whose work it is: every worker of this queue serves the contract, in the versions that it knows."""
     request: type[RequestT]
     result: type[ResultT]
-    time_limit: timedelta
     names_facts: bool = True
     """Whether stored requests name their facts; those of versions before there were any hold them."""
 
@@ -64,8 +62,8 @@ class Contract(Generic[RequestT, ResultT]):
         return channel_of(self.name, self.version)
 
     def step_id(self, request: RequestT, facts: Facts | None = None) -> StepId:
-        payload = identity_form(request, facts or Facts()) if self.names_facts else request
-        return identity({"kind": self.name, "version": self.version, "request": payload})
+        asked = identity_form(request, facts or Facts()) if self.names_facts else identity_text(request)
+        return sha256(f'{{"kind":"{self.name}","request":{asked},"version":{self.version}}}'.encode())
 
 
 def channel_of(kind: str, version: int) -> str:
@@ -587,31 +585,27 @@ class ExperimentJudged(Lenient):
     """Why there is no verdict and never will be: the arms reached no common size, or nothing is compared."""
 
 
-def minutes(count: float) -> timedelta:
-    return timedelta(minutes=count)
-
-
-INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIngested, minutes(60))
-EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded, minutes(60))
-TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded, minutes(60))
-INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed, minutes(240))
-NAME_CLASSES = Contract("name_classes", 1, "retrieval", NameClasses, ClassesNamed, minutes(240))
-RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound, minutes(60))
-FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound, minutes(60))
-DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded, minutes(240))
-CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated, minutes(60))
-MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated, minutes(60))
-AUDIT_POOL = Contract("audit_pool", 1, "retrieval", AuditPool, PoolAudited, minutes(60))
-WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten, minutes(60))
-WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten, minutes(240))
-COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten, minutes(60))
-TUNE_GENERATOR = Contract("tune_generator", 2, "generator", TuneGenerator, GeneratorTuned, minutes(240))
-GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound, minutes(60))
-PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound, minutes(60))
-ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted, minutes(240))
-EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated, minutes(60))
-PROBE_SOURCES = Contract("probe_sources", 1, "trainer", ProbeSources, SourcesProbed, minutes(60))
-JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged, minutes(60))
+INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIngested)
+EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded)
+TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded)
+INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
+NAME_CLASSES = Contract("name_classes", 1, "retrieval", NameClasses, ClassesNamed)
+RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound)
+FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound)
+DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded)
+CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated)
+MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated)
+AUDIT_POOL = Contract("audit_pool", 1, "retrieval", AuditPool, PoolAudited)
+WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten)
+WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten)
+COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten)
+TUNE_GENERATOR = Contract("tune_generator", 2, "generator", TuneGenerator, GeneratorTuned)
+GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound)
+PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound)
+ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted)
+EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated)
+PROBE_SOURCES = Contract("probe_sources", 1, "trainer", ProbeSources, SourcesProbed)
+JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged)
 
 AnyContract = Contract[Any, Any]
 CATALOGUE: dict[str, AnyContract] = {

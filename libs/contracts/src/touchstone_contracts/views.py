@@ -16,6 +16,7 @@ from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
 from touchstone_contracts.source_probe import SourceProbe
+from touchstone_contracts.takedowns import Takedown
 from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -68,12 +69,57 @@ class StepDetail(StepView):
     """The end of the worker's log, of the last attempt that failed."""
 
 
+class StoredBytes(Lenient):
+    """What results hold in the object store."""
+
+    total: int = 0
+    own: int = 0
+    """Of `total`: what nobody else needs, and a collection removes once this is deleted."""
+
+
+class PlanBytes(StoredBytes):
+    """Of an experiment, or of an upstream's ingest."""
+
+    id: str
+    """`exp_...`, or `upstream/` and its name."""
+    name: str
+
+
+class Storage(Lenient):
+    total: int
+    """Bytes of all results, each object once; of those too that a collection would remove."""
+    quota: int | None
+    """Bytes from which on no experiment is accepted; None: no limit."""
+    largest: tuple[PlanBytes, ...]
+    """Those that hold most of their own first."""
+
+
 class UpstreamProgress(Lenient):
     """How far the ingest of the upstream is, while an experiment waits for it."""
 
     name: Name
     phase: Phase
     steps: StepCounts
+
+
+class Page(Lenient):
+    next_cursor: str | None = None
+
+
+class Dependant(Lenient):
+    """An experiment whose results were computed with an image that was taken down."""
+
+    id: str
+    name: str
+
+
+class TakedownView(Takedown):
+    experiments: tuple[Dependant, ...] = ()
+    """Whose results were computed with one of the images. They stay, and say so."""
+
+
+class TakedownPage(Page):
+    items: tuple[TakedownView, ...]
 
 
 class ExperimentView(Lenient):
@@ -90,6 +136,10 @@ class ExperimentView(Lenient):
     waits_for: UpstreamProgress | None = None
     """None: its upstream is ready, or not needed. Its steps are not among `steps`."""
     problems: tuple[Problem, ...] = ()
+    outages: tuple[Problem, ...] = ()
+    """Servers that do not answer and that its steps wait for; work goes on when they are back."""
+    takedowns: tuple[Takedown, ...] = ()
+    """Images that results of this experiment were computed with and that were taken down since."""
     links: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -103,12 +153,9 @@ class ExperimentView(Lenient):
 
 class ExperimentDetail(ExperimentView):
     step_list: tuple[StepView, ...] = ()
+    stored: StoredBytes = StoredBytes()
     registration: Registration | None = None
     """What was declared when it was posted; None: posted with a release that kept none."""
-
-
-class Page(Lenient):
-    next_cursor: str | None = None
 
 
 class ExperimentPage(Page):
@@ -184,6 +231,7 @@ class UpstreamView(Lenient):
     phase: Phase
     steps: StepCounts
     upstream: Upstream
+    stored: StoredBytes = StoredBytes()
     problems: tuple[Problem, ...] = ()
 
 

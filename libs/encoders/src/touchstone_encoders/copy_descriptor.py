@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -18,13 +18,16 @@ SETTINGS, WEIGHTS = "descriptor.json", "model.safetensors"
 SMALLEST_FEATURE = 1e-6
 """Features are cut below at this before they are averaged."""
 
+ARCHITECTURE = r"^[\w.-]+$"
+"""timm fetches what is named like an address."""
+
 
 class DescriptorSettings(BaseModel):
     """What beside the weights decides a descriptor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: str
+    architecture: str = Field(pattern=ARCHITECTURE)
     """Of the backbone, as timm names it."""
     dimension: int
     image_size: int

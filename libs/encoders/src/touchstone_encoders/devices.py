@@ -24,6 +24,14 @@ def configure_torch(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def arithmetic(device: torch.device) -> str:
+    """What may decide the last bit of a result beside what is computed: torch, the device and how it is used."""
+    if device.type == "cuda":
+        return f"torch {torch.__version__} on {torch.cuda.get_device_name(device)}"
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__} on {device.type} ({kernels}) with {torch.get_num_threads()} threads"
+
+
 def torch_memory(encoders: EncoderCache) -> Memory:
     """Frees the loaded encoders and torch's reserve of a GPU's memory."""
 

@@ -2,8 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,32 +19,41 @@ BATCH = 64
 MOST_DECODING_THREADS = 8
 
 
-@torch.inference_mode()
 def embed_images(encoder: LoadedTower, images: Sequence[bytes], progress: ProgressFunction = no_progress) -> np.ndarray:
     """Encoded images -> (images, dimension). Raises UndecodableImage."""
-    rows, done = [], 0
-    for pixels in _pixel_batches(encoder, images):
-        count = min(BATCH, len(images) - done)
-        rows.append(functional.normalize(encoder.visual(pixels)[:count], dim=-1).float().cpu().numpy())
-        done += count
+    found, done = np.zeros((0, 0), dtype=np.float32), 0
+    for rows in image_batches(encoder, images):
+        found = found if done else np.empty((len(images), rows.shape[1]), dtype=np.float32)
+        found[done : done + len(rows)] = rows
+        done += len(rows)
         progress(done, len(images))
-    return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+    return found
 
 
-def _pixel_batches(encoder: LoadedTower, images: Sequence[bytes]) -> Iterator[torch.Tensor]:
-    """(batch, 3, size, size) in order; the next batches are decoded while the model works on this one."""
+def image_batches(encoder: LoadedTower, images: Iterable[bytes]) -> Iterator[np.ndarray]:
+    """As embed_images, BATCH images at a time, which are read when their turn comes: memory holds a few batches."""
+    for count, pixels in _pixel_batches(encoder, images):
+        # Around the arithmetic alone: a generator would leave the mode on in whoever takes from it.
+        with torch.inference_mode():
+            rows = functional.normalize(encoder.visual(pixels)[:count], dim=-1).float().cpu().numpy()
+        yield rows
 
-    def prepare(start: int) -> torch.Tensor:
-        pixels = torch.stack([encoder.preprocess(decode_image(data)) for data in images[start : start + BATCH]])
+
+def _pixel_batches(encoder: LoadedTower, images: Iterable[bytes]) -> Iterator[tuple[int, torch.Tensor]]:
+    """How many images there are in each (batch, 3, size, size), in order; the next batches are decoded while the model
+    works on this one."""
+
+    def prepare(batch: list[bytes]) -> tuple[int, torch.Tensor]:
+        pixels = torch.stack([encoder.preprocess(decode_image(data)) for data in batch])
         pixels = filled_batch(pixels, encoder.device)
         # Convolutions on CPUs run half as fast again on this layout; transformers do not care.
-        return pixels.to(encoder.device, memory_format=torch.channels_last)
+        return len(batch), pixels.to(encoder.device, memory_format=torch.channels_last)
 
-    threads = decoding_threads(encoder.device)
+    threads, stream = decoding_threads(encoder.device), iter(images)
     with ThreadPoolExecutor(max_workers=threads) as ahead:
-        waiting: deque[Future[torch.Tensor]] = deque()
-        for start in range(0, len(images), BATCH):
-            waiting.append(ahead.submit(prepare, start))
+        waiting: deque[Future[tuple[int, torch.Tensor]]] = deque()
+        while batch := list(islice(stream, BATCH)):
+            waiting.append(ahead.submit(prepare, batch))
             if len(waiting) == threads + 1:
                 yield waiting.popleft().result()
         for future in waiting:
@@ -66,7 +76,6 @@ def decoding_threads(device: torch.device) -> int:
     return 1 if device.type == "cpu" else min(MOST_DECODING_THREADS, os.cpu_count() or 1)
 
 
-@torch.inference_mode()
 def embed_texts(
     encoder: LoadedEncoder,
     texts: Sequence[str],
@@ -75,14 +84,26 @@ def embed_texts(
     progress: ProgressFunction = no_progress,
 ) -> np.ndarray:
     """Texts -> (texts, dimension); longer texts are cut to the model's context."""
-    rows = []
-    for start in range(0, len(texts), BATCH):
+    rows = list(text_batches(encoder, texts, normalize=normalize, progress=progress))
+    return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+def text_batches(
+    encoder: LoadedEncoder,
+    texts: Sequence[str],
+    done: int = 0,
+    *,
+    normalize: bool = True,
+    progress: ProgressFunction = no_progress,
+) -> Iterator[np.ndarray]:
+    """As embed_texts, BATCH texts at a time, without the first `done`, which is a multiple of BATCH or all."""
+    for start in range(done, len(texts), BATCH):
         tokens = encoder.tokenize(list(texts[start : start + BATCH]))
         filled = filled_batch(tokens, encoder.device).to(encoder.device)
-        embedded = encoder.model.encode_text(filled, normalize=normalize)
-        rows.append(embedded[: len(tokens)].float().cpu().numpy())
+        with torch.inference_mode():
+            rows = encoder.model.encode_text(filled, normalize=normalize)[: len(tokens)].float().cpu().numpy()
         progress(min(start + BATCH, len(texts)), len(texts))
-    return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+        yield rows
 
 
 def class_texts(classes: Sequence[ClassLabel], templates: Sequence[str]) -> list[str]:

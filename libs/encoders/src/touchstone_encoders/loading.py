@@ -1,11 +1,10 @@
 """Loading encoders by reference: CLIP through open_clip, image backbones through timm, copy descriptors.
 
-A local folder and a hub checkpoint take the same path."""
+A hub's repository becomes a local folder first, so both take the same path."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import open_clip
 import timm
@@ -15,13 +14,20 @@ from torch import nn
 from touchstone_contracts.catalogue import EncoderKind
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
-from touchstone_runtime.caches import CacheUse
+from touchstone_runtime.caches import ByteCache, CacheUse
 from touchstone_runtime.library import Library
+from touchstone_runtime.models import find_model, snapshot
 from touchstone_runtime.phases import phase
+from touchstone_runtime.settings import MODELS_BYTES
 
 from touchstone_encoders.copy_descriptor import read_descriptor
+from touchstone_encoders.open_clip_folder import tokenizer_settings
 
 Transform = Callable[[Image.Image], torch.Tensor]
+
+CLIP_FILES = ("open_clip_*.json", "open_clip_*.safetensors", "*token*.json", "vocab.json", "merges.txt", "*.model")
+"""Of a hub's repository: what open_clip reads."""
+TIMM_FILES = ("config.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,11 @@ class LoadedTower(ABC):
     def visual(self) -> nn.Module:
         """(batch, 3, size, size) -> (batch, dimension)."""
 
+    @property
+    def whole(self) -> nn.Module:
+        """All that was loaded."""
+        return self.visual
+
 
 @dataclass(frozen=True)
 class LoadedEncoder(LoadedTower):
@@ -53,6 +64,11 @@ class LoadedEncoder(LoadedTower):
     def visual(self) -> nn.Module:
         tower: nn.Module = self.model.visual
         return tower
+
+    @property
+    def whole(self) -> nn.Module:
+        model: nn.Module = self.model
+        return model
 
 
 @dataclass(frozen=True)
@@ -78,12 +94,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_encoder(ref: ModelRef, library: Library, device: torch.device) -> LoadedEncoder:
-    """Raises Invalid when the place is missing, the digest disagrees or open_clip does not know the model."""
-    name, pretrained = _open_clip_name(ref, library)
+    """Raises Invalid when the place is missing, the digest disagrees, the folder needs more than what lies in it or
+    open_clip does not know the model."""
+    folder = find_model(ref, library, snapshot(CLIP_FILES)).folder
+    name = f"local-dir:{folder}"
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, device=device)
-        tokenize = open_clip.get_tokenizer(name)
-    except (RuntimeError, OSError, KeyError) as error:
+        settings = tokenizer_settings(ref.model, folder)
+        model, _, preprocess = open_clip.create_model_and_transforms(name, device=device)
+        tokenize = open_clip.get_tokenizer(name, **settings)
+    except (RuntimeError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise Invalid(f"open_clip cannot load {ref.model}: {error}", code="encoder_unloadable") from error
     model.eval().requires_grad_(False)
     config = open_clip.get_model_preprocess_cfg(model)
@@ -101,8 +120,9 @@ def load_encoder(ref: ModelRef, library: Library, device: torch.device) -> Loade
 
 def load_backbone(ref: ModelRef, library: Library, device: torch.device) -> LoadedBackbone:
     """Raises Invalid when the place is missing, the digest disagrees or timm does not know the model."""
+    folder = find_model(ref, library, snapshot(TIMM_FILES)).folder
     try:
-        network = timm.create_model(_timm_name(ref, library), pretrained=True, num_classes=0)
+        network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise Invalid(f"timm cannot load {ref.model}: {error}", code="encoder_unloadable") from error
     network.to(device).eval().requires_grad_(False)
@@ -121,7 +141,7 @@ def load_copy_descriptor(ref: ModelRef, library: Library, device: torch.device) 
     """Raises Invalid when the place is missing, the digest disagrees or holds no converted descriptor."""
     if not ref.model.startswith("library:"):
         raise Invalid(f"{ref.model}: a copy descriptor lies in the library, converted", code="encoder_unloadable")
-    network, settings = read_descriptor(_verified(ref, library))
+    network, settings = read_descriptor(find_model(ref, library, snapshot(())).folder)
     return LoadedBackbone(
         network=network.to(device).eval().requires_grad_(False),
         preprocess=settings.transform(),
@@ -139,26 +159,6 @@ LOADERS: Mapping[EncoderKind, Callable[[ModelRef, Library, torch.device], Loaded
 }
 
 
-def _timm_name(ref: ModelRef, library: Library) -> str:
-    if ref.model.startswith("library:"):
-        return f"local-dir:{_verified(ref, library)}"
-    return f"hf-hub:{ref.model.removeprefix('hub:')}"
-
-
-def _verified(ref: ModelRef, library: Library) -> Path:
-    if ref.digest is None:
-        raise Invalid(f"{ref.model} has no digest", code="digest_missing")
-    return library.verified_folder(ref.model, ref.digest)
-
-
-def _open_clip_name(ref: ModelRef, library: Library) -> tuple[str, str | None]:
-    """`library:models/x` -> local-dir; `hub:ViT-B-16@laion2b_s34b_b88k` -> architecture and pretrained tag."""
-    if ref.model.startswith("library:"):
-        return f"local-dir:{_verified(ref, library)}", None
-    name, _, tag = ref.model.removeprefix("hub:").partition("@")
-    return (name, tag) if tag else (f"hf-hub:{name}", None)
-
-
 def token_embedding(model: open_clip.CLIP | open_clip.CustomTextCLIP) -> torch.nn.Embedding:
     """What turns tokens into vectors in the text tower: open_clip's own, one kept apart, or a Hugging Face model."""
     text = getattr(model, "text", model)
@@ -168,20 +168,23 @@ def token_embedding(model: open_clip.CLIP | open_clip.CustomTextCLIP) -> torch.n
 
 
 class EncoderCache:
-    """Loads each encoder once per process."""
+    """Loads each encoder once per process while all together fit into `budget` bytes; the one used longest ago goes."""
 
-    def __init__(self, library: Library, device: torch.device) -> None:
+    def __init__(self, library: Library, device: torch.device, budget: int = MODELS_BYTES) -> None:
         self._library, self._device = library, device
-        self._loaded: dict[ModelRef, LoadedTower] = {}
-        self.use = CacheUse()
+        self._loaded = ByteCache[ModelRef, LoadedTower](budget, lambda tower: module_bytes(tower.whole))
+
+    @property
+    def use(self) -> CacheUse:
+        return self._loaded.use
 
     def tower(self, ref: ModelRef) -> LoadedTower:
         """Whichever kind it is."""
-        self.use.count(ref in self._loaded)
-        if ref not in self._loaded:
-            with phase("load"):
-                self._loaded[ref] = LOADERS[ref.kind](ref, self._library, self._device)
-        return self._loaded[ref]
+        return self._loaded.get_or_make(ref, lambda: self._load(ref))
+
+    @phase("load")
+    def _load(self, ref: ModelRef) -> LoadedTower:
+        return LOADERS[ref.kind](ref, self._library, self._device)
 
     def get(self, ref: ModelRef) -> LoadedEncoder:
         return with_text(self.tower(ref))
@@ -189,6 +192,11 @@ class EncoderCache:
     def clear(self) -> None:
         """Forgets what was loaded; the next use loads it again."""
         self._loaded.clear()
+
+
+def module_bytes(module: nn.Module) -> int:
+    """Of its parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 def with_text(tower: LoadedTower) -> LoadedEncoder:

@@ -20,7 +20,7 @@ def plan_audit(arm: Arm, pool: StepId, context: TargetContext) -> StepId:
     request = AuditPool(
         pool=pool,
         embedded=_embedded(context.plan, pool, encoder, role),
-        judge=judge and ModelRef.of(judge),
+        judge=judge and context.plan.model(judge),
         test=embedded(context.plan, context.test, encoder, f"{context.target.name}/{MAIN_TEST_SET}"),
         classes=context.target.classes,
         templates=context.target.templates.zero_shot,

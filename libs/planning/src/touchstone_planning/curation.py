@@ -22,7 +22,7 @@ def plan_curation(
         candidates=tuple(
             embedded(context.plan, images.step, resolved.encoder_for_scores, images.role) for images in candidates
         ),
-        encoder=ModelRef.of(resolved.encoder_for_scores),
+        encoder=context.plan.model(resolved.encoder_for_scores),
         classes=context.target.classes,
         templates=context.target.templates.filter,
         test=_held_out(context, context.test, MAIN_TEST_SET),

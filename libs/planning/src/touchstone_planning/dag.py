@@ -10,6 +10,7 @@ from touchstone_contracts.catalogue import (
     Cluster,
     ClusterOfKey,
     Encoder,
+    Generator,
     LinkTable,
     ParquetFile,
     Source,
@@ -19,7 +20,7 @@ from touchstone_contracts.catalogue import (
     UpstreamShard,
 )
 from touchstone_contracts.facts import Facts, stored_form
-from touchstone_contracts.inputs import inputs_of
+from touchstone_contracts.inputs import Remembered, inputs_of
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import (
     EMBED_IMAGES,
@@ -75,6 +76,8 @@ class Plan:
     """By kind: what a release before planned with instead of today's contracts."""
     facts: Facts = field(default_factory=Facts)
     """What the stored requests name by digest."""
+    _inputs: Remembered = field(default_factory=dict)
+    _models: dict[int, tuple[Encoder | Generator, ModelRef]] = field(default_factory=dict)
     _steps: dict[StepId, PlannedStep] = field(default_factory=dict)
     evaluations: dict[Cell, StepId] = field(default_factory=dict)
     curations: dict[tuple[str, str], StepId] = field(default_factory=dict)
@@ -109,13 +112,20 @@ class Plan:
     def step(self, step: StepId) -> PlannedStep:
         return self._steps[step]
 
+    def model(self, model: Encoder | Generator) -> ModelRef:
+        """One object for all requests that name it: its text is written once."""
+        known = self._models.get(id(model))
+        if known is None:
+            known = self._models[id(model)] = (model, ModelRef.of(model))
+        return known[1]
+
     def add(self, contract: Contract[RequestT, Any], request: RequestT, role: str) -> StepId:
         """The same request twice is one step, under its first role."""
         used: AnyContract = self.contracts.get(contract.name, contract)
         step = used.step_id(request, self.facts)
         if step not in self._steps:
             stored = stored_form(request, self.facts) if used.names_facts else request.model_dump(mode="json")
-            self._steps[step] = PlannedStep(step, used, request, stored, inputs_of(request), role)
+            self._steps[step] = PlannedStep(step, used, request, stored, inputs_of(request, self._inputs), role)
         return step
 
 
@@ -156,7 +166,7 @@ def reembedded_upstream(
 
 
 def _taken(plan: Plan, images: StepId, table: LinkTable, encoder: Encoder, role: str) -> EmbeddedShard:
-    request = TakeEmbeddings(images=images, table=table, encoder=ModelRef.of(encoder))
+    request = TakeEmbeddings(images=images, table=table, encoder=plan.model(encoder))
     return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
 
 
@@ -168,7 +178,7 @@ def ingested(plan: Plan, source: Source, role: str) -> StepId:
 
 
 def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:
-    request = EmbedImages(images=images, encoder=ModelRef.of(encoder), captions=captions)
+    request = EmbedImages(images=images, encoder=plan.model(encoder), captions=captions)
     return EmbeddedShard(images=images, embeddings=plan.add(EMBED_IMAGES, request, f"{role}/embed"))
 
 

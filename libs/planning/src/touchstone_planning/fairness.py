@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from touchstone_contracts.arms import Arm
-from touchstone_contracts.catalogue import Target
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_contracts.values import Name
 
 from touchstone_planning.ancestry import with_ancestors
-from touchstone_planning.arms.planner import OBJECTIONS, Source, planner_of
+from touchstone_planning.arms.planner import OBJECTIONS, Source, most_images, planner_of
 from touchstone_planning.audit import partial_judges
 from touchstone_planning.class_names import without_choice
 from touchstone_planning.curation import impossible_rules
 from touchstone_planning.exclusions import contradicted_exclusions
+from touchstone_planning.patterns import impossible_patterns
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.target_checks import unmet_needs
 from touchstone_planning.text_towers import missing_text_towers
@@ -22,7 +22,8 @@ def check_fair(resolved: ResolvedExperiment) -> None:
     """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a judge with a part in what it
     judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough for, a
     class that is said to be left out and is not, a size no curation could leave)."""
-    if impossible := [*_impossible_arms(resolved), *impossible_rules(resolved)]:
+    patterns = impossible_patterns(_patterns(resolved))
+    if impossible := [*_impossible_arms(resolved), *patterns, *impossible_rules(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
     if partial := list(partial_judges(resolved)):
         raise Invalid("the judge of labels is not independent", code="partial_judge", errors=tuple(partial))
@@ -70,6 +71,12 @@ def _impossible_arms(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     yield from without_choice(resolved.spec.zero_shot_names, resolved, "/zero_shot_names")
 
 
+def _patterns(resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
+    for position, arm in enumerate(resolved.spec.arms):
+        for pointer, pattern in planner_of(arm).patterns(arm):
+            yield f"/arms/{position}{pointer}", pattern
+
+
 def _objection(arm: Arm, source: Source, arms: dict[str, Arm]) -> str:
     """Why `source` cannot be what `arm` is made from; empty if it can."""
     if source.name not in arms:
@@ -114,13 +121,8 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for position, size in enumerate(resolved.spec.sizes):
         for target in resolved.targets:
             for arm in resolved.spec.training_arms:
-                limit = most_images(resolved, target, arm)
+                limit = most_images(arm, target, resolved)
                 if size > limit:
                     detail = f"arm {arm.name!r} can leave at most {limit} images of {target.name!r} after curation"
                     yield FieldError(pointer=f"/sizes/{position}", detail=detail)
                     break
-
-
-def most_images(resolved: ResolvedExperiment, target: Target, arm: Arm) -> int:
-    """Upper bound of an arm's curated images; what curation really leaves is known only after it ran."""
-    return planner_of(arm).most_images(arm, target, resolved)

@@ -15,7 +15,6 @@ from touchstone_contracts.steps import (
     AdaptEncoder,
     AnyContract,
     EvaluateEncoder,
-    ModelRef,
 )
 from touchstone_contracts.values import Name, StepId
 
@@ -95,7 +94,7 @@ class _TargetPlanner:
 
     def __init__(self, context: TargetContext) -> None:
         self.context, self.plan, self.target = context, context.plan, context.target
-        self.spec, self.encoder = context.resolved.spec, ModelRef.of(context.resolved.encoder)
+        self.spec, self.encoder = context.resolved.spec, context.plan.model(context.resolved.encoder)
         self._pools: dict[Name, StepId] = {}
         self._runs: dict[tuple[Name, int], tuple[Adaptation, ...]] = {}
         self._rules = self.spec.curation.without_names()
@@ -128,51 +127,55 @@ class _TargetPlanner:
             self._pools[name] = planner_of(arm).plan_pool(arm, self.context, self._pool)
         return self._pools[name]
 
-    def _target_pool(self) -> StepId:
-        """Curated as every arm: the same steps as of an arm `target_train`, where the experiment has one."""
+    def _target_pool(self) -> StepId | None:
+        """Curated as every arm: the same steps as of an arm `target_train`, where the experiment has one. None where
+        the recipe asks for none."""
+        if not self.spec.recipe.target_images:
+            return None
         own = TargetTrain()
         return planner_of(own).plan_pool(own, self.context, self._pool)
 
     def _adapt(self, arm: Arm, pool: StepId, size: int) -> tuple[Adaptation, ...]:
         """One run per learning rate, where the recipe has one, and seed."""
-        runs = []
+        runs, role = [], f"{self.target.name}/{arm.name}/adapt n={size}"
+        every_run = AdaptEncoder(
+            pool=pool,
+            size=size,
+            seed=0,
+            learning_rate=None,
+            recipe=self.spec.recipe,
+            rules=self._rules,
+            encoder=self.encoder,
+            classes=self.target.classes,
+            templates=self.target.templates.zero_shot,
+            validation=self.context.validation,
+            mixing=planner_of(arm).mixing(arm),
+            target_pool=self._target_pool(),
+            names=self._names,
+        )
         for rate, recipe in self.spec.recipe.runs():
             for seed, draw, optimisation in self.spec.seed_sources:
-                request = AdaptEncoder(
-                    pool=pool,
-                    size=size,
-                    seed=optimisation,
-                    draw_seed=None if draw == optimisation else draw,
-                    learning_rate=rate,
-                    recipe=recipe,
-                    rules=self._rules,
-                    encoder=self.encoder,
-                    classes=self.target.classes,
-                    templates=self.target.templates.zero_shot,
-                    validation=self.context.validation,
-                    mixing=planner_of(arm).mixing(arm),
-                    target_pool=self._target_pool() if recipe.target_images else None,
-                    names=self._names,
-                )
-                role = f"{self.target.name}/{arm.name}/adapt n={size} seed={seed}" + (f" lr={rate:g}" if rate else "")
-                runs.append(Adaptation(learning_rate=rate, seed=seed, step=self.plan.add(ADAPT_ENCODER, request, role)))
+                own = {"seed": optimisation, "draw_seed": None if draw == optimisation else draw}
+                request = every_run.model_copy(update={**own, "learning_rate": rate, "recipe": recipe})
+                step = self.plan.add(ADAPT_ENCODER, request, f"{role} seed={seed}" + (f" lr={rate:g}" if rate else ""))
+                runs.append(Adaptation(learning_rate=rate, seed=seed, step=step))
         return tuple(runs)
 
     def _evaluate(self, arm: str, size: int, adaptations: tuple[Adaptation, ...]) -> None:
+        every_seed = EvaluateEncoder(
+            adaptations=adaptations,
+            seed=0,
+            encoder=self.encoder,
+            classes=self.target.classes,
+            templates=self.target.templates.zero_shot,
+            train=self.context.train,
+            validation=self.context.validation,
+            test=self.context.test,
+            evaluation=self.spec.evaluation,
+            further_tests=self.context.further_tests,
+            names=self._names,
+        )
         for seed in self.spec.seeds:
-            request = EvaluateEncoder(
-                adaptations=adaptations,
-                seed=seed,
-                encoder=self.encoder,
-                classes=self.target.classes,
-                templates=self.target.templates.zero_shot,
-                train=self.context.train,
-                validation=self.context.validation,
-                test=self.context.test,
-                evaluation=self.spec.evaluation,
-                further_tests=self.context.further_tests,
-                names=self._names,
-            )
             role = f"{self.target.name}/{arm}/evaluate n={size} seed={seed}"
-            step = self.plan.add(EVALUATE_ENCODER, request, role)
+            step = self.plan.add(EVALUATE_ENCODER, every_seed.model_copy(update={"seed": seed}), role)
             self.plan.evaluations[Cell(target=self.target.name, arm=arm, size=size, seed=seed)] = step

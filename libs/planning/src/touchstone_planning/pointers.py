@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from touchstone_contracts.catalogue import classes_called
 from touchstone_contracts.problems import FieldError
 
 from touchstone_planning.resolved import ResolvedExperiment
@@ -10,7 +9,7 @@ from touchstone_planning.resolved import ResolvedExperiment
 
 def unknown_classes(resolved: ResolvedExperiment, keys: Iterable[str], pointer: str) -> Iterator[FieldError]:
     for key in keys:
-        if not any(classes_called(key, target.classes) for target in resolved.targets):
+        if key not in resolved.class_keys:
             detail = f"no target has a class with the name or id {key!r}"
             yield FieldError(pointer=f"{pointer}/{escaped(key)}", detail=detail)
 

@@ -6,11 +6,16 @@ from typing import Protocol, TypeVar
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
+from touchstone_contracts.values import MOST_CLASSES
 
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 
 EntryT = TypeVar("EntryT")
+
+
+MOST_CLASSES_TOGETHER = 2 * MOST_CLASSES
+"""Of all targets of an experiment."""
 
 
 class Lookup(Protocol):
@@ -39,6 +44,19 @@ class _Resolver:
             self.errors.append(FieldError(pointer=pointer, detail=f"no {kind} named {name!r} is registered"))
         return entry
 
+    def find_targets(self, spec: ExperimentSpec, lookup: Lookup) -> list[Target | None]:
+        """Raises Invalid at the first that has too many classes beside those before it: reading them takes time."""
+        targets, classes = list[Target | None](), 0
+        for position, name in enumerate(spec.targets):
+            found = self.find(lookup.target, "target", name, f"/targets/{position}")
+            targets.append(found)
+            classes += len(found.classes) if found else 0
+            if classes > MOST_CLASSES_TOGETHER:
+                detail = f"up to this target the experiment has {classes:,} classes, {MOST_CLASSES_TOGETHER:,} may be"
+                error = FieldError(pointer=f"/targets/{position}", detail=detail)
+                raise Invalid("the targets have too many classes", code="too_many_classes", errors=(error,))
+        return targets
+
     def find_if(self, find: Callable[[str], EntryT | None], kind: str, name: str | None, pointer: str) -> EntryT | None:
         return None if name is None else self.find(find, kind, name, pointer)
 
@@ -49,10 +67,7 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     upstream = resolver.find(lookup.upstream, "upstream", spec.upstream, "/upstream")
     encoder = resolver.find(lookup.encoder, "encoder", spec.encoder, "/encoder")
     index_encoder = upstream and resolver.find(lookup.encoder, "encoder", upstream.index_encoder, "/upstream")
-    targets = [
-        resolver.find(lookup.target, "target", name, f"/targets/{position}")
-        for position, name in enumerate(spec.targets)
-    ]
+    targets = resolver.find_targets(spec, lookup)
     generators = {
         name: resolver.find(lookup.generator, "generator", name, f"/arms/{position}/generator")
         for position, arm in enumerate(spec.arms)

@@ -1,9 +1,10 @@
 """A spec with the facts behind its names."""
 
+from functools import cached_property
 from typing import Annotated
 
 from touchstone_contracts.arms import Arm
-from touchstone_contracts.catalogue import ClassLabel, Dataset, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import ClassLabel, Dataset, Encoder, Generator, Target, Upstream, ids_by_key
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.values import Strict, WhenSet
 
@@ -23,6 +24,16 @@ class ResolvedExperiment(Strict):
     """Those that an arm names."""
 
     judge_encoder: Annotated[Encoder | None, WhenSet] = None
+
+    @cached_property
+    def class_keys(self) -> frozenset[str]:
+        """Display names and ids of all targets' classes."""
+        return frozenset().union(*(ids_by_key(target.classes) for target in self.targets))
+
+    @cached_property
+    def most_images(self) -> dict[tuple[str, str], int]:
+        """By (target, arm), as far as it has been asked for; see arms/planner.py."""
+        return {}
 
     @property
     def encoder_for_scores(self) -> Encoder:

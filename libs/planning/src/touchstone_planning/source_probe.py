@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from touchstone_contracts.layout import Adaptation
-from touchstone_contracts.steps import PROBE_SOURCES, ModelRef, ProbeSources
+from touchstone_contracts.steps import PROBE_SOURCES, ProbeSources
 from touchstone_contracts.values import Name, StepId
 
 from touchstone_planning.dag import TargetContext
@@ -23,7 +23,7 @@ def plan_source_probe(context: TargetContext, pools: Mapping[Name, StepId], runs
         pools=(pools[a], pools[b]),
         adaptations=(runs[a, size], runs[b, size]),
         seed=spec.seeds[0],
-        encoder=ModelRef.of(context.resolved.encoder),
+        encoder=context.plan.model(context.resolved.encoder),
         classes=target.classes,
         templates=target.templates.zero_shot,
         test=context.test,

@@ -18,11 +18,12 @@ class Step:
     attempt: int = 0
     """Number of the last attempt that was handed out; reports name the attempt they speak of."""
     failures: int = 0
-    """Attempts that failed or went silent after they had started."""
+    """Attempts that failed or went silent after they had started, since one got further than all before."""
     lease_expires_at: datetime | None = None
     not_before: datetime | None = None
     """A waiting step is not handed out earlier: the pause before another attempt."""
     done: int = 0
+    """Of `total`; as far as any attempt has come."""
     total: int | None = None
     worker: str | None = None
     problem: Problem | None = None

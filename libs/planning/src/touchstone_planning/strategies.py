@@ -23,6 +23,10 @@ def nothing_impossible(strategy: Strategy, resolved: ResolvedExperiment, pointer
     yield from ()
 
 
+def no_patterns(strategy: Strategy, pointer: str) -> Iterator[tuple[str, str]]:
+    yield from ()
+
+
 @dataclass(frozen=True)
 class StrategyRules:
     words: str
@@ -32,6 +36,8 @@ class StrategyRules:
     """The same strategy, asked for more of the same list."""
     impossible: Callable[[Any, ResolvedExperiment, str], Iterator[FieldError]] = nothing_impossible
     """(strategy, experiment, JSON pointer to the strategy)"""
+    patterns: Callable[[Any, str], Iterator[tuple[str, str]]] = no_patterns
+    """(strategy, JSON pointer to it) -> pointer to each regular expression, and the expression."""
     by_class: bool = True
     """Whether it looks for the images of each class."""
 
@@ -80,39 +86,36 @@ def _more_draws(strategy: RandomDraw) -> RandomDraw:
 
 def _impossible_queries(strategy: TextMatch, resolved: ResolvedExperiment, pointer: str) -> Iterator[FieldError]:
     yield from unknown_classes(resolved, strategy.queries, f"{pointer}/queries")
-    if strategy.mode == "regex":
-        for key, patterns in strategy.queries.items():
-            for position, pattern in enumerate(patterns):
-                if problem := _pattern_problem(pattern):
-                    yield FieldError(pointer=f"{pointer}/queries/{escaped(key)}/{position}", detail=problem)
 
 
 def _impossible_in_both(strategy: Union, resolved: ResolvedExperiment, pointer: str) -> Iterator[FieldError]:
     return _impossible_queries(strategy.text_match, resolved, f"{pointer}/text_match")
 
 
-def _pattern_problem(pattern: str) -> str:
-    """What the engine that will search the captions says; empty if it accepts the pattern."""
-    # Imported here: it is large, and few requests hold a pattern.
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _patterns(strategy: TextMatch, pointer: str) -> Iterator[tuple[str, str]]:
+    if strategy.mode == "regex":
+        for key, patterns in strategy.queries.items():
+            for position, pattern in enumerate(patterns):
+                yield f"{pointer}/queries/{escaped(key)}/{position}", pattern
 
-    try:
-        pc.match_substring_regex(pa.scalar(""), pattern, ignore_case=True)
-    except pa.ArrowInvalid as error:
-        return str(error)
-    return ""
+
+def _patterns_of_both(strategy: Union, pointer: str) -> Iterator[tuple[str, str]]:
+    return _patterns(strategy.text_match, f"{pointer}/text_match")
 
 
 STRATEGY_RULES = Implementations[StrategyRules]("retrieval strategy")
 STRATEGY_RULES.register(
-    TextMatch, StrategyRules("words of their captions", _most_by_text, _more_per_query, _impossible_queries)
+    TextMatch, StrategyRules("words of their captions", _most_by_text, _more_per_query, _impossible_queries, _patterns)
 )
 STRATEGY_RULES.register(Semantic, StrategyRules("similarity to the class texts", _most_by_meaning, _more_per_query))
 STRATEGY_RULES.register(
     Union,
     StrategyRules(
-        "words of their captions and similarity to the class texts", _most_by_both, _more_of_both, _impossible_in_both
+        "words of their captions and similarity to the class texts",
+        _most_by_both,
+        _more_of_both,
+        _impossible_in_both,
+        _patterns_of_both,
     ),
 )
 STRATEGY_RULES.register(RandomDraw, StrategyRules("chance", _most_drawn, _more_draws, by_class=False))

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.arms.target_train import TargetTrain
-from touchstone_contracts.problems import FieldError, in_words
+from touchstone_contracts.catalogue import MAIN_TEST_SET, ClusterOfKey, Target
+from touchstone_contracts.problems import FieldError, Invalid, in_words
 
 from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.patterns import impossible_patterns
 from touchstone_planning.resolved import ResolvedExperiment
 
 
@@ -16,6 +18,18 @@ def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     for target in resolved.targets:
         for need in resolved.spec.recipe.unmet_needs(target):
             yield FieldError(pointer=f"/recipe{need.pointer}", detail=need.detail)
+
+
+def check_clusters(target: Target) -> None:
+    """Raises Invalid where images cannot be told apart by their keys as a test set says."""
+    patterns = (
+        (f"/splits/{'test' if name == MAIN_TEST_SET else f'further_tests/{name}'}/cluster/remove", split.cluster.remove)
+        for name, split in target.splits.tests.items()
+        if isinstance(split.cluster, ClusterOfKey)
+    )
+    if errors := tuple(impossible_patterns(patterns)):
+        detail = "a test set's clusters are named by a pattern that RE2 does not take"
+        raise Invalid(detail, code="bad_pattern", errors=errors)
 
 
 def _train_splits(resolved: ResolvedExperiment) -> Iterator[FieldError]:

@@ -1,35 +1,47 @@
-"""Content-addressed artifacts over an object store: blobs, arrays, tables and step manifests."""
+"""Content-addressed artifacts over an object store: blobs, arrays, tables and step manifests.
+
+Whatever is read is compared with the digest that names it. What has other bytes twice in a row is removed: then it is
+missing for whoever looks for it, and whoever makes it again writes it."""
 
 import io
 import json
-import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
-from touchstone_contracts.identity import sha256
+from pydantic import BaseModel
+from touchstone_contracts.identity import canonical_json, sha256
 from touchstone_contracts.image_sets import ImageSet
-from touchstone_contracts.keys import blob_key, manifest_key
+from touchstone_contracts.keys import TAKEDOWNS, blob_key, manifest_key, takedown_key
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import Contract
+from touchstone_contracts.takedowns import Takedown, TakenDown
 from touchstone_contracts.values import Blob, Digest, Lenient, StepId
 
-from touchstone_runtime.objects import MissingObject, ObjectStore
+from touchstone_runtime.derived import DerivedParts
+from touchstone_runtime.logs import get_logger
+from touchstone_runtime.objects import MissingObject, ObjectStore, StoredObject
 from touchstone_runtime.phases import phase
+from touchstone_runtime.savepoints import StepSavepoints
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = get_logger(__name__)
+
 ResultT = TypeVar("ResultT", bound=Lenient)
 
 REMEMBERED_FACTS = 256
+READINGS = 2
+"""Of bytes that are not what they are named, before they are given up: one reading may have been spoilt on its way."""
+CHECKSUM = "checksum"
+"""The key of a stored manifest that holds the digest of everything else in it."""
 
 
 class CorruptObject(MissingObject):
-    """The bytes do not match the digest they are stored under."""
+    """The bytes did not match the digest they were stored under, and have been removed."""
 
     code = "corrupt_object"
     title = "Corrupt object"
@@ -39,6 +51,8 @@ class Artifacts:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._facts = lru_cache(REMEMBERED_FACTS)(self._read_fact)
+        self._takedowns: dict[StoredObject, Takedown] = {}
+        """As last read: there may be thousands, and each is written about once."""
 
     @phase("store")
     def put_blob(self, data: bytes) -> Blob:
@@ -49,21 +63,31 @@ class Artifacts:
     @phase("load")
     def get_blob(self, blob: Blob) -> bytes:
         """Raises MissingObject, or CorruptObject when the digest disagrees."""
-        data = self._objects.get(blob_key(blob.digest))
-        if sha256(data) != blob.digest:
-            raise CorruptObject(f"blob {blob.digest} has other bytes than its name says")
-        return data
+        key = blob_key(blob.digest)
+        return self._as_named(lambda: self._objects.get(key), blob.digest, key)
 
     @phase("load")
-    def get_range(self, digest: str, offset: int, length: int) -> bytes:
-        return self._objects.get_range(blob_key(digest), offset, length)
+    def get_image(self, image: Digest, shard: Digest, offset: int, length: int) -> bytes:
+        """One image out of a shard. Raises MissingObject, or CorruptObject when other bytes lie there."""
+        key = blob_key(shard)
+        return self._as_named(lambda: self._objects.get_range(key, offset, length), image, key)
+
+    def _as_named(self, read: Callable[[], bytes], digest: Digest, key: str) -> bytes:
+        for _ in range(READINGS):
+            data = read()
+            if sha256(data) == digest:
+                return data
+        self._objects.remove(key)
+        log.error("object.corrupt", key=key, wanted=digest)
+        raise CorruptObject(
+            f"object {key} had other bytes than its name says; it was removed, to be made again", key=key
+        )
 
     @phase("store")
     def put_facts(self, facts: Mapping[Digest, bytes]) -> None:
         """Writes those that are not there."""
         for digest, data in facts.items():
-            if self._objects.size(blob_key(digest)) != len(data):
-                self._objects.put(blob_key(digest), data)
+            self._objects.put(blob_key(digest), data)
 
     def missing_facts(self, digests: Iterable[Digest]) -> list[Digest]:
         """Those that the object store does not have."""
@@ -75,10 +99,8 @@ class Artifacts:
 
     @phase("load")
     def _read_fact(self, digest: Digest) -> Any:
-        data = self._objects.get(blob_key(digest))
-        if sha256(data) != digest:
-            raise CorruptObject(f"fact {digest} has other bytes than its name says")
-        return json.loads(data)
+        key = blob_key(digest)
+        return json.loads(self._as_named(lambda: self._objects.get(key), digest, key))
 
     @phase("store")
     def put_array(self, array: np.ndarray) -> Blob:
@@ -101,22 +123,38 @@ class Artifacts:
         return self.put_blob(buffer.getvalue())
 
     @phase("load")
-    def get_table(self, blob: Blob) -> "pa.Table":
+    def get_table(self, blob: Blob, columns: Sequence[str] | None = None) -> "pa.Table":
+        """`columns`: those that are needed, of which a table from before there was one has fewer. None: all."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(io.BytesIO(self.get_blob(blob)))
+        data = io.BytesIO(self.get_blob(blob))
+        return pq.read_table(data) if columns is None else pq.ParquetFile(data).read(columns=list(columns))
 
     @phase("store")
     def write_manifest(self, manifest: StepManifest) -> None:
-        self._objects.put(manifest_key(manifest.step_id), manifest.model_dump_json().encode())
+        content = json.loads(manifest.model_dump_json())
+        document = content | {CHECKSUM: sha256(canonical_json(content))}
+        self._objects.put(manifest_key(manifest.step_id), json.dumps(document).encode())
 
     @phase("load")
     def manifest(self, step: StepId) -> StepManifest | None:
-        """None when the step has not finished, or its manifest is unreadable."""
+        """None when the step has not finished, or its manifest is damaged or another step's."""
         try:
-            return StepManifest.model_validate_json(self._objects.get(manifest_key(step)))
-        except (MissingObject, ValidationError):
+            manifest = _read_manifest(self._objects.get(manifest_key(step)))
+        except (MissingObject, ValueError):  # of pydantic, of JSON and of Unicode: all are ValueErrors
             return None
+        return manifest if manifest.step_id == step else None
+
+    def let_go(self, step: StepId) -> None:
+        """The result of a finished step is whole without its blobs from now on; they stay until they are removed."""
+        manifest = self.manifest(step)
+        if manifest is not None:
+            gone = (*manifest.let_go, *manifest.blobs)
+            self.write_manifest(manifest.model_copy(update={"blobs": (), "let_go": gone}))
+
+    def forget(self, step: StepId) -> None:
+        """The step has no result any more; its blobs stay until they are collected."""
+        self._objects.remove(manifest_key(step))
 
     def result(self, contract: Contract[Any, ResultT], step: StepId) -> ResultT:
         """The result of a finished step. Raises MissingObject."""
@@ -124,6 +162,37 @@ class Artifacts:
         if manifest is None:
             raise MissingObject(f"{contract.name} step {step} has no result yet")
         return contract.result.model_validate(manifest.result)
+
+    def takedowns(self) -> list[Takedown]:
+        """In the order of their ids. Raises Transient."""
+        there = list(self._objects.listed(TAKEDOWNS))
+        known = self._takedowns
+        self._takedowns = {
+            stored: known.get(stored) or Takedown.model_validate_json(self._objects.get(stored.key)) for stored in there
+        }
+        return list(self._takedowns.values())
+
+    def record_takedown(self, takedown: Takedown) -> Takedown:
+        """What stands then: a request that was made before keeps its reason and time."""
+        try:
+            known = Takedown.model_validate_json(self._objects.get(takedown_key(takedown.id)))
+        except MissingObject:
+            known = takedown
+        recorded = known.with_images(takedown.images)
+        self._objects.put(takedown_key(recorded.id), recorded.model_dump_json().encode())
+        return recorded
+
+    def taken_down(self) -> TakenDown:
+        """What no step may use, now. Raises Transient."""
+        return TakenDown.of(self.takedowns())
+
+    def savepoints(self, step: StepId, every_seconds: float, *, resumes: bool) -> StepSavepoints:
+        """`resumes`: whether an earlier attempt may have left something."""
+        return StepSavepoints(self._objects, step, every_seconds, resumes=resumes)
+
+    def derived(self, name: Digest) -> DerivedParts:
+        """What may be kept of something that `name` says all of that it follows from."""
+        return DerivedParts(self._objects, name)
 
     def image_set(self, step: StepId) -> tuple[ImageSet, int]:
         """The image set any image-making step wrote, and how many images it was asked for.
@@ -137,19 +206,32 @@ class Artifacts:
         images = ImageSet.model_validate(manifest.result["images"])
         return images, int(manifest.result.get("requested", images.count))
 
-    def verified(self, step: StepId, *, sample: int = 1) -> StepManifest | None:
-        """The manifest, if every blob it names exists in its size and `sample` of them have the right digest."""
+    def present(self, step: StepId) -> StepManifest | None:
+        """The manifest, if every blob it names exists in its size, save what was let go; no blob is read."""
         manifest = self.manifest(step)
         if manifest is None or not all(self._objects.size(blob_key(b.digest)) == b.size for b in manifest.blobs):
             return None
-        # Which blobs are sampled follows from the step, so that a verdict about one step repeats.
-        chosen = random.Random(step).sample(manifest.blobs, min(sample, len(manifest.blobs)))
+        return manifest
+
+    def verified(self, step: StepId) -> StepManifest | None:
+        """The manifest, if every blob it names has the right digest, save what was let go."""
+        manifest = self.present(step)
         try:
-            for blob in chosen:
+            for blob in () if manifest is None else manifest.blobs:
                 self.get_blob(blob)
         except MissingObject:
             return None
         return manifest
+
+
+def _read_manifest(data: bytes) -> StepManifest:
+    """Raises ValueError. Manifests written before they had a checksum are taken as they are."""
+    content = json.loads(data)
+    if isinstance(content, dict):
+        checksum = content.pop(CHECKSUM, None)
+        if checksum is not None and checksum != sha256(canonical_json(content)):
+            raise ValueError("the manifest has other content than its checksum says")
+    return StepManifest.model_validate(content)
 
 
 def blobs_in(value: object) -> Iterator[Blob]:

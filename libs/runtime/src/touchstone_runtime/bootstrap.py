@@ -34,20 +34,23 @@ def run_worker(
     memory runs out, and how what it keeps is given back; `cuda`: torch.cuda; `caches`: how those of the tools are used,
     by name."""
     traces = connect_traces(handlers.queue, settings)
+    redis = settings.redis_url.get_secret_value(), settings.ca_file
     runner = StepRunner(
         handlers=handlers,
         tools=tools,
         artifacts=artifacts,
-        reporter=connect_reports(settings.redis_url),
+        reporter=connect_reports(*redis),
         metrics=_metrics(handlers, cuda, caches or {}),
         worker=worker_name(settings, handlers.queue),
         heartbeat_seconds=settings.heartbeat_seconds,
         holds_gpu=device != "cpu",
+        stall_seconds=settings.stall_seconds,
+        savepoint_seconds=settings.savepoint_seconds,
         traces=traces,
         memory=memory,
     )
     try:
-        serve_forever(celery_app(settings.redis_url), runner, connect_presence(settings.redis_url), settings)
+        serve_forever(celery_app(*redis), runner, connect_presence(*redis), settings)
     finally:
         traces.close()
 

@@ -1,6 +1,5 @@
-"""Results of finished steps, remembered: a step's result never changes."""
+"""Results of finished steps, remembered: a step's result never changes, but for images that are taken down."""
 
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.catalogue import Cluster, ClusterOfKey
 from touchstone_contracts.label_card import LabelCard
+from touchstone_contracts.problems import Invalid
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
@@ -28,6 +28,7 @@ from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Cost
 
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.caches import ByteCache
 from touchstone_runtime.objects import MissingObject
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 REMEMBERED_STEPS = 20_000
-REMEMBERED_TABLES = 8
-"""Manifests of curated pools: up to some ten thousand rows each."""
+REMEMBERED_POOLS = 128 * 2**20
+"""Bytes of the manifests of curated pools."""
 READERS = 8
 
 IMAGE_COLUMNS = (
@@ -71,13 +72,18 @@ class FinishedSteps:
         self.probed = lru_cache(REMEMBERED_STEPS)(self._probed)
         self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
-        self.pool = lru_cache(REMEMBERED_TABLES)(self._pool)
+        self._pools = ByteCache[Blob, "pa.Table"](REMEMBERED_POOLS, lambda pool: pool.nbytes)
 
     def _adapted(self, step: StepId) -> EncoderAdapted:
         return self.artifacts.result(ADAPT_ENCODER, step)
 
     def _evaluated(self, step: StepId) -> EncoderEvaluated:
         return self.artifacts.result(EVALUATE_ENCODER, step)
+
+    def forget_images(self) -> None:
+        """Of what was remembered: results that are computed again when an image is taken down."""
+        for remembered in (self.curated, self.audited, self.downloaded):
+            remembered.cache_clear()
 
     def _curated(self, step: StepId) -> ImagesCurated:
         return self.artifacts.result(CURATE_IMAGES, step)
@@ -102,22 +108,22 @@ class FinishedSteps:
         texts: list[str] = with_all_columns(manifest)[column].to_pylist()
         return texts
 
-    def _pool(self, step: StepId) -> "pa.Table":
+    def pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
+        manifest = self.curated(step).images.manifest
+        return self._pools.get_or_make(manifest, lambda: self._read_pool(manifest))
+
+    def _read_pool(self, manifest: Blob) -> "pa.Table":
         # pyarrow comes with the first table.
         from touchstone_runtime.image_sets import with_all_columns
 
-        return with_all_columns(self.artifacts.get_table(self.curated(step).images.manifest)).select(IMAGE_COLUMNS)
+        return with_all_columns(self.artifacts.get_table(manifest)).select(IMAGE_COLUMNS)
 
     def _cost(self, step: StepId) -> Cost:
         manifest = self.artifacts.manifest(step)
         if manifest is None:
             raise MissingObject(f"step {step} has no result")
         return Cost(cpu_seconds=manifest.cpu_seconds, gpu_seconds=manifest.gpu_seconds)
-
-    def evaluations(self, steps: Iterable[StepId]) -> dict[StepId, EncoderEvaluated]:
-        """Those of `steps` that have a result."""
-        return read_finished(self.evaluated, steps)
 
     def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
         """Those of `steps` that have a result."""
@@ -135,8 +141,21 @@ class FinishedSteps:
 def cluster_names(cluster: Cluster, split: StepId, steps: FinishedSteps) -> list[str]:
     """Of an ingested split's images, in the order of predictions: what those drawn together have in common."""
     if isinstance(cluster, ClusterOfKey):
-        return [re.sub(cluster.remove, "", key) for key in steps.split_texts(split, "source_key")]
+        return without_matches(cluster.remove, steps.split_texts(split, "source_key"))
     return steps.split_texts(split, "cluster")
+
+
+def without_matches(pattern: str, keys: list[str]) -> list[str]:
+    """By RE2, in linear time whatever the pattern is. Raises Invalid."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        left: list[str] = pc.replace_substring_regex(pa.array(keys, pa.string()), pattern, "").to_pylist()
+    except pa.ArrowInvalid as error:
+        detail = f"the target's clusters are named by a pattern that RE2 does not take, register another: {error}"
+        raise Invalid(detail, code="bad_pattern") from error
+    return left
 
 
 def read_all(read: Callable[[StepId], ResultT], steps: Iterable[StepId]) -> dict[StepId, ResultT]:

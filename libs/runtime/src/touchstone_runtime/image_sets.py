@@ -1,20 +1,38 @@
 """Writing and reading image sets: deterministic WebDataset tars and their manifest table."""
 
+import base64
 import io
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.image_sets import COLUMNS, ImageSet
+from touchstone_contracts.takedowns import TakenDown
 from touchstone_contracts.values import Blob
 
 from touchstone_runtime.artifacts import Artifacts
 
+TAKEN_DOWN = "taken_down"
+"""Why a row is not kept whose image was taken down."""
+BLANK_IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mNsaGhgwAaYGHCAwSkBADAXAZDUexXGAAAAAElFTkSuQmCC"
+)
+"""A PNG of 8 x 8 grey pixels, in the place of what was taken down."""
+BLANK_ID = sha256(BLANK_IMAGE)
 SHARD_BYTES = 64 * 1024 * 1024
 """A tar is closed once it holds this much; large enough for few objects, small enough to fetch whole."""
+HELD_BYTES = 2 * SHARD_BYTES
+"""Of whole shards that a reader holds at once; images of further ones are read one by one."""
+ROWS_AT_A_TIME = 1024
+"""Rows of a manifest that are Python objects at once: as such they take ten times their memory."""
+PLACE = ("id", "shard", "offset", "length")
+"""The columns that say where an image lies."""
 
 SCHEMA = pa.schema(
     [
@@ -92,24 +110,43 @@ class ImageRecord:
 _DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.default is not MISSING}
 
 
+def _blank(record: ImageRecord, name: str) -> ImageRecord:
+    """In the place of an image that was taken down, so that the rows after it keep theirs."""
+    named = replace(record, source_key=f"{TAKEN_DOWN}/{name}", caption="", parent="", query="")
+    return replace(named, width=8, height=8, kept=False, drop_reason=TAKEN_DOWN)
+
+
 @dataclass
 class ImageSetWriter:
-    """Collects encoded images into tar shards. `finish` writes the manifest and returns the set."""
+    """Collects encoded images into tar shards. `finish` writes the manifest and returns the set.
+
+    An image that was taken down is replaced by a grey one that is not kept."""
 
     artifacts: Artifacts
     shard_bytes: int = SHARD_BYTES
+    _count: int = 0
     _rows: list[dict[str, object]] = field(default_factory=list)
-    _open_rows: list[dict[str, object]] = field(default_factory=list)
+    _open: list[pa.Table] = field(default_factory=list)
+    """Rows of the shard that is being filled, whose name is not known yet."""
+    _closed: list[pa.Table] = field(default_factory=list)
     _shards: list[Blob] = field(default_factory=list)
     _buffer: io.BytesIO = field(default_factory=io.BytesIO)
 
+    def __post_init__(self) -> None:
+        self._taken_down = self.artifacts.taken_down()
+
     def add(self, image: bytes, record: ImageRecord) -> None:
-        key = f"{len(self._rows) + len(self._open_rows):09d}"
+        key = f"{self._count:09d}"
+        if self._taken_down.covers(sha256(image), record.source_key, record.parent):
+            image, record = BLANK_IMAGE, _blank(record, key)
         offset = self._append(f"{key}.{image_extension(image)}", image)
         if record.caption:
             self._append(f"{key}.txt", record.caption.encode())
         place = {"id": sha256(image), "offset": offset, "length": len(image)}
-        self._open_rows.append(asdict(record) | place)
+        self._rows.append(asdict(record) | place)
+        self._count += 1
+        if len(self._rows) == ROWS_AT_A_TIME:
+            self._pack()
         if self._buffer.tell() >= self.shard_bytes:
             self._close_shard()
 
@@ -123,18 +160,26 @@ class ImageSetWriter:
         self._buffer.write(b"\0" * (-len(data) % tarfile.BLOCKSIZE))
         return offset
 
+    def _pack(self) -> None:
+        self._open.append(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        self._rows = []
+
     def _close_shard(self) -> None:
-        if not self._open_rows:
+        self._pack()
+        rows = pa.concat_tables(self._open)
+        if not rows.num_rows:
             return
         self._buffer.write(b"\0" * (2 * tarfile.BLOCKSIZE))  # the end-of-archive mark
         blob = self.artifacts.put_blob(self._buffer.getvalue())
         self._shards.append(blob)
-        self._rows += [row | {"shard": blob.digest} for row in self._open_rows]
-        self._open_rows, self._buffer = [], io.BytesIO()
+        place = SCHEMA.get_field_index("shard")
+        self._closed.append(rows.set_column(place, SCHEMA.field(place), pa.repeat(blob.digest, rows.num_rows)))
+        self._open, self._buffer = [], io.BytesIO()
 
     def finish(self) -> ImageSet:
         self._close_shard()
-        table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
+        # In one chunk: how a parquet file is cut into pages follows from the chunks.
+        table = pa.concat_tables([SCHEMA.empty_table(), *self._closed]).combine_chunks()
         return save_image_set(self.artifacts, table, self._shards)
 
 
@@ -163,25 +208,54 @@ def image_extension(image: bytes) -> str:
     return "jpg"
 
 
-def read_images(artifacts: Artifacts, table: pa.Table, shards: Sequence[Blob]) -> Iterator[bytes]:
-    """The encoded images of a manifest's rows, in order. A shard is fetched whole when a quarter of it is needed."""
+def read_images(
+    artifacts: Artifacts, table: pa.Table, shards: Sequence[Blob], held_bytes: int = HELD_BYTES
+) -> Iterator[bytes]:
+    """The encoded images of a manifest's rows, in order, each with the digest that is its id. A shard is fetched whole
+    when a quarter of it is needed and `held_bytes` are not exceeded, and dropped with the last of its images; other
+    images are read one by one. Raises MissingObject or CorruptObject."""
     sizes = {blob.digest: blob.size for blob in shards}
-    places = list(
-        zip(
-            table["shard"].to_pylist(),
-            table["offset"].to_pylist(),
-            table["length"].to_pylist(),
-            strict=True,
-        )
-    )
-    wanted: dict[str, int] = {}
-    for shard, _, length in places:
-        wanted[shard] = wanted.get(shard, 0) + length
+    needed = table.select(["shard", "length"]).group_by("shard").aggregate([("length", "sum"), ("length", "count")])
+    left = {row["shard"]: [row["length_sum"], row["length_count"]] for row in needed.to_pylist()}
     whole: dict[str, bytes] = {}
-    for shard, offset, length in places:
-        if shard not in whole and wanted[shard] * 4 >= sizes[shard]:
+    for image, shard, offset, length in _places(table):
+        held = sum(map(len, whole.values()))
+        if shard not in whole and left[shard][0] * 4 >= sizes[shard] and held + sizes[shard] <= held_bytes:
             whole[shard] = artifacts.get_blob(Blob(digest=shard, size=sizes[shard]))
-        if shard in whole:
-            yield whole[shard][offset : offset + length]
-        else:
-            yield artifacts.get_range(shard, offset, length)
+        found = whole[shard][offset : offset + length] if shard in whole else None
+        left[shard][0] -= length
+        left[shard][1] -= 1
+        if not left[shard][1]:
+            whole.pop(shard, None)
+        yield artifacts.get_image(image, shard, offset, length) if found is None else found
+
+
+def _places(table: pa.Table) -> Iterator[tuple[str, str, int, int]]:
+    for batch in table.select(PLACE).to_batches(max_chunksize=ROWS_AT_A_TIME):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def in_storage_order(table: pa.Table) -> np.ndarray:
+    """Row numbers, shard after shard and each from its beginning: a reader fetches every shard once and holds one."""
+    order: np.ndarray = pc.sort_indices(table, [("shard", "ascending"), ("offset", "ascending")]).to_numpy()
+    return order
+
+
+class CoveredImage(NamedTuple):
+    """A row of an image set whose image was taken down."""
+
+    id: str
+    shard: str
+    """Empty for a link."""
+    kept: bool
+
+
+def covered_images(artifacts: Artifacts, images: ImageSet, taken_down: TakenDown) -> list[CoveredImage]:
+    """Those that are still there. Raises MissingObject."""
+    table = with_all_columns(artifacts.get_table(images.manifest))
+    columns = (table[name].to_pylist() for name in ("id", "source_key", "parent", "shard", "kept"))
+    return [
+        CoveredImage(image, shard, kept)
+        for image, key, parent, shard, kept in zip(*columns, strict=True)
+        if image != BLANK_ID and taken_down.covers(image, key, parent)
+    ]

@@ -1,36 +1,52 @@
 """The library: a read-only folder of models and data that `library:` places are below."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
-from touchstone_contracts.problems import Invalid
+from touchstone_contracts.sources import AllowedSources
 
+from touchstone_runtime.beneath import LeadsOut, opened_beneath
 from touchstone_runtime.digests import file_digest, folder_digest, require_digest
+
+LIBRARY_ALONE = AllowedSources()
 
 
 class Library:
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+    def __init__(self, root: Path, allowed: AllowedSources = LIBRARY_ALONE) -> None:
+        """`allowed`: also of the places elsewhere that this worker may read."""
+        self.root, self.allowed = root.resolve(), allowed
 
     def path(self, place: str) -> Path:
-        """Raises Invalid when the place leads out of the library or nothing is there."""
-        path = (self.root / place.removeprefix("library:")).resolve()
-        if not path.is_relative_to(self.root):
-            raise Invalid(f"{place} leads out of the library", code="place_outside_library")
-        if not path.exists():
-            raise Invalid(f"{place} is not in this worker's library ({self.root})", code="place_missing")
+        """Whatever lies there, if anything, for listing; who reads a file of it opens it by its own place. Raises
+        SourceNotAllowed or LeadsOut."""
+        self.allowed.require(place)
+        path = self.root / _path_of(place)
+        if not path.resolve().is_relative_to(self.root):
+            raise LeadsOut(f"{place} leads out of the library")
         return path
 
-    def verified_file(self, place: str, digest: str) -> Path:
-        """Raises Invalid when the file's bytes are not those that were registered."""
-        path = self.path(place)
-        if not path.is_file():
-            raise Invalid(f"{place} is not a file", code="place_missing")
-        require_digest(place, digest, file_digest(path))
-        return path
+    @contextmanager
+    def opened(self, place: str, *, folder: bool = False) -> Iterator[Path]:
+        """Where to read the file, or the folder, until the block ends. Raises SourceNotAllowed, LeadsOut, or Invalid
+        where no such thing is."""
+        self.allowed.require(place)
+        with opened_beneath(self.root, _path_of(place), folder=folder, named=place) as path:
+            yield path
+
+    @contextmanager
+    def verified_file(self, place: str, digest: str) -> Iterator[Path]:
+        """As `opened`. Raises Invalid when the file's bytes are not those that were registered."""
+        with self.opened(place) as path:
+            require_digest(place, digest, file_digest(path))
+            yield path
 
     def verified_folder(self, place: str, digest: str) -> Path:
-        path = self.path(place)
-        if not path.is_dir():
-            raise Invalid(f"{place} is not a folder", code="place_missing")
-        require_digest(place, digest, folder_digest(path))
-        return path
+        """For libraries that open files by themselves. Raises as verified_file."""
+        with self.opened(place, folder=True) as folder:
+            require_digest(place, digest, folder_digest(folder))
+        return self.root / _path_of(place)
+
+
+def _path_of(place: str) -> PurePosixPath:
+    return PurePosixPath(place.removeprefix("library:"))

@@ -3,16 +3,18 @@
 import logging
 import sys
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import structlog
+from touchstone_contracts.redaction import redacted
 
 RECENT_LINES = 50
 _recent: deque[str] = deque(maxlen=RECENT_LINES)
 
 
-def configure_logs(level: str, log_format: str) -> None:
-    """Called once by each process's bootstrap."""
+def configure_logs(level: str, log_format: str, secrets: Collection[str] = ()) -> None:
+    """Called once by each process's bootstrap. No line holds one of `secrets` or the password of a URL."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -29,7 +31,7 @@ def configure_logs(level: str, log_format: str) -> None:
             renderer,
         ],
     )
-    handler = _RememberingHandler(sys.stderr)
+    handler = _RememberingHandler(secrets)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -43,6 +45,13 @@ def configure_logs(level: str, log_format: str) -> None:
 
 
 class _RememberingHandler(logging.StreamHandler):  # type: ignore[type-arg]  # the stream type does not matter here
+    def __init__(self, secrets: Collection[str]) -> None:
+        super().__init__(sys.stderr)
+        self._secrets = frozenset(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record), self._secrets)
+
     def emit(self, record: logging.LogRecord) -> None:
         _recent.append(self.format(record))
         super().emit(record)

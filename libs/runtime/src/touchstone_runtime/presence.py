@@ -8,16 +8,16 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import redis
 from pydantic import ValidationError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from touchstone_contracts.messages import LiveWorker
 from touchstone_contracts.problems import Transient
 
 from touchstone_runtime.logs import get_logger
+from touchstone_runtime.redis_connections import connect_redis
 from touchstone_runtime.reports import redis_outages_translated
 
 log = get_logger(__name__)
@@ -25,7 +25,6 @@ log = get_logger(__name__)
 WORKERS_KEY = "touchstone:live_workers"
 MISSED_HEARTBEATS = 3
 """A worker that is silent for this many heartbeats counts no more."""
-SOCKET_SECONDS = 3
 
 
 class Presence(Protocol):
@@ -72,16 +71,8 @@ def _parse(member: bytes) -> LiveWorker | None:
         return None
 
 
-def connect_presence(redis_url: str) -> RedisPresence:
-    client = redis.Redis.from_url(
-        redis_url,
-        health_check_interval=30,
-        socket_connect_timeout=SOCKET_SECONDS,
-        socket_timeout=SOCKET_SECONDS,
-        # One, for a connection that the server closed meanwhile; the next heartbeat is the retry of an outage.
-        retry=Retry(NoBackoff(), 1),
-    )
-    return RedisPresence(client)
+def connect_presence(redis_url: str, ca_file: Path | None = None) -> RedisPresence:
+    return RedisPresence(connect_redis(redis_url, ca_file))
 
 
 @dataclass

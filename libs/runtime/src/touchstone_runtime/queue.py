@@ -3,25 +3,50 @@
 Redis is a doorbell. Leases in SQL are the truth, so a lost or doubled message costs time, never a result. There is one
 list per contract and version (`Contract.channel`), and a worker consumes only those that it serves."""
 
+import logging
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 import redis
 from celery import Celery
+from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.steps import channel_of, every_contract
+from touchstone_contracts.steps import channel_of
+
+from touchstone_runtime.crash_points import crash_point
+from touchstone_runtime.redis_connections import ANSWER_SECONDS, CONNECT_SECONDS, IDLE_CHECK_SECONDS, KEEPALIVE, tls_of
 
 TASK_PREFIX = "touchstone."
 
-# Above the longest contract's hard limit: a message is not delivered twice while it is worked on.
-VISIBILITY_TIMEOUT = timedelta(minutes=10) + max(contract.time_limit for contract in every_contract())
+VISIBILITY_TIMEOUT = timedelta(days=14)
+"""A message is not delivered twice while it is worked on, however long that takes. What a dead worker had is handed out
+again by the conductor; its message comes back after this time, and whoever gets it finds that nobody wants it."""
 
 
-def celery_app(redis_url: str) -> Celery:
+class StepRequest(Request):  # type: ignore[misc]  # Celery has no types
+    """A message that a worker has in hand. One whose acknowledgement the broker never got would fill the worker's
+    only place for ever, so it connects anew, as after a broken pipe; the message comes again and finds its result."""
+
+    acknowledged: bool
+
+    def acknowledge(self) -> None:
+        """At once, not in the loop's next round as Celery does: a solo worker is its loop. Raises BrokenPipeError."""
+        if not self.acknowledged:
+            self.message.ack_log_error(logging.getLogger(__name__), self._connection_errors)
+            self.acknowledged = True
+            if not self.message.acknowledged:
+                raise BrokenPipeError("the broker took no acknowledgement")
+
+
+def celery_app(redis_url: str, ca_file: Path | None = None) -> Celery:
+    """`ca_file`: see RuntimeSettings."""
     app = Celery("touchstone", broker=redis_url, set_as_current=False)
     app.conf.update(
+        # Without it kombu speaks TLS to whoever answers.
+        broker_use_ssl=tls_of(redis_url, ca_file) or None,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -32,13 +57,19 @@ def celery_app(redis_url: str) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
+        # For ever: whoever manages the process could only start one that waits the same way.
+        broker_connection_max_retries=None,
+        broker_connection_timeout=CONNECT_SECONDS,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT.total_seconds(),
             # The sweep that returns a dead worker's messages runs each second, not each hundred.
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_timeout": ANSWER_SECONDS,
             "socket_keepalive": True,
-            "health_check_interval": 30,
+            "socket_keepalive_options": KEEPALIVE,
+            "health_check_interval": IDLE_CHECK_SECONDS,
             # Celery's priorities would make four lists of each.
             "priority_steps": [0],
         },
@@ -60,12 +91,13 @@ class CeleryDispatcher:
 
     def send(self, message: StepMessage) -> None:
         try:
-            self._app.send_task(
-                TASK_PREFIX + message.kind,
-                kwargs={"message": message.model_dump(mode="json")},
-                queue=_channel(message),
-                retry=False,
-            )
+            with crash_point("message.sent"):
+                self._app.send_task(
+                    TASK_PREFIX + message.kind,
+                    kwargs={"message": message.model_dump(mode="json")},
+                    queue=_channel(message),
+                    retry=False,
+                )
         except OperationalError as error:
             raise Transient(f"broker unreachable: {error}", code="redis") from error
 

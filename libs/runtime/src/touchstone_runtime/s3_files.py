@@ -7,21 +7,23 @@ from pathlib import Path, PurePosixPath
 
 from minio import Minio
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.sources import AllowedSources
 
-from touchstone_runtime.objects import MissingObject, connect_s3, translated
+from touchstone_runtime.objects import MissingObject, translated
+from touchstone_runtime.s3_connections import CONNECTIONS, connect_s3
 from touchstone_runtime.settings import RuntimeSettings
 
 SCHEME = "s3://"
-FETCHERS = 16
-"""Objects fetched at a time; as many as the client keeps connections (objects.connect_s3)."""
 
 
 class S3Files:
-    def __init__(self, client: Minio) -> None:
-        self._client = client
+    def __init__(self, client: Minio, allowed: AllowedSources) -> None:
+        self._client, self._allowed = client, allowed
 
     def fetch(self, place: str, path: Path) -> None:
-        """Writes the object to `path`. Raises Invalid when it is not there, Transient when the server is not."""
+        """Writes the object to `path`. Raises SourceNotAllowed before the server is asked, Invalid when the object is
+        not there, Transient when the server is not."""
+        self._allowed.require(place)
         bucket, key = _bucket_and_key(place)
         with _named_by_hand(place):
             self._client.fget_object(bucket, key, str(path))
@@ -39,12 +41,13 @@ class S3Files:
             _require_path(key, prefix)
             (folder / key.rpartition("/")[0]).mkdir(parents=True, exist_ok=True)
         fetched = [key for key in keys if not key.endswith("/") and needed(PurePosixPath(key))]
-        with ThreadPoolExecutor(FETCHERS) as fetchers:
+        with ThreadPoolExecutor(CONNECTIONS) as fetchers:
             for _ in fetchers.map(lambda key: self.fetch(prefix + key, folder / key), fetched):
                 pass  # raises what a fetch raised
 
     def below(self, place: str) -> list[str]:
         """The places of all objects whose key starts with that of `place`, sorted. Raises as `fetch`."""
+        self._allowed.require(place)
         bucket, prefix = _bucket_and_key(place)
         with _named_by_hand(place):
             found = [entry.object_name for entry in self._client.list_objects(bucket, prefix, recursive=True)]
@@ -69,7 +72,7 @@ def _require_path(key: str, prefix: str) -> None:
 
 
 def connect_files(settings: RuntimeSettings) -> S3Files:
-    return S3Files(connect_s3(settings))
+    return S3Files(connect_s3(settings), settings.allowed_sources)
 
 
 def _bucket_and_key(place: str) -> tuple[str, str]:

@@ -24,25 +24,29 @@ from touchstone_contracts.messages import (
     StepSucceeded,
 )
 from touchstone_contracts.problems import Cancelled, Failure, Invalid, Problem, Transient
+from touchstone_contracts.redaction import redacted
 from touchstone_contracts.steps import AnyContract, Contract, RequestT, ResultT, channel_of, served_by
 from touchstone_contracts.values import Digest
 
 from touchstone_runtime.artifacts import Artifacts, blobs_in
+from touchstone_runtime.crash_points import crash_point
 from touchstone_runtime.idleness import IdleTime, leave_when_idle
 from touchstone_runtime.logs import get_logger, recent_lines
-from touchstone_runtime.memory import ONLY_PYTHON, Memory, OutOfMemory
+from touchstone_runtime.machine import end_process, machine_failure, wait_for_disk
+from touchstone_runtime.memory import ONLY_PYTHON, Memory, OutOfMemory, host_memory, nothing
 from touchstone_runtime.metrics import Unit, WorkerMetrics, start_metrics_server
 from touchstone_runtime.phases import measured
 from touchstone_runtime.presence import Announcer, Presence
-from touchstone_runtime.queue import TASK_PREFIX
-from touchstone_runtime.settings import WorkerSettings
+from touchstone_runtime.queue import TASK_PREFIX, StepRequest
+from touchstone_runtime.savepoints import NO_SAVEPOINTS, Savepoints, StepSavepoints
+from touchstone_runtime.settings import SAVEPOINT_SECONDS, STALL_SECONDS, WorkerSettings
 from touchstone_runtime.tracing import NO_TRACES, Span, Traces
 
 log = get_logger(__name__)
 
 REPORT_INTERVAL = 1.0
 """Seconds between progress reports, so that a tight loop does not flood the conductor."""
-EXIT_TIME_LIMIT = 70
+EXIT_STALLED = 70
 
 ToolsT = TypeVar("ToolsT")
 
@@ -50,7 +54,13 @@ ToolsT = TypeVar("ToolsT")
 class Reporter(Protocol):
     def send(self, report: StepReport) -> None: ...
 
-    def is_cancelled(self, step: str) -> bool: ...
+    def is_unwanted(self, step: str, attempt: int) -> bool: ...
+
+
+def require_wanted(message: StepMessage, reporter: Reporter) -> None:
+    """Raises Cancelled, or Transient where nobody can say."""
+    if reporter.is_unwanted(message.step_id, message.attempt):
+        raise Cancelled("nobody needs this attempt: its experiments were cancelled, or another was handed out")
 
 
 def count_nothing(amount: float) -> None:
@@ -67,31 +77,44 @@ class Progress:
     total: int | None = None
     count: Callable[[float], None] = count_nothing
     """Told how much more is done than ever before in this attempt."""
+    savepoints: Savepoints = NO_SAVEPOINTS
+    """Where a handler saves how far it is."""
+    moved: float = field(default_factory=time.monotonic)
+    """When the handler last told of progress, as time.monotonic says."""
     _last: float = 0.0
     _counted: int = 0
+    _unheard: bool = False
+    """The last report could not be sent: the heartbeat's thread finds out when they can, so that the work waits for a
+    silent server once and not each second."""
 
     def __call__(self, done: int, total: int | None = None) -> None:
         self.done, self.total = done, total
         if done > self._counted:
             self.count(done - self._counted)
             self._counted = done
-        now = time.monotonic()
-        if now - self._last >= REPORT_INTERVAL:
+        self.moved = now = time.monotonic()
+        if now - self._last >= REPORT_INTERVAL and not self._unheard:
             self._last = now
             try:
                 self.beat()
-                unwanted = self.reporter.is_cancelled(self.message.step_id)
+                require_wanted(self.message, self.reporter)
             except Transient as error:
                 # Redis is a doorbell: work goes on without it, and the manifest tells of the end.
                 log.warning("progress.lost", error=str(error))
-                return
-            if unwanted:
-                raise Cancelled("no active experiment needs this step")
 
     def beat(self) -> None:
+        """Raises Transient."""
+        self._unheard = True
         self.reporter.send(
-            StepProgressed(step_id=self.message.step_id, attempt=self.message.attempt, done=self.done, total=self.total)
+            StepProgressed(
+                step_id=self.message.step_id,
+                attempt=self.message.attempt,
+                done=self.done,
+                total=self.total,
+                memory=host_memory(),
+            )
         )
+        self._unheard = False
 
 
 ProgressFunction = Callable[[int, int | None], None]
@@ -151,8 +174,12 @@ class StepRunner(Generic[ToolsT]):
     worker: str
     heartbeat_seconds: float
     holds_gpu: bool = False
+    stall_seconds: float = STALL_SECONDS
+    savepoint_seconds: float = SAVEPOINT_SECONDS
     traces: Traces = NO_TRACES
     memory: Memory = ONLY_PYTHON
+    leave: Callable[[], None] = end_process
+    """Called after a step that failed with the machine."""
 
     def run(self, message: StepMessage) -> None:
         structlog.contextvars.bind_contextvars(step=message.step_id[:12], kind=message.kind, attempt=message.attempt)
@@ -165,41 +192,66 @@ class StepRunner(Generic[ToolsT]):
                 attempt=message.attempt,
                 worker=self.worker,
             ) as span:
-                ran_out = self._run(message, span)
+                afterwards = self._run(message, span)
         finally:
             structlog.contextvars.clear_contextvars()
-        if ran_out:
-            # Only here: the error that was just let go held the step's arrays through its traceback.
-            self.memory.give_back()
+        # Only here: the error that was just let go held the step's arrays through its traceback.
+        afterwards()
 
-    def _run(self, message: StepMessage, span: Span) -> bool:
-        """Whether memory ran out."""
+    def _run(self, message: StepMessage, span: Span) -> Callable[[], None]:
+        """What is to be done about the worker afterwards."""
         try:
-            found = self.artifacts.verified(message.step_id) is not None
+            found = self.artifacts.present(message.step_id) is not None
             if not found:
+                self._ask_whether_wanted(message)
                 self._compute(message, span)
+            elif message.attempt > 1:
+                self._savepoints(message).remove()  # of one that died as soon as it was done
             outcome = "found" if found else "computed"
             self.metrics.steps.labels(self._known_kind(message), outcome).inc()
             span.tell(outcome=outcome)
             self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
         except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
             failure = self.memory.translated(error)
-            self._report_failure(message, failure, span)
-            return isinstance(failure, OutOfMemory)
-        return False
+            if isinstance(failure, OutOfMemory):
+                self._report_failure(message, failure, span)
+                return self.memory.give_back
+            broken = machine_failure(error)
+            self._report_failure(message, broken or failure, span)
+            return self.leave if broken else nothing
+        return nothing
+
+    def _ask_whether_wanted(self, message: StepMessage) -> None:
+        """A message may be delivered long after another attempt was handed out. Raises Cancelled."""
+        try:
+            require_wanted(message, self.reporter)
+        except Transient as error:
+            log.warning("wanted.unknown", error=str(error))
 
     def _compute(self, message: StepMessage, span: Span) -> None:
         contract = self._contract_of(message)
         request = _parse(contract, message, self.artifacts.fact)
-        self.reporter.send(StepStarted(step_id=message.step_id, attempt=message.attempt, worker=self.worker))
+        self._tell_of_the_start(message)
         with measured() as clock, self.metrics.running(message.kind, holds_gpu=self.holds_gpu):
             try:
-                manifest = self._handled(message, contract, request)
+                savepoints = self._savepoints(message)
+                manifest = self._handled(message, contract, request, savepoints)
                 self.artifacts.write_manifest(manifest)
+                savepoints.remove()
             finally:
                 span.tell(**{f"{phase}_seconds": round(spent, 3) for phase, spent in clock.by_phase().items()})
         self.metrics.computed(message.kind, manifest.seconds, clock.by_phase())
         log.info("step.computed", seconds=manifest.seconds, cpu_seconds=manifest.cpu_seconds)
+
+    def _tell_of_the_start(self, message: StepMessage) -> None:
+        """Progress tells of it too, and the manifest of the end."""
+        try:
+            self.reporter.send(StepStarted(step_id=message.step_id, attempt=message.attempt, worker=self.worker))
+        except Transient as error:
+            log.warning("start.lost", error=str(error))
+
+    def _savepoints(self, message: StepMessage) -> StepSavepoints:
+        return self.artifacts.savepoints(message.step_id, self.savepoint_seconds, resumes=message.attempt > 1)
 
     def _contract_of(self, message: StepMessage) -> AnyContract:
         """Raises Invalid where this worker does not serve it, which another try at the same worker would not change."""
@@ -218,12 +270,14 @@ class StepRunner(Generic[ToolsT]):
         """A message may say anything; names of metrics and spans are few."""
         return message.kind if message.kind in self.handlers.by_kind else "unknown"
 
-    def _handled(self, message: StepMessage, contract: Contract[Any, Any], request: object) -> StepManifest:
+    def _handled(
+        self, message: StepMessage, contract: Contract[Any, Any], request: object, savepoints: StepSavepoints
+    ) -> StepManifest:
         unit = self.handlers.units[message.kind]
         count = self.metrics.work(message.kind, unit) if unit else count_nothing
-        progress = Progress(message, self.reporter, count=count)
+        progress = Progress(message, self.reporter, count=count, savepoints=savepoints)
         wall, cpu = time.perf_counter(), time.process_time()
-        with _Heartbeat(progress, self.heartbeat_seconds, contract.time_limit.total_seconds()):
+        with _Heartbeat(progress, self.heartbeat_seconds, self.stall_seconds):
             result = self.handlers.by_kind[message.kind](request, self.tools, progress)
         seconds = round(time.perf_counter() - wall, 3)
         return StepManifest(
@@ -271,11 +325,11 @@ def problem_of(error: Exception) -> Problem:
         return error.problem()
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {last[0].name} line {last[0].lineno}" if last else ""
-    return Problem(title="Bug", code="bug", detail=f"{type(error).__name__}: {error}{place}")
+    return Problem(title="Bug", code="bug", detail=redacted(f"{type(error).__name__}: {error}{place}"))
 
 
 class _Heartbeat:
-    """Renews the lease from a thread while a handler computes; ends the process at the contract's hard limit."""
+    """Renews the lease from a thread while a handler computes; ends the process when nothing has moved for too long."""
 
     def __init__(self, progress: Progress, interval: float, limit: float) -> None:
         self._progress, self._interval, self._limit = progress, interval, limit
@@ -283,12 +337,11 @@ class _Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def _run(self) -> None:
-        deadline = time.monotonic() + self._limit
         while not self._stop.wait(self._interval):
-            if time.monotonic() > deadline:
-                log.error("step.time_limit", limit=self._limit)
+            if time.monotonic() - self._progress.moved > self._limit:
+                log.error("step.stalled", seconds=self._limit)
                 # A stuck native call cannot be interrupted; the process manager starts a fresh worker.
-                os._exit(EXIT_TIME_LIMIT)
+                os._exit(EXIT_STALLED)
             try:
                 self._progress.beat()
             except Transient as error:
@@ -312,9 +365,10 @@ def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, sett
 
     The solo pool runs steps in the main process: torch must not be used across a fork."""
     runner.handlers.require_complete()
+    wait_for_disk()
     idle = IdleTime()
     for kind in runner.handlers.by_kind:
-        app.task(_task(runner, idle), name=TASK_PREFIX + kind)
+        app.task(_task(runner, idle), name=TASK_PREFIX + kind, Request=StepRequest)
     if settings.metrics_port:
         start_metrics_server(runner.metrics.registry, settings.metrics_host, settings.metrics_port)
     channels = tuple(runner.handlers.served())
@@ -336,7 +390,7 @@ def serve_forever(app: Celery, runner: StepRunner[Any], presence: Presence, sett
 
 def _task(runner: StepRunner[Any], idle: IdleTime) -> Callable[..., None]:
     def run_step(message: dict[str, Any]) -> None:
-        with idle.busy():
+        with idle.busy(), crash_point("message.taken"):
             runner.run(StepMessage.model_validate(message))
 
     return run_step

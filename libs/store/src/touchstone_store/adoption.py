@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import Encoder, Upstream
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.steps import EARLIER, JUDGE_EXPERIMENT
@@ -63,8 +64,8 @@ def _readable_layout(session: Session, plan: str) -> BaseModel | None:
 def _layout(session: Session, plan: str) -> BaseModel | None:
     """None, with a word in the log, where planning again does not give the steps that are stored."""
     if plan.startswith(UPSTREAM_PLANS):
-        upstream = require_entry(session, Upstream, upstream_of(plan))
-        encoder = require_entry(session, Encoder, upstream.index_encoder)
+        upstream = require_entry(session, Upstream, upstream_of(plan), DEFAULT_PROJECT)
+        encoder = require_entry(session, Encoder, upstream.index_encoder, DEFAULT_PROJECT)
         planned = plan_upstream(upstream, encoder, contracts=CONTRACTS_BEFORE)
         return planned.upstream if _is_stored(session, plan, planned.steps) else None
     experiment = session.get(ExperimentRow, plan)

@@ -1,17 +1,20 @@
 """The registered catalogue in SQL: what names in a spec stand for. Names are given once and never changed."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session, aliased
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream, without_clusters
 from touchstone_contracts.problems import NotFound, Unfair
 
+from touchstone_store.projects import readable
 from touchstone_store.tables import CatalogueRow
 
 Entry = Upstream | Target | Encoder | Generator | Dataset
 EntryT = TypeVar("EntryT", Upstream, Target, Encoder, Generator, Dataset)
+AnyEntryT = TypeVar("AnyEntryT", bound=Entry)
 
 
 class NameTaken(Unfair):
@@ -25,63 +28,127 @@ def kind_of(entry_type: type[Entry]) -> str:
     return entry_type.__name__.lower()
 
 
-def register(session: Session, entry: Entry, now: datetime) -> bool:
+@dataclass(frozen=True)
+class Registered(Generic[AnyEntryT]):
+    """An entry, and whose it is."""
+
+    entry: AnyEntryT
+    project: str
+    shared: bool
+
+
+def register(session: Session, entry: Entry, project: str, now: datetime) -> bool:
     """Whether it is new. A target may say later which of its test images belong together: experiments keep what they
-    were posted with. Raises NameTaken when the name stands for another body."""
+    were posted with. Raises NameTaken when the name stands for another body in the project, or for one that another
+    project shares."""
     kind = kind_of(type(entry))
-    found = session.get(CatalogueRow, (kind, entry.name))
+    found = _row(session, kind, entry.name, project)
     if found is None:
-        session.add(CatalogueRow(kind=kind, name=entry.name, body=entry.model_dump(mode="json"), created_at=now))
+        body = entry.model_dump(mode="json")
+        session.add(CatalogueRow(kind=kind, project_id=project, name=entry.name, body=body, created_at=now))
         session.flush()
         return True
     # Parsed, so that a field which came later does not make the same thing another.
-    known = type(entry).model_validate(found.body)
-    if isinstance(known, Target) and isinstance(entry, Target) and without_clusters(known) == without_clusters(entry):
+    known, is_own = type(entry).model_validate(found.body), found.project_id == project
+    same_but_clusters = (
+        isinstance(known, Target) and isinstance(entry, Target) and without_clusters(known) == without_clusters(entry)
+    )
+    if is_own and same_but_clusters:
         found.body = entry.model_dump(mode="json")
     elif known != entry:
-        raise NameTaken(f"{kind} {entry.name!r} is registered with another body; register this one under a new name")
+        whose = "" if is_own else " by a project that shares it"
+        raise NameTaken(
+            f"{kind} {entry.name!r} is registered with another body{whose}; register this one under a new name"
+        )
     return False
 
 
-def find_entry(session: Session, entry_type: type[EntryT], name: str) -> EntryT | None:
-    row = session.get(CatalogueRow, (kind_of(entry_type), name))
+def _row(session: Session, kind: str, name: str, project: str) -> CatalogueRow | None:
+    """The project's own, else the one that another shares."""
+    query = select(CatalogueRow).where(
+        CatalogueRow.kind == kind, CatalogueRow.name == name, readable(CatalogueRow, project)
+    )
+    rows = list(session.scalars(query))
+    return next((row for row in rows if row.project_id == project), rows[0] if rows else None)
+
+
+def _require_row(session: Session, kind: str, name: str, project: str) -> CatalogueRow:
+    """Raises NotFound."""
+    row = _row(session, kind, name, project)
+    if row is None:
+        raise NotFound(f"no {kind} named {name!r} is registered")
+    return row
+
+
+def find_entry(session: Session, entry_type: type[EntryT], name: str, project: str) -> EntryT | None:
+    row = _row(session, kind_of(entry_type), name, project)
     return None if row is None else entry_type.model_validate(row.body)
 
 
-def require_entry(session: Session, entry_type: type[EntryT], name: str) -> EntryT:
+def require_registered(session: Session, entry_type: type[EntryT], name: str, project: str) -> Registered[EntryT]:
     """Raises NotFound."""
-    entry = find_entry(session, entry_type, name)
-    if entry is None:
-        raise NotFound(f"no {kind_of(entry_type)} named {name!r} is registered")
-    return entry
+    row = _require_row(session, kind_of(entry_type), name, project)
+    return Registered(entry_type.model_validate(row.body), row.project_id, row.shared)
 
 
-def list_entries(session: Session, entry_type: type[EntryT], *, after: str | None, limit: int) -> list[EntryT]:
-    """By name; `after` is the name the page starts after."""
-    query = select(CatalogueRow).where(CatalogueRow.kind == kind_of(entry_type))
+def owner_of(session: Session, entry_type: type[Entry], name: str, project: str) -> str:
+    """The project whose entry the name stands for, where `project` may read it. Raises NotFound."""
+    return _require_row(session, kind_of(entry_type), name, project).project_id
+
+
+def require_entry(session: Session, entry_type: type[EntryT], name: str, project: str) -> EntryT:
+    """Raises NotFound."""
+    return require_registered(session, entry_type, name, project).entry
+
+
+def share_entry(session: Session, entry_type: type[Entry], name: str, project: str, shared: bool) -> None:
+    """Raises NotFound, or NameTaken where another project shares a thing of that name."""
+    kind = kind_of(entry_type)
+    row = session.get(CatalogueRow, (kind, project, name))
+    if row is None:
+        raise NotFound(f"this project has no {kind} named {name!r}")
+    others = select(CatalogueRow.name).where(
+        CatalogueRow.kind == kind, CatalogueRow.name == name, CatalogueRow.shared, CatalogueRow.project_id != project
+    )
+    if shared and session.scalar(others) is not None:
+        raise NameTaken(f"another project shares a {kind} named {name!r} already")
+    row.shared = shared
+
+
+def list_entries(
+    session: Session, entry_type: type[EntryT], project: str, *, after: str | None, limit: int
+) -> list[Registered[EntryT]]:
+    """By name; `after` is the name the page starts after. The project's own hides one of the same name that another
+    shares."""
+    kind, own = kind_of(entry_type), aliased(CatalogueRow)
+    hidden = exists().where(
+        own.kind == kind, own.name == CatalogueRow.name, own.project_id == project, CatalogueRow.project_id != project
+    )
+    query = select(CatalogueRow).where(CatalogueRow.kind == kind, readable(CatalogueRow, project), ~hidden)
     if after is not None:
         query = query.where(CatalogueRow.name > after)
     rows = session.scalars(query.order_by(CatalogueRow.name).limit(limit))
-    return [entry_type.model_validate(row.body) for row in rows]
+    return [Registered(entry_type.model_validate(row.body), row.project_id, row.shared) for row in rows]
 
 
 class RegisteredNames:
-    """The Lookup of experiments.resolve over one session."""
+    """The Lookup of experiments.resolve over one session, for one project."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, project: str) -> None:
         self._session = session
+        self._project = project
 
     def upstream(self, name: str) -> Upstream | None:
-        return find_entry(self._session, Upstream, name)
+        return find_entry(self._session, Upstream, name, self._project)
 
     def encoder(self, name: str) -> Encoder | None:
-        return find_entry(self._session, Encoder, name)
+        return find_entry(self._session, Encoder, name, self._project)
 
     def generator(self, name: str) -> Generator | None:
-        return find_entry(self._session, Generator, name)
+        return find_entry(self._session, Generator, name, self._project)
 
     def target(self, name: str) -> Target | None:
-        return find_entry(self._session, Target, name)
+        return find_entry(self._session, Target, name, self._project)
 
     def dataset(self, name: str) -> Dataset | None:
-        return find_entry(self._session, Dataset, name)
+        return find_entry(self._session, Dataset, name, self._project)

@@ -11,13 +11,15 @@ end.
 Progress is in no history: it is a column of leased steps (`steps.progress_of`), and a stream tells it while it lasts.
 """
 
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, false, select, update
+from sqlalchemy import and_, delete, false, or_, select, update
 from sqlalchemy.orm import Session
 from touchstone_contracts.views import Event
 
+from touchstone_store.steps import batches
 from touchstone_store.tables import EventRow, PlanRow
 
 PHASE_CHANGED = "experiment.phase"
@@ -41,6 +43,26 @@ def append_event(session: Session, plan: str, event: str, data: dict[str, Any], 
 def events_after(session: Session, plan: str, after: int, limit: int = 500) -> list[Event]:
     query = select(EventRow).where(EventRow.plan_id == plan, EventRow.id > after).order_by(EventRow.id).limit(limit)
     return [Event(id=row.id, event=row.event, at=row.at, data=row.data) for row in session.scalars(query)]
+
+
+def events_of_plans(session: Session, after: Mapping[str, int], limit: int) -> dict[str, list[Event]]:
+    """By plan, those after the id that is given for it; up to `limit` of all together, the rest comes next time."""
+    found: dict[str, list[Event]] = {}
+    for batch in batches(list(after)):
+        of_each = [and_(EventRow.plan_id == plan, EventRow.id > after[plan]) for plan in batch]
+        query = select(EventRow).where(or_(*of_each)).order_by(EventRow.id).limit(limit)
+        for row in session.scalars(query):
+            event = Event(id=row.id, event=row.event, at=row.at, data=row.data)
+            found.setdefault(row.plan_id, []).append(event)
+    return found
+
+
+def unfinished_plans(session: Session, plans: Collection[str]) -> set[str]:
+    """Those of `plans` that exist and have not ended."""
+    found: set[str] = set()
+    for batch in batches(list(plans)):
+        found |= set(session.scalars(select(PlanRow.id).where(PlanRow.id.in_(batch), PlanRow.finished_at.is_(None))))
+    return found
 
 
 def plans_to_compact(session: Session, now: datetime) -> list[str]:

@@ -19,6 +19,7 @@ from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.state import ACTIVE
 
 from touchstone_store.plans import counts_in
+from touchstone_store.projects import readable
 from touchstone_store.tables import ExperimentRow, PlanRow
 from touchstone_store.unreadable import UnreadableRow
 
@@ -116,14 +117,20 @@ def require_experiment(session: Session, experiment: str) -> Experiment:
     return _experiment(row)
 
 
+def require_presence(session: Session, experiment: str) -> None:
+    """Raises NotFound."""
+    if session.scalar(select(ExperimentRow.id).where(ExperimentRow.id == experiment)) is None:
+        raise NotFound(f"no experiment {experiment!r}")
+
+
 def experiment_with_identity(session: Session, identity: str) -> Experiment | None:
     row = session.execute(_query().where(ExperimentRow.identity == identity)).one_or_none()
     return None if row is None else _experiment(row)
 
 
-def list_experiments(session: Session, *, before: str | None, limit: int) -> list[Experiment]:
-    """Newest first; `before` is the id the page starts after."""
-    query = _query().order_by(ExperimentRow.id.desc()).limit(limit)
+def list_experiments(session: Session, project: str, *, before: str | None, limit: int) -> list[Experiment]:
+    """The project's own and those that others share, newest first; `before` is the id the page starts after."""
+    query = _query().where(readable(PlanRow, project)).order_by(ExperimentRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(ExperimentRow.id < before)
     return [_experiment(row) for row in session.execute(query).all()]
@@ -144,6 +151,11 @@ def resolved_of(session: Session, experiment: str) -> ResolvedExperiment:
 def registration_of(session: Session, experiment: str) -> str | None:
     """The text; None where the release that stored the experiment kept none."""
     return session.scalar(select(ExperimentRow.registration).where(ExperimentRow.id == experiment))
+
+
+def experiment_names(session: Session) -> dict[str, str]:
+    """By id, of every project."""
+    return dict(session.execute(select(ExperimentRow.id, ExperimentRow.name)).all())
 
 
 def plan_states(session: Session, plans: Collection[str]) -> dict[str, PlanState]:

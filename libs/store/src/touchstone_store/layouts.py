@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.steps import DOWNLOAD_IMAGES
 from touchstone_contracts.values import StepId
@@ -17,20 +18,21 @@ UPSTREAM_PLANS = "upstream/"
 """Prefix of the ids of plans that ingest and index an upstream."""
 
 
-def upstream_plan_id(name: str) -> str:
-    return UPSTREAM_PLANS + name
+def upstream_plan_id(name: str, project: str = DEFAULT_PROJECT) -> str:
+    """`project`: the id of the one that registered it."""
+    return UPSTREAM_PLANS + (name if project == DEFAULT_PROJECT else f"{project}/{name}")
 
 
 def upstream_of(plan: str) -> str:
     """The name of the upstream whose plan this is."""
-    return plan.removeprefix(UPSTREAM_PLANS)
+    return plan.rpartition("/")[2]
 
 
-def upstream_layout(session: Session, name: str) -> UpstreamLayout:
+def upstream_layout(session: Session, plan: str) -> UpstreamLayout:
     """Raises NotFound where no such upstream has been registered."""
-    row = session.get(PlanRow, upstream_plan_id(name))
+    row = session.get(PlanRow, plan)
     if row is None or row.layout is None:
-        raise NotFound(f"upstream {name!r} has no plan; register it again")
+        raise NotFound(f"upstream {upstream_of(plan)!r} has no plan; register it again")
     return UpstreamLayout.model_validate(row.layout)
 
 

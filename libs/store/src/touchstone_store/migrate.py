@@ -34,7 +34,7 @@ def migrate(store: Store, revision: str = "head") -> None:
     from alembic import command
 
     config = _config()
-    with store.writer.begin() as connection:
+    with store.unhurried() as unhurried, unhurried.writer.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
@@ -48,12 +48,12 @@ def migrate(store: Store, revision: str = "head") -> None:
 
 def is_current(store: Store) -> bool:
     """Whether the schema is the one this code was written for. Raises Transient."""
-    return _found_revision(store) == known_revisions()[0]
+    return found_revision(store) == known_revisions()[0]
 
 
 def require_current(store: Store) -> None:
     """Cheap enough to be asked each second. Raises WrongSchema, or Transient when the database does not answer."""
-    found, known = _found_revision(store), known_revisions()
+    found, known = found_revision(store), known_revisions()
     if found == known[0]:
         return
     if found is None:
@@ -66,7 +66,8 @@ def require_current(store: Store) -> None:
     )
 
 
-def _found_revision(store: Store) -> str | None:
+def found_revision(store: Store) -> str | None:
+    """The schema of the database; None without one. Raises Transient."""
     from alembic.runtime.migration import MigrationContext
 
     with store.read() as session:
@@ -83,8 +84,8 @@ def known_revisions() -> tuple[str, ...]:
 
 def main() -> None:
     settings = StoreSettings()
-    configure_logs(settings.log_level, settings.log_format)
-    store = open_store(settings.database_url.get_secret_value())
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
+    store = open_store(settings.database_url.get_secret_value(), ca_file=settings.ca_file)
     migrate(store)
     log.info("database.migrated")
     store.close()

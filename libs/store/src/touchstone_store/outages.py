@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from touchstone_contracts.problems import Transient
 
 # Texts name no file, address or user: they travel over HTTP.
 NO_ANSWER = "the database does not answer"
+NOT_TRUSTED = (
+    "the database cannot be reached over TLS that is verified: set TOUCHSTONE_CA_FILE to the certificate of who signed "
+    "its own, or sslmode in TOUCHSTONE_DATABASE_URL"
+)
+ALL_WAITING = "all connections to the database are waiting for it"
 _SQLITE_OUTAGES = {
     sqlite3.SQLITE_BUSY: "the database is locked by another process; try again",
     sqlite3.SQLITE_LOCKED: "the database is locked by another connection; try again",
@@ -22,13 +28,14 @@ _SQLITE_PRIMARY = 0xFF
 """Extended codes hold the primary one in their lowest byte."""
 _POSTGRES_OUTAGES = {
     "08": NO_ANSWER,
+    "25P03": "the database has ended a transaction in which nothing happened; try again",
     "28": "the database refuses this user: look at TOUCHSTONE_DATABASE_URL",
     "40": "the database ended the transaction for the sake of another; try again",
     "53": "the database is short of connections, memory or disk",
     "55": "the database holds a lock that was needed; try again",
     "57": "the database is being stopped, or has ended the statement",
 }
-"""By class of SQLSTATE, its first two characters."""
+"""By SQLSTATE or its class, which is its first two characters."""
 _POSTGRES_MISSING = frozenset({"42P01", "42703"})
 """undefined_table, undefined_column."""
 
@@ -44,6 +51,8 @@ def outages_translated() -> Iterator[None]:
     """Raises Transient (code `database`) or WrongSchema from errors of the driver; other errors pass."""
     try:
         yield
+    except PoolTimeout as error:
+        raise Transient(ALL_WAITING, code="database") from error
     except DBAPIError as error:
         failure = _failure_of(error)
         if failure is None:
@@ -81,5 +90,7 @@ def _postgres(error: DBAPIError) -> tuple[str | None, str]:
     if state is None:
         # A connection that was not made or broke has no SQLSTATE.
         lost = error.connection_invalidated or type(error).__name__ == "OperationalError"
-        return NO_ANSWER if lost else None, ""
-    return _POSTGRES_OUTAGES.get(state[:2]), ""
+        words = str(error.orig)
+        refused = "certificate" in words or "SSL" in words
+        return (NOT_TRUSTED if refused else NO_ANSWER) if lost else None, ""
+    return _POSTGRES_OUTAGES.get(state) or _POSTGRES_OUTAGES.get(state[:2]), ""

@@ -52,3 +52,9 @@ def facts_of_failed_steps(session: Session, plan: str) -> dict[StepId, Collectio
         .where(PlanStepRow.plan_id == plan, StepRow.state == "failed")
     )
     return {step: references_in(request).values() for step, request in session.execute(query).all()}
+
+
+def facts_of_steps(session: Session, steps: Collection[StepId]) -> set[Digest]:
+    """The facts that the stored requests of any of `steps` name."""
+    query = select(StepRow.request).where(StepRow.id.in_(steps))
+    return {digest for request in session.scalars(query) for digest in references_in(request).values()}

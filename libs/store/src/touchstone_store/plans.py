@@ -13,7 +13,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 from sqlalchemy import Row, Select, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.values import StepId
@@ -22,13 +24,18 @@ from touchstone_planning import transitions
 from touchstone_planning.dag import PlannedStep
 from touchstone_planning.state import ACTIVE, Step, phase_of
 
+from touchstone_store.database import note_transition
 from touchstone_store.events import PHASE_CHANGED, STEP_FAILED, append_event
 from touchstone_store.steps import batches, copy_step, find_rows, to_step
+from touchstone_store.stored_bytes import forget_blobs, note_blobs
 from touchstone_store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
+from touchstone_store.takedowns import forget_marks
+from touchstone_store.webhooks import tell_end
 
 BROKEN: frozenset[Phase] = frozenset({"failed", "cancelled"})
 """A plan that waits for one in such a phase fails, unless it has nothing left to do."""
 _STATES: tuple[StepState, ...] = get_args(StepState)
+_PHASES: tuple[Phase, ...] = get_args(Phase)
 _COUNTED = tuple(StepCounts.model_fields)
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -58,6 +65,7 @@ def save_steps(session: Session, changes: Collection[StepChange], now: datetime)
     """Saves steps, and brings every plan that needs them up to date. At most one change per step."""
     moves = {change.row.id: _Move(change.row.state, change.after.state, change.event) for change in changes}
     for change in changes:
+        note_transition(session, f"step.{change.row.state}.{change.after.state}")
         copy_step(change.row, change.after)
     session.flush()
     _follow(session, {step: move for step, move in moves.items() if move.concerns_plans}, now)
@@ -82,11 +90,16 @@ def _follow(session: Session, moves: Mapping[StepId, _Move], now: datetime) -> N
     if not moves:
         return
     owners = _owners_of(session, moves)
-    plans = lock_plans(session, owners)
+    ends = any("failed" in (move.before, move.after) for move in moves.values())
+    locked = lock_plans(session, {*owners, *(_waiting_for(session, owners, _PHASES) if ends else ())})
+    plans = {plan: row for plan, row in locked.items() if plan in owners}
     for plan, row in plans.items():
         for owned in owners[plan]:
             _count_move(row, owned, moves[owned.step_id])
-    _forget_reuse(session, [step for step, move in moves.items() if move.loses_result])
+    lost = [step for step, move in moves.items() if move.loses_result]
+    _forget_reuse(session, lost)
+    forget_marks(session, lost)
+    forget_blobs(session, lost)
     phases = _phases(session, plans.values())
     for plan, row in plans.items():
         if row.phase in ACTIVE or phases[plan] in ACTIVE:
@@ -177,6 +190,7 @@ def _enter(session: Session, plans: Iterable[PlanRow], phases: Mapping[str, Phas
         before, after = plan.phase, phases[plan.id]
         if before != after:
             plan.phase = after
+            note_transition(session, f"plan.{before}.{after}")
             _tell_phase(session, plan, now)
         if (before in BROKEN) != (after in BROKEN):
             (broke if after in BROKEN else healed).append(plan.id)
@@ -192,7 +206,10 @@ def _tell_phase(session: Session, plan: PlanRow, now: datetime) -> None:
         plan.finished_at, plan.history_compacted = None, False
     else:
         plan.finished_at = now
-    append_event(session, plan.id, PHASE_CHANGED, {"phase": plan.phase, "steps": counts_in(plan).model_dump()}, now)
+    counts = counts_in(plan).model_dump()
+    append_event(session, plan.id, PHASE_CHANGED, {"phase": plan.phase, "steps": counts}, now)
+    if plan.phase not in ACTIVE:
+        tell_end(session, plan, counts, now)
 
 
 def _waiting_for(session: Session, needed: Collection[str], phases: Sequence[Phase]) -> set[str]:
@@ -216,6 +233,7 @@ def create_plan(
     now: datetime,
     traceparent: str | None = None,
     *,
+    project: str = DEFAULT_PROJECT,
     needs: str | None = None,
     layout: BaseModel | None = None,
 ) -> None:
@@ -224,16 +242,14 @@ def create_plan(
     `needs`: the plan whose steps are inputs here, which are not repeated; `layout`: what its results are read by.
     Raises IntegrityError if another process was first, UnreadableRow when a known step cannot be read."""
     stored = None if layout is None else layout.model_dump(mode="json")
-    row = PlanRow(id=plan, created_at=now, traceparent=traceparent, needs=needs, layout=stored)
+    row = PlanRow(id=plan, created_at=now, traceparent=traceparent, project_id=project, needs=needs, layout=stored)
     session.add(row)
     session.flush()
-    known = find_rows(session, [step.id for step in steps], lock=True)
+    fresh = _insert_new(session, steps, survey, now)
+    rows = find_rows(session, [step.id for step in steps], lock=True)
     if needs is not None:
         lock_plans(session, [needs])  # else it could fail without a word to this one
-    save_steps(session, [_share(known[step.id], step, survey, now) for step in steps if step.id in known], now)
-    fresh = {step.id: _new_row(step, survey, now) for step in steps if step.id not in known}
-    session.add_all(fresh.values())
-    session.flush()
+    save_steps(session, [_share(rows[step.id], step, survey, now) for step in steps if step.id not in fresh], now)
     session.add_all(
         StepInputRow(step_id=step.id, input_id=needed) for step in steps if step.id in fresh for needed in step.inputs
     )
@@ -241,8 +257,10 @@ def create_plan(
         PlanStepRow(plan_id=plan, step_id=step.id, position=position, role=step.role, reused=step.id in survey.verified)
         for position, step in enumerate(steps)
     )
-    _count_from_rows(row, steps, known | fresh, survey)
+    note_blobs(session, [survey.verified[step.id] for step in steps if step.id in survey.verified])
+    _count_from_rows(row, steps, rows, survey)
     row.phase = _phases(session, [row])[plan]
+    note_transition(session, "plan.created")
     _tell_phase(session, row, now)
     session.flush()
 
@@ -254,6 +272,27 @@ def _count_from_rows(
     plan.waiting, plan.leased, plan.succeeded, plan.failed = (states[state] for state in _STATES)
     kinds = Counter(step.kind for step in steps if step.id in survey.verified)
     plan.total, plan.reused, plan.reused_by_kind = len(steps), kinds.total(), dict(sorted(kinds.items()))
+
+
+def _insert_new(session: Session, steps: Collection[PlannedStep], survey: Survey, now: datetime) -> set[StepId]:
+    """Adds those that nobody has added, always in the same order; their ids. One that another transaction is adding is
+    waited for, and is known then."""
+    planned, new = {step.id: step for step in steps}, set[StepId]()
+    known = {step for batch in batches(planned) for step in session.scalars(_ids_among(batch))}
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(StepRow).on_conflict_do_nothing().returning(StepRow.id)
+    for batch in batches(sorted(planned.keys() - known)):
+        new |= set(session.scalars(statement, [_new_values(planned[step], survey, now) for step in batch]))
+    return new
+
+
+def _ids_among(ids: Collection[StepId]) -> Select[str]:
+    return select(StepRow.id).where(StepRow.id.in_(ids))
+
+
+def _new_values(planned: PlannedStep, survey: Survey, now: datetime) -> dict[str, Any]:
+    row = _new_row(planned, survey, now)
+    return {name: getattr(row, name) for name in StepRow.__table__.columns.keys()}  # noqa: SIM118  # iterating gives columns
 
 
 def _new_row(planned: PlannedStep, survey: Survey, now: datetime) -> StepRow:
@@ -297,8 +336,9 @@ def cancel_plan(session: Session, plan: str, now: datetime) -> Phase:
 def retry_plan(session: Session, plan: str, now: datetime) -> None:
     """Failed steps get all their attempts again, and a cancelled plan goes on; so does a plan that it waits for."""
     chain = _with_broken_needs(session, plan)
-    save_steps(session, _retried_steps(session, chain), now)
-    rows = lock_plans(session, chain)
+    changes = _retried_steps(session, chain)
+    rows = lock_plans(session, {*chain, *_owners_of(session, [change.row.id for change in changes])})
+    save_steps(session, changes, now)
     for row in (rows[each] for each in reversed(chain)):
         row.cancelled_at = None
         _enter(session, [row], _phases(session, [row]), now)

@@ -3,7 +3,7 @@
 No question looks at history: each starts from active plans or from the index of leased steps. Requests are read when a
 step is handed out, and never otherwise."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     SQLColumnExpression,
     String,
+    Subquery,
     Text,
     and_,
     case,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    update,
 )
 from sqlalchemy.orm import Session, aliased, defer
 from touchstone_contracts.messages import StepMessage
@@ -32,7 +34,9 @@ from touchstone_contracts.steps import channel_of
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import StepState, StepView
 from touchstone_planning.state import ACTIVE, Step
+from touchstone_planning.transitions import OUTAGES
 
+from touchstone_store.database import Store
 from touchstone_store.tables import PlanRow, PlanStepRow, StepInputRow, StepRow
 from touchstone_store.unreadable import UnreadableRow
 
@@ -179,6 +183,22 @@ def problems_of(session: Session, plans: Collection[str]) -> dict[str, tuple[Pro
     return found
 
 
+def outages_of(session: Session, plans: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+    """The servers that steps of each plan wait for, each once."""
+    query = (
+        select(PlanStepRow.plan_id, StepRow.id, cast(StepRow.problem, Text))
+        .join(StepRow, StepRow.id == PlanStepRow.step_id)
+        .where(PlanStepRow.plan_id.in_(plans), StepRow.state == "waiting", StepRow.not_before.is_not(None))
+        .order_by(StepRow.not_before)
+    )
+    found: dict[str, dict[str, Problem]] = {}
+    for plan, step, document in session.execute(query).all():
+        problem = _readable_problem(step, document)
+        if problem is not None and problem.code in OUTAGES:
+            found.setdefault(plan, {})[problem.code] = problem
+    return {plan: tuple(by_code.values()) for plan, by_code in found.items()}
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far the current attempt at a leased step is."""
@@ -236,17 +256,50 @@ class ReadyStep(NamedTuple):
 
 
 def first_ready(session: Session, now: datetime, channels: Collection[str], limit: int) -> list[ReadyStep]:
-    """Ready steps of active plans in any of `channels`: the oldest plan first, then topological order."""
-    query = (
-        select(StepRow.id, StepRow.queue, _CHANNEL)
+    """Ready steps of active plans in any of `channels`. Projects take turns: whose steps are least at work comes first.
+    Within a project the oldest plan first, then topological order. A step that several projects need comes when the
+    first of them gets it."""
+    wanted = (
+        select(
+            StepRow.id,
+            StepRow.queue,
+            _CHANNEL.label("channel"),
+            PlanRow.project_id,
+            func.min(PlanRow.created_at).label("created"),
+            func.min(PlanStepRow.position).label("position"),
+        )
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
         .where(_CHANNEL.in_(channels), *_ready(now))
-        .group_by(StepRow.id)
-        .order_by(func.min(PlanRow.created_at), func.min(PlanStepRow.position))
+        .group_by(StepRow.id, PlanRow.project_id)
+        .subquery()
+    )
+    at_work = _leased_by_project()
+    place = func.row_number().over(partition_by=wanted.c.project_id, order_by=(wanted.c.created, wanted.c.position))
+    turns = (
+        select(wanted, (place + func.coalesce(at_work.c.leased, 0)).label("turn"))
+        .outerjoin(at_work, at_work.c.project_id == wanted.c.project_id)
+        .subquery()
+    )
+    query = (
+        select(turns.c.id, turns.c.queue, turns.c.channel)
+        .group_by(turns.c.id, turns.c.queue, turns.c.channel)
+        .order_by(func.min(turns.c.turn), func.min(turns.c.created), func.min(turns.c.position))
         .limit(limit)
     )
     return [ReadyStep(*row) for row in session.execute(query)]
+
+
+def _leased_by_project() -> Subquery:
+    """`leased`: steps at work that active plans of the project need."""
+    return (
+        select(PlanRow.project_id, func.count(StepRow.id.distinct()).label("leased"))
+        .join(PlanStepRow, PlanStepRow.plan_id == PlanRow.id)
+        .join(StepRow, StepRow.id == PlanStepRow.step_id)
+        .where(_IS_LEASED, _IS_ACTIVE)
+        .group_by(PlanRow.project_id)
+        .subquery()
+    )
 
 
 class UnservedStep(NamedTuple):
@@ -333,6 +386,25 @@ def expired_ids(session: Session, now: datetime) -> list[StepId]:
     return list(session.scalars(query.order_by(StepRow.lease_expires_at)))
 
 
+def renew_started(session: Session, until: datetime) -> None:
+    """Whoever works on a step is taken for silent at `until`, no earlier and no later; no lease lasts longer."""
+    changed = or_(StepRow.started_at.is_not(None), StepRow.lease_expires_at > until)
+    _update_where(session, (_IS_LEASED, changed), lease_expires_at=until)
+
+
+def shorten_pauses(session: Session, until: datetime) -> None:
+    """No waiting step pauses beyond `until`."""
+    _update_where(session, (StepRow.state == "waiting", StepRow.not_before > until), not_before=until)
+
+
+def _update_where(session: Session, conditions: Collection[ColumnElement[bool]], **values: Any) -> None:
+    """Locks the rows in the order of their ids, as everybody does."""
+    locked = select(StepRow.id).where(*conditions).order_by(StepRow.id).with_for_update(key_share=True)
+    for batch in batches(list(session.scalars(locked))):
+        changed = update(StepRow).where(StepRow.id.in_(batch)).values(**values)
+        session.execute(changed, execution_options={"synchronize_session": False})
+
+
 def unwanted_ids(session: Session) -> list[StepId]:
     """Leased steps that no active plan needs any more."""
     return list(session.scalars(select(StepRow.id).where(_IS_LEASED, ~exists(_active_owner()))))
@@ -363,6 +435,49 @@ def message_of(row: StepRow, traceparent: str | None = None) -> StepMessage:
         )
     except ValueError as error:
         raise unreadable_step(row.id, error) from error
+
+
+def pages_of_steps(store: Store, size: int, *, state: StepState | None = None) -> Iterator[list[StepId]]:
+    """The steps of this installation, or those in one state, in the order of their ids."""
+    query = select(StepRow.id).order_by(StepRow.id).limit(size)
+    if state is not None:
+        query = query.where(StepRow.state == state)
+    last = ""
+    while True:
+        with store.read() as session:
+            page = list(session.scalars(query.where(StepRow.id > last)))
+        if not page:
+            return
+        yield page
+        last = page[-1]
+
+
+class StoredRequest(NamedTuple):
+    id: StepId
+    kind: str
+    state: StepState
+    request: dict[str, Any]
+    """As it is stored: facts are named, not held."""
+
+
+def pages_of_requests(store: Store, kinds: Collection[str], size: int) -> Iterator[list[StoredRequest]]:
+    """The steps of some kinds, in the order of their ids."""
+    columns = (StepRow.id, StepRow.kind, StepRow.state, StepRow.request)
+    query = select(*columns).where(StepRow.kind.in_(kinds)).order_by(StepRow.id).limit(size)
+    last = ""
+    while True:
+        with store.read() as session:
+            page = [StoredRequest(*row) for row in session.execute(query.where(StepRow.id > last))]
+        if not page:
+            return
+        yield page
+        last = page[-1].id
+
+
+def finished_by(session: Session, kind: str, moment: datetime) -> set[StepId]:
+    """The steps of a kind that had succeeded then."""
+    query = select(StepRow.id).where(StepRow.kind == kind, StepRow.state == "succeeded", StepRow.finished_at <= moment)
+    return set(session.scalars(query))
 
 
 def succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Dialect, ForeignKey, Index, String, Text, text
+from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, String, Text, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime, TypeDecorator
+from touchstone_contracts.access import DEFAULT_PROJECT
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -27,6 +28,67 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012  # SQLAlchemy's own protocol
 
 
+class ProjectRow(Base):
+    """Whom experiments, registered things and keys belong to."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    """Never changes, and is part of the ids of the plans of its upstreams."""
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    limits: Mapped[dict[str, Any]]
+    """See contracts/access.py."""
+    created_at: Mapped[datetime]
+
+
+class ApiKeyRow(Base):
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("api_keys_by_project", "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    """sha256 of the key, which is long and random."""
+    prefix: Mapped[str] = mapped_column(String(16))
+    label: Mapped[str] = mapped_column(String(100))
+    scope: Mapped[str] = mapped_column(String(12))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class LoginRow(Base):
+    """A browser that somebody has logged in with."""
+
+    __tablename__ = "logins"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """sha256 of the cookie."""
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    """The key that it was logged in with: the login ends with the key. None for a person of an identity provider."""
+    subject: Mapped[str] = mapped_column(String(200))
+    scope: Mapped[str] = mapped_column(String(12))
+    csrf: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime]
+
+
+class AuditRow(Base):
+    """A request that could change something: written before it is done, its status after."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("audit_by_project", "project_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(220))
+    action: Mapped[str] = mapped_column(String(80))
+    object: Mapped[str] = mapped_column(String(300))
+    status: Mapped[int | None]
+    request_id: Mapped[str | None] = mapped_column(String(64))
+
+
 class PlanRow(Base):
     """Somebody who wants steps done: an experiment (`exp_...`) or an upstream (`upstream/<name>`).
 
@@ -38,6 +100,7 @@ class PlanRow(Base):
         Index("plans_by_phase", "phase", "id"),
         Index("plans_by_needs", "needs", "phase"),
         Index("plans_by_history", "history_compacted", "finished_at"),
+        Index("plans_by_project", "project_id", "phase", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
@@ -61,6 +124,9 @@ class PlanRow(Base):
     """See events.py."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
     """W3C context of the span that made the plan; None where traces were off."""
+    project_id: Mapped[str] = mapped_column(String(12), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
+    shared: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether other projects may read the experiment."""
 
 
 class ExperimentRow(Base):
@@ -143,13 +209,16 @@ class EventRow(Base):
 
 
 class CatalogueRow(Base):
-    """A registered thing. Names are never given to another body: finished experiments refer to them."""
+    """A registered thing. A project gives a name to one body for ever: finished experiments refer to it."""
 
     __tablename__ = "catalogue"
 
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     body: Mapped[dict[str, Any]]
+    shared: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether other projects may use it, in experiments of their own."""
     created_at: Mapped[datetime]
 
 
@@ -158,5 +227,71 @@ class IdempotencyKeyRow(Base):
 
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(64))
-    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"))
+    experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiments.id"))
+    """None of a request that registered something."""
     created_at: Mapped[datetime]
+
+
+class WebhookRow(Base):
+    __tablename__ = "webhooks"
+    __table_args__ = (UniqueConstraint("project_id", "url"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    url: Mapped[str] = mapped_column(String(1000))
+    secret: Mapped[str] = mapped_column(String(80))
+    """As it is, because what is sent is signed with it."""
+    created_at: Mapped[datetime]
+
+
+class WebhookDeliveryRow(Base):
+    """Written in the transaction in which an experiment ends; see webhooks.py."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("webhook_deliveries_due", "state", "next_at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"), index=True)
+    experiment: Mapped[str] = mapped_column(String(80))
+    """No foreign key: it may be deleted before everybody was told of its end."""
+    body: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(12))
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime | None]
+    status: Mapped[int | None]
+    problem: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+
+
+class TakedownRow(Base):
+    """What the object store says to workers (keys.takedown_key), for people."""
+
+    __tablename__ = "takedowns"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    applied_at: Mapped[datetime | None]
+    """When steps were last told to be computed again because of it: what was read of them before may be out of date."""
+
+
+class TakedownStepRow(Base):
+    """A step whose present result was computed with an image that was taken down, and stays."""
+
+    __tablename__ = "takedown_steps"
+    __table_args__ = (Index("takedown_steps_by_step", "step_id"),)
+
+    takedown_id: Mapped[str] = mapped_column(ForeignKey("takedowns.id"), primary_key=True)
+    step_id: Mapped[str] = mapped_column(ForeignKey("steps.id"), primary_key=True)
+
+
+class StepBlobRow(Base):
+    """What the manifest of a finished step says of its blobs, for sums that the object store would be slow to give."""
+
+    __tablename__ = "step_blobs"
+    __table_args__ = (Index("step_blobs_by_digest", "digest", "size"),)
+
+    step_id: Mapped[str] = mapped_column(ForeignKey("steps.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)

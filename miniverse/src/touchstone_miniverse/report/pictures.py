@@ -83,8 +83,8 @@ def draw_prompts(
                 pipeline, prompts[start : start + BATCH], sampling.steps, sampling.guidance, sampling.seed + start
             )
         cache.mkdir(parents=True, exist_ok=True)
-        np.save(kept, np.stack([np.asarray(image) for image in drawn]))
-    return [Image.fromarray(pixels) for pixels in np.load(kept)]
+        np.save(kept, np.stack([np.asarray(image) for image in drawn]), allow_pickle=False)
+    return [Image.fromarray(pixels) for pixels in np.load(kept, allow_pickle=False)]
 
 
 def flat_pixels(images: Iterable[Image.Image], side: int = 32) -> NDArray[np.float32]:

@@ -32,8 +32,8 @@ class Services:
 
 
 def build_services(settings: ApiSettings) -> Services:
-    configure_logs(settings.log_level, settings.log_format)
-    store = open_store(settings.database_url.get_secret_value())
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
+    store = open_store(settings.database_url.get_secret_value(), ca_file=settings.ca_file)
     if settings.migrate_on_start:
         migrate(store)
     objects = connect_objects(settings)

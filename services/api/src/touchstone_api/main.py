@@ -4,20 +4,46 @@ from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
+from touchstone_runtime.metrics import start_metrics_server
 from touchstone_runtime.tracing import Traces
 
+from touchstone_api.access.authorise import Identify, NoteAnswers, authorise, authorise_page
+from touchstone_api.access.rates import Rates
 from touchstone_api.bootstrap import Services, build_services
+from touchstone_api.busy import Places
+from touchstone_api.conditional import ConditionalGet
+from touchstone_api.event_hub import EventHub
 from touchstone_api.openapi import describe
 from touchstone_api.problems import add_problem_handlers
-from touchstone_api.routes import arms, assets, catalogue, dashboard, events, experiments, health, results, steps
-from touchstone_api.security.gate import BodyLimit, RequestId
+from touchstone_api.routes import (
+    arms,
+    assets,
+    catalogue,
+    dashboard,
+    events,
+    experiments,
+    health,
+    keys,
+    login,
+    results,
+    steps,
+    storage,
+    takedowns,
+    webhooks,
+)
+from touchstone_api.security.bodies import JsonBudget, LimitBodies
+from touchstone_api.security.gate import OwnRequests, RequestId
+from touchstone_api.security.text import refuse_unstorable_address, refuse_unstorable_body
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
-RESOURCES = (experiments, steps, events, results, arms, catalogue, health, dashboard, assets)
+RESOURCES = (experiments, steps, events, results, arms, catalogue, takedowns, webhooks, storage, keys)
+PAGES = (dashboard,)
+OPEN_TO_ALL = (health, login, assets)
+"""What is the same for everybody, or says who somebody is."""
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -28,6 +54,8 @@ def create_app(services: Services | None = None) -> FastAPI:
         version="0.1.0",
         description="Do generated training images beat simply retrieving real ones?",
         generate_unique_id_function=_operation_id,
+        # Before `authorise`, which looks up and writes down what the path names.
+        dependencies=[Depends(refuse_unstorable_address)],
         lifespan=_close_services,
         telemetry=_request_spans(services.traces),
         # Its own pages load their scripts from elsewhere; ours is in routes/dashboard.py.
@@ -36,12 +64,26 @@ def create_app(services: Services | None = None) -> FastAPI:
     )
     app.state.services = services
     app.state.telemetry = Telemetry(services.store)
+    app.state.planning = Places(services.settings.plans_at_once)
+    app.state.events = EventHub(
+        services.store, services.settings.event_poll_seconds, services.settings.most_event_streams
+    )
     add_problem_handlers(app)
+    app.state.rates = Rates()
     for resource in RESOURCES:
+        app.include_router(resource.router, dependencies=[Depends(authorise), Depends(refuse_unstorable_body)])
+    for resource in PAGES:
+        app.include_router(resource.router, dependencies=[Depends(authorise_page)])
+    app.include_router(health.scrapes, dependencies=[Depends(authorise)])
+    for resource in OPEN_TO_ALL:
         app.include_router(resource.router)
     describe(app)
     # The last added is the outermost: even a refused body is counted and carries a request id.
-    app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
+    app.add_middleware(NoteAnswers)
+    app.add_middleware(ConditionalGet)
+    app.add_middleware(LimitBodies, max_bytes=services.settings.max_body_bytes, budget=JsonBudget())
+    app.add_middleware(Identify)
+    app.add_middleware(OwnRequests, hosts=services.settings.trusted_hosts)
     app.add_middleware(CountRequests, telemetry=app.state.telemetry)
     app.add_middleware(RequestId)
     return app
@@ -53,7 +95,13 @@ def _operation_id(route: APIRoute) -> str:
 
 @asynccontextmanager
 async def _close_services(app: FastAPI) -> AsyncIterator[None]:
+    settings = app.state.services.settings
+    metrics = None
+    if settings.metrics_port:
+        metrics = start_metrics_server(app.state.telemetry.registry, settings.metrics_host, settings.metrics_port)
     yield
+    if metrics is not None:
+        metrics.shutdown()
     app.state.services.store.close()
     app.state.services.traces.close()
 

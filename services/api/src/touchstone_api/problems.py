@@ -3,18 +3,35 @@
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from touchstone_contracts.problems import Failure, FieldError, Invalid, Problem
+from touchstone_contracts.values import MOST_ERRORS
 from touchstone_runtime.logs import get_logger
+from touchstone_runtime.objects import MissingObject
+
+from touchstone_api.dashboard.rendering import html_page
+from touchstone_api.healing import healing_problem
 
 log = get_logger(__name__)
 
+
+class LoginNeeded(Exception):
+    """A page was asked for by nobody we know."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.location = f"/login?{urlencode({'next': path})}"
+
+
 PROBLEM_JSON = "application/problem+json"
+NO_PAGES = ("/v1/", "/healthz", "/readyz", "/metrics", "/assets/", "/openapi.json")
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _TAG_ERRORS = {"union_tag_invalid", "union_tag_not_found"}
 
@@ -27,19 +44,38 @@ def problem_response(request: Request, problem: Problem, headers: dict[str, str]
     headers = {"X-Request-Id": request_id or "", "X-Content-Type-Options": "nosniff", **(headers or {})}
     if problem.status == 503:
         headers.setdefault("Retry-After", "5")
+    if problem.status == 401:
+        headers.setdefault("WWW-Authenticate", "Bearer")
     return JSONResponse(content, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def failure_response(request: Request, error: Failure) -> JSONResponse:
+    waits = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    return problem_response(request, error.problem(), waits)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Failure, _failure)
+    app.add_exception_handler(LoginNeeded, _to_login)
     app.add_exception_handler(RequestValidationError, _malformed_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
 
 
-async def _failure(request: Request, error: Exception) -> JSONResponse:
+async def _failure(request: Request, error: Exception) -> Response:
     assert isinstance(error, Failure)
-    return problem_response(request, error.problem())
+    if not request.url.path.startswith(NO_PAGES) and request.method in {"GET", "HEAD"}:
+        return html_page("missing.html", error.status, title=error.title, detail=error.detail)
+    experiment = request.path_params.get("experiment")
+    if isinstance(error, MissingObject) and experiment is not None:
+        services = request.app.state.services
+        return problem_response(request, await run_in_threadpool(healing_problem, services, experiment, error))
+    return failure_response(request, error)
+
+
+async def _to_login(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LoginNeeded)
+    return RedirectResponse(error.location, status_code=303)
 
 
 async def _malformed_request(request: Request, error: Exception) -> JSONResponse:
@@ -71,7 +107,10 @@ def invalid_body(error: ValidationError, body: object) -> Invalid:
 
 
 def invalid_fields(details: Sequence[dict[str, Any]], body: object) -> Invalid:
-    errors = tuple(FieldError(pointer=json_pointer(_place(detail), body), detail=detail["msg"]) for detail in details)
+    errors = tuple(
+        FieldError(pointer=json_pointer(_place(detail), body), detail=detail["msg"])
+        for detail in details[: MOST_ERRORS + 1]
+    )
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Invalid(f"{first.pointer or 'body'}: {first.detail}{more}", code="invalid_request", errors=errors)

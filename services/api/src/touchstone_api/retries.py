@@ -11,13 +11,13 @@ from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.values import Digest, StepId
 from touchstone_contracts.views import Phase, StepDetail
 from touchstone_store import plans
-from touchstone_store.catalogue import require_entry
-from touchstone_store.experiments import require_experiment
+from touchstone_store.catalogue import require_registered
+from touchstone_store.experiments import PlanState, plan_states, require_experiment
 from touchstone_store.layouts import upstream_of, upstream_plan_id
 from touchstone_store.plan_steps import facts_of_failed_steps, find_step
 
 from touchstone_api.bootstrap import Services
-from touchstone_api.views import upstream_views
+from touchstone_api.healing import heal
 
 
 class NotRetryable(Invalid):
@@ -49,7 +49,7 @@ class Owner:
     post_again: str
     """How its facts are written again."""
     upstream: str | None = None
-    """The name of the upstream whose ingest it waits for: a retry is one of that too."""
+    """The plan of the upstream whose ingest it waits for: a retry is one of that too."""
 
 
 FindOwner = Callable[[Session], Owner]
@@ -61,18 +61,23 @@ def experiment_owner(session: Session, experiment: str) -> Owner:
     return Owner(
         plan=experiment,
         phase=found.phase,
-        upstream=None if found.needs is None else upstream_of(found.needs),
+        upstream=found.needs,
         title=f"experiment {experiment}",
         place=f"/v1/experiments/{experiment}",
         post_again="post the experiment's spec again (POST /v1/experiments)",
     )
 
 
-def upstream_owner(session: Session, name: str) -> Owner:
-    [view] = upstream_views(session, [require_entry(session, Upstream, name)])
+def upstream_owner(session: Session, name: str, project: str) -> Owner:
+    found = require_registered(session, Upstream, name, project)
+    return upstream_plan_owner(session, upstream_plan_id(name, found.project))
+
+
+def upstream_plan_owner(session: Session, plan: str) -> Owner:
+    name = upstream_of(plan)
     return Owner(
-        plan=upstream_plan_id(name),
-        phase=view.phase,
+        plan=plan,
+        phase=plan_states(session, [plan]).get(plan, PlanState()).phase,
         title=f"upstream {name!r}",
         place=f"/v1/upstreams/{name}",
         post_again="register the upstream again with the same body (POST /v1/upstreams)",
@@ -89,10 +94,13 @@ def require_step(session: Session, owner: Owner, step: StepId) -> StepDetail:
 
 def retry_failed_steps(services: Services, find_owner: FindOwner) -> None:
     """Failed steps get all their attempts again, those of the upstream's ingest included; a cancelled experiment goes
-    on. Raises NotFound, NotRetryable or FactsMissing."""
+    on, and so does a finished one whose results were lost. Raises NotFound, NotRetryable or FactsMissing."""
     with services.store.read() as session:
         owner = find_owner(session)
-        owners = [owner] if owner.upstream is None else [owner, upstream_owner(session, owner.upstream)]
+    if owner.phase == "succeeded" and heal(services, owner.plan):
+        return
+    with services.store.read() as session:
+        owners = [owner] if owner.upstream is None else [owner, upstream_plan_owner(session, owner.upstream)]
         named = [facts_of_failed_steps(session, each.plan).values() for each in owners]
     for each, facts in zip(owners, named, strict=True):
         _require_facts(services, each, set(chain.from_iterable(facts)))

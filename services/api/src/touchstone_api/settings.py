@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
 from touchstone_contracts.views import Prices
 from touchstone_store.settings import StoreSettings
 
@@ -10,18 +11,42 @@ Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class ApiSettings(StoreSettings):
+    operator_key: SecretStr | None = Field(default=None, min_length=20)
+    """An API key with every scope in the default project, for whoever runs the installation. Never stored: it is valid
+    while this variable holds it. Others are made with it, or at the terminal (python -m touchstone_api.projects)."""
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1", "localhost", "[::1]")
+    """The host names that requests may be for, with commas between them; `*` allows any."""
+    open_on_this_machine: bool = False
+    """Whoever opens a page with a browser on this very machine is logged in as the operator without being asked. For a
+    laptop; a proxy in front of the api must say so (X-Forwarded-For), else everybody seems to be on this machine."""
+    requests_a_minute: int = Field(default=6000, gt=0)
+    """Of each key, where its project has no limit of its own."""
     migrate_on_start: bool = True
     """Off: run `python -m touchstone_store.migrate` before the api starts."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     """Larger request bodies are refused; a target of ten thousand classes needs about 2 MiB."""
-    max_plan_steps: int = Field(default=200_000, gt=0)
-    """An experiment that takes more steps is refused with what to lower."""
+    max_plan_steps: int = Field(default=25_000, gt=0, le=1_000_000)
+    """An experiment that takes more steps is refused with what to lower. The paper's study of ImageNet has 11,808;
+    planning 25,000 takes one to two seconds of one CPU."""
+    quota_bytes: int | None = Field(default=None, gt=0)
+    """Once results hold so many bytes, new experiments are refused until some were deleted and collected. Unset: no
+    limit."""
+    plans_at_once: int = Field(default=2, gt=0, le=32)
+    """Experiments and upstreams that are planned at the same moment; each takes one CPU. A few more wait, the others
+    are told to come again."""
     event_poll_seconds: float = Field(default=0.5, gt=0)
-    """How often an open event stream looks for new events."""
+    """How often one look at the database serves all open event streams."""
+    most_event_streams: int = Field(default=200, gt=0, le=500)
+    """Open at once; whoever comes then is told to come again."""
     cpu_hour_price: Price | None = None
     """An hour of one CPU core, in the currency of your choice. Unset: costs are told in seconds alone."""
     gpu_hour_price: Price | None = None
     """An hour of one GPU, in the same currency."""
+
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def prices(self) -> Prices:

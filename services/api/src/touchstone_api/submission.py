@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import Encoder, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
@@ -20,21 +21,24 @@ from touchstone_planning.limits import check_size
 from touchstone_planning.plan import plan_experiment, plan_upstream, stored_plan
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.sources import require_allowed
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_store.catalogue import RegisteredNames, find_entry, register
+from touchstone_store.catalogue import Entry, RegisteredNames, find_entry, register, require_registered
 from touchstone_store.database import Store
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
+from touchstone_store.idempotency import digest_of_entry, recall, remember
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
 from touchstone_store.plans import Survey, create_plan
 from touchstone_store.steps import succeeded_among
-from touchstone_store.tables import ExperimentRow, IdempotencyKeyRow
+from touchstone_store.tables import ExperimentRow
 
 from touchstone_api.bootstrap import Services
+from touchstone_api.healing import heal
+from touchstone_api.quota import most_steps_of, require_quota
 from touchstone_api.registration import registered_facts
+from touchstone_api.settings import ApiSettings
 
 SURVEY_THREADS = 8
-DIGEST_SAMPLES = 24
-"""Found steps of which one blob is read and hashed; of the others existence and sizes are compared."""
 TRIES = 4
 """Another process may create the same steps at the same moment; the second try finds them."""
 
@@ -46,28 +50,32 @@ class Submitted:
 
 
 def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
-    """Which of the plan's results the object store has, whatever SQL believes. Raises Transient."""
+    """Which of the plan's results the object store has, whatever SQL believes: their manifests are read, of their blobs
+    existence and sizes are compared. Raises Transient."""
     ids = [step.id for step in plan.steps]
     with store.read() as session:
         believed = succeeded_among(session, ids)
     with ThreadPoolExecutor(SURVEY_THREADS) as pool:
-        present = [step for step, found in zip(ids, pool.map(artifacts.manifest, ids), strict=True) if found]
-        stride = max(1, len(present) // DIGEST_SAMPLES)
-        samples = [1 if number % stride == 0 else 0 for number in range(len(present))]
-        results = pool.map(lambda step, sample: artifacts.verified(step, sample=sample), present, samples)
+        results = pool.map(artifacts.present, ids)
         verified: dict[StepId, StepManifest] = {
-            step: manifest for step, manifest in zip(present, results, strict=True) if manifest is not None
+            step: manifest for step, manifest in zip(ids, results, strict=True) if manifest is not None
         }
     return Survey(verified=verified, lost=believed - set(verified))
 
 
 def submit_experiment(
-    services: Services, spec: ExperimentSpec, idempotency_key: str | None = None, parent: Parent | None = None
+    services: Services,
+    project: str,
+    spec: ExperimentSpec,
+    idempotency_key: str | None = None,
+    parent: Parent | None = None,
 ) -> Submitted:
-    """Creates the experiment and freezes what it declares, or finds the one with the same identity. `parent`: what it
-    was cloned from. Raises Invalid, Unfair or Transient; then nothing has been created."""
+    """Creates the experiment and freezes what it declares, or finds the project's with the same identity.
+
+    `parent`: what it was cloned from. Raises SourceNotAllowed, Invalid, Unfair, QuotaExceeded or Transient; then
+    nothing is created."""
     with services.traces.span("plan experiment") as span:
-        submitted = _submit_experiment(services, spec, idempotency_key, parent, span.traceparent)
+        submitted = _submit_experiment(services, project, spec, idempotency_key, parent, span.traceparent)
         span.tell(experiment=submitted.id, created=submitted.created)
     return submitted
 
@@ -76,27 +84,42 @@ def submit_experiment(
 class Prepared:
     """An experiment that may be created, with everything that is to be stored of it."""
 
+    project: str
     resolved: ResolvedExperiment
     plan: Plan
     stored: StoredPlan
+    upstream: str
+    """The id of the plan that ingests its upstream."""
 
     @property
     def identity(self) -> str:
-        """Of what is asked and of the contracts it is answered by: under later ones it is another experiment."""
-        return identity({"experiment": self.resolved, "versions": self.stored.versions})
+        """Of what is asked and of the contracts it is answered by: under later ones it is another experiment. Every
+        project has experiments of its own; steps are named without their project, so what one computed others find."""
+        asked = {"experiment": self.resolved, "versions": self.stored.versions}
+        return identity(asked if self.project == DEFAULT_PROJECT else asked | {"project": self.project})
 
 
-def prepare(session: Session, spec: ExperimentSpec, most_steps: int) -> Prepared:
-    """Raises Invalid or Unfair with JSON pointers into the spec."""
-    resolved = resolve(spec, RegisteredNames(session))
+def resolve_fairly(session: Session, project: str, spec: ExperimentSpec, settings: ApiSettings) -> ResolvedExperiment:
+    """What may be planned; what is registered was allowed when it was. Raises SourceNotAllowed, Invalid or Unfair with
+    JSON pointers into the spec."""
+    require_allowed(settings.allowed_sources, spec)
+    resolved = resolve(spec, RegisteredNames(session, project))
     check_fair(resolved)
-    check_size(resolved, most_steps)
-    plan = plan_experiment(resolved, upstream_layout(session, spec.upstream))
-    return Prepared(resolved, plan, stored_plan(plan))
+    check_size(resolved, most_steps_of(session, project, settings.max_plan_steps))
+    return resolved
+
+
+def prepare(session: Session, project: str, spec: ExperimentSpec, settings: ApiSettings) -> Prepared:
+    """As `resolve_fairly`."""
+    resolved = resolve_fairly(session, project, spec, settings)
+    upstream = upstream_plan_id(spec.upstream, require_registered(session, Upstream, spec.upstream, project).project)
+    plan = plan_experiment(resolved, upstream_layout(session, upstream))
+    return Prepared(project, resolved, plan, stored_plan(plan), upstream)
 
 
 def _submit_experiment(
     services: Services,
+    project: str,
     spec: ExperimentSpec,
     idempotency_key: str | None,
     parent: Parent | None,
@@ -104,19 +127,26 @@ def _submit_experiment(
 ) -> Submitted:
     body_digest = identity(spec)
     with services.store.read() as session:
-        if idempotency_key and (earlier := _experiment_of_key(session, idempotency_key, body_digest)):
-            return Submitted(earlier, created=False)
-        prepared = prepare(session, spec, services.settings.max_plan_steps)
+        if idempotency_key:
+            earlier = recall(session, project, idempotency_key, body_digest)
+            if earlier and earlier.experiment_id:
+                return Submitted(earlier.experiment_id, created=False)
+        prepared = prepare(session, project, spec, services.settings)
         known = experiment_with_identity(session, prepared.identity)
+        if known is None:
+            asked = (prepared.resolved, prepared.plan)
+            require_quota(session, project, *asked, services.settings.quota_bytes, datetime.now(UTC))
     # Also of a known one: what is there is not written again, and what was lost is.
     services.artifacts.put_facts(prepared.plan.facts.blobs)
+    if known and known.phase == "succeeded":
+        heal(services, known.id)
     for _ in range(TRIES):
         found = Survey() if known else survey(services.store, services.artifacts, prepared.plan)
         try:
             with services.store.write() as session:
                 submitted = _create_or_find(session, prepared, found, parent, traceparent)
                 if idempotency_key:
-                    _remember_key(session, idempotency_key, body_digest, submitted.id)
+                    remember(session, project, idempotency_key, body_digest, datetime.now(UTC), submitted.id)
             return submitted
         except IntegrityError:
             continue
@@ -129,8 +159,17 @@ def _create_or_find(
     if known := experiment_with_identity(session, prepared.identity):
         return Submitted(known.id, created=False)
     experiment, now, resolved, plan = new_experiment_id(), datetime.now(UTC), prepared.resolved, prepared.plan
-    needs = upstream_plan_id(resolved.upstream.name) if plan.waits_for_others else None
-    create_plan(session, experiment, plan.steps, found, now, traceparent, needs=needs, layout=prepared.stored)
+    create_plan(
+        session,
+        experiment,
+        plan.steps,
+        found,
+        now,
+        traceparent,
+        project=prepared.project,
+        needs=prepared.upstream if plan.waits_for_others else None,
+        layout=prepared.stored,
+    )
     registered = registered_facts(resolved.spec, prepared.identity, prepared.stored.layout, found.verified, parent, now)
     session.add(
         ExperimentRow(
@@ -147,34 +186,40 @@ def _create_or_find(
     return Submitted(experiment, created=True)
 
 
-def _experiment_of_key(session: Session, key: str, body_digest: str) -> str | None:
-    row = session.get(IdempotencyKeyRow, key)
-    if row is None:
-        return None
-    if row.body_digest != body_digest:
-        raise Invalid("this Idempotency-Key was used with another body", code="idempotency_key_reused")
-    return row.experiment_id
+def submit_entry(services: Services, project: str, entry: Entry, idempotency_key: str | None = None) -> bool:
+    """Registers what takes no steps. Whether it is new. Raises SourceNotAllowed, KeyReused, NameTaken or Transient."""
+    require_allowed(services.settings.allowed_sources, entry)
+    for _ in range(TRIES):
+        try:
+            with services.store.write() as session:
+                return _register(session, project, entry, idempotency_key, datetime.now(UTC))
+        except IntegrityError:
+            continue
+    raise Transient("the same is being registered by others; try again", code="contended")
 
 
-def _remember_key(session: Session, key: str, body_digest: str, experiment: str) -> None:
-    if _experiment_of_key(session, key, body_digest) is None:
-        session.add(
-            IdempotencyKeyRow(key=key, body_digest=body_digest, experiment_id=experiment, created_at=datetime.now(UTC))
-        )
+def _register(session: Session, project: str, entry: Entry, idempotency_key: str | None, now: datetime) -> bool:
+    if idempotency_key:
+        remember(session, project, idempotency_key, digest_of_entry(entry), now)
+    return register(session, entry, project, now)
 
 
-def submit_upstream(services: Services, upstream: Upstream) -> bool:
-    """Registers the upstream and starts its ingest. Whether it is new. Raises Invalid, NameTaken or Transient."""
+def submit_upstream(services: Services, project: str, upstream: Upstream, idempotency_key: str | None = None) -> bool:
+    """Registers the upstream and starts its ingest. Whether it is new. Raises SourceNotAllowed, Invalid, NameTaken
+    or Transient."""
     with services.traces.span("plan upstream", upstream=upstream.name) as span:
-        created = _submit_upstream(services, upstream, span.traceparent)
+        created = _submit_upstream(services, project, upstream, idempotency_key, span.traceparent)
         span.tell(created=created)
     return created
 
 
-def _submit_upstream(services: Services, upstream: Upstream, traceparent: str | None) -> bool:
+def _submit_upstream(
+    services: Services, project: str, upstream: Upstream, idempotency_key: str | None, traceparent: str | None
+) -> bool:
+    require_allowed(services.settings.allowed_sources, upstream)
     with services.store.read() as session:
-        encoder = find_entry(session, Encoder, upstream.index_encoder)
-        known = find_entry(session, Upstream, upstream.name) is not None
+        encoder = find_entry(session, Encoder, upstream.index_encoder, project)
+        known = find_entry(session, Upstream, upstream.name, project) is not None
     if encoder is None:
         problem = FieldError(pointer="/index_encoder", detail=f"no encoder named {upstream.index_encoder!r}")
         raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
@@ -188,9 +233,17 @@ def _submit_upstream(services: Services, upstream: Upstream, traceparent: str | 
         try:
             with services.store.write() as session:
                 now = datetime.now(UTC)
-                if created := register(session, upstream, now):
-                    plan_id = upstream_plan_id(upstream.name)
-                    create_plan(session, plan_id, plan.steps, found, now, traceparent, layout=plan.upstream)
+                if created := _register(session, project, upstream, idempotency_key, now):
+                    create_plan(
+                        session,
+                        upstream_plan_id(upstream.name, project),
+                        plan.steps,
+                        found,
+                        now,
+                        traceparent,
+                        project=project,
+                        layout=plan.upstream,
+                    )
             return created
         except IntegrityError:
             continue

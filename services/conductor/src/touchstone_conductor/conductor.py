@@ -4,13 +4,24 @@ Truth lies in SQL (leases) and in the object store (results). Every cycle may en
 server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
 not in its queue. Two conductors at once do no harm: each change locks its step's row."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from touchstone_contracts.messages import LiveWorker, StepFailed, StepManifest, StepMessage, StepReport, StepSucceeded
+from touchstone_contracts.keys import blob_key
+from touchstone_contracts.messages import (
+    HostMemory,
+    LiveWorker,
+    StepFailed,
+    StepManifest,
+    StepMessage,
+    StepProgressed,
+    StepReport,
+    StepSucceeded,
+)
 from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import QUEUES, channel_of, every_contract
 from touchstone_contracts.values import StepId
@@ -32,12 +43,15 @@ from touchstone_store.steps import (
     leased_by_channel,
     lock_step,
     message_of,
+    renew_started,
+    shorten_pauses,
     to_step,
     traceparent_of,
     unserved_steps,
     unstarted_of,
     unwanted_ids,
 )
+from touchstone_store.stored_bytes import note_blobs, steps_with_blob
 from touchstone_store.tables import StepRow
 from touchstone_store.unreadable import UnreadableRow
 
@@ -65,7 +79,7 @@ class Reports(Protocol):
 
     def mark_cancelled(self, step: StepId) -> None: ...
 
-    def clear_cancelled(self, step: StepId) -> None: ...
+    def note_attempt(self, step: StepId, attempt: int) -> None: ...
 
 
 class LiveWorkers(Protocol):
@@ -76,6 +90,17 @@ class LiveWorkers(Protocol):
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class SteadyClock:
+    """The time of day when this process started, and what has passed since: it never jumps when somebody sets the
+    machine's clock, so no worker is taken for silent because of that."""
+
+    def __init__(self) -> None:
+        self._offset = datetime.now(UTC) - timedelta(seconds=time.monotonic())
+
+    def __call__(self) -> datetime:
+        return self._offset + timedelta(seconds=time.monotonic())
 
 
 Change = Callable[[Step], Step]
@@ -100,8 +125,12 @@ class Conductor:
     """Received, but the database or the object store did not answer when they were to be applied."""
     _handed_out: dict[StepId, datetime] = field(default_factory=dict)
     """Steps that no worker has started yet, as far as this process knows."""
+    _memory: dict[StepId, HostMemory] = field(default_factory=dict)
+    """Of the workers of leased steps, as they last told this process."""
     _lost: LostMessages = field(init=False)
     _retirement: Retirement = field(init=False)
+    _deaf: bool = True
+    """Reports could not be received when they were last asked for, or never have been."""
     _next_look: datetime | None = None
     """For steps that nobody serves."""
 
@@ -138,11 +167,23 @@ class Conductor:
         return True
 
     def _receive(self, timeout: float) -> None:
+        """While nothing can be heard, nobody is silent. Afterwards, as after the start of this process, every worker
+        has a whole lease to speak again and no pause is longer than it can be, whatever the clock was meanwhile."""
+        deaf, self._deaf = self._deaf, True
         self._waiting_reports += self.reports.receive(timeout)
+        if deaf:
+            with self.store.write() as session:
+                renew_started(session, self.now() + self.limits.lease)
+                shorten_pauses(session, self.now() + self.limits.longest_pause)
+        self._deaf = False
 
     def _apply_reports(self) -> None:
         reports, self._waiting_reports = self._waiting_reports, []
+        store_is_away = False
         for position, report in enumerate(reports):
+            if store_is_away and _needs_results(report):
+                self._waiting_reports.append(report)
+                continue
             try:
                 self._apply(report)
             except Transient as error:
@@ -150,6 +191,8 @@ class Conductor:
                 if error.code == "database":
                     self._waiting_reports += reports[position + 1 :]
                     raise
+                # Asked once in a cycle: a silent server takes its time to be found away.
+                store_is_away = store_is_away or error.code == "object_store"
                 log.warning("report.postponed", step=report.step_id[:12], error=str(error))
 
     def _apply(self, report: StepReport) -> None:
@@ -161,17 +204,22 @@ class Conductor:
                 self._succeed(report.step_id, manifest)
             return
         now = self.now()
-        changed = self._change(report.step_id, lambda step: transitions.apply_report(step, report, now, self.limits))
-        if changed and isinstance(report, StepFailed) and report.problem.code in LOST_INPUT_CODES:
-            self._forget_lost_inputs(report.step_id)
+        if isinstance(report, StepFailed) and _needs_results(report) and self._forget_lost(report):
+            self._change(report.step_id, lambda step: transitions.await_inputs(step, report, now, self.limits))
+        elif self._change(report.step_id, lambda step: transitions.apply_report(step, report, now, self.limits)):
+            self._note_memory(report)
+
+    def _note_memory(self, report: StepReport) -> None:
+        if isinstance(report, StepProgressed) and report.memory is not None:
+            self._memory[report.step_id] = report.memory
 
     def _succeed(self, step: StepId, manifest: StepManifest) -> bool:
         now = self.now()
-        return self._change(step, lambda before: transitions.succeed(before, now, manifest))
+        return self._change(step, lambda before: transitions.succeed(before, now, manifest), manifest)
 
-    def _change(self, step: StepId, change: Change) -> bool:
+    def _change(self, step: StepId, change: Change, result: StepManifest | None = None) -> bool:
         """Applies a pure transition to a step, with all that follows for plans, in one transaction. Whether anything
-        changed."""
+        changed. `result`: what the step has come to."""
         try:
             with self.store.write() as session:
                 row = lock_step(session, step)
@@ -182,6 +230,8 @@ class Conductor:
                 if after == before:
                     return False
                 save_steps(session, [StepChange(row, after, event_of(before, after))], self.now())
+                if result is not None:
+                    note_blobs(session, [result])
         except UnreadableRow as error:
             self._give_up(error)
             return False
@@ -198,6 +248,8 @@ class Conductor:
             fail_unreadable(session, error.row, error.problem(), self.now())
 
     def _measure(self, kind: str, before: Step, after: Step) -> None:
+        if after.state != "leased":
+            self._memory.pop(after.id, None)
         started = before.started_at is None and after.started_at is not None
         if not started and after.state == "leased":
             return
@@ -205,22 +257,42 @@ class Conductor:
         if started and after.started_at is not None and handed_out is not None:
             self.metrics.started(kind, (after.started_at - handed_out).total_seconds())
 
-    def _forget_lost_inputs(self, step: StepId) -> None:
-        """A step could not read an input: results that are gone or damaged are computed again.
+    def _forget_lost(self, report: StepFailed) -> bool:
+        """A step could not read an input: results that are gone are computed again. Whether there are any.
 
         A request may also name what its inputs were made from (retrieval reads the shards that the index is of, the
-        judge the runs that evaluations chose from), so these are looked at too."""
+        judge the runs that evaluations chose from), so these are looked at too, and so is what lost results need, and
+        whoever wrote the object that is missing, however far away."""
+        missing = (report.problem.missing_object or "").rpartition("/")[2]
         with self.store.read() as session:
-            inputs = inputs_of(session, [step])
-            inputs |= inputs_of(session, inputs)
-        for needed in sorted(inputs):
-            if self.artifacts.verified(needed) is None:
-                log.warning("result.lost", step=needed[:12])
-                self._change(
-                    needed, lambda before: transitions.forget_result(before) if before.state == "succeeded" else before
-                )
+            near = inputs_of(session, [report.step_id])
+            unseen = near | inputs_of(session, near) | steps_with_blob(session, missing)
+        seen: set[StepId] = set()
+        lost: set[StepId] = set()
+        while unseen:
+            gone = {step for step in sorted(unseen) if self._is_lost(step, report.problem.missing_object)}
+            seen, lost = seen | unseen, lost | gone
+            with self.store.read() as session:
+                unseen = inputs_of(session, gone) - seen
+        for step in sorted(lost):
+            log.warning("result.lost", step=step[:12])
+            self._change(step, transitions.forget_result)
+        return bool(lost)
+
+    def _is_lost(self, step: StepId, missing: str | None) -> bool:
+        """Whether a part of a result is gone. What was let go is missed when the object `missing` is a part of it; then
+        the whole result is forgotten, so that nobody takes the step for done."""
+        manifest = self.artifacts.present(step)
+        if manifest is None:
+            return True
+        if missing not in {blob_key(blob.digest) for blob in manifest.let_go}:
+            return False
+        self.artifacts.forget(step)
+        return True
 
     def _expire_leases(self) -> None:
+        if self._deaf:
+            return
         self._lost.begin_round()
         with self.store.read() as session:
             expired = expired_ids(session, self.now())
@@ -245,9 +317,10 @@ class Conductor:
         fate: Fate = "lost" if row.started_at else self._fate_in(row.kind, row.version)
         if fate == "unknown":
             return
-        now = self.now()
+        now, memory = self.now(), self._memory.get(row.id)
         changed = self._change(
-            row.id, lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits")
+            row.id,
+            lambda before: transitions.expire(before, now, self.limits, still_queued=fate == "waits", memory=memory),
         )
         if changed and fate == "lost":
             self.metrics.expired(row.queue, "silent_worker" if row.started_at else "lost_message")
@@ -329,7 +402,7 @@ class Conductor:
             attempt=message.attempt,
         ) as span:
             try:
-                self.reports.clear_cancelled(message.step_id)
+                self.reports.note_attempt(message.step_id, message.attempt)
                 self.dispatcher.send(
                     message.model_copy(update={"traceparent": span.traceparent or message.traceparent})
                 )
@@ -354,6 +427,13 @@ def _served_by(workers: Collection[LiveWorker]) -> dict[str, str]:
     """The queue of every channel that this release serves, or one of `workers`, which may be of another."""
     ours = {contract.channel: contract.queue for contract in every_contract()}
     return ours | {channel: worker.queue for worker in workers for channel in worker.channels}
+
+
+def _needs_results(report: StepReport) -> bool:
+    """Whether applying it asks the object store."""
+    return isinstance(report, StepSucceeded) or (
+        isinstance(report, StepFailed) and report.problem.code in LOST_INPUT_CODES
+    )
 
 
 def _holds(step: Step, attempt: int) -> bool:

@@ -1,7 +1,11 @@
-"""Settings of the conductor: environment variables TOUCHSTONE_*, read once at start."""
+"""Settings of the conductor and its commands: environment variables TOUCHSTONE_*, read once at start."""
+
+from typing import Literal
 
 from pydantic import Field
 from touchstone_store.settings import StoreSettings
+
+KeptWeights = Literal["none", "chosen", "all"]
 
 
 class ConductorSettings(StoreSettings):
@@ -20,3 +24,9 @@ class ConductorSettings(StoreSettings):
     poll_seconds: float = Field(default=0.5, gt=0, le=4)
     """Longest wait for reports before the conductor looks at the database again. The Redis client takes a server that
     answers nothing for five seconds for dead."""
+    webhook_private_addresses: bool = False
+    """Whether webhooks may lead into private networks and to this machine. Whoever may register one could otherwise
+    reach what only the conductor reaches."""
+    keep_weights: KeptWeights = "chosen"
+    """Which weights of adapted encoders outlive their evaluations: `none`, those at the learning rate that was
+    `chosen`, or `all`. The collection lets the others go; a step that needs them later has them trained again."""

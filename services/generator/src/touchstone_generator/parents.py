@@ -8,8 +8,12 @@ from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.steps import PerturbImages
 from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.image_sets import PLACE
 
 from touchstone_generator.prompts.templates import fill
+
+COLUMNS = (*PLACE, "class_id", "caption", "source_key", "kept")
+"""Of a manifest, what anything here starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Parent:
 def kept_images(artifacts: Artifacts, step: StepId) -> tuple[ImageSet, pa.Table]:
     """The image set a step made (curated, mixed or ingested) and the rows it keeps, in their order."""
     images, _ = artifacts.image_set(step)
-    table = artifacts.get_table(images.manifest)
+    table = artifacts.get_table(images.manifest, COLUMNS)
     return images, table.filter(pc.field("kept"))
 
 

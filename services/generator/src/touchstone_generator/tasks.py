@@ -1,6 +1,6 @@
 """One adapter per contract of the queue `generator`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -30,10 +30,12 @@ from touchstone_contracts.steps import (
 )
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.class_names import with_names
+from touchstone_runtime.done_items import DoneItems, resumed
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, read_images
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
 
+from touchstone_generator.devices import arithmetic
 from touchstone_generator.encoding import encode_png
 from touchstone_generator.parents import Parent, kept_images, perturbation_prompt, share
 from touchstone_generator.pipelines import GeneratorCache, LoadedGenerator
@@ -128,6 +130,7 @@ def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> 
             request.lora,
             request.seed,
             progress,
+            progress.savepoints,
         )
         losses = {"first_loss": tuned.mean_loss(last=False), "last_loss": tuned.mean_loss(last=True)}
         result = result.model_copy(update={"weights": tools.artifacts.put_blob(tuned.weights), **losses})
@@ -142,8 +145,13 @@ def generate_images(request: GenerateImages, tools: Tools, progress: Progress) -
     painter = TextToImage(loaded.pipeline, request.sampler, request.image_size)
     seeds = [image_seed(request.seed, prompt.prompt_id, prompt.index) for prompt in prompts]
     drafts = [Draft(prompt.prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-    images = _draw_all(painter.draw, drafts, request.first, request.sampler.batch_size, progress)
-    made_by = _made_by(loaded, request.sampler)
+    images = _encoded_all(
+        lambda done: _draw_all(painter.draw, drafts, request.first, request.sampler.batch_size, progress, done),
+        request.stored_size,
+        loaded,
+        progress,
+    )
+    made_by = _made_by(loaded, request.sampler, request.stored_size or request.image_size)
     records = [
         replace(
             made_by,
@@ -155,7 +163,7 @@ def generate_images(request: GenerateImages, tools: Tools, progress: Progress) -
         )
         for prompt, seed in zip(prompts, seeds, strict=True)
     ]
-    found = _found(tools.artifacts, (reduced(image, request.stored_size) for image in images), records, loaded)
+    found = _found(tools.artifacts, images, records, loaded)
     untuned = isinstance(request.generator, TunedModel) and not loaded.tuning_digest
     return found.model_copy(update={"notes": found.notes | {"untuned": len(records)}}) if untuned else found
 
@@ -183,8 +191,14 @@ def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> 
         Sketch(squash(parent.image, request.image_size), prompt, seed)
         for parent, prompt, seed in zip(parents, prompts, seeds, strict=True)
     ]
-    made_by = replace(_made_by(loaded, request.sampler), gamma=request.gamma)
-    images = _perturbed(request, loaded, sketches, first, progress)
+    size = request.stored_size or request.image_size
+    made_by = replace(_made_by(loaded, request.sampler, size), gamma=request.gamma)
+    images = _encoded_all(
+        lambda done: _perturbed(request, loaded, sketches, first, progress, done),
+        request.stored_size,
+        loaded,
+        progress,
+    )
     records = [
         replace(
             made_by,
@@ -197,7 +211,7 @@ def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> 
         )
         for parent, prompt, seed in zip(parents, prompts, seeds, strict=True)
     ]
-    return _found(tools.artifacts, (reduced(image, request.stored_size) for image in images), records, loaded)
+    return _found(tools.artifacts, images, records, loaded)
 
 
 def _requested_parents(request: PerturbImages, artifacts: Artifacts) -> tuple[list[Parent], int]:
@@ -216,11 +230,12 @@ def _perturbed(
     sketches: Sequence[Sketch],
     first: int,
     progress: ProgressFunction,
-) -> Iterator[np.ndarray]:
+    done: int,
+) -> Iterable[Iterable[np.ndarray]]:
     if request.gamma == 0:
-        return (sketch.pixels for sketch in sketches)
+        return [[sketch.pixels for sketch in sketches[done:]]]
     painter = ImageToImage(loaded.pipeline, request.sampler, request.image_size, request.gamma)
-    return _draw_all(painter.draw, sketches, first, request.sampler.batch_size, progress)
+    return _draw_all(painter.draw, sketches, first, request.sampler.batch_size, progress, done)
 
 
 def _loaded(model: ModelRef | TunedModel, sampler: Sampler, tools: Tools) -> LoadedGenerator:
@@ -244,23 +259,39 @@ def _draw_all(
     first: int,
     batch_size: int,
     progress: ProgressFunction,
+    done: int,
 ) -> Iterator[np.ndarray]:
-    """Images in order; the drafts are rows first, first + 1, ... of their table. Progress counts images, with the
-    started batch as the share of its steps that are done."""
-    for rows in batches(first, first + len(drafts), batch_size):
-        done = rows.start - first
+    """Batches of images in order, without the first `done`; the drafts are rows first, first + 1, ... of their table.
+    Progress counts images, with the started batch as the share of its steps that are done."""
+    for rows in batches(first + done, first + len(drafts), batch_size):
+        before = rows.start - first
 
-        def step_done(step: int, steps: int, done: int = done, count: int = len(rows)) -> None:
-            progress(done + count * step // steps, len(drafts))
+        def step_done(step: int, steps: int, before: int = before, count: int = len(rows)) -> None:
+            progress(before + count * step // steps, len(drafts))
 
-        yield from draw(drafts[done : done + len(rows)], rows.start % batch_size, step_done)
+        yield draw(drafts[before : before + len(rows)], rows.start % batch_size, step_done)
 
 
-def _made_by(loaded: LoadedGenerator, sampler: Sampler) -> ImageRecord:
-    """What all images of a step have in common."""
+def _encoded_all(
+    draw_after: Callable[[int], Iterable[Iterable[np.ndarray]]],
+    stored_size: int | None,
+    loaded: LoadedGenerator,
+    progress: Progress,
+) -> Iterator[bytes]:
+    """PNGs in order. `draw_after(n)` gives batches of images without the first n, which an earlier attempt has made."""
+
+    def rest(done: int) -> Iterator[list[bytes]]:
+        for batch in draw_after(done):
+            yield [encode_png(reduced(image, stored_size)) for image in batch]
+
+    return resumed(DoneItems(progress.savepoints, "images", arithmetic(loaded.pipeline.device)), rest)
+
+
+def _made_by(loaded: LoadedGenerator, sampler: Sampler, size: int) -> ImageRecord:
+    """What all images of a step have in common. `size`: in pixels."""
     return ImageRecord(
-        width=0,
-        height=0,
+        width=size,
+        height=size,
         source_kind="",
         source_key="",
         model_digest=loaded.digest,
@@ -272,11 +303,11 @@ def _made_by(loaded: LoadedGenerator, sampler: Sampler) -> ImageRecord:
 
 
 def _found(
-    artifacts: Artifacts, images: Iterator[np.ndarray], records: Sequence[ImageRecord], loaded: LoadedGenerator
+    artifacts: Artifacts, images: Iterable[bytes], records: Sequence[ImageRecord], loaded: LoadedGenerator
 ) -> ImagesFound:
     writer = ImageSetWriter(artifacts)
-    for pixels, record in zip(images, records, strict=True):
-        writer.add(encode_png(pixels), replace(record, width=pixels.shape[1], height=pixels.shape[0]))
+    for image, record in zip(images, records, strict=True):
+        writer.add(image, record)
     stored: ImageSet = writer.finish()
     truncated = count_truncated(loaded.pipeline, [record.caption for record in records])
     log.info("images.made", images=stored.count, prompts_truncated=truncated)

@@ -16,7 +16,8 @@ from touchstone_generator.tasks import Tools, handlers
 
 
 def build_tools(settings: GeneratorSettings, artifacts: Artifacts) -> Tools:
-    generators = GeneratorCache(Library(settings.library), pick_device(settings.device))
+    library = Library(settings.library, settings.allowed_sources)
+    generators = GeneratorCache(library, pick_device(settings.device), settings.models_bytes)
     return Tools(artifacts=artifacts, generators=generators)
 
 
@@ -29,7 +30,7 @@ def quieten_libraries() -> None:
 
 def main() -> None:
     settings = GeneratorSettings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
     quieten_libraries()
     configure_torch(settings.threads)
     artifacts = Artifacts(connect_objects(settings))

@@ -37,6 +37,7 @@ handlers = Handlers[Tools]("judge")
 def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress) -> ExperimentJudged:
     """Raises MissingObject when a measurement was lost from the object store."""
     _require_the_seeds(request)
+    tools.finished.forget_images()
     evaluations = read_evaluations(request.layout, tools.finished)
     results = read_results(request, evaluations, tools.finished)
     tests = read_tests(request, evaluations, tools.finished, progress)

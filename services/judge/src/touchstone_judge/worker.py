@@ -12,7 +12,7 @@ from touchstone_judge.tasks import Tools, handlers
 
 def main() -> None:
     settings = JudgeSettings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
     artifacts = Artifacts(connect_objects(settings))
     run_worker(handlers, Tools(artifacts, FinishedSteps(artifacts)), artifacts, settings, device="cpu")
 

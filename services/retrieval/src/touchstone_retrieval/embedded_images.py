@@ -22,8 +22,10 @@ class EmbeddedImages:
     requested: int
     """Images the step that made the set was asked for."""
 
-    def table(self) -> pa.Table:
-        return with_all_columns(self.artifacts.get_table(self.images.manifest))
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """`columns`: some that every manifest has. None: all, also those that came later."""
+        table = self.artifacts.get_table(self.images.manifest, columns)
+        return with_all_columns(table) if columns is None else table
 
     def image_vectors(self) -> np.ndarray:
         """float32 (count, dimension), L2-normalised."""

@@ -1,39 +1,60 @@
-"""Embedding an image set in chunks, so that memory holds a chunk of encoded images and not a shard of them."""
+"""Embedding many images or captions: what repeats is embedded once, memory holds a few batches and what comes out, and
+an attempt goes on where an earlier one was."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from touchstone_encoders.embedding import embed_images, embed_texts
+import numpy.typing as npt
+from touchstone_encoders.devices import arithmetic
+from touchstone_encoders.embedding import image_batches, text_batches
 from touchstone_encoders.loading import LoadedEncoder, LoadedTower
-from touchstone_runtime.serving import ProgressFunction, no_progress
-
-CHUNK = 2048
-"""A multiple of the encoder's batch: cutting into chunks changes no batch."""
+from touchstone_runtime.done_items import DoneItems, resumed
+from touchstone_runtime.serving import Progress
 
 
 def embed_image_stream(
-    encoder: LoadedTower, images: Iterable[bytes], total: int, progress: ProgressFunction = no_progress
+    encoder: LoadedTower,
+    images_after: Callable[[int], Iterable[bytes]],
+    total: int,
+    progress: Progress,
+    dtype: npt.DTypeLike = np.float32,
 ) -> np.ndarray:
-    """float32 (total, dimension), L2-normalised, in order; (0, 0) for no images."""
-    stream, rows, done = iter(images), [np.zeros((0, 0), dtype=np.float32)], 0
-    while chunk := list(islice(stream, CHUNK)):
-        rows.append(embed_images(encoder, chunk, _after(progress, done, total)))
-        done += len(chunk)
-    return np.concatenate(rows[1:]) if done else rows[0]
+    """(total, dimension), L2-normalised, in order; (0, 0) for no images. `images_after(n)`: without the first n, which
+    an earlier attempt has embedded."""
+
+    def rest(done: int) -> Iterator[list[bytes]]:
+        for rows in image_batches(encoder, images_after(done)):
+            done += len(rows)
+            progress(done, total)
+            yield [row.tobytes() for row in rows]
+
+    return _vectors(resumed(_done_items(progress, "images", encoder), rest), total, dtype)
 
 
-def _after(progress: ProgressFunction, before: int, total: int) -> ProgressFunction:
-    """Progress within a chunk as progress within all of them."""
-    return lambda done, _: progress(before + done, total)
+def _done_items(progress: Progress, name: str, encoder: LoadedTower) -> DoneItems:
+    return DoneItems(progress.savepoints, name, arithmetic(encoder.device))
 
 
-def embed_distinct_texts(
-    encoder: LoadedEncoder, texts: Sequence[str], progress: ProgressFunction = no_progress
-) -> np.ndarray:
+def _vectors(rows: Iterable[bytes], count: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """(count, dimension) from the bytes of each row in float32; (0, 0) for none."""
+    found = np.zeros((0, 0), dtype=dtype)
+    for place, row in enumerate(rows):
+        vector = np.frombuffer(row, dtype=np.float32)
+        found = found if place else np.empty((count, len(vector)), dtype=dtype)
+        found[place] = vector
+    return found
+
+
+def embed_distinct_texts(encoder: LoadedEncoder, texts: Sequence[str], progress: Progress) -> np.ndarray:
     """As embed_texts; a text that repeats is embedded once (captions repeat two or three times in web collections)."""
     first, place = first_of_each(texts)
-    vectors = embed_texts(encoder, [texts[row] for row in first], progress=progress)
+    distinct = [texts[row] for row in first]
+
+    def rest(done: int) -> Iterator[list[bytes]]:
+        for rows in text_batches(encoder, distinct, done, progress=progress):
+            yield [row.tobytes() for row in rows]
+
+    vectors = _vectors(resumed(_done_items(progress, "captions", encoder), rest), len(distinct))
     return vectors[place] if len(texts) else vectors
 
 

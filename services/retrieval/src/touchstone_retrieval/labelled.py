@@ -1,41 +1,53 @@
 """Upstream images by the classes that a table gives them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.problems import Invalid
 
+from touchstone_retrieval.ingest.parquet_reading import ConfinedParquet, Lost, column_values, open_parquet
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
 
 LABELLED = "labelled"
 """Of an image's column `found_by`."""
+ROWS_AT_A_TIME = 65_536
 _COLUMNS = ("key", "target", "class_id")
 
 
 def read_labels(path: Path, table: LabelTable, target: str, classes: int) -> list[tuple[str, int]]:
     """(key, class id) of the target's rows. Raises Invalid when the file is damaged, is not the table that was
     described or has a class that the target has not."""
-    try:
-        file = pq.ParquetFile(path)
-        if missing := [name for name in _COLUMNS if name not in file.schema_arrow.names]:
-            raise Invalid(f"{table.location} lacks the columns {', '.join(missing)}", code="missing_columns")
-        if file.metadata.num_rows != table.images:
-            detail = f"{table.location} has {file.metadata.num_rows} rows, the spec says {table.images}"
-            raise Invalid(detail, code="wrong_count")
-        rows = file.read(list(_COLUMNS))
-    except (pa.ArrowException, OSError) as error:
-        raise Invalid(f"{table.location} cannot be read as parquet: {error}", code="unreadable_source") from error
-    own = rows.filter(pc.equal(rows["target"], target))
-    labels = own["class_id"].to_pylist()
-    if any(label is None or not 0 <= label < classes for label in labels):
+    file = open_parquet(path, table.location)
+    if missing := [name for name in _COLUMNS if name not in file.names]:
+        raise Invalid(f"{table.location} lacks the columns {', '.join(missing)}", code="missing_columns")
+    if file.count != table.images:
+        detail = f"{table.location} has {file.count} rows, the spec says {table.images}"
+        raise Invalid(detail, code="wrong_count")
+    own = [
+        (key, label)
+        for batch in _whole(file, table.location)
+        for key, named, label in zip(*_values(batch), strict=True)
+        if named == target
+    ]
+    if not all(isinstance(label, int) and 0 <= label < classes for _, label in own):
         detail = f"{table.location} has class ids of {target!r} outside 0..{classes - 1}"
         raise Invalid(detail, code="bad_class_id")
-    return list(zip(own["key"].to_pylist(), labels, strict=True))
+    return own
+
+
+def _whole(file: ConfinedParquet, place: str) -> Iterator[pa.RecordBatch]:
+    for part in file.batches(_COLUMNS, ROWS_AT_A_TIME):
+        if isinstance(part, Lost):
+            raise Invalid(f"{place} cannot be read as parquet: {part.reason}", code="unreadable_source")
+        yield part
+
+
+def _values(batch: pa.RecordBatch) -> list[list[Any]]:
+    return [column_values(batch, name) for name in _COLUMNS]
 
 
 def find_labelled(labels: Sequence[tuple[str, int]], keys: Sequence[str], image_ids: Sequence[str]) -> Findings:

@@ -1,23 +1,37 @@
 """Manifests of candidates and of curated sets: rows of earlier manifests with columns filled in, no bytes copied."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from touchstone_contracts.problems import Invalid
+from touchstone_runtime.image_sets import BLANK_ID
 
+from touchstone_retrieval.columns import with_columns
 from touchstone_retrieval.curation.candidates import Curated
 from touchstone_retrieval.curation.nearest import Nearest
 
 
-def candidate_table(upstream: pa.Table, found: pa.Table) -> pa.Table:
+def candidate_table(manifests: Iterable[pa.Table], found: pa.Table) -> pa.Table:
     """One row per finding, in order (strategies.findings.FOUND); shard, offset and length still point into the
-    upstream's tars."""
+    upstream's tars. `manifests`: of the upstream's shards, of which one at a time is in memory."""
     found = found.combine_chunks()
     columns = ("class_id", "found_by", "query", "similarity")
-    return _with_columns(upstream.take(found["row"]), {name: found[name].to_numpy() for name in columns})
+    rows = _rows_of(manifests, found["row"].to_numpy())
+    return with_columns(rows, {name: found[name].to_numpy() for name in columns})
+
+
+def _rows_of(tables: Iterable[pa.Table], rows: np.ndarray) -> pa.Table:
+    """Of the joined tables, in the order of `rows`."""
+    taken, places, first = [], [], 0
+    for table in tables:
+        here = np.flatnonzero((rows >= first) & (rows < first + table.num_rows))
+        taken.append(table.take(rows[here] - first))
+        places.append(here)
+        first += table.num_rows
+    return pa.concat_tables(taken).combine_chunks().take(np.argsort(np.concatenate(places)))
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class ReferenceIds:
 
 def curated_table(candidates: pa.Table, curated: Curated, references: ReferenceIds) -> pa.Table:
     """Every candidate, dropped or not, with its score, fate and nearest reference images."""
-    return _with_columns(
+    return with_columns(
         candidates,
         {
             "score": curated.scores,
@@ -53,17 +67,14 @@ def _nearest_columns(name: str, nearest: Nearest | None, ids: Sequence[str]) -> 
     }
 
 
+def not_taken_down(candidates: pa.Table) -> np.ndarray:
+    """The rows, int64, whose images are there."""
+    return np.flatnonzero(candidates["id"].to_numpy(zero_copy_only=False) != BLANK_ID)
+
+
 def labels(candidates: pa.Table, classes: int) -> np.ndarray:
     """int64 (rows,). Raises Invalid where a candidate is of no class of the target."""
     class_ids: np.ndarray = candidates["class_id"].to_numpy().astype(np.int64)
     if ((class_ids < 0) | (class_ids >= classes)).any():
         raise Invalid(f"candidates have class ids outside 0..{classes - 1}", code="bad_class_id")
     return class_ids
-
-
-def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
-    for name, values in columns.items():
-        place = table.schema.get_field_index(name)
-        field = table.schema.field(place)
-        table = table.set_column(place, field, pa.array(values, field.type))
-    return table

@@ -46,7 +46,7 @@ class LoadedReferences:
 
 
 def _ids(parts: Sequence[EmbeddedImages]) -> list[str]:
-    return [image for part in parts for image in part.table()["id"].to_pylist()]
+    return [image for part in parts for image in part.table(("id",))["id"].to_pylist()]
 
 
 def load_references(artifacts: Artifacts, request: CurateImages) -> LoadedReferences:

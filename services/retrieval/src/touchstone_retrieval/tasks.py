@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,8 @@ from touchstone_encoders.embedding import class_vectors, embed_texts
 from touchstone_encoders.loading import with_text
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.class_names import with_names
-from touchstone_runtime.image_sets import read_images, save_image_set, with_all_columns
+from touchstone_runtime.done_items import DoneItems
+from touchstone_runtime.image_sets import PLACE, read_images, save_image_set, with_all_columns
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
@@ -60,6 +61,7 @@ from touchstone_retrieval.curation.report import curation_report, memorisation_r
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
 from touchstone_retrieval.download.recording import record_images
+from touchstone_retrieval.download.remembering import RememberedFetches
 from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_of
@@ -69,7 +71,7 @@ from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.labelled import find_labelled, read_labels
-from touchstone_retrieval.manifests import candidate_table, curated_table, labels
+from touchstone_retrieval.manifests import candidate_table, curated_table, labels, not_taken_down
 from touchstone_retrieval.references import load_descriptors, load_references
 from touchstone_retrieval.strategies.findings import found_table
 from touchstone_retrieval.strategies.registry import find_images
@@ -85,14 +87,15 @@ def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> Im
     if isinstance(request.source, LinkTable):
         return _ingest_links(request.source, tools, progress)
     with opened(request.source, tools.places) as source:
-        images, rejected = write_source(source, tools.artifacts, progress)
+        done = DoneItems(progress.savepoints, "rows")
+        images, rejected = write_source(source, tools.artifacts, progress, done)
         log.info("images.ingested", source_kind=source.kind, count=images.count, rejected=rejected)
     return ImagesIngested(images=images, rejected=rejected)
 
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:
     with tools.places.verified_file(links.location, links.digest) as path:
-        table = read_links(path, links, progress)
+        table = read_links(path, links, progress, tools.artifacts.taken_down())
     log.info("links.ingested", count=table.num_rows)
     return ImagesIngested(images=save_image_set(tools.artifacts, table, ()))
 
@@ -101,11 +104,15 @@ def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesI
 def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> ImagesEmbedded:
     images, _ = tools.artifacts.image_set(request.images)
     encoder = tools.encoders.tower(request.encoder)
-    table = tools.artifacts.get_table(images.manifest)
+    table = tools.artifacts.get_table(images.manifest, (*PLACE, "caption"))
     # An image found for several classes has a row for each; it is embedded once.
     first_rows, place = first_of_each(table["id"].to_pylist())
-    encoded = read_images(tools.artifacts, table.take(first_rows), images.shards)
-    vectors = embed_image_stream(encoder, encoded, len(first_rows), progress).astype(np.float16)[place]
+
+    def images_after(done: int) -> Iterator[bytes]:
+        return read_images(tools.artifacts, table.take(first_rows[done:]), images.shards)
+
+    vectors = embed_image_stream(encoder, images_after, len(first_rows), progress, np.float16)
+    vectors = vectors if len(vectors) == table.num_rows else vectors[place]
     captions = None
     if request.captions:
         texts = embed_distinct_texts(with_text(encoder), table["caption"].to_pylist(), progress).astype(np.float16)
@@ -179,22 +186,25 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
     # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
     collection = _ensure_indexed(shards, tools, progress)
-    table = pa.concat_tables([shard.table() for shard in shards])
+    searched = pa.concat_tables([shard.table(("id", "caption")) for shard in shards])
     encoder = tools.encoders.get(request.encoder)
     upstream = SearchableUpstream(
         index=tools.index,
         collection=collection,
-        image_ids=table["id"].to_pylist(),
+        image_ids=searched["id"].to_pylist(),
         embed_texts=lambda texts: embed_texts(encoder, texts),
-        captions=table["caption"],
+        captions=searched["caption"],
         image_vectors=lambda rows: _image_vectors(shards, rows),
     )
     rng = rng_for(request.seed, "retrieve", request.strategy.kind)
     found, report = find_images(request.strategy, upstream, request.classes, request.templates, rng, progress)
+    tools.index.rest()
     log.info("images.retrieved", requested=report.requested, found_again=report.found_again, kept=report.kept)
     return ImagesFound(
         images=save_image_set(
-            tools.artifacts, candidate_table(table, found), [blob for shard in shards for blob in shard.images.shards]
+            tools.artifacts,
+            candidate_table((shard.table() for shard in shards), found),
+            [blob for shard in shards for blob in shard.images.shards],
         ),
         requested=report.requested,
         rejected=report.rejected,
@@ -206,13 +216,14 @@ def find_labelled_images(request: FindLabelled, tools: Tools, progress: Progress
     with tools.places.verified_file(request.labels.location, request.labels.digest) as path:
         classes = read_labels(path, request.labels, request.target, request.classes)
     shards = [tools.artifacts.image_set(step)[0] for step in request.upstream]
-    table = pa.concat_tables([with_all_columns(tools.artifacts.get_table(shard.manifest)) for shard in shards])
-    found, report = find_labelled(classes, table["source_key"].to_pylist(), table["id"].to_pylist())
+    named = pa.concat_tables([tools.artifacts.get_table(shard.manifest, ("source_key", "id")) for shard in shards])
+    found, report = find_labelled(classes, named["source_key"].to_pylist(), named["id"].to_pylist())
+    manifests = (with_all_columns(tools.artifacts.get_table(shard.manifest)) for shard in shards)
     log.info("images.labelled", requested=report.requested, found_again=report.found_again, kept=report.kept)
     return ImagesFound(
         images=save_image_set(
             tools.artifacts,
-            candidate_table(table, found_table(found)),
+            candidate_table(manifests, found_table(found)),
             [blob for shard in shards for blob in shard.shards],
         ),
         requested=report.requested,
@@ -245,8 +256,8 @@ def download_images(request: DownloadImages, tools: Tools, progress: Progress) -
 async def _download(
     wanted: Sequence[Link], reserve: Sequence[Link], class_id: int, tools: Tools, progress: Progress
 ) -> ImagesDownloaded:
-    async with open_session(tools.private_addresses) as session:
-        fetch = Fetcher(session).fetch_all
+    async with open_session(tools.private_addresses, tools.library.allowed) as session:
+        fetch = RememberedFetches(Fetcher(session).fetch_all, progress.savepoints).fetch_all
         return await record_images(wanted, reserve, class_id, fetch, tools.artifacts, progress)
 
 
@@ -264,6 +275,8 @@ def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> Im
         image_ids=table["id"].to_pylist(),
         descriptors=load_descriptors(tools.artifacts, request, references.dimension),
     )
+    there = not_taken_down(table)
+    table, candidates = table.take(there), candidates.take(there)
     curated = curate(candidates, vectors, references.for_curation(), request.rules, request.classes, progress)
     memorisation = None
     if curated.nearest_upstream is not None:

@@ -37,8 +37,8 @@ class Tools:
 
 
 def build_tools(settings: RetrievalSettings) -> Tools:
-    library, index = Library(settings.library), connect_index(settings)
-    encoders = EncoderCache(library, pick_device(settings.device))
+    library, index = Library(settings.library, settings.allowed_sources), connect_index(settings)
+    encoders = EncoderCache(library, pick_device(settings.device), settings.models_bytes)
     return Tools(
         artifacts=Artifacts(connect_objects(settings)),
         library=library,
@@ -57,5 +57,6 @@ def connect_index(settings: RetrievalSettings) -> MatrixIndex:
 
 def _connect_qdrant(settings: RetrievalSettings) -> VectorIndex:
     if settings.qdrant_url:
-        return connect_server(settings.qdrant_url, settings.qdrant_api_key.get_secret_value(), settings.qdrant_timeout)
+        key = settings.qdrant_api_key.get_secret_value()
+        return connect_server(settings.qdrant_url, key, settings.qdrant_timeout, settings.ca_file)
     return QdrantEdgeIndex(settings.index_folder)

@@ -13,7 +13,7 @@ from touchstone_retrieval.tools import build_tools
 
 def main() -> None:
     settings = RetrievalSettings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
     configure_torch(settings.threads)
     tools = build_tools(settings)
     try:

@@ -33,17 +33,18 @@ def dump_weights(weights: Weights) -> bytes:
     return save(weights)
 
 
-def load_weights(classifier: ImageClassifier, data: bytes) -> None:
-    """Weights of the head alone leave the tower as it is.
-
-    Raises Invalid when the bytes belong to another encoder or number of classes."""
-    set_weights(classifier, load(data))
+def load_weights(classifier: ImageClassifier, data: bytes) -> bool:
+    """As `set_weights`. Raises Invalid when the bytes belong to another encoder or number of classes."""
+    return set_weights(classifier, load(data))
 
 
-def set_weights(classifier: ImageClassifier, weights: Weights) -> None:
+def set_weights(classifier: ImageClassifier, weights: Weights) -> bool:
+    """Whether the tower is among them: weights of the head alone leave it as it is. Raises Invalid where they do not
+    fit."""
     whole = any(not name.startswith("head.") for name in weights)
     part = classifier if whole else classifier.head
     try:
         part.load_state_dict({name if whole else name.removeprefix("head."): weights[name] for name in weights})
     except RuntimeError as error:
         raise Invalid(f"weights do not fit the encoder: {error}", code="weights_mismatch") from error
+    return whole

@@ -36,7 +36,7 @@ class LastReport:
     def send(self, report: StepReport) -> None:
         self.report = report
 
-    def is_cancelled(self, step: str) -> bool:
+    def is_unwanted(self, step: str, attempt: int) -> bool:
         return False
 
 
@@ -52,7 +52,7 @@ def launched(device: str) -> Iterator[PartialState]:
 
 def main() -> None:
     settings = TrainerSettings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
     configure_torch(settings.threads)
     request = AdaptEncoder.model_validate_json(Path(sys.argv[1]).read_text())
     artifacts = Artifacts(connect_objects(settings))
@@ -62,7 +62,7 @@ def main() -> None:
             processes=Processes(state.process_index, state.num_processes),
         )
         # Asked by all before the first may write: they compute together or not at all.
-        found = artifacts.verified(ADAPT_ENCODER.step_id(request)) is not None
+        found = artifacts.present(ADAPT_ENCODER.step_id(request)) is not None
         state.wait_for_everyone()
         if not found:
             run(request, tools, settings)

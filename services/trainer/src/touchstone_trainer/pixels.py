@@ -1,8 +1,9 @@
-"""Images in memory: training images in their own size, evaluation images as the encoder sees them."""
+"""Images as they are trained on and evaluated: decoded in memory up to a number of bytes, beyond it when they are
+needed."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +15,17 @@ from touchstone_contracts.problems import Invalid
 from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.loading import LoadedTower
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.image_sets import read_images
+from touchstone_runtime.caches import ByteCache
+from touchstone_runtime.image_sets import PLACE, in_storage_order, read_images
 
 from touchstone_trainer.augmentation import Boxes, crop_and_resize
-from touchstone_trainer.memory import ByteCache
+from touchstone_trainer.images_on_disk import ImagesOnDisk
+from touchstone_trainer.prefetch import IN_ONE_THREAD, Loader
 
-AHEAD = 2
-"""Batches prepared while one trains."""
+PREPARED = 128
+"""Evaluation images at a time."""
+TRAINED_ON = (*PLACE, "class_id", "width", "height")
+"""The columns of a manifest that training needs."""
 
 
 def tensor_bytes(tensor: torch.Tensor) -> int:
@@ -41,11 +46,19 @@ def decode_pixels(image: bytes) -> torch.Tensor:
     return pixels
 
 
+class Images(Protocol):
+    """Decoded, uint8 (3, height, width), or encoded; a list of either is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> torch.Tensor | bytes: ...
+
+
 @dataclass(frozen=True)
 class TrainingImages:
-    """Images in their own sizes, decoded where memory allows and encoded where not, and their classes."""
+    """Images in their own sizes, and their classes."""
 
-    images: Sequence[torch.Tensor | bytes]
+    images: Images
     class_ids: np.ndarray
     heights: np.ndarray
     widths: np.ndarray
@@ -62,55 +75,59 @@ class TrainingImages:
 
 
 def load_training_images(
-    artifacts: Artifacts, rows: pa.Table, image_set: ImageSet, decoded: DecodedImages, budget: int
+    artifacts: Artifacts, rows: pa.Table, image_set: ImageSet, decoded: DecodedImages
 ) -> TrainingImages:
-    """The images of manifest `rows`, decoded once and for all if they fit `budget` bytes together."""
+    """The images of manifest `rows`, decoded once and for all if they fit into the cache together, else encoded on disk
+    and decoded anew in every epoch."""
     heights, widths = rows["height"].to_numpy(), rows["width"].to_numpy()
-    images: Sequence[torch.Tensor | bytes]
-    if 3 * int((heights.astype(np.int64) * widths).sum()) > budget:
-        images = list(read_images(artifacts, rows, image_set.shards))
-    else:
-        images = _decode_missing(artifacts, rows, image_set, decoded)
+    fits = 3 * int((heights.astype(np.int64) * widths).sum()) <= decoded.budget
+    images = _decode_missing(artifacts, rows, image_set, decoded) if fits else _on_disk(artifacts, rows, image_set)
     return TrainingImages(images, rows["class_id"].to_numpy(), heights, widths)
 
 
-def _decode_missing(
-    artifacts: Artifacts, rows: pa.Table, image_set: ImageSet, decoded: DecodedImages
-) -> list[torch.Tensor]:
+def _decode_missing(artifacts: Artifacts, rows: pa.Table, image_set: ImageSet, decoded: DecodedImages) -> Images:
     ids = rows["id"].to_pylist()
     found = {image: pixels for image in ids if (pixels := decoded.get(image)) is not None}
-    missing = np.array([position for position, image in enumerate(ids) if image not in found], dtype=np.int64)
-    for position, data in zip(missing, read_images(artifacts, rows.take(missing), image_set.shards), strict=True):
-        found[ids[position]] = decode_pixels(data)
-        decoded.put(ids[position], found[ids[position]])
+    missing = rows.take(np.array([row for row, image in enumerate(ids) if image not in found], dtype=np.int64))
+    missing = missing.take(in_storage_order(missing))
+    encoded = read_images(artifacts, missing, image_set.shards)
+    for image, data in zip(missing["id"].to_pylist(), encoded, strict=True):
+        found[image] = decode_pixels(data)
+        decoded.put(image, found[image])
     return [found[image] for image in ids]
 
 
+def _on_disk(artifacts: Artifacts, rows: pa.Table, image_set: ImageSet) -> ImagesOnDisk:
+    order = in_storage_order(rows)
+    return ImagesOnDisk(read_images(artifacts, rows.take(order), image_set.shards), order)
+
+
 def cropped_batches(
-    images: TrainingImages, batches: Sequence[np.ndarray], boxes: Boxes, *, image_size: int, threads: int
+    images: TrainingImages, batches: Sequence[np.ndarray], boxes: Boxes, *, image_size: int, loader: Loader
 ) -> Iterator[torch.Tensor]:
-    """uint8 pixels (batch, 3, size, size) of the images at each batch's positions, prepared ahead by `threads`."""
+    """uint8 pixels (batch, 3, size, size) of the images at each batch's positions, prepared ahead."""
 
     def make(batch: np.ndarray) -> torch.Tensor:
         return torch.stack([images.crop(int(index), boxes, image_size) for index in batch])
 
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        waiting: list[Future[torch.Tensor]] = [pool.submit(make, batch) for batch in batches[: AHEAD * threads]]
-        try:
-            for position in range(len(batches)):
-                pixels = waiting.pop(0).result()
-                following = position + AHEAD * threads
-                if following < len(batches):
-                    waiting.append(pool.submit(make, batches[following]))
-                yield pixels
-        finally:
-            for future in waiting:
-                future.cancel()
+    return loader.ahead(make, batches)
+
+
+class Split(Protocol):
+    """Images as the encoder sees them, and their class ids (images,)."""
+
+    @property
+    def class_ids(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """uint8 (size, 3, image size, image size) in order; the last may be smaller."""
 
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """A whole split as the encoder sees it: uint8 (images, 3, size, size) and class ids (images,), manifest order."""
+    """All of them in memory: uint8 (images, 3, size, size)."""
 
     pixels: torch.Tensor
     class_ids: np.ndarray
@@ -118,34 +135,69 @@ class EvaluationImages:
     def __len__(self) -> int:
         return len(self.class_ids)
 
-
-def load_evaluation_images(artifacts: Artifacts, image_set: ImageSet, encoder: LoadedTower) -> EvaluationImages:
-    """Raises Invalid when the split is empty."""
-    manifest = artifacts.get_table(image_set.manifest)
-    if manifest.num_rows == 0:
-        raise Invalid("a split of the target has no images", code="empty_split")
-    shape = (manifest.num_rows, 3, encoder.image_size, encoder.image_size)
-    pixels = torch.empty(shape, dtype=torch.uint8)
-    for row, data in enumerate(read_images(artifacts, manifest, image_set.shards)):
-        pixels[row] = evaluation_pixels(encoder, data)
-    return EvaluationImages(pixels, manifest["class_id"].to_numpy())
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        yield from self.pixels.split(size)
 
 
-def as_evaluated(training: TrainingImages, encoder: LoadedTower) -> EvaluationImages:
+@dataclass(frozen=True)
+class StreamedImages:
+    """In one view without augmentation, prepared anew whenever they are needed."""
+
+    images: Images
+    class_ids: np.ndarray
+    tower: LoadedTower
+    loader: Loader = IN_ONE_THREAD
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        positions = np.arange(len(self))
+        return self.loader.ahead(
+            self._prepared, [positions[start : start + size] for start in range(0, len(self), size)]
+        )
+
+    def _prepared(self, positions: np.ndarray) -> torch.Tensor:
+        return torch.stack([evaluation_pixels(self.tower, self.images[position]) for position in positions.tolist()])
+
+    def held(self) -> EvaluationImages:
+        return _held(self.batches(PREPARED), self.class_ids, self.tower)
+
+
+def as_evaluated(training: TrainingImages, tower: LoadedTower, loader: Loader) -> StreamedImages:
     """Training images in one view without augmentation."""
-    images = (decode_image(image) if isinstance(image, bytes) else to_pil_image(image) for image in training.images)
-    return EvaluationImages(torch.stack([_preprocessed(encoder, image) for image in images]), training.class_ids)
+    return StreamedImages(training.images, training.class_ids, tower, loader)
 
 
-def evaluation_pixels(encoder: LoadedTower, image: bytes) -> torch.Tensor:
-    """uint8 (3, size, size). Raises UndecodableImage."""
-    return _preprocessed(encoder, decode_image(image))
+def load_evaluation_images(
+    artifacts: Artifacts, image_set: ImageSet, tower: LoadedTower, loader: Loader, budget: int
+) -> Split:
+    """In memory if they fit into `budget` bytes, else encoded on disk. Raises Invalid when the split is empty."""
+    rows = artifacts.get_table(image_set.manifest, (*PLACE, "class_id"))
+    if rows.num_rows == 0:
+        raise Invalid("a split of the target has no images", code="empty_split")
+    class_ids = rows["class_id"].to_numpy()
+    if 3 * tower.image_size**2 * rows.num_rows > budget:
+        return StreamedImages(_on_disk(artifacts, rows, image_set), class_ids, tower, loader)
+    encoded = read_images(artifacts, rows, image_set.shards)
+    return _held((evaluation_pixels(tower, image)[None] for image in encoded), class_ids, tower)
 
 
-def _preprocessed(encoder: LoadedTower, image: Image.Image) -> torch.Tensor:
-    """The encoder's own preprocessing with its normalisation undone: exact, and a quarter of the memory."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (encoder.mean, encoder.std))
-    return (255 * (encoder.preprocess(image) * std + mean)).round().to(torch.uint8)
+def _held(batches: Iterator[torch.Tensor], class_ids: np.ndarray, tower: LoadedTower) -> EvaluationImages:
+    pixels = torch.empty((len(class_ids), 3, tower.image_size, tower.image_size), dtype=torch.uint8)
+    done = 0
+    for batch in batches:
+        pixels[done : done + len(batch)] = batch
+        done += len(batch)
+    return EvaluationImages(pixels, class_ids)
+
+
+def evaluation_pixels(tower: LoadedTower, image: torch.Tensor | bytes) -> torch.Tensor:
+    """uint8 (3, size, size): the encoder's own preprocessing with its normalisation undone, which is exact, and a
+    quarter of the memory. Raises UndecodableImage."""
+    picture: Image.Image = decode_image(image) if isinstance(image, bytes) else to_pil_image(image)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tower.mean, tower.std))
+    return (255 * (tower.preprocess(picture) * std + mean)).round().to(torch.uint8)
 
 
 def require_classes(class_ids: np.ndarray, classes: int, what: str) -> None:

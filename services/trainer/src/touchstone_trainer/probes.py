@@ -17,7 +17,7 @@ from touchstone_runtime.serving import ProgressFunction
 from touchstone_trainer.classifier import ImageClassifier
 from touchstone_trainer.evaluation.linear_probe import fit_linear_probe
 from touchstone_trainer.evaluation.regularisation_path import fit_path, select_value
-from touchstone_trainer.evaluation.zero_shot import embed_split
+from touchstone_trainer.features import EmbeddedSplit
 from touchstone_trainer.tools import Tools
 
 
@@ -28,25 +28,21 @@ class Head:
     """C that validation chose."""
 
 
-@dataclass(frozen=True)
-class EmbeddedSplit:
-    features: torch.Tensor
-    """L2-normalised (images, dimension)."""
-    class_ids: np.ndarray
-
-    @property
-    def labels(self) -> torch.Tensor:
-        """int64 (images,), where the features are."""
-        return torch.from_numpy(self.class_ids.astype(np.int64)).to(self.features.device)
-
-
 class Probes:
     """Embeds a split once, whatever the number of metrics that need it."""
 
     def __init__(
-        self, request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: ProgressFunction
+        self,
+        request: EvaluateEncoder,
+        tools: Tools,
+        classifier: ImageClassifier,
+        progress: ProgressFunction,
+        *,
+        frozen: bool,
     ) -> None:
+        """`frozen`: whether the tower is the untouched one, whose features are shared with other runs."""
         self.request, self.tools, self.classifier, self.progress = request, tools, classifier, progress
+        self.frozen = frozen
         self._embedded: dict[StepId, EmbeddedSplit] = {}
 
     def head(self, metric: Metric) -> Head:
@@ -55,9 +51,10 @@ class Probes:
 
     def embed(self, step: StepId) -> EmbeddedSplit:
         if step not in self._embedded:
-            split = self.tools.split(step, self.request.encoder, len(self.request.classes))
-            features = embed_split(self.classifier, split, progress=self.progress)
-            self._embedded[step] = EmbeddedSplit(features, split.class_ids)
+            ref, classes = self.request.encoder, len(self.request.classes)
+            self._embedded[step] = self.tools.embedded_split(
+                step, ref, classes, self.classifier, self.progress, frozen=self.frozen
+            )
         return self._embedded[step]
 
 

@@ -14,7 +14,7 @@ from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.sources import erasure, paired_by_class, separability
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
 from touchstone_trainer.pixels import EvaluationImages, as_evaluated, load_training_images
-from touchstone_trainer.subsets import kept_pool
+from touchstone_trainer.subsets import POOL_COLUMNS, kept_pool
 from touchstone_trainer.tools import Tools
 
 MOST_IMAGES = 1000
@@ -45,14 +45,16 @@ def probe_pools(request: ProbeSources, tools: Tools) -> SourceProbe | None:
         images=len(sources.first.class_ids),
         auc=round(apart.auc, 6),
         auc_error=round(apart.error, 6),
-        untouched=None if request.encoder.kind != "clip" else _reliance(untouched, seen, sources, request, tools),
+        untouched=None
+        if request.encoder.kind != "clip"
+        else _reliance(untouched, seen, sources, request, tools, frozen=True),
         adapted=(_of_run(0, sources, request, tools), _of_run(1, sources, request, tools)),
     )
 
 
 def _read_sources(request: ProbeSources, tools: Tools) -> Sources | None:
     sets = [tools.artifacts.result(CURATE_IMAGES, step).images for step in request.pools]
-    manifests = [tools.artifacts.get_table(image_set.manifest) for image_set in sets]
+    manifests = [tools.artifacts.get_table(image_set.manifest, POOL_COLUMNS) for image_set in sets]
     pools = [kept_pool(manifest) for manifest in manifests]
     both = set(pools[0].ids) & set(pools[1].ids)
     own = [pool.take(np.array([image not in both for image in pool.ids], dtype=bool).nonzero()[0]) for pool in pools]
@@ -63,11 +65,10 @@ def _read_sources(request: ProbeSources, tools: Tools) -> Sources | None:
     tower = tools.tower(request.encoder)
     first, second = (
         as_evaluated(
-            load_training_images(
-                tools.artifacts, manifest.take(pool.rows), image_set, tools.decoded, tools.decoded_budget
-            ),
+            load_training_images(tools.artifacts, manifest.take(pool.rows), image_set, tools.decoded),
             tower,
-        )
+            tools.loader,
+        ).held()
         for image_set, manifest, pool in zip(sets, manifests, drawn, strict=True)
     )
     return Sources(first, second, np.array([*drawn[0].origins, *drawn[1].origins]))
@@ -87,8 +88,8 @@ def _of_run(arm: int, sources: Sources, request: ProbeSources, tools: Tools) -> 
     chosen = select_run(runs, request.seed).result.weights
     assert chosen is not None  # those without were answered before
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
-    load_weights(classifier, tools.artifacts.get_blob(chosen))
-    return _reliance(classifier, _features(classifier, sources), sources, request, tools)
+    frozen = not load_weights(classifier, tools.artifacts.get_blob(chosen))
+    return _reliance(classifier, _features(classifier, sources), sources, request, tools, frozen=frozen)
 
 
 def _reliance(
@@ -97,10 +98,12 @@ def _reliance(
     sources: Sources,
     request: ProbeSources,
     tools: Tools,
+    *,
+    frozen: bool,
 ) -> Reliance:
-    """`seen`: the sources' features by the same classifier."""
-    test = tools.split(request.test, request.encoder, len(request.classes))
-    features = embed_split(classifier, test).cpu().numpy()
+    """`seen`: the sources' features by the same classifier; `frozen`: whether its tower is the untouched one."""
+    test = tools.embedded_split(request.test, request.encoder, len(request.classes), classifier, frozen=frozen)
+    features = test.features.cpu().numpy()
     device = classifier.head.weight.device
 
     def right(changed: np.ndarray) -> float:

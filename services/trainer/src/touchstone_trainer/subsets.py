@@ -15,6 +15,10 @@ from touchstone_contracts.curation import Curation
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 
+from touchstone_trainer.pixels import TRAINED_ON
+
+POOL_COLUMNS = (*TRAINED_ON, "parent", "score", "kept", "part")
+"""Of a curated pool's manifest, what is drawn from and trained on."""
 LARGEST_SIZE = 1_000_000_000
 """Where the search for the largest size of a mixture ends; counts alone would go on for ever."""
 

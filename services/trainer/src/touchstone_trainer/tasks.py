@@ -30,9 +30,9 @@ from touchstone_runtime.serving import Handlers, Progress
 from touchstone_trainer.checkpoints import dump_weights, load_weights
 from touchstone_trainer.classifier import ImageClassifier
 from touchstone_trainer.determinism import repeatable
-from touchstone_trainer.evaluation.metrics import calibration_error, macro_accuracy, top_k_accuracy
+from touchstone_trainer.evaluation.metrics import calibration_error, macro_accuracy, summed_up
 from touchstone_trainer.evaluation.selection import Candidate, select_run
-from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict, predict_probabilities
+from touchstone_trainer.evaluation.zero_shot import accuracy, predict, predict_probabilities
 from touchstone_trainer.pixels import TrainingImages, load_training_images, require_classes
 from touchstone_trainer.probes import Head, Probes
 from touchstone_trainer.recipes.gradient import Run
@@ -41,7 +41,7 @@ from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.soft_labels import loss_weights
 from touchstone_trainer.source_probe import probe_pools
-from touchstone_trainer.subsets import draw_training_set, kept_pool, largest_size, training_set_digest
+from touchstone_trainer.subsets import POOL_COLUMNS, draw_training_set, kept_pool, largest_size, training_set_digest
 from touchstone_trainer.tools import Tools
 
 log = get_logger(__name__)
@@ -53,7 +53,7 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     """One run: (arm, size, seed, learning rate). A pool that is too small is a result, not an error."""
     request = with_names(request, tools.artifacts)
     image_set = tools.artifacts.result(CURATE_IMAGES, request.pool).images
-    manifest = tools.artifacts.get_table(image_set.manifest)
+    manifest = tools.artifacts.get_table(image_set.manifest, POOL_COLUMNS)
     pool = kept_pool(manifest)
     available = largest_size(pool, request.mixing)
     if available < request.size:
@@ -61,12 +61,13 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     positions = draw_training_set(pool, request.size, request.subset_seed, request.rules, request.mixing)
     require_classes(pool.class_ids[positions], len(request.classes), "the curated pool")
     rows = manifest.take(pool.rows[positions])
-    training = load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
+    training = load_training_images(tools.artifacts, rows, image_set, tools.decoded)
     data = Data(
         training=replace(training, weights=loss_weights(pool.parts[positions], request.mixing)),
         validation=tools.split(request.validation, request.encoder, len(request.classes)),
-        loader_threads=tools.loader_threads,
+        loader=tools.loader,
         target=_target_images(request, tools),
+        frozen_validation=partial(_frozen_validation, request, tools),
     )
     adapted = repeatable(partial(_adapted_anew, request, data, tools, progress), tools.tower(request.encoder).device)
     log.info("encoder.adapted", size=request.size, updates=adapted.updates, best_epoch=adapted.best_epoch)
@@ -84,18 +85,23 @@ def adapt_encoder(request: AdaptEncoder, tools: Tools, progress: Progress) -> En
     )
 
 
+def _frozen_validation(request: AdaptEncoder, tools: Tools, classifier: ImageClassifier) -> torch.Tensor:
+    classes = len(request.classes)
+    return tools.embedded_split(request.validation, request.encoder, classes, classifier, frozen=True).features
+
+
 def _target_images(request: AdaptEncoder, tools: Tools) -> TrainingImages | None:
     """Those that the target's own arm would train on at that size and seed. Raises Invalid when there are too few."""
     if request.target_pool is None:
         return None
     image_set = tools.artifacts.result(CURATE_IMAGES, request.target_pool).images
-    manifest = tools.artifacts.get_table(image_set.manifest)
+    manifest = tools.artifacts.get_table(image_set.manifest, POOL_COLUMNS)
     pool, asked = kept_pool(manifest), request.recipe.target_images
     if len(pool) < asked:
         detail = f"curation left {len(pool)} images of the target's training split, the recipe asks for {asked}"
         raise Invalid(f"{detail}: ask for fewer, or loosen the curation", code="too_few_target_images")
     rows = manifest.take(pool.rows[draw_training_set(pool, asked, request.subset_seed, request.rules)])
-    return load_training_images(tools.artifacts, rows, image_set, tools.decoded, tools.decoded_budget)
+    return load_training_images(tools.artifacts, rows, image_set, tools.decoded)
 
 
 def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Progress) -> Adapted:
@@ -110,7 +116,7 @@ def _adapted_anew(request: AdaptEncoder, data: Data, tools: Tools, progress: Pro
         subject,
         data,
         request.recipe,
-        Run(request.learning_rate, request.seed, tools.processes, progress),
+        Run(request.learning_rate, request.seed, tools.processes, progress, progress.savepoints),
     )
 
 
@@ -139,21 +145,20 @@ def probe_sources(request: ProbeSources, tools: Tools, progress: Progress) -> So
 
 def _untouched(request: EvaluateEncoder, tools: Tools, progress: Progress) -> EncoderEvaluated:
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
+    probes = Probes(request, tools, classifier, progress, frozen=True)
     if request.encoder.kind != "clip":
         # Its head is 0 before any training: there is nothing to validate.
-        return _tested(request, tools, classifier, progress)
-    validation = tools.split(request.validation, request.encoder, len(request.classes))
-    predicted = predict(classifier.head, embed_split(classifier, validation, progress=progress))
-    return _tested(request, tools, classifier, progress).model_copy(
-        update={"validation_accuracy": accuracy(predicted, validation.class_ids)}
-    )
+        return _tested(probes)
+    validation = probes.embed(request.validation)
+    predicted = predict(classifier.head, validation.features)
+    return _tested(probes).model_copy(update={"validation_accuracy": accuracy(predicted, validation.class_ids)})
 
 
 def _adapted(request: EvaluateEncoder, run: Candidate, tools: Tools, progress: Progress) -> EncoderEvaluated:
     classifier = tools.classifier(request.encoder, request.classes, request.templates)
     assert run.result.weights is not None  # exhausted runs were answered before
-    load_weights(classifier, tools.artifacts.get_blob(run.result.weights))
-    return _tested(request, tools, classifier, progress).model_copy(
+    frozen = not load_weights(classifier, tools.artifacts.get_blob(run.result.weights))
+    return _tested(Probes(request, tools, classifier, progress, frozen=frozen)).model_copy(
         update={
             "learning_rate": run.adaptation.learning_rate,
             "peak_lr_fraction": run.result.peak_lr_fraction,
@@ -165,16 +170,14 @@ def _adapted(request: EvaluateEncoder, run: Candidate, tools: Tools, progress: P
     )
 
 
-def _tested(
-    request: EvaluateEncoder, tools: Tools, classifier: ImageClassifier, progress: Progress
-) -> EncoderEvaluated:
+def _tested(probes: Probes) -> EncoderEvaluated:
     """Every metric on every test set, each head fitted once."""
-    probes = Probes(request, tools, classifier, progress)
+    request, tools = probes.request, probes.tools
     heads = {metric: probes.head(metric) for metric in request.evaluation.metrics}
     tests = {}
     for name, step in request.tests.items():
-        images = tools.split(step, request.encoder, len(request.classes))
-        tests[name] = _on_test_set(heads, embed_split(classifier, images, progress=progress), images.class_ids, tools)
+        test = probes.embed(step)
+        tests[name] = _on_test_set(heads, test.features, test.class_ids, tools)
         accuracies = {metric: found.accuracy for metric, found in tests[name].predictions.items()}
         log.info("encoder.evaluated", test_set=name, **accuracies)
     main = tests.pop(MAIN_TEST_SET)
@@ -190,13 +193,12 @@ def _on_test_set(heads: Mapping[Metric, Head], features: torch.Tensor, class_ids
 
 
 def _predictions(tools: Tools, head: Head, features: torch.Tensor, class_ids: np.ndarray) -> Predictions:
-    probabilities = predict_probabilities(head.layer, features)
-    predicted = probabilities.argmax(axis=1).astype(np.int32)
+    predicted, confidences, in_top5 = summed_up(predict_probabilities(head.layer, features), class_ids)
     return Predictions(
         classes=tools.artifacts.put_array(predicted),
         accuracy=accuracy(predicted, class_ids),
         macro_accuracy=macro_accuracy(predicted, class_ids),
-        top5_accuracy=top_k_accuracy(probabilities, class_ids, 5),
-        calibration_error=calibration_error(probabilities.max(axis=1), predicted == class_ids),
+        top5_accuracy=float(in_top5.mean()),
+        calibration_error=calibration_error(confidences, predicted == class_ids),
         regularisation=head.regularisation,
     )

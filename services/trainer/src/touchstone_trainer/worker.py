@@ -22,7 +22,7 @@ def configure_torch(threads: int) -> None:
 
 def main() -> None:
     settings = TrainerSettings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, settings.secrets)
     configure_torch(settings.threads)
     artifacts = Artifacts(connect_objects(settings))
     device = pick_device(settings.device).type

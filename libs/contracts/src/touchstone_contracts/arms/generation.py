@@ -8,7 +8,7 @@ from touchstone_contracts.arms.prompts import Prompts, Templates
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.arms.tuning import Tuning
 from touchstone_contracts.catalogue import ClassNames
-from touchstone_contracts.values import Name, Strict, WhenSet
+from touchstone_contracts.values import Name, Pixels, Seed, Size, Strict, WhenSet
 
 
 class Sampler(Strict):
@@ -25,20 +25,20 @@ class Generation(ArmSpec):
     kind: Literal["generation"] = "generation"
     name: Name
     generator: Name
-    images: int = Field(ge=1, le=100_000_000)
+    images: Size
     """Images asked of the generator before curation, all classes together as in the experiment's sizes."""
     sampler: Sampler = Sampler()
     prompts: Annotated[Prompts, WhenSet] = Templates()
-    image_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0, multiple_of=8)
+    image_size: Annotated[Pixels | None, WhenSet] = Field(default=None, multiple_of=8)
     """Pixels. Left out: the size the generator is registered with."""
-    stored_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0)
+    stored_size: Annotated[Pixels | None, WhenSet] = None
     """Pixels to which sampled images are reduced before they are stored (the paper: sampled at 512, stored at 256).
     Left out: stored as sampled."""
     tune: Annotated[Tuning | None, WhenSet] = None
     """Left out: the generator as it is registered."""
     names: Annotated[ClassNames, WhenSet] = "given"
     """What prompts call the classes, in tuning too."""
-    sampling_seed: Annotated[int | None, WhenSet] = Field(default=None, ge=0)
+    sampling_seed: Annotated[Seed | None, WhenSet] = None
     """Of its images, and of captions and tuning where it has them; arms that differ in it alone are pools drawn anew.
     Left out: the experiment's."""
 

@@ -2,11 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.catalogue import DataPlace
-from touchstone_contracts.values import Digest, Locator, Name, Strict
+from touchstone_contracts.values import Digest, Locator, Name, SourceImages, Strict
 
 
 class LabelTable(Strict):
@@ -16,7 +14,7 @@ class LabelTable(Strict):
 
     location: Annotated[DataPlace, Locator]
     digest: Digest
-    images: int = Field(gt=0)
+    images: SourceImages
     """Rows, of all targets together."""
 
 

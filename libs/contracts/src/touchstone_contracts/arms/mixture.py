@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.values import Fraction, Name, Strict, WhenSet, is_empty
+from touchstone_contracts.values import Fraction, Name, Size, Strict, WhenSet, is_empty
 
 
 class Share(Strict):
@@ -21,7 +21,7 @@ class Count(Strict):
     """So many images at every size."""
 
     kind: Literal["count"] = "count"
-    images: int = Field(ge=1, le=100_000_000)
+    images: Size
 
 
 Amount = Annotated[Share | Count, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.values import Name, WhenSet
+from touchstone_contracts.values import Name, Pixels, WhenSet
 
 PerturbationPrompt = Literal["class_name", "template", "caption"]
 """The class name alone (the paper), the target's first synthesis template with it, or the parent image's caption."""
@@ -31,7 +31,7 @@ class Perturbation(ArmSpec):
     generator: Name
     prompt: PerturbationPrompt = "class_name"
     sampler: Sampler = Sampler()
-    stored_size: Annotated[int | None, WhenSet] = Field(default=None, gt=0)
+    stored_size: Annotated[Pixels | None, WhenSet] = None
     """Pixels to which perturbed images are reduced before they are stored. Left out: the generator's size."""
 
     @model_validator(mode="after")

@@ -2,14 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from touchstone_contracts.catalogue import PinnedModel
-from touchstone_contracts.values import Fraction, Name, Strict, WhenSet
+from touchstone_contracts.values import MOST_CLASSES, ClassKey, Fraction, Name, Strict, WhenSet
 
 CaptionMode = Literal["class_only", "relation", "background", "texture"]
 """What a caption says beside the class: nothing more, a spatial relation, a scene, or (of a texture) a surface."""
 Scene = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Scenes = Annotated[tuple[Scene, ...], FailFast(), Field(max_length=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -60,10 +61,10 @@ class LanguageModel(Strict):
     kind: Literal["language_model"] = "language_model"
     writer: Writer = GrammarWriter()
     modes: ModeShares = ModeShares()
-    backgrounds: tuple[Scene, ...] = Field(default=(), max_length=1000)
+    backgrounds: Scenes = ()
     """Scenes for the mode `background`, as the paper has them per target. Left out: a general list."""
-    class_backgrounds: Annotated[dict[str, tuple[Scene, ...]], WhenSet] = Field(default={}, max_length=10_000)
-    """By display name (every class so named) or class id: scenes for this class instead."""
+    class_backgrounds: Annotated[dict[ClassKey, Scenes], WhenSet] = Field(default={}, max_length=MOST_CLASSES)
+    """Scenes for a class instead."""
     class_word: Annotated[str, WhenSet] = Field(default="", max_length=50)
     """Follows the class's name in what the writer is asked for: `aircraft` after "A320", which alone does not say what
     is meant."""

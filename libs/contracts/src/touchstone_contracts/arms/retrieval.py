@@ -2,13 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.catalogue import ClassNames, Template
-from touchstone_contracts.values import Cosine, Name, Strict, WhenSet
+from touchstone_contracts.values import MOST_CLASSES, ClassKey, Cosine, Name, Strict, WhenSet
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Queries = Annotated[tuple[Query, ...], FailFast(), Field(max_length=1000)]
 
 
 class TextMatch(Strict):
@@ -24,8 +25,8 @@ class TextMatch(Strict):
     kind: Literal["text_match"] = "text_match"
     mode: Literal["phrase", "all_tokens", "words_or_phrase", "joined_words", "regex"] = "phrase"
     results_per_query: int = Field(default=500, ge=1, le=100_000)
-    queries: Annotated[dict[str, tuple[Query, ...]], WhenSet] = Field(default={}, max_length=10_000)
-    """By display name (every class so named) or class id: what is asked instead of the class's query and aliases."""
+    queries: Annotated[dict[ClassKey, Queries], WhenSet] = Field(default={}, max_length=MOST_CLASSES)
+    """What is asked of a class instead of the class's query and aliases."""
     query_templates: Annotated[tuple[Template, ...], WhenSet] = Field(default=(), max_length=100)
     """Each filled with the class's query is a query; asked instead of its query and aliases. Not for `regex`."""
 
@@ -42,12 +43,12 @@ class Semantic(Strict):
     `image`: text-to-image over image embeddings; `text`: text-to-text over caption embeddings."""
 
     kind: Literal["semantic"] = "semantic"
-    indexes: tuple[Literal["image", "text"], ...] = Field(default=("image", "text"), min_length=1)
+    indexes: tuple[Literal["image", "text"], ...] = Field(default=("image", "text"), min_length=1, max_length=2)
     results_per_query: int = Field(default=500, ge=1, le=100_000)
     max_below_best: Annotated[float | None, WhenSet] = Field(default=None, ge=0, le=2)
     """Of a query's results those count whose cosine is at most this far below that of its best one; None: all. A class
     with few images upstream then does not fill `results_per_query` with images of other classes."""
-    templates: Annotated[tuple[Template, ...], WhenSet] = ()
+    templates: Annotated[tuple[Template, ...], WhenSet] = Field(default=(), max_length=1000)
     """Used instead of the target's retrieval templates."""
     near_duplicate_cosine: Annotated[Cosine | None, WhenSet] = None
     """Of the results of one query in one index, those joined by a chain of cosines of at least this count as one image:

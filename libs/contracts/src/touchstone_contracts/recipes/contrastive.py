@@ -2,9 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from touchstone_contracts.recipes.optimisation import TowerOptimisation
+from touchstone_contracts.values import GradientClip
 
 
 class Contrastive(TowerOptimisation):
@@ -15,4 +14,4 @@ class Contrastive(TowerOptimisation):
 
     kind: Literal["contrastive"] = "contrastive"
     needs_text_tower: ClassVar[bool] = True
-    gradient_clip: float | None = Field(default=None, gt=0)
+    gradient_clip: GradientClip | None = None

@@ -14,7 +14,7 @@ class HeadOnly(RecipeSpec):
     kind: Literal["head_only"] = "head_only"
     needs_text_tower: ClassVar[bool] = True
     mixing_weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), min_length=1
+        default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), min_length=1, max_length=1000
     )
     """Head = (1 - weight) x text + weight x mean image. Selected on validation; of equally good ones the smallest."""
 

@@ -8,7 +8,8 @@ from pydantic import Field
 from touchstone_contracts.catalogue import ARTICLE, Target
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
-from touchstone_contracts.recipes.optimisation import LearningRate
+from touchstone_contracts.recipes.optimisation import LearningRates
+from touchstone_contracts.values import WeightDecay
 
 
 class LearnedPrompts(ClassLabelOptimisation):
@@ -18,8 +19,8 @@ class LearnedPrompts(ClassLabelOptimisation):
 
     kind: Literal["learned_prompts"] = "learned_prompts"
     needs_text_tower: ClassVar[bool] = True
-    learning_rates: tuple[LearningRate, ...] = Field(default=(2e-3,), min_length=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
+    learning_rates: LearningRates = (2e-3,)
+    weight_decay: WeightDecay = 5e-4
     context_vectors: int | None = Field(default=None, ge=1, le=64)
     """Shared by all classes. None: one for each token before the name in the first of the target's zero-shot templates
     that has words there, which is where they start. A number: so many before the name alone, starting at random."""

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
-from touchstone_contracts.recipes.optimisation import LearningRate, TowerOptimisation
+from touchstone_contracts.recipes.optimisation import LearningRates, TowerOptimisation
 
 
 class LoRA(TowerOptimisation, ClassLabelOptimisation):
@@ -15,5 +15,5 @@ class LoRA(TowerOptimisation, ClassLabelOptimisation):
 
     kind: Literal["lora"] = "lora"
     needs_text_tower: ClassVar[bool] = False
-    learning_rates: tuple[LearningRate, ...] = Field(default=(1e-4,), min_length=1)
+    learning_rates: LearningRates = (1e-4,)
     rank: int = Field(default=8, ge=1, le=1024)

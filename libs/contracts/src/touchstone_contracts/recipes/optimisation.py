@@ -6,31 +6,32 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from touchstone_contracts.recipes.spec import RecipeSpec, TrainingWork
-from touchstone_contracts.values import Fraction, WhenSet
+from touchstone_contracts.values import Fraction, GradientClip, WarmupUpdates, WeightDecay, WhenSet
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+LearningRates = Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=100)]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Optimisation(RecipeSpec):
     """AdamW, linear warm-up, cosine to zero. Equal sizes get equally many updates, whatever the arm."""
 
-    learning_rates: tuple[LearningRate, ...] = Field(default=(1e-5,), min_length=1)
+    learning_rates: LearningRates = (1e-5,)
     """Selected on validation per arm and size, averaged over seeds; the same grid for every arm."""
     epochs: int = Field(default=30, ge=1, le=1000)
     batch_size: int = Field(default=512, ge=1, le=65_536)
-    weight_decay: float = Field(default=0.1, ge=0)
+    weight_decay: WeightDecay = 0.1
     beta2: float = Field(default=0.95, gt=0, lt=1)
-    gradient_clip: float | None = Field(default=1.0, gt=0)
+    gradient_clip: GradientClip | None = 1.0
     """Length to which the gradient of all weights together is cut. None: not cut."""
-    warmup_updates: int = Field(default=500, ge=0)
+    warmup_updates: WarmupUpdates = 500
     warmup_fraction: Fraction = 0.1
     """Warm-up lasts min(warmup_updates, warmup_fraction x all updates); 1.0 gives the paper's fixed 500."""
     crop_scale: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Lower bound of RandomResizedCrop's area; the upper is 1."""
     precision: Precision = "fp32"
     """Of the forward pass (autocast); weights, loss and updates stay fp32. fp16 scales its loss."""
-    micro_batch_size: Annotated[int | None, Field(ge=1), WhenSet] = None
+    micro_batch_size: Annotated[int | None, Field(ge=1, le=65_536), WhenSet] = None
     """Images in memory at once; None: the whole batch. Changes memory and time, the result only by rounding."""
 
     def runs(self) -> Iterator[tuple[float | None, Self]]:

@@ -9,7 +9,7 @@ from touchstone_contracts.recipes.class_labels import BatchAugmentation, ClassLa
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.optimisation import LearningRate, Optimisation, TowerOptimisation
 from touchstone_contracts.recipes.spec import TrainingWork
-from touchstone_contracts.values import Strict
+from touchstone_contracts.values import Size, Strict, WeightDecay
 
 
 class HeadStage(Strict):
@@ -19,13 +19,13 @@ class HeadStage(Strict):
     The images are those that the arm `target_train` would train on at this size and seed: curated by the experiment's
     rules, and the same for every arm. A mixture in which `target_train` has this count holds them already."""
 
-    images: int = Field(ge=1, le=100_000_000)
+    images: Size
     """In total, all classes together."""
     learning_rate: LearningRate = 1e-2
     """SWAT's 1e-4 is for a head of length-one vectors; the weights of this one hold the logit scale, which is 100."""
     epochs: int = Field(default=10, ge=1, le=1000)
     batch_size: int = Field(default=32, ge=1, le=65_536)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: WeightDecay = 0.01
 
 
 class TwoStage(TowerOptimisation, ClassLabelOptimisation):

@@ -23,7 +23,14 @@ from touchstone_contracts.steps import (
 )
 from touchstone_contracts.values import StepId
 
-from touchstone_planning.arms.planner import ByClassPlanner, Needs, Source, larger_than_sampled, place_of
+from touchstone_planning.arms.planner import (
+    ByClassPlanner,
+    Needs,
+    Source,
+    larger_than_sampled,
+    more_than_memory_holds,
+    place_of,
+)
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.pointers import unknown_classes
@@ -56,11 +63,16 @@ class GenerationPlanner(ByClassPlanner[Generation]):
         yield from without_choice(arm.names, resolved, f"{place}/names")
         image_size = arm.image_size or resolved.generator(arm.generator).image_size
         yield from larger_than_sampled(arm.stored_size, image_size, place)
+        yield from more_than_memory_holds(arm.sampler, image_size, place)
         if isinstance(arm.prompts, LanguageModel):
             yield from unknown_classes(resolved, arm.prompts.class_backgrounds, f"{place}/prompts/class_backgrounds")
 
     def most_per_class(self, arm: Generation, target: Target, resolved: ResolvedExperiment) -> int:
         return arm.images_per_class(len(target.classes))
+
+    def names_shards(self, arm: Generation) -> bool:
+        """To count names in captions."""
+        return arm.names != "given"
 
     def most_steps(self, arm: Generation, target: Target, resolved: ResolvedExperiment) -> int:
         """Each chunk is generated and embedded."""
@@ -75,18 +87,19 @@ class GenerationPlanner(ByClassPlanner[Generation]):
         generator = context.resolved.generator(arm.generator)
         image_size = arm.image_size or generator.image_size
         prompts = _plan_prompts(arm, context, role, pool_of)
+        every_chunk = GenerateImages(
+            prompts=prompts,
+            first=0,
+            last=1,
+            generator=context.plan.model(generator),
+            image_size=image_size,
+            sampler=arm.sampler,
+            seed=_seed(arm, context),
+            stored_size=arm.stored_size,
+        )
         chunks = []
         for first, last, model in _chunks(arm, generator, image_size, context, role, pool_of):
-            request = GenerateImages(
-                prompts=prompts,
-                first=first,
-                last=last,
-                generator=model,
-                image_size=image_size,
-                sampler=arm.sampler,
-                seed=_seed(arm, context),
-                stored_size=arm.stored_size,
-            )
+            request = every_chunk.model_copy(update={"first": first, "last": last, "generator": model})
             part = f"[{first}:{last}]"
             step = context.plan.add(GENERATE_IMAGES, request, f"{role}/generate{part}")
             chunks.append(PlannedImages(step, f"{role}{part}"))
@@ -125,7 +138,7 @@ def _chunks(
     arm: Generation, generator: Generator, image_size: int, context: TargetContext, role: str, pool_of: PoolOf
 ) -> Iterator[tuple[int, int, ModelRef | TunedModel]]:
     """(first row, row after the last, model). Tables of prompts go class after class, as many rows of each."""
-    base, tune = ModelRef.of(generator), arm.tune
+    base, tune = context.plan.model(generator), arm.tune
     rows = arm.images_per_class(len(context.target.classes))
     total = rows * len(context.target.classes)
     if tune is None:
@@ -157,7 +170,7 @@ def _plan_tuning(
         images_per_class=tune.images_per_class,
         classes=context.target.classes,
         templates=context.target.templates.synthesis,
-        generator=ModelRef.of(generator),
+        generator=context.plan.model(generator),
         image_size=image_size,
         lora=tune.lora,
         seed=_seed(arm, context),

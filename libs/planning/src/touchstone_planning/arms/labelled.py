@@ -32,6 +32,9 @@ class LabelledPlanner(ByClassPlanner[Labelled]):
     def most_steps(self, arm: Labelled, target: Target, resolved: ResolvedExperiment) -> int:
         return 1 + (2 * len(target.classes) if resolved.upstream.has_links else 1)
 
+    def names_shards(self, arm: Labelled) -> bool:
+        return True
+
     def counts_upstream(self, arm: Labelled) -> bool:
         return True
 

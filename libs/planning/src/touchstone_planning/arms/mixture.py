@@ -10,7 +10,7 @@ from touchstone_contracts.registry import kind_of
 from touchstone_contracts.steps import MIX_POOLS, MixPools
 from touchstone_contracts.values import Name, StepId
 
-from touchstone_planning.arms.planner import ArmPlanner, Source, place_of, planner_of
+from touchstone_planning.arms.planner import ArmPlanner, Source, most_images, place_of
 from touchstone_planning.dag import PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -43,8 +43,7 @@ class MixturePlanner(ArmPlanner[Mixture]):
 
     def most_images(self, arm: Mixture, target: Target, resolved: ResolvedExperiment) -> int:
         """The largest size asked for at which every part may have enough."""
-        parts = [resolved.arm(part.arm) for part in arm.parts]
-        available = [planner_of(part).most_images(part, target, resolved) for part in parts]
+        available = [most_images(resolved.arm(part.arm), target, resolved) for part in arm.parts]
         return arm.mixing.largest_size(available, max(resolved.spec.sizes))
 
     def plan_pool(self, arm: Mixture, context: TargetContext, pool_of: PoolOf) -> StepId:

@@ -6,10 +6,18 @@ from touchstone_contracts.arms.perturbation import Perturbation
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.curation import Curation, KeepAll
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.steps import PERTURB_IMAGES, ModelRef, PerturbImages
+from touchstone_contracts.steps import PERTURB_IMAGES, PerturbImages
 from touchstone_contracts.values import Name
 
-from touchstone_planning.arms.planner import CuratedPlanner, Needs, Source, larger_than_sampled, place_of, planner_of
+from touchstone_planning.arms.planner import (
+    CuratedPlanner,
+    Needs,
+    Source,
+    larger_than_sampled,
+    more_than_memory_holds,
+    most_images,
+    place_of,
+)
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -40,41 +48,41 @@ class PerturbationPlanner(CuratedPlanner[Perturbation]):
     def impossible(self, arm: Perturbation, resolved: ResolvedExperiment) -> Iterator[FieldError]:
         image_size = resolved.generator(arm.generator).image_size
         yield from larger_than_sampled(arm.stored_size, image_size, place_of(arm, resolved))
+        yield from more_than_memory_holds(arm.sampler, image_size, place_of(arm, resolved))
 
     def most_candidates(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
-        return self.most_images(arm, target, resolved)
+        return most_images(arm, target, resolved)
 
     def most_images(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
-        parent = resolved.arm(arm.parent)
-        return planner_of(parent).most_images(parent, target, resolved)
+        return most_images(resolved.arm(arm.parent), target, resolved)
 
     def most_steps(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
         """Each share is perturbed and embedded."""
-        return 2 * -(-self.most_images(arm, target, resolved) // IMAGES_PER_SHARE)
+        return 2 * -(-most_images(arm, target, resolved) // IMAGES_PER_SHARE)
 
     def plan_candidates(
         self, arm: Perturbation, context: TargetContext, role: str, pool_of: PoolOf
     ) -> list[PlannedImages]:
         resolved, target = context.resolved, context.target
         generator = resolved.generator(arm.generator)
-        parts = -(-self.most_images(arm, target, resolved) // IMAGES_PER_SHARE)
+        parts = -(-most_images(arm, target, resolved) // IMAGES_PER_SHARE)
+        every_share = PerturbImages(
+            pool=pool_of(arm.parent),
+            part=0,
+            parts=parts,
+            gamma=arm.gamma,
+            classes=target.classes,
+            templates=target.templates.synthesis,
+            prompt=arm.prompt,
+            generator=context.plan.model(generator),
+            image_size=generator.image_size,
+            sampler=arm.sampler,
+            seed=resolved.spec.sampling_seed,
+            stored_size=arm.stored_size,
+        )
         shares = []
         for part in range(parts):
-            request = PerturbImages(
-                pool=pool_of(arm.parent),
-                part=part,
-                parts=parts,
-                gamma=arm.gamma,
-                classes=target.classes,
-                templates=target.templates.synthesis,
-                prompt=arm.prompt,
-                generator=ModelRef.of(generator),
-                image_size=generator.image_size,
-                sampler=arm.sampler,
-                seed=resolved.spec.sampling_seed,
-                stored_size=arm.stored_size,
-            )
-            name = f"[{part + 1}/{parts}]"
+            name, request = f"[{part + 1}/{parts}]", every_share.model_copy(update={"part": part})
             step = context.plan.add(PERTURB_IMAGES, request, f"{role}/perturb{name}")
             shares.append(PlannedImages(step, f"{role}{name}"))
         return shares

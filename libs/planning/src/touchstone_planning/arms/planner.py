@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.spec import ARMS, ArmSpec
 from touchstone_contracts.catalogue import Target
@@ -29,6 +30,10 @@ OBJECTIONS: dict[Offer, str] = {
     "captions": "is of kind {kind!r}, only a retrieval arm has real images with captions",
     "unmixed": "is a mixture itself; name its parts instead",
 }
+
+
+MOST_PIXELS = 256 * 1024 * 1024
+"""Of a batch that a generator makes at once: 3.2 GB of decoded images."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,10 @@ class ArmPlanner(ABC, Generic[ArmT]):
         the arm's own fields."""
         yield from ()
 
+    def patterns(self, arm: ArmT) -> Iterator[tuple[str, str]]:
+        """JSON pointer below the arm to each regular expression that it holds, and the expression."""
+        yield from ()
+
     @abstractmethod
     def most_candidates(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """Upper bound of the images that curation chooses from."""
@@ -89,6 +98,10 @@ class ArmPlanner(ABC, Generic[ArmT]):
     def most_steps(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """About how many steps its candidates take, to refuse a plan before it is made."""
         return 1
+
+    def names_shards(self, arm: ArmT) -> bool:
+        """Whether a step of it names every shard of the upstream."""
+        return False
 
     @abstractmethod
     def plan_pool(self, arm: ArmT, context: TargetContext, pool_of: PoolOf) -> StepId:
@@ -152,6 +165,14 @@ def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
     return f"/arms/{resolved.spec.arms.index(arm)}"
 
 
+def more_than_memory_holds(sampler: Sampler, image_size: int, place: str) -> Iterator[FieldError]:
+    """An error where one batch has more pixels than a generator has memory for; `place`: JSON pointer to the arm."""
+    most = MOST_PIXELS // image_size**2
+    if sampler.batch_size > most:
+        detail = f"a batch has at most {most} images of {image_size} pixels a side ({MOST_PIXELS:,} pixels together)"
+        yield FieldError(pointer=f"{place}/sampler/batch_size", detail=detail)
+
+
 def larger_than_sampled(stored_size: int | None, image_size: int, place: str) -> Iterator[FieldError]:
     """An error where images would be stored larger than they are sampled; `place`: JSON pointer to the arm."""
     if stored_size is not None and stored_size > image_size:
@@ -176,6 +197,15 @@ def forget_planner(planner: ArmPlanner[Any]) -> None:
 def planner_of(arm: ArmSpec) -> ArmPlanner[Any]:
     """Raises KeyError for a kind that a spec may name and nobody plans."""
     return PLANNERS[type(arm)]
+
+
+def most_images(arm: ArmSpec, target: Target, resolved: ResolvedExperiment) -> int:
+    """Upper bound of an arm's curated images, asked of its planner once: arms are made from arms, which are made from
+    others. What curation really leaves is known only after it ran."""
+    place = (target.name, arm.name)
+    if place not in resolved.most_images:
+        resolved.most_images[place] = planner_of(arm).most_images(arm, target, resolved)
+    return resolved.most_images[place]
 
 
 def unplanned() -> list[str]:

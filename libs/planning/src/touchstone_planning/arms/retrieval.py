@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from touchstone_contracts.arms.retrieval import Retrieval, Strategy
 from touchstone_contracts.catalogue import Target
 from touchstone_contracts.problems import FieldError
-from touchstone_contracts.steps import RETRIEVE_IMAGES, ModelRef, RetrieveImages
+from touchstone_contracts.steps import RETRIEVE_IMAGES, RetrieveImages
 from touchstone_contracts.values import StepId
 
 from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
@@ -31,9 +31,16 @@ class RetrievalPlanner(ByClassPlanner[Retrieval]):
         yield from rules_of(arm.strategy).impossible(arm.strategy, resolved, pointer)
         yield from without_choice(arm.names, resolved, f"{place_of(arm, resolved)}/names")
 
+    def patterns(self, arm: Retrieval) -> Iterator[tuple[str, str]]:
+        return rules_of(arm.strategy).patterns(arm.strategy, "/strategy")
+
     def most_per_class(self, arm: Retrieval, target: Target, resolved: ResolvedExperiment) -> int:
         # An image may be found for several classes, so upstream bounds each class rather than the sum.
         return min(rules_of(arm.strategy).most_per_class(arm.strategy, target), resolved.upstream.images)
+
+    def names_shards(self, arm: Retrieval) -> bool:
+        """To count names in captions."""
+        return arm.names != "given"
 
     def most_steps(self, arm: Retrieval, target: Target, resolved: ResolvedExperiment) -> int:
         return 2 + (2 * len(target.classes) if resolved.upstream.has_links else 2)
@@ -56,7 +63,7 @@ def _retrieved(strategy: Strategy, names: StepId | None, context: TargetContext,
     request = RetrieveImages(
         index=context.upstream.index,
         shards=context.upstream.shards,
-        encoder=ModelRef.of(context.resolved.index_encoder),
+        encoder=context.plan.model(context.resolved.index_encoder),
         classes=context.target.classes,
         templates=context.target.templates.retrieval,
         strategy=strategy,

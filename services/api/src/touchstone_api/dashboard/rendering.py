@@ -2,18 +2,27 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from touchstone_contracts.adaptation import METRICS
+from touchstone_contracts.byte_words import byte_words
 from touchstone_contracts.curation import stage_words
 from touchstone_contracts.views import Cost
 from touchstone_verdict.words import measure_words, points
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+DOCS_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+"""The style sheet of Swagger UI holds its pictures."""
 
 
 def environment() -> Environment:
@@ -28,6 +37,7 @@ def environment() -> Environment:
         "count": count,
         "images": images,
         "seconds": seconds,
+        "bytes": byte_words,
         "money": money,
         "reasons": reasons,
         "moment": moment,
@@ -85,5 +95,15 @@ def moment(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{} UTC</time>').format(utc.isoformat(), utc.strftime("%Y-%m-%d %H:%M"))
 
 
-def page(pages: Environment, template: str, **facts: Any) -> str:
-    return pages.get_template(template).render(**facts)
+@cache
+def _pages() -> Environment:
+    return environment()
+
+
+def html_page(
+    template: str, status: int = 200, policy: str = PAGE_POLICY, *, csrf: str | None = None, **facts: Any
+) -> HTMLResponse:
+    """`csrf`: the token of the login that the page is shown to; its forms and scripts send it along."""
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    text = _pages().get_template(template).render(csrf=csrf, **facts)
+    return HTMLResponse(text, status_code=status, headers=headers)

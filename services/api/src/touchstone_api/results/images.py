@@ -77,14 +77,14 @@ def _known(value: Any) -> float | None:
 
 
 def read_image(artifacts: Artifacts, pool: "pa.Table", image: str) -> bytes:
-    """By range from its shard. Raises NotFound, or MissingObject when the shard is gone."""
+    """By range from its shard. Raises NotFound, or MissingObject when the shard is gone or has other bytes there."""
     import pyarrow.compute as pc
 
     row = pc.index(pool["id"], image).as_py()
     if row < 0:
         raise NotFound(f"this arm has no image {image!r}")
     shard, offset, length = (pool[column][row].as_py() for column in ("shard", "offset", "length"))
-    return artifacts.get_range(shard, offset, length)
+    return artifacts.get_image(image, shard, offset, length)
 
 
 def media_type(image: bytes) -> str:

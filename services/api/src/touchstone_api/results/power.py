@@ -21,15 +21,17 @@ Earlier = dict[str, TargetSpread]
 """By experiment, of one target."""
 
 
-def expected_power(reader: ResultsReader, resolved: ResolvedExperiment, declared: DeclaredSpread) -> Power | None:
-    """None where the spec compares nothing."""
+def expected_power(
+    reader: ResultsReader, project: str, resolved: ResolvedExperiment, declared: DeclaredSpread
+) -> Power | None:
+    """From what earlier experiments found that the project may read. None where the spec compares nothing."""
     # It needs SciPy, which costs 16 MB and which nothing else here needs.
     from touchstone_verdict.power import assumed_spread, pooled_spread, power_of
 
     spec, comparison = resolved.spec, resolved.spec.primary
     if comparison is None:
         return None
-    same, other = _earlier_spreads(reader, spec, comparison)
+    same, other = _earlier_spreads(reader, project, spec, comparison)
     given = declared.model_dump(exclude_none=True)
     expected = []
     for target in resolved.targets:
@@ -50,22 +52,24 @@ def expected_power(reader: ResultsReader, resolved: ResolvedExperiment, declared
 
 
 def _earlier_spreads(
-    reader: ResultsReader, spec: ExperimentSpec, comparison: Comparison
+    reader: ResultsReader, project: str, spec: ExperimentSpec, comparison: Comparison
 ) -> tuple[dict[str, Earlier], dict[str, Earlier]]:
     """By target: of comparisons of the same kinds of arms, and of other kinds."""
     same: dict[str, Earlier] = {}
     other: dict[str, Earlier] = {}
-    for experiment, earlier in islice(_alike(reader, spec, comparison), MOST_USED):
+    for experiment, earlier in islice(_alike(reader, project, spec, comparison), MOST_USED):
         found = same if _kinds(earlier) == _kinds(spec) else other
         for entry in _spreads(reader, experiment):
             found.setdefault(entry.target, {})[experiment] = entry
     return same, other
 
 
-def _alike(reader: ResultsReader, spec: ExperimentSpec, comparison: Comparison) -> Iterator[tuple[str, ExperimentSpec]]:
+def _alike(
+    reader: ResultsReader, project: str, spec: ExperimentSpec, comparison: Comparison
+) -> Iterator[tuple[str, ExperimentSpec]]:
     """Finished experiments that share a target and compare in the same metric on the same test set, newest first."""
     with reader.store.read() as session:
-        newest = list_experiments(session, before=None, limit=LOOKED_AT)
+        newest = list_experiments(session, project, before=None, limit=LOOKED_AT)
     for experiment in newest:
         earlier = experiment.spec
         if experiment.phase != "succeeded" or earlier is None or (primary := earlier.primary) is None:

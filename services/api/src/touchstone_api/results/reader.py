@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import TypeVar
 
@@ -25,11 +26,12 @@ from touchstone_planning.dag import Judgement
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.finished import FinishedSteps
+from touchstone_runtime.finished import FinishedSteps, read_all
 from touchstone_store.database import Store
-from touchstone_store.experiments import require_experiment, resolved_of
+from touchstone_store.experiments import require_experiment, require_presence, resolved_of
 from touchstone_store.layouts import stored_plan_of
 from touchstone_store.steps import succeeded_among
+from touchstone_store.takedowns import last_applied, takedowns_of
 from touchstone_verdict.costs import arm_costs
 from touchstone_verdict.results import Evaluations, collect, exhausted
 
@@ -60,10 +62,21 @@ class ResultsReader:
     def __init__(self, store: Store, artifacts: Artifacts) -> None:
         self.store = store
         self.finished = FinishedSteps(artifacts)
-        self.planned = lru_cache(REMEMBERED_EXPERIMENTS)(self._planned)
+        self._takedowns_seen: datetime | None = None
+        self._remembered_plan = lru_cache(REMEMBERED_EXPERIMENTS)(self._planned)
         self.resolved = lru_cache(REMEMBERED_EXPERIMENTS)(self._resolved)
         self._judged = lru_cache(REMEMBERED_DOCUMENTS)(self._read_judged)
         self._document = lru_cache(REMEMBERED_DOCUMENTS)(self._read_document)
+
+    def planned(self, experiment: str) -> Planned:
+        """Remembered while the experiment is there. Raises NotFound."""
+        with self.store.read() as session:
+            require_presence(session, experiment)
+            applied = last_applied(session)
+        if applied != self._takedowns_seen:
+            self.finished.forget_images()
+            self._takedowns_seen = applied
+        return self._remembered_plan(experiment)
 
     def _planned(self, experiment: str) -> Planned:
         with self.store.read() as session:
@@ -85,6 +98,9 @@ class ResultsReader:
         done = self._done([judgement.step for judgement in judgements])
         found = [judgement for judgement in judgements if judgement.step in done]
         return (found[-1], self._judged(found[-1].step)) if found else None
+
+    def is_done(self, step: StepId) -> bool:
+        return bool(self._done([step]))
 
     def _done(self, steps: Collection[StepId]) -> frozenset[StepId]:
         with self.store.read() as session:
@@ -140,8 +156,14 @@ class ResultsReader:
         costs = arm_costs(spent, verdict.primary.metric, verdict.baseline)
         with self.store.read() as session:
             registration = read_registration(session, experiment)
-        added_later = registration.added_later if registration else ()
-        facts = {"experiment": experiment, "costs": costs, "registration": registration, "added_later": added_later}
+            takedowns = takedowns_of(session, [experiment]).get(experiment, ())
+        facts = {
+            "experiment": experiment,
+            "costs": costs,
+            "registration": registration,
+            "added_later": registration.added_later if registration else (),
+            "warnings": (*verdict.warnings, *(takedown.words for takedown in takedowns)),
+        }
         return verdict.model_copy(update=facts)
 
     def _still_to_come(self, experiment: str) -> str:
@@ -213,9 +235,10 @@ class ResultsReader:
         ]
         if not steps:
             raise NotFound(f"no arm {arm!r} of size {size} at target {target!r}")
-        found = self.finished.evaluations(steps)
-        if len(found) < len(set(steps)):
-            raise NotFinished(f"{len(steps) - len(found)} evaluations of {arm!r} at size {size} are still to come")
+        done = self._done(steps)
+        if len(done) < len(set(steps)):
+            raise NotFinished(f"{len(set(steps)) - len(done)} evaluations of {arm!r} at size {size} are still to come")
+        found = read_all(self.finished.evaluated, steps)
         if any(exhausted(result) for result in found.values()):
             raise NotFound(f"arm {arm!r} has too few images for size {size} at target {target!r}")
         return [found[step].tests[test_set] for step in steps]
@@ -255,7 +278,7 @@ class ResultsReader:
 
     def _evaluations(self, experiment: str) -> Evaluations:
         layout = self.planned(experiment).plan.layout
-        return Evaluations(layout, self.finished.evaluations(self._done(layout.evaluations.values())))
+        return Evaluations(layout, read_all(self.finished.evaluated, self._done(layout.evaluations.values())))
 
     def curation_step(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
         """The target meant (the only one if not named) and the step that curated the arm's images there."""

@@ -8,10 +8,10 @@ from touchstone_contracts.problems import NotFound
 from touchstone_contracts.steps import ImagesCurated
 from touchstone_contracts.values import Name, StepId
 from touchstone_contracts.views import ArmCuration, ImagePage, LinkReport
-from touchstone_runtime.objects import MissingObject
 from touchstone_store.layouts import downloads_of
 
-from touchstone_api.cursors import cut_page, decode_row
+from touchstone_api.cursors import PositionHere
+from touchstone_api.parameters import RowNumber
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.images import Selection, image_views, media_type, parts_of, read_image
@@ -52,10 +52,10 @@ def get_arm_images(
     experiment: str,
     arm: str,
     reader: ResultsHere,
+    position: PositionHere,
     target: TargetName = None,
-    class_id: Annotated[int | None, Query(ge=0)] = None,
+    class_id: RowNumber | None = None,
     kept: bool | None = None,
-    cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ImagePage:
     """Every candidate of the arm, kept or dropped; narrowed by class and by `kept`."""
@@ -63,7 +63,7 @@ def get_arm_images(
     _curated(reader, step, arm)
     pool = reader.finished.pool(step)
     rows = Selection(class_id, kept).rows(pool)
-    page, following = cut_page(rows[rows > decode_row(cursor)][: limit + 1].tolist(), limit, str)
+    page, following = position.cut(rows[rows > position.row][: limit + 1].tolist(), limit, str)
     resolved = reader.resolved(experiment)
     place = f"/v1/experiments/{quote(experiment)}/arms/{quote(arm)}/images"
     views = image_views(
@@ -94,7 +94,7 @@ def get_arm_image(experiment: str, arm: str, image: str, reader: ResultsHere, ta
 
 
 def _curated(reader: ResultsReader, step: StepId, arm: str) -> ImagesCurated:
-    try:
-        return reader.finished.curated(step)
-    except MissingObject:
-        raise NotFinished(f"the images of arm {arm!r} are not curated yet") from None
+    """Raises NotFinished, or MissingObject where the result was lost."""
+    if not reader.is_done(step):
+        raise NotFinished(f"the images of arm {arm!r} are not curated yet")
+    return reader.finished.curated(step)

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import BaseModel
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.views import (
     DatasetPage,
@@ -14,21 +15,26 @@ from touchstone_contracts.views import (
     UpstreamPage,
     UpstreamView,
 )
-from touchstone_store.catalogue import EntryT, list_entries, register, require_entry
+from touchstone_planning.target_checks import check_clusters
+from touchstone_store.catalogue import EntryT, Registered, list_entries, require_entry, require_registered
+from touchstone_store.keys import Principal
+from touchstone_store.layouts import upstream_plan_id
+from touchstone_store.plans import cancel_plan
 
+from touchstone_api.access.authorise import PrincipalHere
 from touchstone_api.bootstrap import Services
-from touchstone_api.cursors import cut_page, decode_cursor
+from touchstone_api.busy import planning_place
+from touchstone_api.cursors import Position, PositionHere
 from touchstone_api.dependencies import ServicesHere
+from touchstone_api.parameters import IdempotencyKey
 from touchstone_api.problems import documented
 from touchstone_api.retries import retry_failed_steps, upstream_owner
-from touchstone_api.submission import submit_upstream
+from touchstone_api.submission import submit_entry, submit_upstream
 from touchstone_api.views import target_summary, upstream_views
 
 router = APIRouter(prefix="/v1")
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-REGISTERED = documented(400, 409, 413, 422, 503)
-"""Registering the same body again answers 200; another body under the same name 409."""
 LISTED, FOUND = documented(422, 503), documented(404, 503)
 
 _DIGEST = "0" * 64
@@ -58,135 +64,187 @@ def _example(kind: str) -> Any:
     return Body(openapi_examples={kind: {"value": EXAMPLES[kind]}})
 
 
+def _answers(view: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Registering the same body again answers 200; another body under the same name 409."""
+    return {200: {"model": view, "description": "Registered before, with the same body"}, **documented(409)}
+
+
 def _registered(response: Response, created: bool, place: str) -> None:
     response.status_code = 201 if created else 200
     response.headers["Location"] = place
 
 
-def _register(services: Services, entry: EntryT, response: Response, plural: str) -> EntryT:
-    with services.store.write() as session:
-        created = register(session, entry, datetime.now(UTC))
-    _registered(response, created, f"/v1/{plural}/{entry.name}")
+def _register(
+    services: Services, principal: Principal, entry: EntryT, response: Response, plural: str, key: str | None
+) -> EntryT:
+    _registered(response, submit_entry(services, principal.project, entry, key), f"/v1/{plural}/{entry.name}")
     return entry
 
 
-def _get(services: Services, entry_type: type[EntryT], name: str) -> EntryT:
+def _get(services: Services, principal: Principal, entry_type: type[EntryT], name: str) -> EntryT:
     with services.store.read() as session:
-        return require_entry(session, entry_type, name)
+        return require_entry(session, entry_type, name, principal.project)
 
 
 def _page(
-    services: Services, entry_type: type[EntryT], cursor: str | None, limit: int
-) -> tuple[tuple[EntryT, ...], str | None]:
+    services: Services, principal: Principal, entry_type: type[EntryT], position: Position, limit: int
+) -> tuple[tuple[Registered[EntryT], ...], str | None]:
     with services.store.read() as session:
-        found = list_entries(session, entry_type, after=decode_cursor(cursor), limit=limit + 1)
-    page, following = cut_page(found, limit, lambda entry: entry.name)
+        found = list_entries(session, entry_type, principal.project, after=position.after, limit=limit + 1)
+    page, following = position.cut(found, limit, lambda each: each.entry.name)
     return tuple(page), following
 
 
-def _upstream_view(services: Services, upstream: Upstream) -> UpstreamView:
+def _upstream_view(services: Services, principal: Principal, name: str) -> UpstreamView:
     with services.store.read() as session:
-        return upstream_views(session, [upstream])[0]
+        return upstream_views(session, [require_registered(session, Upstream, name, principal.project)])[0]
 
 
-@router.post("/upstreams", status_code=201, tags=["upstreams"], responses=REGISTERED)
+@router.post(
+    "/upstreams",
+    status_code=201,
+    tags=["upstreams"],
+    dependencies=[Depends(planning_place)],
+    responses=_answers(UpstreamView),
+)
 def register_upstream(
-    upstream: Annotated[Upstream, _example("upstream")], response: Response, services: ServicesHere
+    upstream: Annotated[Upstream, _example("upstream")],
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> UpstreamView:
     """Registers and starts the ingest: its phase and progress are part of the answer and of GET."""
-    _registered(response, submit_upstream(services, upstream), f"/v1/upstreams/{upstream.name}")
-    return _upstream_view(services, upstream)
+    created = submit_upstream(services, principal.project, upstream, idempotency_key)
+    _registered(response, created, f"/v1/upstreams/{upstream.name}")
+    return _upstream_view(services, principal, upstream.name)
 
 
 @router.get("/upstreams", tags=["upstreams"], responses=LISTED)
-def get_upstreams(services: ServicesHere, cursor: str | None = None, limit: Limit = 50) -> UpstreamPage:
-    page, following = _page(services, Upstream, cursor, limit)
+def get_upstreams(
+    principal: PrincipalHere, services: ServicesHere, position: PositionHere, limit: Limit = 50
+) -> UpstreamPage:
+    page, following = _page(services, principal, Upstream, position, limit)
     with services.store.read() as session:
         return UpstreamPage(items=tuple(upstream_views(session, page)), next_cursor=following)
 
 
 @router.get("/upstreams/{name}", tags=["upstreams"], responses=FOUND)
-def get_upstream(name: str, services: ServicesHere) -> UpstreamView:
-    return _upstream_view(services, _get(services, Upstream, name))
+def get_upstream(name: str, principal: PrincipalHere, services: ServicesHere) -> UpstreamView:
+    return _upstream_view(services, principal, name)
 
 
 @router.post("/upstreams/{name}/retry", tags=["upstreams"], responses=documented(404, 409, 503))
-def retry_upstream(name: str, services: ServicesHere) -> UpstreamView:
-    """Failed steps of the ingest get all their attempts again. 409 `facts_missing`: register the upstream again
-    first."""
-    retry_failed_steps(services, lambda session: upstream_owner(session, name))
-    return get_upstream(name, services)
+def retry_upstream(name: str, principal: PrincipalHere, services: ServicesHere) -> UpstreamView:
+    """Failed steps of the ingest get all their attempts again; a cancelled one goes on. 409 `facts_missing`: register
+    the upstream again first."""
+    retry_failed_steps(services, lambda session: upstream_owner(session, name, principal.project))
+    return _upstream_view(services, principal, name)
 
 
-@router.post("/targets", status_code=201, tags=["targets"], responses=REGISTERED)
+@router.post("/upstreams/{name}/cancel", tags=["upstreams"], responses=documented(404, 503))
+def cancel_upstream(name: str, principal: PrincipalHere, services: ServicesHere) -> UpstreamView:
+    """Steps of the ingest that nothing else needs stop soon, and experiments that wait for it fail. An ingest that has
+    ended stays as it is; a cancelled one goes on when it is retried."""
+    with services.store.write() as session:
+        cancel_plan(session, upstream_plan_id(name, principal.project), datetime.now(UTC))
+    return _upstream_view(services, principal, name)
+
+
+@router.post("/targets", status_code=201, tags=["targets"], responses=_answers(TargetSummary))
 def register_target(
-    target: Annotated[Target, _example("target")], response: Response, services: ServicesHere
+    target: Annotated[Target, _example("target")],
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> TargetSummary:
-    return target_summary(_register(services, target, response, "targets"))
+    check_clusters(target)
+    return target_summary(_register(services, principal, target, response, "targets", idempotency_key))
 
 
 @router.get("/targets", tags=["targets"], responses=LISTED)
-def get_targets(services: ServicesHere, cursor: str | None = None, limit: Limit = 50) -> TargetPage:
+def get_targets(
+    principal: PrincipalHere, services: ServicesHere, position: PositionHere, limit: Limit = 50
+) -> TargetPage:
     """Without class lists: see GET /v1/targets/{name}."""
-    page, following = _page(services, Target, cursor, limit)
-    return TargetPage(items=tuple(target_summary(target) for target in page), next_cursor=following)
+    page, following = _page(services, principal, Target, position, limit)
+    return TargetPage(items=tuple(target_summary(each.entry) for each in page), next_cursor=following)
 
 
 @router.get("/targets/{name}", tags=["targets"], responses=FOUND)
-def get_target(name: str, services: ServicesHere) -> Target:
-    return _get(services, Target, name)
+def get_target(name: str, principal: PrincipalHere, services: ServicesHere) -> Target:
+    return _get(services, principal, Target, name)
 
 
-@router.post("/datasets", status_code=201, tags=["datasets"], responses=REGISTERED)
+@router.post("/datasets", status_code=201, tags=["datasets"], responses=_answers(Dataset))
 def register_dataset(
-    dataset: Annotated[Dataset, _example("dataset")], response: Response, services: ServicesHere
+    dataset: Annotated[Dataset, _example("dataset")],
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> Dataset:
     """Labelled images for arms of kind `given`."""
-    return _register(services, dataset, response, "datasets")
+    return _register(services, principal, dataset, response, "datasets", idempotency_key)
 
 
 @router.get("/datasets", tags=["datasets"], responses=LISTED)
-def get_datasets(services: ServicesHere, cursor: str | None = None, limit: Limit = 50) -> DatasetPage:
-    page, following = _page(services, Dataset, cursor, limit)
-    return DatasetPage(items=page, next_cursor=following)
+def get_datasets(
+    principal: PrincipalHere, services: ServicesHere, position: PositionHere, limit: Limit = 50
+) -> DatasetPage:
+    page, following = _page(services, principal, Dataset, position, limit)
+    return DatasetPage(items=tuple(each.entry for each in page), next_cursor=following)
 
 
 @router.get("/datasets/{name}", tags=["datasets"], responses=FOUND)
-def get_dataset(name: str, services: ServicesHere) -> Dataset:
-    return _get(services, Dataset, name)
+def get_dataset(name: str, principal: PrincipalHere, services: ServicesHere) -> Dataset:
+    return _get(services, principal, Dataset, name)
 
 
-@router.post("/encoders", status_code=201, tags=["encoders"], responses=REGISTERED)
+@router.post("/encoders", status_code=201, tags=["encoders"], responses=_answers(Encoder))
 def register_encoder(
-    encoder: Annotated[Encoder, _example("encoder")], response: Response, services: ServicesHere
+    encoder: Annotated[Encoder, _example("encoder")],
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> Encoder:
-    return _register(services, encoder, response, "encoders")
+    return _register(services, principal, encoder, response, "encoders", idempotency_key)
 
 
 @router.get("/encoders", tags=["encoders"], responses=LISTED)
-def get_encoders(services: ServicesHere, cursor: str | None = None, limit: Limit = 50) -> EncoderPage:
-    page, following = _page(services, Encoder, cursor, limit)
-    return EncoderPage(items=page, next_cursor=following)
+def get_encoders(
+    principal: PrincipalHere, services: ServicesHere, position: PositionHere, limit: Limit = 50
+) -> EncoderPage:
+    page, following = _page(services, principal, Encoder, position, limit)
+    return EncoderPage(items=tuple(each.entry for each in page), next_cursor=following)
 
 
 @router.get("/encoders/{name}", tags=["encoders"], responses=FOUND)
-def get_encoder(name: str, services: ServicesHere) -> Encoder:
-    return _get(services, Encoder, name)
+def get_encoder(name: str, principal: PrincipalHere, services: ServicesHere) -> Encoder:
+    return _get(services, principal, Encoder, name)
 
 
-@router.post("/generators", status_code=201, tags=["generators"], responses=REGISTERED)
+@router.post("/generators", status_code=201, tags=["generators"], responses=_answers(Generator))
 def register_generator(
-    generator: Annotated[Generator, _example("generator")], response: Response, services: ServicesHere
+    generator: Annotated[Generator, _example("generator")],
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> Generator:
-    return _register(services, generator, response, "generators")
+    return _register(services, principal, generator, response, "generators", idempotency_key)
 
 
 @router.get("/generators", tags=["generators"], responses=LISTED)
-def get_generators(services: ServicesHere, cursor: str | None = None, limit: Limit = 50) -> GeneratorPage:
-    page, following = _page(services, Generator, cursor, limit)
-    return GeneratorPage(items=page, next_cursor=following)
+def get_generators(
+    principal: PrincipalHere, services: ServicesHere, position: PositionHere, limit: Limit = 50
+) -> GeneratorPage:
+    page, following = _page(services, principal, Generator, position, limit)
+    return GeneratorPage(items=tuple(each.entry for each in page), next_cursor=following)
 
 
 @router.get("/generators/{name}", tags=["generators"], responses=FOUND)
-def get_generator(name: str, services: ServicesHere) -> Generator:
-    return _get(services, Generator, name)
+def get_generator(name: str, principal: PrincipalHere, services: ServicesHere) -> Generator:
+    return _get(services, principal, Generator, name)

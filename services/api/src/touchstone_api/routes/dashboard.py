@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Collection
-from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment
 from touchstone_contracts.layout import PlanLayout
-from touchstone_contracts.problems import Failure, NotFound, Problem
+from touchstone_contracts.problems import Failure, Problem
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import Prices, Verdict
 from touchstone_planning.arms.planner import planner_of
@@ -18,9 +16,12 @@ from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
 from touchstone_store.experiments import list_experiments, require_experiment
 from touchstone_store.layouts import downloads_of
+from touchstone_store.projects import limits_of
+from touchstone_store.stored_bytes import bytes_seen_by
 from touchstone_verdict.costs import priced
 
-from touchstone_api.cursors import cut_page, decode_cursor
+from touchstone_api.access.authorise import PageReader, require_experiment_access
+from touchstone_api.cursors import PositionHere
 from touchstone_api.dashboard.class_groups import groups_of_targets
 from touchstone_api.dashboard.facts import (
     accuracy_tables,
@@ -30,7 +31,7 @@ from touchstone_api.dashboard.facts import (
     progress_by_kind,
 )
 from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
-from touchstone_api.dashboard.rendering import environment, page
+from touchstone_api.dashboard.rendering import DOCS_POLICY, html_page
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.links import Downloads, link_reports
@@ -40,57 +41,44 @@ from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)
 
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-DOCS_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
-"""The style sheet of Swagger UI holds its pictures."""
 EXPERIMENTS_PER_PAGE = 30
 
 
-@cache
-def _pages() -> Environment:
-    return environment()
-
-
-def _html(text: str, status: int = 200, policy: str = PAGE_POLICY) -> HTMLResponse:
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
-    return HTMLResponse(text, status_code=status, headers=headers)
-
-
 @router.get("/", response_class=HTMLResponse)
-def show_experiments(services: ServicesHere, cursor: Annotated[str | None, Query()] = None) -> HTMLResponse:
+def show_experiments(principal: PageReader, services: ServicesHere, position: PositionHere) -> HTMLResponse:
     with services.store.read() as session:
-        found = list_experiments(session, before=decode_cursor(cursor), limit=EXPERIMENTS_PER_PAGE + 1)
-        shown, following = cut_page(found, EXPERIMENTS_PER_PAGE, lambda experiment: experiment.id)
-        views = experiment_views(session, shown)
-    return _html(page(_pages(), "experiments.html", experiments=views, following=following))
+        found = list_experiments(session, principal.project, before=position.after, limit=EXPERIMENTS_PER_PAGE + 1)
+        shown, following = position.cut(found, EXPERIMENTS_PER_PAGE, lambda experiment: experiment.id)
+        views, held = experiment_views(session, shown), bytes_seen_by(session, principal.project)
+        quota = limits_of(session, principal.project).bytes_stored or services.settings.quota_bytes
+    facts: dict[str, Any] = {"experiments": views, "following": following, "held": held, "quota": quota}
+    return html_page("experiments.html", csrf=principal.csrf, **facts)
 
 
 @router.get("/new", response_class=HTMLResponse)
-def show_new(services: ServicesHere, parent: Annotated[str | None, Query()] = None) -> HTMLResponse:
+def show_new(
+    principal: PageReader, services: ServicesHere, parent: Annotated[str | None, Query()] = None
+) -> HTMLResponse:
     """The form that estimates and posts an experiment; of a `parent`, with its spec to begin from."""
     document = EXAMPLE_SPEC
     if parent is not None:
-        try:
-            with services.store.read() as session:
-                document = require_experiment(session, parent).readable_spec.model_dump(mode="json")
-        except Failure as error:
-            return _html(page(_pages(), "missing.html", title=error.title, detail=error.detail), error.status)
-    return _html(page(_pages(), "new.html", parent=parent, document=json.dumps(document, indent=2)))
+        with services.store.read() as session:
+            require_experiment_access(session, principal, parent)
+            document = require_experiment(session, parent).readable_spec.model_dump(mode="json")
+    return html_page("new.html", csrf=principal.csrf, parent=parent, document=json.dumps(document, indent=2))
 
 
 @router.get("/experiments/{experiment}", response_class=HTMLResponse)
-def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere) -> HTMLResponse:
-    try:
-        with services.store.read() as session:
-            detail = experiment_detail(session, experiment)
-    except NotFound as error:
-        return _html(page(_pages(), "missing.html", title=error.title, detail=error.detail), 404)
+def show_experiment(
+    experiment: str, principal: PageReader, services: ServicesHere, reader: ResultsHere
+) -> HTMLResponse:
+    with services.store.read() as session:
+        detail = experiment_detail(session, experiment)
     if detail.spec is None:
         [problem, *_] = detail.problems
-        return _html(page(_pages(), "missing.html", title=problem.title, detail=problem.detail), problem.status)
+        return html_page(
+            "missing.html", problem.status, csrf=principal.csrf, title=problem.title, detail=problem.detail
+        )
     results, resolved, layout = (
         reader.results(experiment),
         reader.resolved(experiment),
@@ -100,7 +88,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
     done = {step.id for step in detail.step_list if step.state == "succeeded"}
     downloads = _downloads(services.store, layout) if resolved.upstream.has_links else {}
     reports = link_reports(resolved, downloads, reader.finished, done)
-    facts = {
+    facts: dict[str, Any] = {
         "experiment": detail,
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
@@ -117,7 +105,7 @@ def show_experiment(experiment: str, services: ServicesHere, reader: ResultsHere
         "upstream_searched": any(planner_of(arm).needs(arm).upstream for arm in detail.spec.arms),
         "links": [(report, most_rotten(report)) for report in reports],
     }
-    return _html(page(_pages(), "experiment.html", **facts))
+    return html_page("experiment.html", csrf=principal.csrf, **facts)
 
 
 def _downloads(store: Store, layout: PlanLayout) -> dict[tuple[str, str], Downloads]:
@@ -149,5 +137,5 @@ def _pools(
 
 
 @router.get("/docs", response_class=HTMLResponse)
-def show_docs() -> HTMLResponse:
-    return _html(page(_pages(), "docs.html"), policy=DOCS_POLICY)
+def show_docs(principal: PageReader) -> HTMLResponse:
+    return html_page("docs.html", policy=DOCS_POLICY, csrf=principal.csrf)

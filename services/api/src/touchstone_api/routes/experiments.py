@@ -1,11 +1,11 @@
-"""/v1/experiments: post, look, cancel, retry, clone."""
+"""/v1/experiments: post, look, cancel, retry, clone, delete."""
 
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Response
-from pydantic import ValidationError
+from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import Field, StringConstraints, ValidationError
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.power import DeclaredSpread
@@ -13,17 +13,22 @@ from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentP
 from touchstone_planning.estimate import gpu_hours, workload
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
+from touchstone_store.deletion import delete_experiment
 from touchstone_store.experiments import experiment_with_identity, list_experiments, require_experiment
 from touchstone_store.plans import cancel_plan
 
+from touchstone_api.access.authorise import BY_READERS, PrincipalHere
 from touchstone_api.bootstrap import Services
-from touchstone_api.cursors import cut_page, decode_cursor
+from touchstone_api.busy import planning_place
+from touchstone_api.conditional import require_match
+from touchstone_api.cursors import PositionHere
 from touchstone_api.dependencies import ServicesHere
+from touchstone_api.parameters import IdempotencyKey, IfMatch
 from touchstone_api.problems import documented, invalid_body
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.power import expected_power
 from touchstone_api.retries import experiment_owner, retry_failed_steps
-from touchstone_api.submission import Submitted, prepare, submit_experiment, survey
+from touchstone_api.submission import Submitted, prepare, resolve_fairly, submit_experiment, survey
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
@@ -36,7 +41,7 @@ EXAMPLE_SPEC: dict[str, Any] = {
     "arms": [
         {"kind": "none"},
         {"kind": "retrieval", "name": "retrieved", "strategy": {"kind": "union"}},
-        {"kind": "generation", "name": "synthetic", "generator": "mini-diffusion", "images": 1500},
+        {"kind": "generation", "name": "synthetic", "generator": "mini-diffusion", "images": 1800},
     ],
     "sizes": [240, 480],
     "seeds": [0, 1, 2],
@@ -46,19 +51,28 @@ EXAMPLE_SPEC: dict[str, Any] = {
 Spec = Annotated[
     ExperimentSpec, Body(openapi_examples={"flags": {"summary": "Two arms on flags", "value": EXAMPLE_SPEC}})
 ]
+ChangedField = Annotated[str, StringConstraints(max_length=64)]
 Changes = Annotated[
-    dict[str, Any],
+    dict[ChangedField, Any],
+    Field(max_length=100),
     Body(openapi_examples={"sizes": {"summary": "Other sizes", "value": {"sizes": [120, 240]}}}),
 ]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
+PLANS = [Depends(planning_place)]
 
 
-@router.post("", status_code=201, responses={200: {"model": ExperimentView}, **documented(400, 409, 413, 422, 503)})
+REFUSED = documented(400, 403, 409, 413, 422, 503)
+
+
+@router.post("", status_code=201, dependencies=PLANS, responses={200: {"model": ExperimentView}, **REFUSED})
 def create_experiment(
-    spec: Spec, response: Response, services: ServicesHere, idempotency_key: IdempotencyKey = None
+    spec: Spec,
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> ExperimentView:
     """201 for a new experiment; 200 and the first one for the same spec again."""
-    return _answer(services, submit_experiment(services, spec, idempotency_key), response)
+    return _answer(services, submit_experiment(services, principal.project, spec, idempotency_key), response)
 
 
 def _answer(services: Services, submitted: Submitted, response: Response) -> ExperimentView:
@@ -72,11 +86,11 @@ def _view(services: Services, experiment: str) -> ExperimentView:
         return experiment_views(session, [require_experiment(session, experiment)])[0]
 
 
-@router.post("/validate", responses=documented(400, 409, 413, 422, 503))
-def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
+@router.post("/validate", dependencies=PLANS, openapi_extra=BY_READERS, responses=REFUSED)
+def validate_experiment(spec: Spec, principal: PrincipalHere, services: ServicesHere) -> Validation:
     """What posting this spec would do. Creates nothing."""
     with services.store.read() as session:
-        prepared = prepare(session, spec, services.settings.max_plan_steps)
+        prepared = prepare(session, principal.project, spec, services.settings)
         known = experiment_with_identity(session, prepared.identity)
     plan = prepared.plan
     found = survey(services.store, services.artifacts, plan)
@@ -89,9 +103,13 @@ def validate_experiment(spec: Spec, services: ServicesHere) -> Validation:
     )
 
 
-@router.post("/estimate", responses=documented(400, 409, 413, 422, 503))
+@router.post("/estimate", dependencies=PLANS, openapi_extra=BY_READERS, responses=REFUSED)
 def estimate_experiment(
-    spec: Spec, services: ServicesHere, reader: ResultsHere, spread: Annotated[DeclaredSpread, Query()]
+    spec: Spec,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    reader: ResultsHere,
+    spread: Annotated[DeclaredSpread, Query()],
 ) -> Estimation:
     """What posting this spec would cost and could show. Creates nothing.
 
@@ -99,7 +117,7 @@ def estimate_experiment(
     `power`: the smallest difference that the declared comparison finds in four of five experiments. The spread between
     seeds and test images is the one of the query, of earlier experiments, or assumed; the answer says which."""
     with services.store.read() as session:
-        resolved = prepare(session, spec, services.settings.max_plan_steps).resolved
+        resolved = resolve_fairly(session, principal.project, spec, services.settings)
     plan = plan_experiment(resolved)
     reused = survey(services.store, services.artifacts, plan).verified
     work = workload(resolved, plan, reused)
@@ -109,18 +127,21 @@ def estimate_experiment(
         work=work,
         gpu_hours=gpu_hours(work, THROUGHPUTS),
         assumptions=ASSUMPTIONS,
-        power=expected_power(reader, resolved, spread),
+        power=expected_power(reader, principal.project, resolved, spread),
     )
 
 
 @router.get("", responses=documented(422, 503))
 def get_experiments(
-    services: ServicesHere, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    principal: PrincipalHere,
+    services: ServicesHere,
+    position: PositionHere,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ExperimentPage:
-    """Newest first."""
+    """Newest first; those too that other projects share."""
     with services.store.read() as session:
-        found = list_experiments(session, before=decode_cursor(cursor), limit=limit + 1)
-        page, following = cut_page(found, limit, lambda experiment: experiment.id)
+        found = list_experiments(session, principal.project, before=position.after, limit=limit + 1)
+        page, following = position.cut(found, limit, lambda experiment: experiment.id)
         return ExperimentPage(items=tuple(experiment_views(session, page)), next_cursor=following)
 
 
@@ -130,19 +151,30 @@ def get_experiment(experiment: str, services: ServicesHere) -> ExperimentDetail:
         return experiment_detail(session, experiment)
 
 
-@router.post("/{experiment}/cancel", responses=documented(404, 503))
-def cancel_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
+@router.delete("/{experiment}", status_code=204, responses=documented(404, 409, 412, 503))
+def remove_experiment(experiment: str, services: ServicesHere, if_match: IfMatch = None) -> None:
+    """The experiment, its history and its verdict are gone. What it computed stays until it is collected, and whoever
+    needs it before reuses it. 409 while it is active: cancel it first."""
+    with services.store.write() as session:
+        require_match(if_match, experiment_detail(session, experiment))
+        delete_experiment(session, experiment)
+
+
+@router.post("/{experiment}/cancel", responses=documented(404, 412, 503))
+def cancel_experiment(experiment: str, services: ServicesHere, if_match: IfMatch = None) -> ExperimentView:
     """Steps that no other experiment needs stop soon. An experiment that has ended stays as it is."""
     with services.store.write() as session:
-        require_experiment(session, experiment)
+        require_match(if_match, experiment_detail(session, experiment))
         cancel_plan(session, experiment, datetime.now(UTC))
     return _view(services, experiment)
 
 
-@router.post("/{experiment}/retry", responses=documented(404, 409, 503))
-def retry_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
+@router.post("/{experiment}/retry", responses=documented(404, 409, 412, 503))
+def retry_experiment(experiment: str, services: ServicesHere, if_match: IfMatch = None) -> ExperimentView:
     """Failed steps get all their attempts again; a cancelled experiment goes on. 409 `facts_missing`: post the
     experiment again first."""
+    with services.store.read() as session:
+        require_match(if_match, experiment_detail(session, experiment))
     retry_failed_steps(services, lambda session: experiment_owner(session, experiment))
     return _view(services, experiment)
 
@@ -150,10 +182,17 @@ def retry_experiment(experiment: str, services: ServicesHere) -> ExperimentView:
 @router.post(
     "/{experiment}/clone",
     status_code=201,
-    responses={200: {"model": ExperimentView}, **documented(400, 404, 409, 413, 422, 503)},
+    dependencies=PLANS,
+    responses={200: {"model": ExperimentView}, **documented(400, 403, 404, 409, 413, 422, 503)},
 )
 def clone_experiment(
-    experiment: str, changes: Changes, response: Response, services: ServicesHere, reader: ResultsHere
+    experiment: str,
+    changes: Changes,
+    response: Response,
+    principal: PrincipalHere,
+    services: ServicesHere,
+    reader: ResultsHere,
+    idempotency_key: IdempotencyKey = None,
 ) -> ExperimentView:
     """A new experiment from this one's spec and what differs: objects merge, anything else replaces, null too, and an
     object of another `kind` begins anew. What both need is not done again. The clone's registration says which results
@@ -166,4 +205,5 @@ def clone_experiment(
         spec = ExperimentSpec.model_validate(document)
     except ValidationError as error:
         raise invalid_body(error, document) from None
-    return _answer(services, submit_experiment(services, spec, parent=reader.as_parent(experiment)), response)
+    parent = reader.as_parent(experiment)
+    return _answer(services, submit_experiment(services, principal.project, spec, idempotency_key, parent), response)

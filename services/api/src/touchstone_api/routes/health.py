@@ -10,7 +10,7 @@ from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
 
 log = get_logger(__name__)
-router = APIRouter(tags=["health"])
+router, scrapes = APIRouter(tags=["health"]), APIRouter()
 
 
 class NotReady(Transient):
@@ -44,6 +44,7 @@ def get_readiness(services: ServicesHere) -> dict[str, str]:
     return dict.fromkeys(services.checks, "ok")
 
 
-@router.get("/metrics")
+@scrapes.get("/metrics", include_in_schema=False)
 def get_metrics(request: Request) -> Response:
+    """For whoever has a key. Prometheus asks at TOUCHSTONE_METRICS_PORT, where nobody else gets."""
     return Response(generate_latest(request.app.state.telemetry.registry), media_type=CONTENT_TYPE_LATEST)

@@ -12,6 +12,7 @@ from touchstone_store.experiments import registration_of, require_experiment
 from touchstone_verdict.costs import priced
 
 from touchstone_api.dependencies import ServicesHere
+from touchstone_api.parameters import RowNumber
 from touchstone_api.problems import documented
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.tables import csv_table, parquet_table
@@ -66,7 +67,7 @@ def get_classes(
     experiment: str,
     reader: ResultsHere,
     arm: Name,
-    size: Annotated[int, Query(ge=0, description="0 for the untouched encoder")],
+    size: Annotated[RowNumber, Query(description="0 for the untouched encoder")],
     metric: Metric | None = None,
     target: Name | None = None,
     test_set: Name = MAIN_TEST_SET,

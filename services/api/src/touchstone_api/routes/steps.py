@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import StepDetail, StepPage, StepState
+from touchstone_store.keys import Principal
 from touchstone_store.plan_steps import list_steps
 
+from touchstone_api.access.authorise import PrincipalHere
 from touchstone_api.bootstrap import Services
-from touchstone_api.cursors import cut_page, decode_row
+from touchstone_api.cursors import Position, PositionHere
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
 from touchstone_api.retries import FindOwner, experiment_owner, require_step, retry_step, upstream_owner
@@ -27,13 +29,13 @@ Prefix = Annotated[str, Query(max_length=64, description="Only steps whose id be
 def get_experiment_steps(
     experiment: str,
     services: ServicesHere,
+    position: PositionHere,
     state: State = None,
     prefix: Prefix = "",
-    cursor: str | None = None,
     limit: Limit = 200,
 ) -> StepPage:
     """In an order in which they can be done; what the upstream's ingest does is at /v1/upstreams/{name}/steps."""
-    return _page(services, _experiment(experiment), state, prefix, cursor, limit)
+    return _page(services, _experiment(experiment), state, prefix, position, limit)
 
 
 @router.get(f"{OF_EXPERIMENT}/{{step}}", tags=["experiments"], responses=FOUND)
@@ -51,44 +53,44 @@ def retry_experiment_step(experiment: str, step: str, services: ServicesHere) ->
 @router.get(OF_UPSTREAM, tags=["upstreams"], responses=LISTED)
 def get_upstream_steps(
     name: str,
+    principal: PrincipalHere,
     services: ServicesHere,
+    position: PositionHere,
     state: State = None,
     prefix: Prefix = "",
-    cursor: str | None = None,
     limit: Limit = 200,
 ) -> StepPage:
     """The steps of the ingest, in an order in which they can be done."""
-    return _page(services, _upstream(name), state, prefix, cursor, limit)
+    return _page(services, _upstream(name, principal), state, prefix, position, limit)
 
 
 @router.get(f"{OF_UPSTREAM}/{{step}}", tags=["upstreams"], responses=FOUND)
-def get_upstream_step(name: str, step: str, services: ServicesHere) -> StepDetail:
+def get_upstream_step(name: str, step: str, principal: PrincipalHere, services: ServicesHere) -> StepDetail:
     """With its inputs, worker and times and, where an attempt failed, the problem and the end of the worker's log."""
-    return _detail(services, _upstream(name), step)
+    return _detail(services, _upstream(name, principal), step)
 
 
 @router.post(f"{OF_UPSTREAM}/{{step}}/retry", tags=["upstreams"], responses=RETRIED)
-def retry_upstream_step(name: str, step: str, services: ServicesHere) -> StepDetail:
+def retry_upstream_step(name: str, step: str, principal: PrincipalHere, services: ServicesHere) -> StepDetail:
     """A failed step gets all its attempts again, and an ingest that had ended with it goes on."""
-    return _retried(services, _upstream(name), step)
+    return _retried(services, _upstream(name, principal), step)
 
 
 def _experiment(experiment: str) -> FindOwner:
     return lambda session: experiment_owner(session, experiment)
 
 
-def _upstream(name: str) -> FindOwner:
-    return lambda session: upstream_owner(session, name)
+def _upstream(name: str, principal: Principal) -> FindOwner:
+    return lambda session: upstream_owner(session, name, principal.project)
 
 
 def _page(
-    services: Services, find_owner: FindOwner, state: StepState | None, prefix: str, cursor: str | None, limit: int
+    services: Services, find_owner: FindOwner, state: StepState | None, prefix: str, position: Position, limit: int
 ) -> StepPage:
-    after = decode_row(cursor)
     with services.store.read() as session:
         plan = find_owner(session).plan
-        found = list_steps(session, plan, after=after, limit=limit + 1, state=state, prefix=prefix)
-    page, following = cut_page(found, limit, lambda owned: str(owned.position))
+        found = list_steps(session, plan, after=position.row, limit=limit + 1, state=state, prefix=prefix)
+    page, following = position.cut(found, limit, lambda owned: str(owned.position))
     return StepPage(items=tuple(owned.view() for owned in page), next_cursor=following)
 
 

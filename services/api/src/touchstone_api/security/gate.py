@@ -1,11 +1,15 @@
-"""Pure ASGI middleware: a request id on every answer, protective headers, and a limit on body size."""
+"""Pure ASGI middleware: a request id on every answer, protective headers, and what no request may be: for a host that
+is not ours, sent by a page of another site, or of another kind than JSON."""
 
 import re
 import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from touchstone_contracts.problems import Problem
@@ -13,6 +17,10 @@ from touchstone_contracts.problems import Problem
 from touchstone_api.problems import problem_response
 
 _SAFE_ID = re.compile(r"[\w.-]{1,64}")
+PROBES = frozenset({"/healthz", "/readyz"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+FORM = "application/x-www-form-urlencoded"
+FORM_PAGES = frozenset({"/login", "/logout"})
 PROTECTIVE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -54,36 +62,67 @@ def _add_headers(headers: MutableHeaders, request_id: str, path: str) -> None:
         headers.setdefault("Content-Security-Policy", API_POLICY)
 
 
-class BodyLimit:
-    """Refuses bodies over `max_bytes` with 413, whether or not they declare their length.
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    code: str
+    detail: str
 
-    FastAPI's own `max_body_size` answers a declared length in plain text, which is no problem document."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+class OwnRequests:
+    """Refuses requests for hosts that are not ours (DNS rebinding), those that pages of other sites send (CSRF), and
+    bodies that are no JSON, which browsers send without asking. Nothing of them is read."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        """`hosts`: names without a port; `*` allows any."""
         self.app = app
-        self.max_bytes = max_bytes
-        self._detail = f"the body is larger than {max_bytes} bytes"
+        self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self.max_bytes:
-            await self._refuse(scope, receive, send)
-            return
-        received = 0
-
-        async def counted_receive() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise HTTPException(413, self._detail)
-            return message
-
-        await self.app(scope, counted_receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = Problem(title="Content Too Large", status=413, code="body_too_large", detail=self._detail)
+        problem = Problem(
+            title=HTTPStatus(refusal.status).phrase, status=refusal.status, code=refusal.code, detail=refusal.detail
+        )
         await problem_response(Request(scope), problem)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        headers = Headers(scope=scope)
+        # Whoever watches the process asks by an address of its own.
+        if scope["path"] not in PROBES and not self._is_ours(headers.get("host", "")):
+            return Refusal(421, "unknown_host", "this server does not serve that host: see TOUCHSTONE_TRUSTED_HOSTS")
+        if scope["method"] in SAFE_METHODS:
+            return None
+        if not _is_same_origin(headers):
+            return Refusal(403, "other_origin", "pages of other sites may not send requests here")
+        if _has_body(headers) and not _is_expected(scope["path"], headers.get("content-type", "")):
+            return Refusal(415, "not_json", "the body must be JSON, with the header Content-Type: application/json")
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        return "*" in self._hosts or _without_port(host).lower() in self._hosts
+
+
+def _without_port(host: str) -> str:
+    """`[::1]:8000` -> `[::1]`."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+def _is_same_origin(headers: Headers) -> bool:
+    """Browsers say where a request comes from; other programs say nothing, and carry no cookies by themselves."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None and site not in {"same-origin", "none"}:
+        return False
+    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _is_expected(path: str, content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == (FORM if path in FORM_PAGES else "application/json")

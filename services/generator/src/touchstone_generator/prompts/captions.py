@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from touchstone_contracts.arms.prompts import CaptionMode, LanguageModel, ModeShares
-from touchstone_contracts.catalogue import ClassLabel, classes_called
+from touchstone_contracts.catalogue import ClassLabel, ids_by_key
 from touchstone_contracts.identity import derive_seed
 from touchstone_runtime.randomness import rng_for
 
@@ -88,8 +88,9 @@ def _stays(text: str, label: ClassLabel, request: LanguageModel) -> bool:
 def _scenes(classes: Sequence[ClassLabel], request: LanguageModel) -> dict[int, Sequence[str]]:
     """By class id, of the classes that have scenes of their own."""
     scenes: dict[int, Sequence[str]] = {}
+    ids = ids_by_key(classes)
     for key, own in request.class_backgrounds.items():
-        scenes |= dict.fromkeys(classes_called(key, classes), own)
+        scenes |= dict.fromkeys(ids.get(key, ()), own)
     return scenes
 
 

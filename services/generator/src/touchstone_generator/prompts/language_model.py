@@ -1,14 +1,16 @@
 """A local causal language model as writer: a few examples, then the query left open (paper section 2.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from touchstone_contracts.arms.prompts import TransformersWriter
 from touchstone_contracts.problems import Invalid
+from touchstone_runtime.done_items import DoneItems, resumed
 from touchstone_runtime.library import Library
+from touchstone_runtime.models import find_model, snapshot
+from touchstone_runtime.savepoints import NO_SAVEPOINTS, Savepoints
 from touchstone_runtime.serving import ProgressFunction, no_progress
 from transformers import (
     AutoModelForCausalLM,
@@ -19,7 +21,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from touchstone_generator.places import find_model
+from touchstone_generator.devices import arithmetic
 from touchstone_generator.prompts.captions import Ask
 from touchstone_generator.prompts.examples import BANKS, EXAMPLES_SHOWN
 
@@ -37,18 +39,27 @@ class CausalWriter:
         tokenizer: Any,
         settings: TransformersWriter,
         progress: ProgressFunction = no_progress,
+        savepoints: Savepoints = NO_SAVEPOINTS,
     ) -> None:
         self._model, self._tokenizer, self._settings, self._progress = model, tokenizer, settings, progress
+        self._savepoints, self._calls = savepoints, 0
         tokenizer.padding_side = "left"  # the continuation starts where the prompt ends
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        captions: list[str] = []
-        for start in range(0, len(asks), self._settings.batch_size):
-            captions += self._continue(asks[start : start + self._settings.batch_size])
-            self._progress(len(captions), len(asks))
-        return captions
+        """Each call of a step is a list of its own in its savepoints: what is asked follows from the calls before."""
+        self._calls += 1
+        done = DoneItems(self._savepoints, f"captions-{self._calls}", arithmetic(self._model.device))
+        return [caption.decode() for caption in resumed(done, lambda count: self._batches(asks, count))]
+
+    def _batches(self, asks: Sequence[Ask], done: int) -> Iterator[list[bytes]]:
+        """Captions in UTF-8, without the first `done`; batches begin at multiples of their size."""
+        size = self._settings.batch_size
+        for start in range(done, len(asks), size):
+            captions = self._continue(asks[start : start + size])
+            self._progress(start + len(captions), len(asks))
+            yield [caption.encode() for caption in captions]
 
     def _continue(self, asks: Sequence[Ask]) -> list[str]:
         inputs = self._tokenizer([few_shot_prompt(ask) for ask in asks], return_tensors="pt", padding=True)
@@ -106,11 +117,12 @@ def first_line(text: str) -> str:
 def load_causal_model(settings: TransformersWriter, library: Library, device: torch.device) -> tuple[Any, Any]:
     """Model and tokenizer. Raises Invalid when the place is missing, its digest is another or transformers cannot load
     it as safetensors, Transient when the hub cannot be reached."""
-    folder = find_model(settings, library, _download).folder
+    folder = find_model(settings, library, snapshot(NEEDED)).folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
+            trust_remote_code=False,
             dtype=torch.float16 if device.type == "cuda" else torch.float32,
             use_safetensors=True,
             local_files_only=True,
@@ -118,7 +130,3 @@ def load_causal_model(settings: TransformersWriter, library: Library, device: to
     except (OSError, ValueError, KeyError) as error:
         raise Invalid(f"transformers cannot load {settings.model}: {error}", code="writer_unloadable") from error
     return model.to(device).eval(), tokenizer
-
-
-def _download(repository: str, revision: str | None) -> str:
-    return snapshot_download(repository, revision=revision, allow_patterns=list(NEEDED))

@@ -8,13 +8,13 @@ from touchstone_contracts.arms import prompts
 from touchstone_contracts.registry import Implementations
 from touchstone_runtime.library import Library
 from touchstone_runtime.phases import phase
-from touchstone_runtime.serving import ProgressFunction
+from touchstone_runtime.serving import Progress
 
 from touchstone_generator.prompts.captions import CaptionWriter
 from touchstone_generator.prompts.grammar import GrammarWriter
 from touchstone_generator.prompts.language_model import CausalWriter, load_causal_model
 
-MakeWriter = Callable[[Any, Sequence[str], Library, torch.device, ProgressFunction], CaptionWriter]
+MakeWriter = Callable[[Any, Sequence[str], Library, torch.device, Progress], CaptionWriter]
 """(settings, templates, library, device, progress)"""
 
 
@@ -23,7 +23,7 @@ def _grammar_writer(
     templates: Sequence[str],
     library: Library,
     device: torch.device,
-    progress: ProgressFunction,
+    progress: Progress,
 ) -> CaptionWriter:
     return GrammarWriter(templates)
 
@@ -33,11 +33,11 @@ def _causal_writer(
     templates: Sequence[str],
     library: Library,
     device: torch.device,
-    progress: ProgressFunction,
+    progress: Progress,
 ) -> CaptionWriter:
     with phase("load"):
         model, tokenizer = load_causal_model(settings, library, device)
-    return CausalWriter(model, tokenizer, settings, progress)
+    return CausalWriter(model, tokenizer, settings, progress, progress.savepoints)
 
 
 WRITER_FUNCTIONS = Implementations[MakeWriter]("caption writer")

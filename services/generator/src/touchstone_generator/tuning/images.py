@@ -37,6 +37,7 @@ def tuning_set(
     image_size: int,
 ) -> TuningSet:
     """Encoded images squashed to the generator's square, with the templates in turn as prompts."""
-    pixels = np.stack([squash(image, image_size) for image in images])
+    squashed = (torch.from_numpy(squash(image, image_size).copy()) for image in images)
+    pixels = (image.permute(2, 0, 1).float() / 127.5 - 1 for image in squashed)
     prompts = [fill(templates[number % len(templates)], classes[class_id]) for number, class_id in enumerate(class_ids)]
-    return TuningSet(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1, prompts)
+    return TuningSet(pixels, prompts)

@@ -1,6 +1,6 @@
 """LoRA on the attention of a UNet, trained to denoise few images (as DataDream tunes Stable Diffusion)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +13,25 @@ from touchstone_contracts.arms.tuning import LoraSettings
 from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.randomness import rng_for
+from touchstone_runtime.savepoints import NO_SAVEPOINTS, Savepoints
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
+from touchstone_generator.tuning.state import dump_state, restore_state
 from touchstone_generator.tuning.weights import dump_lora
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 """Projections of the UNet's self- and cross-attention."""
+PART = "tuning"
+"""Of a step's savepoints."""
 PROMPT_DROPPED = 0.1
 """Share of the images trained without their prompt, so that guidance keeps its unconditional side."""
 
 
 @dataclass(frozen=True)
 class TuningSet:
-    """pixels (n, 3, size, size) in [-1, 1], float32; prompts: n of them."""
+    """pixels: n times (3, size, size) in [-1, 1], float32, looked at once, one after the other; prompts: n of them."""
 
-    pixels: torch.Tensor
+    pixels: Iterable[torch.Tensor]
     prompts: Sequence[str]
 
 
@@ -45,20 +49,27 @@ class Tuned:
 
 
 def tune_unet(
-    pipeline: Any, images: TuningSet, settings: LoraSettings, seed: int, progress: ProgressFunction = no_progress
+    pipeline: Any,
+    images: TuningSet,
+    settings: LoraSettings,
+    seed: int,
+    progress: ProgressFunction = no_progress,
+    savepoints: Savepoints = NO_SAVEPOINTS,
 ) -> Tuned:
-    """Trains the attention's low-rank updates and nothing else. `pipeline` is changed: use a copy.
+    """Trains the attention's low-rank updates and nothing else. `pipeline` is changed: use a copy. Goes on where it was
+    saved last, to the same weights.
 
     Raises Invalid when the loss is not finite."""
     unet = pipeline.unet.requires_grad_(False).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "lora start"))
         unet.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules=ATTENTION))
-    latents, conditions = _encode(pipeline, images)
+    latents, conditions = _latents(pipeline, images), _conditions(pipeline, images)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    optimizer = torch.optim.AdamW([p for p in unet.parameters() if p.requires_grad], lr=settings.learning_rate)
+    trained = {name: parameter for name, parameter in unet.named_parameters() if parameter.requires_grad}
+    optimizer = torch.optim.AdamW(trained.values(), lr=settings.learning_rate)
     losses = np.zeros(settings.steps)
-    for step in range(settings.steps):
+    for step in range(restore_state(savepoints.load(PART), trained, optimizer, losses), settings.steps):
         rng = rng_for(seed, "lora step", step)
         loss = _loss(unet, schedule, latents, conditions, settings.batch_size, rng)
         if not torch.isfinite(loss):
@@ -68,21 +79,41 @@ def tune_unet(
         optimizer.step()
         losses[step] = loss.item()
         progress(step + 1, settings.steps)
+        if savepoints.due():
+            savepoints.save(PART, dump_state(step + 1, trained, optimizer, losses))
     return Tuned(dump_lora(unet), losses)
 
 
-def _encode(pipeline: Any, images: TuningSet) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (n, channels, side, side) and conditions (n + 1, tokens, width), the empty prompt last."""
+@dataclass(frozen=True)
+class Conditions:
+    """What the UNet is told of each image; classes share prompts, of which each is held once."""
+
+    encoded: torch.Tensor
+    """float32 (prompts, tokens, width)"""
+    of_image: np.ndarray
+    """(n + 1,): which of them each image has; the last is the empty prompt."""
+
+    def of(self, texts: np.ndarray) -> torch.Tensor:
+        return self.encoded[torch.from_numpy(self.of_image[texts])]
+
+
+def _latents(pipeline: Any, images: TuningSet) -> torch.Tensor:
+    """float32 (n, channels, side, side)"""
     vae, device = pipeline.vae, pipeline.device
-    prompts = [*images.prompts, ""]
     with torch.no_grad():
-        encoded = {
-            prompt: pipeline.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)[0]
-            for prompt in dict.fromkeys(prompts)
-        }
-        latents = [_latent(vae, image.to(device, vae.dtype)) for image in images.pixels.split(1)]
-    scaled = torch.cat(latents) * vae.config.scaling_factor
-    return scaled.float(), torch.cat([encoded[prompt] for prompt in prompts]).float()
+        latents = [_latent(vae, pixels[None].to(device, vae.dtype)) for pixels in images.pixels]
+    return torch.cat([(latent * vae.config.scaling_factor).float() for latent in latents])
+
+
+def _conditions(pipeline: Any, images: TuningSet) -> Conditions:
+    prompts = [*images.prompts, ""]
+    number = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    with torch.no_grad():
+        encoded = [
+            pipeline.encode_prompt(prompt, pipeline.device, 1, do_classifier_free_guidance=False)[0]
+            for prompt in number
+        ]
+    return Conditions(torch.cat(encoded).float(), np.array([number[prompt] for prompt in prompts]))
 
 
 def _latent(vae: Any, image: torch.Tensor) -> torch.Tensor:
@@ -96,7 +127,7 @@ def _loss(
     unet: Any,
     schedule: DDPMScheduler,
     latents: torch.Tensor,
-    conditions: torch.Tensor,
+    conditions: Conditions,
     batch_size: int,
     rng: np.random.Generator,
 ) -> torch.Tensor:
@@ -108,6 +139,6 @@ def _loss(
     clean = latents[torch.from_numpy(rows)]
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
     noisy = schedule.add_noise(clean, noise, times)
-    predicted = unet(noisy, times, encoder_hidden_states=conditions[torch.from_numpy(texts)]).sample
+    predicted = unet(noisy, times, encoder_hidden_states=conditions.of(texts)).sample
     wanted = schedule.get_velocity(clean, noise, times) if schedule.config.prediction_type == "v_prediction" else noise
     return F.mse_loss(predicted, wanted)

@@ -44,17 +44,24 @@ def read_audited(request: AuditPool, artifacts: Artifacts, encoders: EncoderCach
 
 def _vectors(artifacts: Artifacts, shards: Sequence[EmbeddedShard], ids: Sequence[str]) -> np.ndarray:
     """float32 (images, dimension), in the order of `ids`; one shard's array in memory at a time."""
-    rows: dict[str, np.ndarray] = {}
-    wanted = set(ids)
+    if not ids:
+        return NO_VECTORS
+    distinct, of_distinct = np.unique(np.asarray(ids), return_inverse=True)
+    number = {image: place for place, image in enumerate(distinct.tolist())}
+    found, vectors = np.zeros(len(distinct), dtype=bool), NO_VECTORS
     for shard in shards:
         embedded = load_embedded(artifacts, shard)
-        places = {image: row for row, image in enumerate(embedded.table()["id"].to_pylist()) if image in wanted}
-        if places:
-            vectors = embedded.image_vectors()
-            rows |= {image: vectors[row] for image, row in places.items()}
-    if missing := wanted - rows.keys():
-        raise Invalid(f"{len(missing)} kept images were not embedded for the audit", code="embeddings_missing")
-    return np.stack([rows[image] for image in ids]) if ids else NO_VECTORS
+        images = embedded.table(("id",))["id"].to_pylist()
+        rows = np.array([row for row, image in enumerate(images) if image in number], dtype=np.int64)
+        places = np.array([number[images[row]] for row in rows.tolist()], dtype=np.int64)
+        if len(rows):
+            some = embedded.image_vectors()[rows]
+            vectors = vectors if vectors.size else np.empty((len(distinct), some.shape[1]), dtype=np.float32)
+            vectors[places], found[places] = some, True
+    if missing := int((~found).sum()):
+        raise Invalid(f"{missing} kept images were not embedded for the audit", code="embeddings_missing")
+    joined: np.ndarray = vectors[of_distinct]
+    return joined
 
 
 def _judge(request: AuditPool, test: EmbeddedImages | None, encoders: EncoderCache) -> Judge | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from touchstone_contracts.catalogue import ClassLabel, classes_called
+from touchstone_contracts.catalogue import ClassLabel, ids_by_key
 from touchstone_contracts.curation import KeepAboveClassScore, KeepAboveScore, KeepTopFraction, ScoreRule
 from touchstone_contracts.registry import Implementations
 
@@ -34,8 +34,9 @@ def keep_above_class_score(scores: np.ndarray, class_ids: np.ndarray, minimums: 
 def class_minimums(rule: KeepAboveClassScore, classes: Sequence[ClassLabel]) -> np.ndarray:
     """(classes,) by class id. Keys that name no class of this target belong to another target."""
     minimums = np.full(len(classes), rule.minimum)
+    ids = ids_by_key(classes)
     for key, minimum in rule.minimums.items():
-        minimums[classes_called(key, classes)] = minimum
+        minimums[ids.get(key, [])] = minimum
     return minimums
 
 

@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from touchstone_contracts.catalogue import (
     ArrayFile,
     ClassFolders,
@@ -24,11 +22,12 @@ from touchstone_retrieval.ingest.folder_source import (
     in_image_folder,
     is_image_name,
     labelled_images,
-    require_class_folders,
+    refuse_other_folders,
+    require_named_folders,
     with_captions,
 )
+from touchstone_retrieval.ingest.parquet_reading import open_parquet
 from touchstone_retrieval.ingest.places import Places
-from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_source import index_samples
 
 _METADATA = re.compile(r"metadata_(\d+)\.parquet$")
@@ -42,10 +41,7 @@ def describe_tar(place: str, places: Places) -> TarShard:
 
 def describe_parquet(place: str, places: Places) -> ParquetFile:
     with places.file(place) as path:
-        try:
-            rows = pq.ParquetFile(path).metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise UnreadableSource(f"{place} is not a parquet file: {error}") from error
+        rows = open_parquet(path, place).count
         return ParquetFile(location=place, digest=file_digest(path), images=rows)
 
 
@@ -59,7 +55,8 @@ def describe_folder(place: str, places: Places) -> ImageFolder:
 def describe_class_folders(place: str, folders: Sequence[str], places: Places) -> ClassFolders:
     """Raises Invalid, naming it, when a folder is missing or belongs to no class."""
     with places.folder(place, is_image_name) as root:
-        require_class_folders(root, folders, place)
+        require_named_folders(root, folders, place)
+        refuse_other_folders(root, folders, place)
         images = labelled_images(root, folders)
         digest = listing_digest(root, images)
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
@@ -115,8 +112,8 @@ def below(place: str, places: Places) -> list[str]:
     """The place itself if it is a file, else the files below it, sorted."""
     if place.startswith(SCHEME):
         return places.remote().below(place)
+    path = places.library.path(place)
     root = places.library.root
-    path = root / place.removeprefix("library:")
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return [f"library:{file.relative_to(root).as_posix()}" for file in files]
 

@@ -9,13 +9,17 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
+from touchstone_contracts.sources import AllowedSources
+from touchstone_runtime.addresses import ForbiddenPort, PrivateAddress
 
-from touchstone_retrieval.download.addresses import PrivateAddress, any_socket, public_socket
+from touchstone_retrieval.download.addresses import any_socket, public_socket
+from touchstone_retrieval.download.hosts import HostNotAllowed, allowed_hosts
 from touchstone_retrieval.download.opt_out import AGENT, opted_out
+from touchstone_retrieval.ingest.link_table import MOST_URL_CHARACTERS
 
 NoBytes = Literal[
-    "bad_url", "private_address", "unreachable", "timeout", "not_found", "refused", "server_error", "opted_out",
-    "too_many_bytes", "missing_bytes",
+    "bad_url", "host_not_allowed", "private_address", "unreachable", "timeout", "not_found", "refused", "server_error",
+    "opted_out", "too_many_bytes", "missing_bytes",
 ]  # fmt: skip
 """Why a link gave no bytes. `refused`: another 4xx status than 404 and 410."""
 WORTH_A_RETRY: frozenset[NoBytes] = frozenset({"unreachable", "timeout", "server_error"})
@@ -38,7 +42,9 @@ class Limits:
     redirects: int = 5
 
 
-def open_session(private_addresses: bool) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+def open_session(
+    private_addresses: bool, allowed: AllowedSources
+) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
     """No cookies from one link to the next, and nothing unpacked: a few kilobytes may unpack to gigabytes."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, socket_factory=any_socket if private_addresses else public_socket),
@@ -46,7 +52,17 @@ def open_session(private_addresses: bool) -> AbstractAsyncContextManager[aiohttp
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
+        middlewares=(_without_credentials, allowed_hosts(allowed)),
     )
+
+
+async def _without_credentials(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """A name and password in a link or redirect are somebody's secret, or a trick to show another host's name."""
+    if "Authorization" in request.headers:
+        raise aiohttp.InvalidURL(request.url, "holds credentials")
+    return await handler(request)
 
 
 @dataclass
@@ -89,12 +105,16 @@ class Fetcher:
                 self.session.get(url, max_redirects=self.limits.redirects) as response,
             ):
                 return _refusal(response) or await self._body(response)
+        except HostNotAllowed:
+            return "host_not_allowed"
         except TimeoutError:
             return "timeout"
         # ValueError: a host name that no resolver takes.
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects, ValueError):
             return "bad_url"
         except (aiohttp.ClientError, OSError) as error:
+            if _cause(error, ForbiddenPort):
+                return "bad_url"
             return "private_address" if _cause(error, PrivateAddress) else "unreachable"
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes | NoBytes:
@@ -110,11 +130,14 @@ class Fetcher:
 
 
 def _host(url: str) -> str | None:
+    """None where it is no link to a page: another scheme, no host, credentials, or longer than any page's address."""
+    if len(url) > MOST_URL_CHARACTERS:
+        return None
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
-    return parts.hostname if parts.scheme in {"http", "https"} else None
+    return parts.hostname if parts.scheme in {"http", "https"} and "@" not in parts.netloc else None
 
 
 def _refusal(response: aiohttp.ClientResponse) -> NoBytes | None:

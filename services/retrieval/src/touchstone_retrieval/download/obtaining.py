@@ -1,5 +1,6 @@
 """From ranked links of one class to its images, and from which link each came or why not."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -7,7 +8,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_contracts.identity import sha256
-from touchstone_encoders.decoding import UndecodableImage, decode_image
+from touchstone_encoders.inspection import inspector
 
 from touchstone_retrieval.ingest.link_table import link_id
 
@@ -48,7 +49,8 @@ async def obtain(wanted: Sequence[Link], reserve: Iterable[Link], fetch: FetchAl
     turn, left, topping_up = list(wanted), iter(reserve), False
     while turn:
         async for link, fetched in _fetched(turn, fetch):
-            tried = _judge(link, topping_up, fetched, seen)
+            # In a thread: links that are under way must not run into their limit of time meanwhile.
+            tried = await asyncio.to_thread(_judge, link, topping_up, fetched, seen)
             if tried.outcome == OBTAINED:
                 seen.add(sha256(tried.image))
             yield tried
@@ -71,10 +73,10 @@ def _judge(link: Link, reserve: bool, fetched: bytes | str, seen: set[str]) -> T
         return Tried(link, reserve, "changed")
     if digest in seen:
         return Tried(link, reserve, "duplicate")
-    try:
-        return Tried(link, reserve, OBTAINED, fetched, decode_image(fetched).size)
-    except UndecodableImage as error:
-        return Tried(link, reserve, error.code)
+    outcome = inspector().outcome(fetched)
+    if isinstance(outcome, str):
+        return Tried(link, reserve, outcome)
+    return Tried(link, reserve, OBTAINED, fetched, outcome)
 
 
 def links_of_class(manifest: pa.Table, class_id: int) -> list[Link]:

@@ -66,6 +66,9 @@ class MatrixIndex:
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         return self._inner.match_text(collection, match, limit)
 
+    def rest(self) -> None:
+        self._inner.rest()
+
     def close(self) -> None:
         self._held = "", {}
         self._inner.close()

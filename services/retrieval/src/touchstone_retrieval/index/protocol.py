@@ -119,6 +119,9 @@ class VectorIndex(Protocol):
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         """The first `limit` rows, in upstream order, whose caption matches."""
 
+    def rest(self) -> None:
+        """Gives back what only searches need, when none is to follow soon; the next one takes it again."""
+
     def close(self) -> None:
         """Releases connections and locks."""
 

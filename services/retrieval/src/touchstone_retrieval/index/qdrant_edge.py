@@ -2,9 +2,11 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import qdrant_edge as edge
@@ -13,7 +15,6 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.index.points import (
     PointId,
-    engine_collection,
     first_matches,
     point_id,
     points_of,
@@ -35,42 +36,37 @@ from touchstone_retrieval.index.ties import nearest_with_ties_by_row
 log = get_logger(__name__)
 
 UPSERT_ROWS = 1000
+ENGINE_ROWS = 65_536
+"""Rows of an engine, if no single shard has more: when its segments are merged it maps several times their bytes."""
 COMPLETE = "COMPLETE"
-"""Absent from an engine's folder while it is written to; without it the folder is what a killed process left behind,
-and all shards are written again."""
+"""In the folder of an engine that was written to its end: a line with the name of each of its shards."""
 
 
 class QdrantEdgeIndex:
-    """One folder per width of embeddings. One process owns `folder`; a second one gets IndexUnavailable."""
+    """Engines of up to ENGINE_ROWS rows, each in a folder that is written once; those of one width answer together. One
+    process owns `folder`; a second one gets IndexUnavailable."""
 
     exact = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._engines: dict[str, edge.EdgeShard] = {}
+        self._places: dict[str, str] = {}
+        """The engine that holds a shard."""
         self._lock: TextIOWrapper | None = None
 
     def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
-        if self.count(collection) == collection.count:
-            return 0
-        name = engine_collection(collection.dimension)
-        engine = self._open(name) or self._create(name, collection.dimension)
-        missing = [shard for shard in collection.shards if _count(engine, [shard]) != shard.count]
-        (self._folder / name / COMPLETE).unlink(missing_ok=True)
-        done = 0
-        for shard in missing:
-            for points in point_batches(shard, load_rows(shard)):
-                engine.update(edge.UpdateOperation.upsert_points(points))
-                done += len(points)
-                progress(done, sum(shard.count for shard in missing))
-        engine.optimize()
-        engine.flush()
-        (self._folder / name / COMPLETE).touch()
+        held = {shard.name for _, shards in self._parts(collection) for shard in shards}
+        missing = [shard for shard in collection.shards if shard.name not in held]
+        total, done = sum(shard.count for shard in missing), 0
+        for group in groups(missing):
+            for rows in self._write(group, collection.dimension):
+                done += rows
+                progress(done, total)
         return done
 
     def count(self, collection: Collection) -> int:
-        engine = self._open(engine_collection(collection.dimension))
-        return 0 if engine is None else _count(engine, collection.shards)
+        return sum(_count(engine, shards) for engine, shards in self._parts(collection))
 
     def search(
         self,
@@ -80,27 +76,36 @@ class QdrantEdgeIndex:
         k: int,
         only: CaptionMatch | None = None,
     ) -> Iterator[list[Hit]]:
-        engine = self._opened(collection)
-        return (_search_one(engine, collection, vector, query, k, only) for query in queries.tolist())
+        parts = self._whole(collection)
+        return (_search_one(parts, collection, vector, query, k, only) for query in queries.tolist())
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
-        points = points_of(collection, rows)
-        found = self._opened(collection).retrieve([*points], with_payload=False, with_vector=[vector])
-        return vectors_in_order(points, found, vector)
+        points, parts = points_of(collection, rows), self._whole(collection)
+        found = (engine.retrieve([*points], with_payload=False, with_vector=[vector]) for engine, _ in parts)
+        return vectors_in_order(points, chain.from_iterable(found), vector)
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
-        engine = self._opened(collection)
+        parts = self._whole(collection)
 
         def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
-            request = edge.ScrollRequest(limit=most, filter=point_filter(shards, match), with_payload=False)
-            return [record.id for record in engine.scroll(request)[0]]
+            found: list[PointId] = []
+            for engine, held in parts:
+                wanted = [shard for shard in held if shard in shards]
+                if wanted and len(found) < most:
+                    among = point_filter(wanted, match)
+                    request = edge.ScrollRequest(limit=most - len(found), filter=among, with_payload=False)
+                    found += [record.id for record in engine.scroll(request)[0]]
+            return found
 
         return first_matches(find, collection, limit)
 
-    def close(self) -> None:
+    def rest(self) -> None:
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
+
+    def close(self) -> None:
+        self.rest()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -120,40 +125,103 @@ class QdrantEdgeIndex:
                 "or set TOUCHSTONE_QDRANT_URL"
             ) from None
         self._lock = lock
+        self._places = self._read_places()
+
+    def _read_places(self) -> dict[str, str]:
+        """Removes what a killed process left half-written."""
+        places: dict[str, str] = {}
+        for folder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
+            shards = _shards_in(folder)
+            places |= dict.fromkeys(shards, folder.name)
+            if not shards:
+                shutil.rmtree(folder, ignore_errors=True)
+        return places
+
+    def _parts(self, collection: Collection) -> "list[Part]":
+        """Of those shards that are there."""
+        self._own_folder()
+        by_engine: dict[str, list[IndexShard]] = {}
+        for shard in collection.shards:
+            if shard.name in self._places:
+                by_engine.setdefault(self._places[shard.name], []).append(shard)
+        opened = ((self._open(name), shards) for name, shards in by_engine.items())
+        return [(engine, shards) for engine, shards in opened if engine is not None]
+
+    def _whole(self, collection: Collection) -> "list[Part]":
+        parts = self._parts(collection)
+        if sum(len(shards) for _, shards in parts) < len(collection.shards):
+            raise IndexUnavailable(f"the index does not have the whole collection {collection.name}")
+        return parts
 
     def _open(self, name: str) -> edge.EdgeShard | None:
-        self._own_folder()
-        path = self._folder / name
-        if name not in self._engines and (path / COMPLETE).exists():
+        if name not in self._engines:
             try:
-                self._engines[name] = edge.EdgeShard.load(str(path))
+                self._engines[name] = edge.EdgeShard.load(str(self._folder / name))
             except Exception as error:  # the engine raises nothing more precise; a cache that is broken is made again
-                log.warning("index.unreadable", collection=name, error=str(error))
+                log.warning("index.unreadable", engine=name, error=str(error))
+                self._places = {shard: place for shard, place in self._places.items() if place != name}
+                shutil.rmtree(self._folder / name, ignore_errors=True)
         return self._engines.get(name)
 
-    def _opened(self, collection: Collection) -> edge.EdgeShard:
-        engine = self._open(engine_collection(collection.dimension))
-        if engine is None:
-            raise IndexUnavailable(f"the index has no collection {collection.name}")
-        return engine
+    def _write(self, shards: Sequence[IndexShard], dimension: int) -> Iterator[int]:
+        """Into an engine of their own; yields the rows of each batch. It is closed at the end, so that what it had to
+        map for writing is given back before the next begins."""
+        name = f"{dimension}-{uuid4().hex}"
+        engine = create_engine(self._folder / name, dimension)
+        try:
+            for shard in shards:
+                for points in point_batches(shard, load_rows(shard)):
+                    engine.update(edge.UpdateOperation.upsert_points(points))
+                    yield len(points)
+            engine.optimize()
+            engine.flush()
+        finally:
+            engine.close()
+        lines = "".join(f"{shard.name}\n" for shard in shards)
+        (self._folder / name / COMPLETE).write_text(lines)
+        self._places |= dict.fromkeys((shard.name for shard in shards), name)
 
-    def _create(self, name: str, dimension: int) -> edge.EdgeShard:
-        """In place of whatever lies there: nothing, or what could not be opened."""
-        path = self._folder / name
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        vector = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
-        # Searches are exact, so no graph is built (m=0).
-        config = edge.EdgeConfig(
-            vectors={"image": vector, "text": vector},
-            hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=0),
-        )
-        engine = edge.EdgeShard.create(str(path), config)
-        text_index = edge.TextIndexParams(tokenizer=edge.TokenizerType.Word, lowercase=True, phrase_matching=True)
-        engine.update(edge.UpdateOperation.create_field_index("caption", text_index))
-        engine.update(edge.UpdateOperation.create_field_index("shard", edge.PayloadSchemaType.Keyword))
-        self._engines[name] = engine
-        return engine
+
+Part = tuple[edge.EdgeShard, list[IndexShard]]
+"""An engine and those of a collection's shards that it holds."""
+
+
+def groups(shards: Iterable[IndexShard]) -> Iterator[list[IndexShard]]:
+    """In their order, as many together as ENGINE_ROWS allow."""
+    group: list[IndexShard] = []
+    for shard in shards:
+        if group and sum(each.count for each in group) + shard.count > ENGINE_ROWS:
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group
+
+
+def create_engine(path: Path, dimension: int) -> edge.EdgeShard:
+    path.mkdir(parents=True)
+    cold = edge.Memory.Cold  # mapped, not held
+    vector = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine, memory=cold)
+    # Searches are exact, so no graph is built (m=0). What was not written to the end is written again: so no log.
+    config = edge.EdgeConfig(
+        vectors={"image": vector, "text": vector},
+        hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=0),
+        payload_memory=cold,
+        wal_enabled=False,
+    )
+    engine = edge.EdgeShard.create(str(path), config)
+    text_index = edge.TextIndexParams(
+        tokenizer=edge.TokenizerType.Word, lowercase=True, phrase_matching=True, memory=cold
+    )
+    engine.update(edge.UpdateOperation.create_field_index("caption", text_index))
+    engine.update(edge.UpdateOperation.create_field_index("shard", edge.KeywordIndexParams(memory=cold)))
+    return engine
+
+
+def _shards_in(folder: Path) -> list[str]:
+    """Names; none where it was not written to its end."""
+    complete = folder / COMPLETE
+    return complete.read_text().split() if complete.exists() else []
 
 
 def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[edge.Point]]:
@@ -191,7 +259,7 @@ def _count(engine: edge.EdgeShard, shards: Sequence[IndexShard]) -> int:
 
 
 def _search_one(
-    engine: edge.EdgeShard,
+    parts: Sequence[Part],
     collection: Collection,
     vector: VectorName,
     query: list[float],
@@ -199,12 +267,15 @@ def _search_one(
     only: CaptionMatch | None,
 ) -> list[Hit]:
     def fetch(limit: int) -> list[Hit]:
-        request = edge.QueryRequest(
-            limit=limit,
-            query=edge.Query.Nearest(query, using=vector),
-            params=edge.SearchParams(exact=True),
-            filter=point_filter(collection.shards, only),
-        )
-        return [Hit(upstream_row(point.id, collection), point.score) for point in engine.query(request)]
+        hits: list[Hit] = []
+        for engine, shards in parts:
+            request = edge.QueryRequest(
+                limit=limit,
+                query=edge.Query.Nearest(query, using=vector),
+                params=edge.SearchParams(exact=True),
+                filter=point_filter(shards, only),
+            )
+            hits += [Hit(upstream_row(point.id, collection), point.score) for point in engine.query(request)]
+        return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
     return nearest_with_ties_by_row(fetch, k)

@@ -1,12 +1,16 @@
 """VectorIndex over a Qdrant server. The same code runs over qdrant-client's `:memory:` in unit tests."""
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from touchstone_runtime.serving import ProgressFunction, no_progress
+from touchstone_runtime.tls import trusted_certificates
 
 from touchstone_retrieval.index.points import (
     PointId,
@@ -138,6 +142,9 @@ class QdrantServerIndex:
 
         return first_matches(find, collection, limit)
 
+    def rest(self) -> None:
+        """A server looks after its own memory."""
+
     def close(self) -> None:
         self._client.close()
 
@@ -184,6 +191,11 @@ def _translated() -> Iterator[None]:
         raise
 
 
-def connect_server(url: str, api_key: str, timeout: int) -> QdrantServerIndex:
-    """Does not connect yet, so that a worker starts before its index does."""
-    return QdrantServerIndex(QdrantClient(url=url, api_key=api_key or None, timeout=timeout, check_compatibility=False))
+def connect_server(url: str, api_key: str, timeout: int, ca_file: Path | None = None) -> QdrantServerIndex:
+    """Does not connect yet, so that a worker starts before its index does. `ca_file`: see RuntimeSettings."""
+    trusted: dict[str, Any] = (
+        {"verify": ssl.create_default_context(cafile=trusted_certificates(ca_file))} if ca_file else {}
+    )
+    return QdrantServerIndex(
+        QdrantClient(url=url, api_key=api_key or None, timeout=timeout, check_compatibility=False, **trusted)
+    )

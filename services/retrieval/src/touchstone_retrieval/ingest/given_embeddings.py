@@ -20,8 +20,8 @@ def read_embeddings(path: Path, place: str, rows: int, dimension: int) -> np.nda
 
     Raises UnusableEmbeddings for another shape or type and for a value that is not finite."""
     try:
-        given = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        given = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # its header is Python, and whatever is wrong with that is wrong with the file
         raise UnusableEmbeddings(f"{place} is not a .npy array: {error}") from error
     if given.dtype not in (np.float16, np.float32):
         raise UnusableEmbeddings(f"{place} holds {given.dtype}, not float16 or float32")

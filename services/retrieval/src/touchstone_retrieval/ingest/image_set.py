@@ -1,57 +1,78 @@
 """From a source's rows to an image set: every image is decoded once before anything else may touch it."""
 
+import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
-from touchstone_encoders.decoding import UndecodableImage, decode_image
+from touchstone_encoders.inspection import Outcome, inspector
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.done_items import DoneItems
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.savepoints import NO_SAVEPOINTS
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.ingest.source import ImageSource, SourceRow
 
-DECODERS = 4
-"""Threads; Pillow decodes outside the interpreter lock."""
 BATCH = 256
+BATCH_BYTES = 64 * 2**20
+"""Encoded images that are held at once, or one image."""
 
 Rejected = dict[str, int]
 
 
 def write_source(
-    source: ImageSource, artifacts: Artifacts, progress: ProgressFunction = no_progress
+    source: ImageSource,
+    artifacts: Artifacts,
+    progress: ProgressFunction = no_progress,
+    done: DoneItems | None = None,
 ) -> tuple[ImageSet, Rejected]:
     """The decodable images in file order, bytes as they are, and how many were refused by reason.
 
-    Raises Invalid when none is left."""
-    writer, rejected = ImageSetWriter(artifacts), Counter[str]()
-    rows = source.rows()
-    with ThreadPoolExecutor(DECODERS) as decoders:
-        done = 0
-        while batch := list(islice(rows, BATCH)):
-            for row, outcome in zip(batch, decoders.map(_size_or_reason, batch), strict=True):
-                if isinstance(outcome, str):
-                    rejected[outcome] += 1
-                else:
-                    assert row.image is not None
-                    writer.add(row.image, _record(row, source, outcome))
-            done += len(batch)
-            progress(done, source.count)
-    if done == rejected.total():
-        raise Invalid(f"none of {done} images can be used: {dict(rejected)}", code="no_usable_image")
+    `done`: what decoding told of the rows so far; the rows themselves are read again. Raises Invalid when none is
+    left."""
+    writer, rejected, count = ImageSetWriter(artifacts), Counter[str](), 0
+    for row, outcome in _decoded(source.rows(), done or DoneItems(NO_SAVEPOINTS, "rows")):
+        if isinstance(outcome, str):
+            rejected[outcome] += 1
+        else:
+            assert row.image is not None
+            writer.add(row.image, _record(row, source, outcome))
+        count += 1
+        if count % BATCH == 0 or count == source.count:
+            progress(count, source.count)
+    if count == rejected.total():
+        raise Invalid(f"none of {count} images can be used: {dict(rejected)}", code="no_usable_image")
     return writer.finish(), dict(sorted(rejected.items()))
 
 
-def _size_or_reason(row: SourceRow) -> tuple[int, int] | str:
-    """Width and height, or why the image is refused."""
-    if row.image is None:
-        return "missing_bytes"
-    try:
-        return decode_image(row.image).size
-    except UndecodableImage as error:
-        return error.code
+def _decoded(rows: Iterator[SourceRow], done: DoneItems) -> Iterator[tuple[SourceRow, Outcome]]:
+    for item in done.earlier():
+        outcome = json.loads(item)
+        yield next(rows), outcome if isinstance(outcome, str) else (outcome[0], outcome[1])
+    for batch in _batches(rows):
+        outcomes = judged(batch)
+        yield from zip(batch, outcomes, strict=True)
+        done.add([json.dumps(outcome).encode() for outcome in outcomes])
+
+
+def _batches(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
+    batch, size = list[SourceRow](), 0
+    for row in rows:
+        batch.append(row)
+        size += len(row.image or b"")
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def judged(batch: Sequence[SourceRow]) -> list[Outcome]:
+    """For each row the size of its image, or why it is refused."""
+    found = inspector().outcomes([row.image for row in batch if row.image is not None])
+    return [row.reason or "missing_bytes" if row.image is None else next(found) for row in batch]
 
 
 def _record(row: SourceRow, source: ImageSource, size: tuple[int, int]) -> ImageRecord:

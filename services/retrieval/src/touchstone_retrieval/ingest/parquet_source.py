@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from touchstone_contracts.catalogue import ClusterColumn, ParquetFile
 
 from touchstone_retrieval.ingest.captions import clean_caption
-from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, require_count
+from touchstone_retrieval.ingest.parquet_reading import UNREADABLE, ConfinedParquet, Lost, column_values, open_parquet
+from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
 
 ROWS_AT_A_TIME = 256
 
@@ -21,49 +21,59 @@ class ParquetSource:
 
     kind: SourceKind
     """`target` where there is a column class_id."""
-    file: pq.ParquetFile
+    file: ConfinedParquet
     columns: tuple[str, ...]
     cluster: str | None = None
     """The column that says which images belong together."""
 
     @property
     def count(self) -> int:
-        return int(self.file.metadata.num_rows)
+        return self.file.count
 
     def rows(self) -> Iterator[SourceRow]:
-        """In file order. Raises UnreadableSource at a row without key or class: guessing would shift labels."""
-        try:
-            for batch in self.file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=list(self.columns)):
-                yield from (_parse(row, self.kind, self.cluster) for row in batch.to_pylist())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
-            raise UnreadableSource(f"parquet data is damaged: {error}") from error
+        """In file order; without key and image where the file is damaged. Raises UnreadableSource at a row without key
+        or class: guessing would shift labels."""
+        number = 0
+        for part in self.file.batches(self.columns, ROWS_AT_A_TIME):
+            if isinstance(part, Lost):
+                yield from (
+                    SourceRow(f"row {number + each}", None, reason=part.reason) for each in range(part.num_rows)
+                )
+                number += part.num_rows
+            else:
+                yield from (_parse(row, self.kind, self.cluster) for row in _rows(part, self.columns))
+                number += part.num_rows
 
 
 def open_source(path: Path, source: ParquetFile) -> ParquetSource:
     """Raises UnreadableSource when it is no parquet file, lacks a column, or holds another number of images."""
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UnreadableSource(f"{source.location} is not a parquet file: {error}") from error
-    names = set(file.schema_arrow.names)
+    file = open_parquet(path, source.location)
+    names = set(file.names)
     kind: SourceKind = "target" if "class_id" in names else "upstream"
     cluster = source.cluster.column if isinstance(source.cluster, ClusterColumn) else None
     needed = {"key", "image", "class_id" if kind == "target" else "caption", *([cluster] if cluster else [])}
     if missing := needed - names:
         raise UnreadableSource(f"{source.location} lacks the columns {sorted(missing)}", code="missing_columns")
-    require_count(source.location, file.metadata.num_rows, source.images)
+    require_count(source.location, file.count, source.images)
     return ParquetSource(kind, file, tuple(sorted(needed | ({"caption"} & names))), cluster)
+
+
+def _rows(batch: pa.RecordBatch, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    values = zip(*(column_values(batch, name) for name in columns), strict=True)
+    return (dict(zip(columns, row, strict=True)) for row in values)
 
 
 def _parse(row: dict[str, Any], kind: SourceKind, cluster: str | None) -> SourceRow:
     if row["key"] is None:
         raise UnreadableSource("a row has no key", code="missing_key")
+    if any(value is UNREADABLE for value in row.values()):
+        return SourceRow("", None, reason="unreadable_value")
     return SourceRow(
-        key=str(row["key"]),
+        key=clean_key(str(row["key"])),
         image=_image_bytes(row["image"]),
         caption=clean_caption(row.get("caption")),
         class_id=_class_id(row) if kind == "target" else -1,
-        cluster="" if cluster is None or row[cluster] is None else str(row[cluster]),
+        cluster="" if cluster is None or row[cluster] is None else clean_key(str(row[cluster])),
     )
 
 

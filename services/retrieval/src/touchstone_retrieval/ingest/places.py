@@ -21,7 +21,8 @@ class Places:
     def file(self, place: str) -> Iterator[Path]:
         """An S3 object is there for as long as the context is open."""
         if not place.startswith(SCHEME):
-            yield self.library.path(place)
+            with self.library.opened(place) as path:
+                yield path
             return
         with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
             path = Path(folder) / "object"
@@ -38,24 +39,16 @@ class Places:
     def folder(self, place: str, needed: Callable[[PurePosixPath], bool]) -> Iterator[Path]:
         """A folder of the library as it is; of S3, those files that are `needed` for as long as the context is open."""
         if not place.startswith(SCHEME):
-            yield self._library_folder(place)
+            with self.library.opened(place, folder=True) as found:
+                yield found
             return
         with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
             self.remote().fetch_folder(place, Path(folder), needed)
             yield Path(folder)
 
-    def _library_folder(self, place: str) -> Path:
-        path = self.library.path(place)
-        if not path.is_dir():
-            raise Invalid(f"{place} is not a folder", code="place_missing")
-        return path
-
     @contextmanager
     def verified_file(self, place: str, digest: str) -> Iterator[Path]:
         """Raises Invalid when it is not there or has other bytes, Transient when the S3 server cannot be reached."""
-        if not place.startswith(SCHEME):
-            yield self.library.verified_file(place, digest)
-            return
         with self.file(place) as path:
             require_digest(place, digest, file_digest(path))
             yield path

@@ -8,6 +8,9 @@ from touchstone_contracts.problems import Invalid
 
 SourceKind = Literal["upstream", "target"]
 
+MOST_KEY_CHARACTERS = 4096
+"""Longest path of Linux."""
+
 
 class UnreadableSource(Invalid):
     code = "unreadable_source"
@@ -17,10 +20,13 @@ class UnreadableSource(Invalid):
 @dataclass(frozen=True)
 class SourceRow:
     key: str
+    """Text that can be written as UTF-8: see clean_key."""
     image: bytes | None
     caption: str = ""
     class_id: int = -1
     cluster: str = ""
+    reason: str = ""
+    """Why there is no image; empty where there is one, or where none was given."""
 
 
 class ImageSource(Protocol):
@@ -35,6 +41,11 @@ class ImageSource(Protocol):
     def rows(self) -> Iterator[SourceRow]:
         """In the source's order. Raises UnreadableSource at a row whose class cannot be read: guessing would shift
         labels."""
+
+
+def clean_key(key: str) -> str:
+    """What cannot be written as UTF-8, such as the bytes of a file name in another encoding, is escaped."""
+    return key[:MOST_KEY_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
 def require_count(place: str, found: int, registered: int) -> None:

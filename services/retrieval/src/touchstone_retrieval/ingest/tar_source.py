@@ -1,20 +1,24 @@
 """Reading one WebDataset shard: members that share a name up to the first dot are one sample. Nothing is unpacked."""
 
 import json
-import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from touchstone_contracts.catalogue import TarShard
+from touchstone_encoders.decoding import MAX_BYTES
 
-from touchstone_retrieval.ingest.captions import clean_caption
-from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, require_count
+from touchstone_retrieval.ingest.captions import MOST_CAPTION_BYTES, clean_caption
+from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
+from touchstone_retrieval.ingest.tar_members import Member, tar_members
 
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+MOST_JSON_BYTES = 2**20
+MOST_CLASS_BYTES = 12
 
-Members = Mapping[str, tarfile.TarInfo]
+Members = Mapping[str, Member]
 """Ending -> member, of one sample."""
 
 
@@ -32,38 +36,40 @@ class TarSource:
         return len(self.samples)
 
     def rows(self) -> Iterator[SourceRow]:
-        with tarfile.open(self.path, "r:") as tar:
+        with self.path.open("rb") as file:
             for key, members in self.samples.items():
-                files = {ending: _read(tar, member) for ending, member in members.items()}
-                yield SourceRow(
-                    key=key,
-                    image=next((files[ending] or None for ending in IMAGE_ENDINGS if ending in files), None),
-                    caption=_caption(files),
-                    class_id=_class_id(key, files) if self.kind == "target" else -1,
-                )
+                yield self._row(file, clean_key(key), members)
+
+    def _row(self, file: IO[bytes], key: str, members: Members) -> SourceRow:
+        picture = next((members[ending] for ending in IMAGE_ENDINGS if ending in members), None)
+        label = members.get("cls")
+        if reason := _refused(picture, members):
+            return SourceRow(key, None, reason=reason)
+        return SourceRow(
+            key=key,
+            image=None if picture is None else _read(file, picture, MAX_BYTES) or None,
+            caption=_caption(file, members),
+            class_id=_class_id(key, b"" if label is None else _read(file, label, MOST_CLASS_BYTES))
+            if self.kind == "target"
+            else -1,
+        )
 
 
 def open_tar(path: Path, shard: TarShard) -> TarSource:
-    """Raises UnreadableSource when it is no tar, is cut off, names a file twice or holds another number of samples."""
+    """Raises UnreadableSource when it is no tar, is cut off or holds another number of samples."""
     samples = index_samples(path, shard.location)
     require_count(shard.location, len(samples), shard.images)
     labelled = any("cls" in members for members in samples.values())
     return TarSource("target" if labelled else "upstream", path, samples)
 
 
-def index_samples(path: Path, place: str) -> dict[str, dict[str, tarfile.TarInfo]]:
+def index_samples(path: Path, place: str) -> dict[str, dict[str, Member]]:
     """By key, in order of appearance."""
-    samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.isfile():
-                    key, ending = _key_and_ending(member.name)
-                    if ending in samples[key]:
-                        raise UnreadableSource(f"{place} holds {member.name} twice", code="duplicate_member")
-                    samples[key][ending] = member
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UnreadableSource(f"{place} is not a whole tar file: {error}") from error
+    samples: dict[str, dict[str, Member]] = defaultdict(dict)
+    for member in tar_members(path, place):
+        key, ending = _key_and_ending(member.name)
+        again = ending in samples[key]
+        samples[key][ending] = replace(member, reason="duplicate_member") if again else member
     return dict(samples)
 
 
@@ -73,28 +79,36 @@ def _key_and_ending(name: str) -> tuple[str, str]:
     return str(path.with_name(stem)) if stem else name, ending.lower()
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    try:
-        stream = tar.extractfile(member)
-        assert stream is not None  # only regular files are indexed
-        return stream.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UnreadableSource(f"tar member {member.name} is damaged: {error}") from error
+def _refused(picture: Member | None, members: Members) -> str:
+    """Why a sample cannot be used, or empty. What describes an image may be damaged, its class may not."""
+    needed = members.values() if picture is None else (picture, members.get("cls", picture))
+    if reason := next((member.reason for member in needed if member.reason), ""):
+        return reason
+    return "too_many_bytes" if picture is not None and picture.size > MAX_BYTES else ""
 
 
-def _caption(files: Mapping[str, bytes]) -> str:
+def _read(file: IO[bytes], member: Member, most: int) -> bytes:
+    """Its first `most` bytes."""
+    file.seek(member.start)
+    return file.read(min(member.size, most))
+
+
+def _caption(file: IO[bytes], members: Members) -> str:
     """The `.txt`, else `caption` or `text` of the `.json`; a description that cannot be read loses no image."""
-    if "txt" in files:
-        return clean_caption(files["txt"])
-    try:
-        described = json.loads(files.get("json", b"{}").decode("utf-8", errors="replace"))
-    except ValueError:
+    if text := members.get("txt"):
+        return clean_caption(_read(file, text, MOST_CAPTION_BYTES))
+    described = members.get("json")
+    if described is None or described.size > MOST_JSON_BYTES:
         return ""
-    return clean_caption(described.get("caption", described.get("text"))) if isinstance(described, dict) else ""
+    try:
+        said = json.loads(_read(file, described, MOST_JSON_BYTES).decode("utf-8", errors="replace"))
+        return clean_caption(said.get("caption", said.get("text"))) if isinstance(said, dict) else ""
+    except (ValueError, RecursionError):  # brackets within brackets, numbers of thousands of digits
+        return ""
 
 
-def _class_id(key: str, files: Mapping[str, bytes]) -> int:
-    label = files.get("cls", b"").strip()
+def _class_id(key: str, label: bytes) -> int:
+    label = label.strip()
     if not label.isdigit():
         raise UnreadableSource(f"sample {key} has class {label!r}, not 0, 1, 2, ... in a .cls", code="bad_class_id")
     return int(label)

@@ -5,14 +5,15 @@ import re
 from collections.abc import Sequence
 
 from touchstone_contracts.arms.retrieval import TextMatch
-from touchstone_contracts.catalogue import ClassLabel, classes_called, filled
+from touchstone_contracts.catalogue import ClassLabel, filled, ids_by_key
 
 
 def caption_queries(strategy: TextMatch, classes: Sequence[ClassLabel]) -> list[list[str]]:
     """By position in `classes`, without repeats. A key that names several classes asks for each of them."""
     own: dict[int, tuple[str, ...]] = {}
+    ids = ids_by_key(classes)
     for key, queries in strategy.queries.items():
-        own |= dict.fromkeys(classes_called(key, classes), queries)
+        own |= dict.fromkeys(ids.get(key, ()), queries)
     return [list(dict.fromkeys(own.get(label.id) or _names(strategy, label))) for label in classes]
 
 

@@ -16,7 +16,8 @@ SCALE = 100.0
 def start_from_class_means(subject: Subject, data: Data, progress: ProgressFunction = no_progress) -> None:
     """Fills the head of `subject.classifier`; a class without images starts at 0."""
     head = subject.classifier.head
-    features = embed_split(subject.classifier, as_evaluated(data.training, subject.tower), progress=progress)
+    training = as_evaluated(data.training, subject.tower, data.loader)
+    features = embed_split(subject.classifier, training, progress=progress)
     with torch.no_grad():
         head.weight.copy_(SCALE * mean_directions(features, data.training.class_ids, head.out_features))
 

@@ -7,6 +7,7 @@ from typing import Any
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_encoders.loading import LoadedEncoder
+from touchstone_runtime.savepoints import NO_SAVEPOINTS, Savepoints
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_trainer.processes import ALONE, Processes
@@ -22,6 +23,7 @@ class Run:
     seed: int
     processes: Processes = ALONE
     progress: ProgressFunction = no_progress
+    savepoints: Savepoints = NO_SAVEPOINTS
 
 
 @dataclass(frozen=True)
@@ -46,4 +48,5 @@ class ByGradient:
             seed=run.seed,
             processes=run.processes,
             progress=run.progress,
+            savepoints=run.savepoints,
         )

@@ -18,12 +18,12 @@ from touchstone_trainer.recipes.subject import Data, Subject
 
 def mix_head(subject: Subject, data: Data, recipe: HeadOnly, run: Run) -> Adapted:
     """Images as in evaluation: one view, no augmentation. A class without images keeps its text."""
-    training = as_evaluated(data.training, subject.encoder)
+    training = as_evaluated(data.training, subject.encoder, data.loader)
     features = embed_split(subject.classifier, training, progress=run.progress)
     text = functional.normalize(subject.classifier.head.weight.detach(), dim=-1)
     means = mean_directions(features, training.class_ids, len(subject.classes))
     means = torch.where(means.any(dim=-1, keepdim=True), means, text)
-    validation = embed_split(subject.classifier, data.validation)
+    validation = data.untouched_validation(subject.classifier)
     heads = [_mixed(subject, text, means, weight) for weight in sorted(recipe.mixing_weights)]
     scores = [accuracy(predict(head, validation), data.validation.class_ids) for head in heads]
     best = int(np.argmax(scores))

@@ -14,14 +14,16 @@ from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
 from touchstone_contracts.recipes.optimisation import Optimisation, TowerOptimisation
 from touchstone_contracts.steps import EpochScore
 from touchstone_runtime.randomness import rng_for
+from touchstone_runtime.savepoints import NO_SAVEPOINTS, Savepoints
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_trainer.augmentation import draw_crop_boxes
 from touchstone_trainer.checkpoints import Weights, copy_weights, interpolated, set_weights
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
-from touchstone_trainer.pixels import cropped_batches
+from touchstone_trainer.pixels import TrainingImages, cropped_batches
 from touchstone_trainer.processes import ALONE, Processes
 from touchstone_trainer.recipes.learner import Learner
+from touchstone_trainer.recipes.savepoints import Place, dump_state, restore_state
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.schedules import warmup_cosine, warmup_length
 from touchstone_trainer.soft_labels import mixed, weighed
@@ -61,24 +63,36 @@ def train(
     seed: int,
     processes: Processes = ALONE,
     progress: ProgressFunction = no_progress,
+    savepoints: Savepoints = NO_SAVEPOINTS,
+    part: str = "training",
 ) -> Adapted:
     """Trains `learner`. What counts, on validation too, are the weights as stored: they pass through
-    `subject.classifier`. Raises Diverged. Epochs count from 1; `progress` counts updates."""
+    `subject.classifier`. Raises Diverged. Epochs count from 1; `progress` counts updates. Alone it goes on where `part`
+    was saved last, to the same weights; several processes begin anew."""
     updates = recipe.epochs * math.ceil(len(data.training) / recipe.batch_size)
     fractions = warmup_cosine(updates, warmup_length(recipe, updates))
     descent = Descent(learner, recipe, [learning_rate * fraction for fraction in fractions], processes)
     selection = Selection(subject, data, recipe)
+    savepoints = savepoints if processes.count == 1 else NO_SAVEPOINTS
     # Drop-out inside a tower draws from torch's global generator, which is given back as it was.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(seed, "dropout"))
-        for epoch in range(1, recipe.epochs + 1):
+        place = restore_state(savepoints.load(part), learner, descent, selection)
+        while place.epoch <= recipe.epochs:
             learner.train()
-            total_loss = torch.zeros((), device=subject.tower.device)
-            for pixels, targets in _batches(learner, subject, data, recipe, processes, seed, epoch):
+            total_loss = torch.zeros((), device=subject.tower.device) if place.loss is None else place.loss
+            for pixels, targets in _batches(learner, subject, data, recipe, processes, seed, place):
                 total_loss += descent.update(pixels, targets) * len(targets)
                 progress(descent.done, updates)
+                place.batches, place.loss = place.batches + 1, total_loss
+                if savepoints.due():
+                    savepoints.save(part, dump_state(learner, descent, selection, place))
             # Looked at once per epoch: every look makes a GPU wait.
-            selection.consider(learner.weights(), epoch, float(total_loss) / len(data.training))
+            selection.consider(learner.weights(), place.epoch, float(total_loss) / len(data.training))
+            place = Place(place.epoch + 1)
+        if savepoints.saved(part):
+            # Whatever follows in the same step, this part is not repeated.
+            savepoints.save(part, dump_state(learner, descent, selection, place))
     return Adapted(
         weights=selection.weights,
         best_epoch=selection.best_epoch,
@@ -89,10 +103,11 @@ def train(
 
 
 def _batches(
-    learner: Learner, subject: Subject, data: Data, recipe: Optimisation, processes: Processes, seed: int, epoch: int
+    learner: Learner, subject: Subject, data: Data, recipe: Optimisation, processes: Processes, seed: int, place: Place
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(pixels of this process's share, targets of the whole batch), the last batch of an epoch may be smaller."""
-    training, device = data.training, subject.tower.device
+    """(pixels of this process's share, targets of the whole batch) of what is left of an epoch, whose last batch may be
+    smaller."""
+    training, device, epoch, done = data.training, subject.tower.device, place.epoch, place.batches
     order = rng_for(seed, "order", epoch).permutation(len(training))
     boxes = draw_crop_boxes(training.heights, training.widths, recipe.crop_scale, rng_for(seed, "crops", epoch))
     rng = rng_for(seed, "targets", epoch)
@@ -100,9 +115,11 @@ def _batches(
     augmentation = recipe.batch_augmentation if isinstance(recipe, ClassLabelOptimisation) else None
     # An image may be mixed with one of another process's share, so each makes the whole batch and then takes its own.
     made = batches if augmentation else [processes.share(batch) for batch in batches]
-    pixels = cropped_batches(training, made, boxes, image_size=subject.tower.image_size, threads=data.loader_threads)
-    for number, (cropped, batch) in enumerate(zip(pixels, batches, strict=True)):
-        class_ids = torch.from_numpy(training.class_ids[batch].astype(np.int64))
+    for batch in batches[:done]:
+        learner.targets(_class_ids(training, batch), rng)  # draws what it had drawn
+    pixels = cropped_batches(training, made[done:], boxes, image_size=subject.tower.image_size, loader=data.loader)
+    for number, (cropped, batch) in enumerate(zip(pixels, batches[done:], strict=True), start=done):
+        class_ids = _class_ids(training, batch)
         targets = learner.targets(class_ids, rng)
         if training.weights is not None:
             targets = weighed(class_ids, training.weights[batch], len(subject.classes))
@@ -111,6 +128,10 @@ def _batches(
             cropped, targets = mixed(cropped, targets, augmentation, len(subject.classes), *purpose)
             cropped = cropped[processes.share(np.arange(len(batch)))]
         yield cropped.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+
+
+def _class_ids(training: TrainingImages, batch: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(training.class_ids[batch].astype(np.int64))
 
 
 class BatchLoss(nn.Module):
@@ -180,6 +201,8 @@ class Selection:
     scores: list[EpochScore] = field(default_factory=list)
     weights: Weights = field(default_factory=dict)
     best_epoch: int = 0
+    frozen: torch.Tensor | None = None
+    """The validation images' features, where the tower stays as it is."""
 
     def __post_init__(self) -> None:
         self.untouched = copy_weights(self.subject.classifier)
@@ -188,14 +211,18 @@ class Selection:
         """Raises Diverged."""
         weights = self._stored(tuned)
         classifier, validation = self.subject.classifier, self.data.validation
-        set_weights(classifier, weights)
-        features = embed_split(classifier, validation, DTYPES[self.recipe.precision])
+        features = self._features(set_weights(classifier, weights))
         if not math.isfinite(train_loss) or not features.isfinite().all():
             raise Diverged(f"epoch {epoch} ends with loss {train_loss}: take a smaller learning rate")
         found = accuracy(predict(classifier.head, features), validation.class_ids)
         if not self.scores or found > max(score.validation_accuracy for score in self.scores):
             self.weights, self.best_epoch = weights, epoch
         self.scores.append(EpochScore(epoch=epoch, train_loss=train_loss, validation_accuracy=found))
+
+    def _features(self, tower_changed: bool) -> torch.Tensor:
+        if tower_changed or self.frozen is None:
+            self.frozen = embed_split(self.subject.classifier, self.data.validation, DTYPES[self.recipe.precision])
+        return self.frozen
 
     def _stored(self, tuned: Weights) -> Weights:
         if isinstance(self.recipe, TowerOptimisation) and self.recipe.interpolation != 1.0:

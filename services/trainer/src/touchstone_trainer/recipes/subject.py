@@ -1,12 +1,16 @@
 """What is adapted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_encoders.loading import LoadedEncoder, LoadedTower, with_text
 
 from touchstone_trainer.classifier import ImageClassifier
-from touchstone_trainer.pixels import EvaluationImages, TrainingImages
+from touchstone_trainer.evaluation.zero_shot import embed_split
+from touchstone_trainer.pixels import Split, TrainingImages
+from touchstone_trainer.prefetch import IN_ONE_THREAD, Loader
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,16 @@ class Subject:
 @dataclass(frozen=True)
 class Data:
     training: TrainingImages
-    validation: EvaluationImages
-    loader_threads: int = 1
+    validation: Split
+    loader: Loader = IN_ONE_THREAD
     target: TrainingImages | None = None
     """Of the target's own training split, for recipes that ask for some."""
+    frozen_validation: Callable[[ImageClassifier], torch.Tensor] | None = None
+    """Where features of the validation images by a classifier with the untouched tower may be known already."""
+
+    def untouched_validation(self, classifier: ImageClassifier) -> torch.Tensor:
+        """Their features by a classifier with the untouched tower."""
+        return (self.frozen_validation or self._embedded_validation)(classifier)
+
+    def _embedded_validation(self, classifier: ImageClassifier) -> torch.Tensor:
+        return embed_split(classifier, self.validation)

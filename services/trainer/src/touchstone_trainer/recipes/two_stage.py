@@ -53,6 +53,8 @@ def adapt_in_two_stages(subject: Subject, data: Data, recipe: TwoStage, run: Run
         learning_rate=recipe.head.learning_rate,
         seed=derive_seed(run.seed, "second stage"),
         processes=run.processes,
+        savepoints=run.savepoints,
+        part="second stage",
     )
     return replace(
         second,

@@ -1,3 +1,8 @@
 /* global SwaggerUIBundle */
 // Without `validatorUrl` the page would send its address to a validator on the internet.
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null });
+const token = document.querySelector("meta[name=csrf]")?.content;
+const requestInterceptor = (request) => {
+  if (token) request.headers["X-CSRF-Token"] = token;
+  return request;
+};
+SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null, requestInterceptor });

@@ -44,6 +44,8 @@ async function send(address) {
     return null;
   }
   const headers = { "Content-Type": "application/json" };
+  const token = document.querySelector("meta[name=csrf]")?.content;
+  if (token) headers["X-CSRF-Token"] = token;
   const answer = await fetch(address, { method: "POST", headers, body: spec.value });
   const body = await answer.json();
   if (answer.ok) return body;

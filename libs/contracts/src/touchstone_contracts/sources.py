@@ -1,0 +1,142 @@
+"""Where models and data may come from: what an installation, or a project of it, allows to be read or fetched.
+
+The gateway refuses an entry that names another source when it is registered, and a worker refuses it again, by its own
+settings, before it reads or fetches a byte."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, StringConstraints
+
+from touchstone_contracts.catalogue import PLACE
+from touchstone_contracts.problems import Invalid, in_words
+from touchstone_contracts.values import Strict
+
+EVERYTHING = "*"
+_SEGMENT = r"[\w@+-][\w@.+-]*"
+_HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+Folder = Annotated[str, StringConstraints(pattern=rf"^(\*|{_SEGMENT}(/{_SEGMENT})*)$", max_length=400)]
+"""A folder or file of the library with what is below it; `*` is all of it."""
+Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s/*]+)*$", max_length=1000)]
+"""`bucket`, or `bucket/prefix`: whole segments, so `shop/photos` is not `shop/photos-of-staff`."""
+Repository = Annotated[str, StringConstraints(pattern=rf"^(\*|{_SEGMENT}/(\*|{_SEGMENT}))$", max_length=200)]
+"""`owner/repository`, `owner/*` or `*`."""
+Host = Annotated[str, StringConstraints(pattern=rf"^(\*|(\*\.)?{_HOST})$", max_length=253)]
+"""`example.org` is that host alone, `*.example.org` every host below it, `*` every host."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class SourceNotAllowed(Invalid):
+    """Says what is allowed and by which setting, never whether anything is there."""
+
+    code = "source_not_allowed"
+    status = 403
+    title = "Source not allowed"
+
+
+class HubModel(NamedTuple):
+    repository: str
+    revision: str
+    """The full hash of a commit."""
+
+
+def hub_model(place: str) -> HubModel:
+    """`hub:<owner>/<repository>@<commit>`. Raises Invalid for a branch, a tag or part of a hash: these may name other
+    bytes tomorrow."""
+    repository, _, revision = place.removeprefix("hub:").partition("@")
+    if repository.count("/") != 1 or not _COMMIT.fullmatch(revision):
+        raise Invalid(
+            f"{place} must name one commit: write hub:<owner>/<repository>@<full hash of the commit, 40 characters>",
+            code="hub_not_pinned",
+        )
+    return HubModel(repository, revision)
+
+
+class AllowedSources(Strict):
+    """By default the library alone: nothing that needs a network."""
+
+    library: tuple[Folder, ...] = (EVERYTHING,)
+    buckets: tuple[Bucket, ...] = ()
+    hub: tuple[Repository, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    """Of the web servers that links of an upstream lead to."""
+
+    def require(self, place: str) -> None:
+        """`library:<path>`, `s3://<bucket>/<key>` or `hub:<owner>/<repository>@<commit>`. Raises SourceNotAllowed."""
+        scheme, _, rest = place.partition(":")
+        match scheme:
+            case "library":
+                _require(_below(rest, self.library), place, "library folders", self.library)
+            case "s3":
+                _require(_below(rest.removeprefix("//"), self.buckets), place, "buckets", self.buckets)
+            case "hub":
+                _require(_in_hub(rest.partition("@")[0], self.hub), place, "hub", self.hub, "hub repositories")
+            case _:
+                raise SourceNotAllowed(f"{place} is no place of the library, of S3 or of a hub")
+
+    def permits_host(self, host: str) -> bool:
+        name = host.lower().rstrip(".")
+        return any(_is_host(name, pattern) for pattern in self.hosts)
+
+    def require_hosts(self, place: str) -> None:
+        """Of a table of links: raises SourceNotAllowed where links may lead nowhere."""
+        _require(bool(self.hosts), f"the hosts of the links in {place}", "hosts", self.hosts)
+
+
+def places_in(document: BaseModel, pointer: str = "") -> Iterator[tuple[str, str, BaseModel]]:
+    """(JSON pointer, place, the model that holds it) of every place that a document names."""
+    for name, field in type(document).model_fields.items():
+        value = getattr(document, name)
+        if PLACE in field.metadata and isinstance(value, str):
+            yield f"{pointer}/{name}", value, document
+        else:
+            yield from _places_within(value, f"{pointer}/{name}")
+
+
+def _places_within(value: object, pointer: str) -> Iterator[tuple[str, str, BaseModel]]:
+    if isinstance(value, BaseModel):
+        yield from places_in(value, pointer)
+    elif isinstance(value, tuple | list):
+        for position, item in enumerate(value):
+            yield from _places_within(item, f"{pointer}/{position}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _places_within(item, f"{pointer}/{key}")
+
+
+def _below(path: str, allowed: Sequence[str]) -> bool:
+    """Whether a path of plain segments is one of `allowed` or below it. A last "/" of a prefix says nothing."""
+    segments = path.removesuffix("/").split("/")
+    if {"", ".", ".."} & set(segments):
+        return False
+    return any(
+        pattern == EVERYTHING or segments[: len(parts)] == parts
+        for pattern in allowed
+        for parts in (pattern.split("/"),)
+    )
+
+
+def _in_hub(repository: str, allowed: Sequence[str]) -> bool:
+    owner, _, name = repository.partition("/")
+    return any(pattern in {EVERYTHING, repository} or (name != "" and pattern == f"{owner}/*") for pattern in allowed)
+
+
+def _is_host(name: str, pattern: str) -> bool:
+    if pattern == EVERYTHING:
+        return True
+    if pattern.startswith("*."):
+        is_address = name.rpartition(".")[2].isdigit()
+        return name.endswith(pattern[1:]) and not is_address
+    return name == pattern
+
+
+def _require(permitted: bool, named: str, setting: str, allowed: Sequence[str], words: str = "") -> None:
+    if permitted:
+        return
+    variable = f"TOUCHSTONE_ALLOWED_{setting.split()[0].upper()}"
+    there = in_words(allowed, "and") if allowed else "none"
+    raise SourceNotAllowed(
+        f"{named} may not be read. Allowed {words or setting}: {there} (set {variable} on the gateway and the workers)"
+    )

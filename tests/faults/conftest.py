@@ -1,0 +1,70 @@
+"""One stack for all faults, behind proxies; how much is tried, with which seeds; and what was counted, at the end."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from support.amounts import COUNTED, WHOLE, Amounts, Tally
+from support.trials import Trials, trials
+from touchstone import Client
+from touchstone_contracts.views import ExperimentDetail, Results
+from touchstone_stack.lifecycle import Stack
+
+if TYPE_CHECKING:
+    from support.tiny_world import TinyWorld
+
+
+@pytest.fixture(scope="session")
+def amounts(pytestconfig: pytest.Config) -> Amounts:
+    return WHOLE if pytestconfig.getoption("--whole-faults") else Amounts()
+
+
+@pytest.fixture
+def counted(request: pytest.FixtureRequest) -> Tally:
+    return Tally(request.node.name)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        seeds = [int(seed) for seed in metafunc.config.getoption("--seeds").replace(",", " ").split()]
+        metafunc.parametrize("seed", seeds)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--whole-faults"):
+        left_out = [item for item in items if item.get_closest_marker("only_whole_faults")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if COUNTED:
+        terminalreporter.section("faults")
+        for line in COUNTED:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def faulted(world: "TinyWorld", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    with trials(world, tmp_path_factory.mktemp("faults"), TOUCHSTONE_SAVEPOINT_SECONDS="0.5") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def stack(faulted: Trials) -> Stack:
+    return faulted.stack
+
+
+@pytest.fixture(scope="session")
+def server(faulted: Trials) -> str:
+    return faulted.state.api_url
+
+
+@pytest.fixture(scope="session")
+def client(faulted: Trials) -> Client:
+    return faulted.client
+
+
+@pytest.fixture(scope="session")
+def undisturbed(faulted: Trials) -> tuple[ExperimentDetail, Results]:
+    return faulted.first, faulted.results

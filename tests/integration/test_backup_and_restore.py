@@ -1,0 +1,104 @@
+"""`backup` and `restore` as processes on real servers: a verdict is read in a system that was empty, whichever of the
+two databases either system has."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from support.finished_experiments import Told, finish_experiment, post_experiment
+from support.memory_services import OPERATOR_KEY, api_client
+from touchstone_api.bootstrap import Services
+from touchstone_api.settings import ApiSettings
+from touchstone_conductor.scrub import Scrub
+from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.settings import RuntimeSettings
+from touchstone_store.database import open_store
+from touchstone_store.migrate import migrate
+
+
+@dataclass(frozen=True)
+class System:
+    """A database and a bucket of its own, without a process at work."""
+
+    services: Services
+
+    def runs(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        settings = self.services.settings
+        environment = {
+            "TOUCHSTONE_DATABASE_URL": settings.database_url.get_secret_value(),
+            "TOUCHSTONE_S3_ENDPOINT": settings.s3_endpoint,
+            "TOUCHSTONE_S3_ACCESS_KEY": settings.s3_access_key,
+            "TOUCHSTONE_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
+            "TOUCHSTONE_S3_BUCKET": settings.s3_bucket,
+        }
+        run = [sys.executable, "-m", f"touchstone_conductor.{command}", *arguments]
+        return subprocess.run(run, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+
+    def get(self, place: str) -> bytes:
+        return api_client(self.services).get(place).content
+
+
+@contextmanager
+def system(url: str, s3: RuntimeSettings) -> Iterator[System]:
+    """Empty: not even the bucket is there."""
+    shared = {name: getattr(s3, name) for name in ("s3_endpoint", "s3_access_key", "s3_secret_key")}
+    bucket = f"touchstone-{secrets.token_hex(6)}"
+    key = SecretStr(OPERATOR_KEY)
+    settings = ApiSettings(database_url=SecretStr(url), s3_bucket=bucket, operator_key=key, **shared)
+    store = open_store(url)
+    try:
+        yield System(Services(store, Artifacts(connect_objects(settings)), settings))
+    finally:
+        store.close()
+
+
+def url_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
+    if kind == "sqlite":
+        return f"sqlite:///{folder / f'{secrets.token_hex(6)}.db'}"
+    return str(request.getfixturevalue("new_database")(request.getfixturevalue("postgres_server")))
+
+
+def finished_experiment(there: System) -> Told:
+    migrate(there.services.store)
+    connect_objects(there.services.settings).create_bucket()
+    told = post_experiment(there.services)
+    finish_experiment(there.services, told)
+    return told
+
+
+@pytest.mark.parametrize(("first", "second"), [("sqlite", "sqlite"), ("sqlite", "postgres"), ("postgres", "postgres")])
+def test_a_verdict_is_read_after_a_restore_into_an_empty_system(
+    first: str, second: str, s3_settings: RuntimeSettings, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = str(tmp_path / "backup")
+    with (
+        system(url_of(first, tmp_path, request), s3_settings) as ours,
+        system(url_of(second, tmp_path, request), s3_settings) as other,
+    ):
+        told = finished_experiment(ours)
+        saved = ours.runs("backup", folder)
+        assert (saved.returncode, "0 damaged" in saved.stdout) == (0, True), saved.stderr
+        again = ours.runs("backup", folder)
+        assert " 0 objects of 0.0 MiB copied" in again.stdout
+        restored = other.runs("restore", folder)
+        assert restored.returncode == 0, restored.stderr
+        for place in ("verdict", "results", "predictions"):
+            assert other.get(f"/v1/experiments/{told.id}/{place}") == ours.get(f"/v1/experiments/{told.id}/{place}")
+        assert b'"answer"' in other.get(f"/v1/experiments/{told.id}/verdict")
+        assert Scrub(other.services.store, other.services.artifacts).run().repeated == []
+        refused = other.runs("restore", folder)
+        assert (refused.returncode, "--replace" in refused.stderr) == (1, True)
+        assert other.runs("restore", folder, "--replace").returncode == 0
+        assert other.runs("restore", folder, "--replace", "--database=none.gz").returncode == 1
+        nowhere = ours.runs("backup", "/proc/backup")
+        assert (nowhere.returncode, "Traceback" in nowhere.stderr) == (2, False)
+        clone = api_client(other.services).post(f"/v1/experiments/{told.id}/clone", json={"seeds": [0, 1]})
+        assert clone.status_code == 201

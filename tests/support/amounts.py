@@ -1,0 +1,46 @@
+"""How much of each fault is tried, and what was counted."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+only_whole = pytest.mark.only_whole_faults
+"""For what `make faults` tries and other runs of the tests do not."""
+COUNTED: list[str] = []
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much of each kind is tried: the whole by `make faults`, a part of it in every run of the tests."""
+
+    kills: int = 8
+    crash_places: int = 8
+    """Of each phase."""
+    outage_seconds: float = 8.0
+    schedules: int = 600
+    training_epochs: int = 12
+    training_kills: int = 3
+    minute: float = 8.0
+    """What a minute is, in seconds."""
+
+
+WHOLE = Amounts(
+    kills=100,
+    crash_places=10**6,
+    outage_seconds=600.0,
+    schedules=100_000,
+    training_epochs=1000,
+    training_kills=10,
+    minute=60.0,
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a test counts; printed when all tests are done."""
+
+    test: str
+    lines: list[str] = field(default_factory=lambda: COUNTED)
+
+    def __call__(self, what: str) -> None:
+        self.lines.append(f"{self.test}: {what}")
