@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from support.echo_steps import echo_message
 from support.leaks import require_no_leak, secrets_of
 from support.trace_collector import silent_collector, trace_collector
-from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.messages import StepMessage, StepSucceeded
-from touchstone_contracts.steps import WRITE_PROMPTS, WritePrompts
 from touchstone_runtime.objects import S3Objects
 from touchstone_runtime.opentelemetry_traces import CLOSE_SECONDS, export_traces
 from touchstone_runtime.queue import CeleryDispatcher, celery_app
@@ -52,19 +51,7 @@ def worker(collector: str, redis_url: str, settings: RuntimeSettings, log: Path)
 
 
 def message(text: str) -> StepMessage:
-    request = WritePrompts(
-        classes=(ClassLabel(id=0, display_name="cat"),),
-        templates=(f"{text} {os.getpid()} {{name}}",),
-        images_per_class=1,
-    )
-    return StepMessage(
-        step_id=WRITE_PROMPTS.step_id(request),
-        attempt=1,
-        kind=WRITE_PROMPTS.name,
-        version=WRITE_PROMPTS.version,
-        request=request.model_dump(mode="json"),
-        traceparent=f"00-{TRACE}-{HAND_OUT}-01",
-    )
+    return echo_message(text, traceparent=f"00-{TRACE}-{HAND_OUT}-01")
 
 
 def wait_until_done(line: ReportLine, *messages: StepMessage) -> None:
