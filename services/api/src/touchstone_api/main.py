@@ -7,11 +7,13 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
+from starlette.middleware.sessions import SessionMiddleware
 from touchstone_runtime.metrics import start_metrics_server
 from touchstone_runtime.tracing import Traces
 
 from touchstone_api.access.authorise import Identify, NoteAnswers, authorise, authorise_page
 from touchstone_api.access.rates import Rates
+from touchstone_api.access.single_sign_on import STATE_COOKIE, STATE_PATH, STATE_SECONDS, Provider, state_secret
 from touchstone_api.bootstrap import Services, build_services
 from touchstone_api.busy import Places
 from touchstone_api.conditional import ConditionalGet
@@ -70,6 +72,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     )
     add_problem_handlers(app)
     app.state.rates = Rates()
+    app.state.provider = Provider(services.settings) if services.settings.oidc_issuer else None
     for resource in RESOURCES:
         app.include_router(resource.router, dependencies=[Depends(authorise), Depends(refuse_unstorable_body)])
     for resource in PAGES:
@@ -82,11 +85,27 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(NoteAnswers)
     app.add_middleware(ConditionalGet)
     app.add_middleware(LimitBodies, max_bytes=services.settings.max_body_bytes, budget=JsonBudget())
+    if services.settings.oidc_issuer:
+        _remember_sign_ons(app, services.settings)
     app.add_middleware(Identify)
     app.add_middleware(OwnRequests, hosts=services.settings.trusted_hosts)
     app.add_middleware(CountRequests, telemetry=app.state.telemetry)
     app.add_middleware(RequestId)
     return app
+
+
+def _remember_sign_ons(app: FastAPI, settings: ApiSettings) -> None:
+    """In the browser, for as long as somebody is at the provider. Its page sends them back, which no strict cookie
+    survives; the provider of a real installation is reached over TLS, and so is the installation."""
+    app.add_middleware(
+        SessionMiddleware,
+        secret_key=state_secret(settings),
+        session_cookie=STATE_COOKIE,
+        max_age=STATE_SECONDS,
+        path=STATE_PATH,
+        same_site="lax",
+        https_only=str(settings.oidc_issuer).startswith("https:"),
+    )
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,13 +1,18 @@
 """Settings of the api: environment variables TOUCHSTONE_*, read once at bootstrap."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import NoDecode
 from touchstone_contracts.views import Prices
 from touchstone_store.settings import StoreSettings
 
 Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+EVERYBODY = "*"
+Grant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*:(read|write|admin)$", max_length=100)]
+"""`project:scope`."""
+Issuer = Annotated[str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])\S*[^/\s]$")]
+"""As the provider writes it, without a last slash; over TLS, unless it is on this machine."""
 
 
 class ApiSettings(StoreSettings):
@@ -19,6 +24,19 @@ class ApiSettings(StoreSettings):
     open_on_this_machine: bool = False
     """Whoever opens a page with a browser on this very machine is logged in as the operator without being asked. For a
     laptop; a proxy in front of the api must say so (X-Forwarded-For), else everybody seems to be on this machine."""
+    oidc_issuer: Issuer | None = None
+    """An OpenID Connect provider that people log in at (docs/guides/security.md). Unset: with keys alone. Its redirect
+    URI is /login/provider/back of this api."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr | None = None
+    """Unset: a public client, which PKCE protects."""
+    oidc_scopes: str = "openid profile email"
+    """What the provider is asked for; some need `groups` here to tell of groups."""
+    oidc_claim: str = "groups"
+    """The claim that `oidc_access` goes by, a text or a list of texts, such as `groups`, `email` or `sub`."""
+    oidc_access: dict[str, Grant] = Field(default_factory=dict)
+    """JSON: a value of the claim to the project and scope that it opens, `{"vision": "birds:write", "*":
+    "default:read"}`. The first that fits counts; `*` is everybody who can log in there."""
     requests_a_minute: int = Field(default=6000, gt=0)
     """Of each key, where its project has no limit of its own."""
     migrate_on_start: bool = True
@@ -47,6 +65,18 @@ class ApiSettings(StoreSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("oidc_issuer", "oidc_client_secret", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        """Compose passes what is not set on as an empty text."""
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _name_a_client(self) -> Self:
+        if self.oidc_issuer is not None and not (self.oidc_client_id and self.oidc_access):
+            raise ValueError("with TOUCHSTONE_OIDC_ISSUER set TOUCHSTONE_OIDC_CLIENT_ID and TOUCHSTONE_OIDC_ACCESS too")
+        return self
 
     @property
     def prices(self) -> Prices:

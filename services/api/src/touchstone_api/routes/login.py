@@ -1,4 +1,4 @@
-"""/login and /logout: a browser keeps a cookie instead of an API key."""
+"""/login and /logout: a browser keeps a cookie instead of an API key, got with a key or at an OpenID provider."""
 
 import secrets
 from datetime import UTC, datetime
@@ -9,10 +9,12 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
+from touchstone_contracts.problems import Failure, NotFound
 from touchstone_store.keys import LOGIN_HOURS, Principal, find_key, log_out, principal_of_key
 
 from touchstone_api.access.authorise import Forbidden
 from touchstone_api.access.credentials import COOKIE, is_at_this_machine, is_operator_key, operator, start_login
+from touchstone_api.access.single_sign_on import STATE_PATH, Person, Provider, principal_of_person
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.rendering import html_page
 from touchstone_api.dependencies import ServicesHere
@@ -54,6 +56,53 @@ def _start(services: Services, key: str) -> str | None:
         return None if row is None else start_login(session, principal_of_key(row), key_id=row.id)
 
 
+@router.get(STATE_PATH)
+async def go_to_provider(request: Request, next: Annotated[str, Query()] = HOME) -> Response:
+    """Raises NotFound where the settings name none."""
+    provider = _provider(request)
+    try:
+        answer = await provider.send(request, _address(request, f"{STATE_PATH}/back"))
+    except Failure as error:
+        return _failed(request, next, error)
+    request.session["next"] = local_path(next)
+    return answer
+
+
+@router.get(f"{STATE_PATH}/back")
+async def come_from_provider(request: Request, services: ServicesHere) -> Response:
+    provider = _provider(request)
+    following = request.session.pop("next", HOME)
+    try:
+        person = await provider.receive(request)
+        cookie = await run_in_threadpool(_start_for, services, person)
+    except Failure as error:
+        return _failed(request, following, error)
+    # A redirect would be the end of a way that began elsewhere, which browsers send no strict cookie along.
+    answer = html_page("logged_in.html", following=following)
+    _set_cookie(request, answer, COOKIE, cookie, LOGIN_HOURS * 3600)
+    return answer
+
+
+def _provider(request: Request) -> Provider:
+    provider: Provider | None = request.app.state.provider
+    if provider is None:
+        raise NotFound("people log in with a key here")
+    return provider
+
+
+def _start_for(services: Services, person: Person) -> str:
+    with services.store.write() as session:
+        return start_login(session, principal_of_person(session, person, services.settings), key_id=None)
+
+
+def _failed(request: Request, following: str, error: Failure) -> Response:
+    return _form(request, following, error.detail[:1].upper() + error.detail[1:] + ".", error.status)
+
+
+def _address(request: Request, path: str) -> str:
+    return f"{'https' if _is_tls(request) else 'http'}://{request.url.netloc}{path}"
+
+
 @router.post("/logout")
 async def leave(request: Request, services: ServicesHere) -> Response:
     principal: Principal | None = getattr(request.state, "principal", None)
@@ -81,7 +130,14 @@ async def _fields(request: Request) -> dict[str, str]:
 def _form(request: Request, following: str, problem: str = "", status: int = 200) -> Response:
     """The token in form and cookie says that the form is the one shown to this browser."""
     token = secrets.token_urlsafe(32)
-    answer = html_page("login.html", status, token=token, following=local_path(following), problem=problem)
+    answer = html_page(
+        "login.html",
+        status,
+        token=token,
+        following=local_path(following),
+        problem=problem,
+        sign_on=STATE_PATH if request.app.state.provider else None,
+    )
     _set_cookie(request, answer, FORM_COOKIE, token, 3600)
     return answer
 
@@ -93,8 +149,11 @@ def _logged_in(request: Request, cookie: str, following: str) -> Response:
 
 
 def _set_cookie(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
-    is_tls = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-    answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="strict", secure=is_tls)
+    answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="strict", secure=_is_tls(request))
+
+
+def _is_tls(request: Request) -> bool:
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
 def local_path(address: str) -> str:
