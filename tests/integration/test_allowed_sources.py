@@ -5,17 +5,28 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from minio import Minio
+from support.killed_steps import MortalWorker
+from support.link_sets import store_links
+from support.tiny_images import draw_shape
 from support.web import Page, Web, serving
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
+from touchstone_contracts.steps import DOWNLOAD_IMAGES, DownloadImages
+from touchstone_encoders.loading import EncoderCache
+from touchstone_retrieval import tasks
 from touchstone_retrieval.download.fetching import Fetcher, Limits, open_session
+from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.ingest.folder_source import in_image_folder
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.tools import Tools
+from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import listing_digest
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import S3Objects
@@ -153,3 +164,45 @@ def test_a_link_leads_to_allowed_hosts_alone_and_so_does_a_redirect(web: Web) ->
     for hosts in ((), ("example.org",), ("*.0.0.1",)):
         assert fetched(web.url("/picture"), *hosts) == "host_not_allowed"
     assert web.asked == ["/away"]
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> MortalWorker:
+    """Its own settings allow two names of the test's web server."""
+    places = Library(tmp_path, AllowedSources(hosts=("127.0.0.1", "localhost")))
+
+    def tools(artifacts: Artifacts) -> Tools:
+        encoders, index = EncoderCache(places, torch.device("cpu")), QdrantEdgeIndex(tmp_path / "index")
+        return Tools(artifacts, places, encoders, index, private_addresses=True)
+
+    return MortalWorker(tasks.handlers, tools)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "refused"),
+    [
+        (None, 0),
+        (("127.0.0.1",), 1),
+        (("127.0.0.1", "localhost"), 0),
+        (("*.example.org",), 2),
+        ((), 2),
+    ],
+)
+def test_a_worker_follows_links_to_the_hosts_of_the_project_alone(
+    worker: MortalWorker, web: Web, hosts: tuple[str, ...] | None, refused: int
+) -> None:
+    rng = np.random.default_rng(0)
+    web.pages |= {f"/{number}": Page(draw_shape("bar", "red", rng)) for number in range(2)}
+    urls = [web.url("/0"), web.url("/1").replace("127.0.0.1", "localhost")]
+    links = store_links(worker.artifacts, "found", urls)
+    request = DownloadImages(wanted=links, reserve=links, class_id=0, hosts=hosts)
+    result = worker.run(DOWNLOAD_IMAGES, request).result
+    assert result["rejected"] == ({"host_not_allowed": refused} if refused else {})
+    assert result["images"]["count"] == len(web.asked) == 2 - refused
+
+
+def test_a_project_cannot_add_a_host_to_those_of_the_worker(worker: MortalWorker, web: Web) -> None:
+    links = store_links(worker.artifacts, "found", [web.url("/picture").replace("127.0.0.1", "elsewhere.localhost")])
+    request = DownloadImages(wanted=links, reserve=links, class_id=0, hosts=("*.localhost",))
+    assert worker.run(DOWNLOAD_IMAGES, request).result["rejected"] == {"host_not_allowed": 1}
+    assert web.asked == []

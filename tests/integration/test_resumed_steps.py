@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from support.generator_worker import PoolImage, store_pool, store_result
+from support.generator_worker import PoolImage, store_pool
 from support.killed_steps import Killed, MortalWorker
+from support.link_sets import store_links
 from support.tiny_images import SHAPES, draw_shape, upstream_rows, write_source
 from support.tiny_language_model import tiny_writer
 from support.tiny_models import tiny_encoder
@@ -27,14 +27,12 @@ from touchstone_contracts.steps import (
     GENERATE_IMAGES,
     INGEST_IMAGES,
     PERTURB_IMAGES,
-    RETRIEVE_IMAGES,
     WRITE_CAPTIONS,
     WRITE_PROMPTS,
     Contract,
     DownloadImages,
     EmbedImages,
     GenerateImages,
-    ImagesFound,
     IngestImages,
     ModelRef,
     PerturbImages,
@@ -51,10 +49,8 @@ from touchstone_retrieval import embedding, tasks
 from touchstone_retrieval.download.fetching import Fetcher
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.ingest import image_set
-from touchstone_retrieval.ingest.link_table import link_id
 from touchstone_retrieval.tools import Tools
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.image_sets import SCHEMA, save_image_set, with_all_columns
 from touchstone_runtime.library import Library
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -254,21 +250,6 @@ def web() -> Iterator[Web]:
     pages["/1"], pages["/4"] = Page(status=404), Page(b"no image")
     with serving(pages) as web:
         yield web
-
-
-def store_links(artifacts: Artifacts, name: str, urls: Sequence[str]) -> str:
-    """The result of a retrieval from a table of links."""
-    rows = [
-        {"id": link_id(url), "class_id": 0, "source_key": url, "found_by": "semantic", "similarity": 1 - number / 100}
-        for number, url in enumerate(urls)
-    ]
-    blank = {"caption": "", "shard": "", "offset": -1, "length": 0, "width": 0, "height": 0, "source_kind": "upstream"}
-    schema = pa.schema([SCHEMA.field(column) for column in (*rows[0], *blank)])
-    table = with_all_columns(pa.Table.from_pylist([row | blank for row in rows], schema))
-    images = save_image_set(artifacts, table, ())
-    step = link_id(name)
-    store_result(artifacts, step, RETRIEVE_IMAGES.name, ImagesFound(images=images, requested=len(rows)))
-    return step
 
 
 def downloads_of(web: Web) -> Callable[[MortalWorker], DownloadImages]:

@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[BaseModel, str, str]] = {
 def test_every_place_of_a_document_is_asked_for(kind: str) -> None:
     document, code, pointer = REFUSED[kind]
     with pytest.raises(Invalid) as refused:
-        require_allowed(POLICY, document)
+        require_allowed([POLICY], document)
     assert (refused.value.code, [error.pointer for error in refused.value.errors]) == (code, [pointer])
 
 
@@ -152,18 +152,18 @@ def test_every_kind_of_the_catalogue_is_walked() -> None:
     found = [(type(holder).__name__, place) for _, place, holder in places_in(miniverse_catalogue)]
     assert {kind for kind, _ in found} >= {"Encoder", "Generator", "ParquetFile"}
     assert len(found) > 20
-    require_allowed(AllowedSources(), miniverse_catalogue)
+    require_allowed([AllowedSources()], miniverse_catalogue)
     with pytest.raises(SourceNotAllowed, match=rf"and {len(found) - 1} more") as refused:
-        require_allowed(AllowedSources(library=()), miniverse_catalogue)
+        require_allowed([AllowedSources(library=())], miniverse_catalogue)
     assert len(refused.value.errors) == min(MOST_NAMED, len(found))
 
 
 def test_links_need_a_host_that_they_may_lead_to() -> None:
     table = links("library:models/m.parquet", "library:models/e.npy")
     upstream = Upstream(name="u", index_encoder="e", shards=(table,))
-    require_allowed(POLICY, upstream)
+    require_allowed([POLICY], upstream)
     with pytest.raises(SourceNotAllowed, match="TOUCHSTONE_ALLOWED_HOSTS"):
-        require_allowed(POLICY.model_copy(update={"hosts": ()}), upstream)
+        require_allowed([POLICY.model_copy(update={"hosts": ()})], upstream)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from touchstone_contracts.access import AuditEntry, KeyView, ProjectView
+from touchstone_contracts.sources import ProjectSources
 
 LIMITS = {
     "steps_in_a_plan": ("steps in one plan", "steps_in_a_plan"),
@@ -16,6 +17,13 @@ LIMITS = {
     "requests_a_minute": ("requests a minute of each key", None),
 }
 """Field of Limits -> words, and the field of Use that counts against it."""
+SOURCES = {
+    "library": "library folders",
+    "buckets": "buckets",
+    "hub": "hub repositories",
+    "hosts": "hosts of links",
+}
+"""Field of ProjectSources -> words."""
 
 
 def print_project(console: Console, project: ProjectView) -> None:
@@ -29,6 +37,18 @@ def print_project(console: Console, project: ProjectView) -> None:
         use = "" if used is None else f"{getattr(project.use, used):,.0f}"
         table.add_row(words, use, "none" if limit is None else f"{limit:,}")
     console.print(table)
+    for line in _sources_in_words(project.limits.sources):
+        console.print(line, highlight=False, markup=False)
+
+
+def _sources_in_words(sources: ProjectSources | None) -> list[str]:
+    if sources is None:
+        return ["sources: all that the installation allows"]
+    lists = ((words, getattr(sources, kind)) for kind, words in SOURCES.items())
+    return [
+        "sources, as far as the installation allows them:",
+        *(f"  {words}: {', '.join(allowed) or 'none'}" for words, allowed in lists),
+    ]
 
 
 def print_keys(console: Console, keys: list[KeyView]) -> None:

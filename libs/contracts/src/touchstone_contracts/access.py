@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from touchstone_contracts.sources import ProjectSources
 from touchstone_contracts.values import Lenient, Name, Strict
 from touchstone_contracts.views import Page
 
@@ -72,6 +73,8 @@ class Limits(Strict):
     gpu_seconds_a_month: Annotated[int, Field(ge=1, le=10**12)] | None = None
     requests_a_minute: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Of each of its keys."""
+    sources: ProjectSources | None = None
+    """Where its models and data may come from. None: wherever the installation allows."""
 
 
 class ProjectView(Lenient):

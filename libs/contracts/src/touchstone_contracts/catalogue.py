@@ -375,6 +375,10 @@ class Upstream(Posted):
         return self
 
 
+Entry = Upstream | Target | Encoder | Generator | Dataset
+"""What can be registered."""
+
+
 class Catalogue(Strict):
     """A file of things to register, as `miniverse/catalogue.yaml` is."""
 

@@ -1,7 +1,7 @@
 """Where models and data may come from: what an installation, or a project of it, allows to be read or fetched.
 
 The gateway refuses an entry that names another source when it is registered, and a worker refuses it again, by its own
-settings, before it reads or fetches a byte."""
+settings, before it reads or fetches a byte. A project's list narrows what the installation allows: both must permit."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -68,11 +68,11 @@ class AllowedSources(Strict):
         scheme, _, rest = place.partition(":")
         match scheme:
             case "library":
-                _require(_below(rest, self.library), place, "library folders", self.library)
+                self._require(_below(rest, self.library), place, "library", "library folders")
             case "s3":
-                _require(_below(rest.removeprefix("//"), self.buckets), place, "buckets", self.buckets)
+                self._require(_below(rest.removeprefix("//"), self.buckets), place, "buckets", "buckets")
             case "hub":
-                _require(_in_hub(rest.partition("@")[0], self.hub), place, "hub", self.hub, "hub repositories")
+                self._require(_in_hub(rest.partition("@")[0], self.hub), place, "hub", "hub repositories")
             case _:
                 raise SourceNotAllowed(f"{place} is no place of the library, of S3 or of a hub")
 
@@ -82,7 +82,31 @@ class AllowedSources(Strict):
 
     def require_hosts(self, place: str) -> None:
         """Of a table of links: raises SourceNotAllowed where links may lead nowhere."""
-        _require(bool(self.hosts), f"the hosts of the links in {place}", "hosts", self.hosts)
+        self._require(bool(self.hosts), f"the hosts of the links in {place}", "hosts", "hosts")
+
+    def _require(self, permitted: bool, named: str, kind: str, words: str) -> None:
+        if not permitted:
+            allowed: tuple[str, ...] = getattr(self, kind)
+            raise SourceNotAllowed(self._refusal(named, kind, words, in_words(allowed, "and") if allowed else "none"))
+
+    def _refusal(self, named: str, kind: str, words: str, allowed: str) -> str:
+        variable = f"TOUCHSTONE_ALLOWED_{kind.upper()}"
+        return f"{named} may not be read. Allowed {words}: {allowed} (set {variable} on the gateway and the workers)"
+
+
+class ProjectSources(AllowedSources):
+    """What one project may read, of what the installation allows.
+
+    A kind that is left out is what its setting is when unset: the whole library, and no bucket, hub repository or
+    host."""
+
+    @property
+    def hosts_of_links(self) -> tuple[Host, ...] | None:
+        """As steps name them, so that equal lists are the same step. None: every host of the installation."""
+        return None if EVERYTHING in self.hosts else tuple(sorted(set(self.hosts)))
+
+    def _refusal(self, named: str, kind: str, words: str, allowed: str) -> str:
+        return f"{named} may not be read by this project. This project may read {words}: {allowed}; ask the operator"
 
 
 def places_in(document: BaseModel, pointer: str = "") -> Iterator[tuple[str, str, BaseModel]]:
@@ -130,13 +154,3 @@ def _is_host(name: str, pattern: str) -> bool:
         is_address = name.rpartition(".")[2].isdigit()
         return name.endswith(pattern[1:]) and not is_address
     return name == pattern
-
-
-def _require(permitted: bool, named: str, setting: str, allowed: Sequence[str], words: str = "") -> None:
-    if permitted:
-        return
-    variable = f"TOUCHSTONE_ALLOWED_{setting.split()[0].upper()}"
-    there = in_words(allowed, "and") if allowed else "none"
-    raise SourceNotAllowed(
-        f"{named} may not be read. Allowed {words or setting}: {there} (set {variable} on the gateway and the workers)"
-    )

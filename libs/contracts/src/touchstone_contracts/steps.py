@@ -37,6 +37,7 @@ from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.source_probe import SourceProbe
+from touchstone_contracts.sources import Host
 from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
 
 RequestT = TypeVar("RequestT", bound=Strict)
@@ -197,6 +198,8 @@ class DownloadImages(Strict):
     reserve: StepId
     """The same retrieval asked for more."""
     class_id: int = Field(ge=0)
+    hosts: Annotated[tuple[Host, ...] | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Patterns of hosts that links may lead to, beside what the worker itself allows. None: it alone decides."""
 
 
 class ImagesDownloaded(ImagesFound):

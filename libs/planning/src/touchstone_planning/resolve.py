@@ -1,9 +1,9 @@
 """From names to facts: every name of a spec is looked up, and the result says everything that decides the answer."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
 from touchstone_contracts.values import MOST_CLASSES
@@ -11,7 +11,7 @@ from touchstone_contracts.values import MOST_CLASSES
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 
-EntryT = TypeVar("EntryT")
+EntryT = TypeVar("EntryT", bound=Entry)
 
 
 MOST_CLASSES_TOGETHER = 2 * MOST_CLASSES
@@ -32,16 +32,27 @@ class Lookup(Protocol):
     def dataset(self, name: str) -> Dataset | None: ...
 
 
+class Found(NamedTuple):
+    """What a name stands for."""
+
+    pointer: str
+    """Where the spec names it."""
+    entry: Entry
+
+
 class _Resolver:
     """Collects every unknown name before complaining, so that the caller fixes all at once."""
 
     def __init__(self) -> None:
         self.errors: list[FieldError] = []
+        self.found: list[Found] = []
 
     def find(self, find: Callable[[str], EntryT | None], kind: str, name: str, pointer: str) -> EntryT | None:
         entry = find(name)
         if entry is None:
             self.errors.append(FieldError(pointer=pointer, detail=f"no {kind} named {name!r} is registered"))
+        else:
+            self.found.append(Found(pointer, entry))
         return entry
 
     def find_targets(self, spec: ExperimentSpec, lookup: Lookup) -> list[Target | None]:
@@ -63,6 +74,11 @@ class _Resolver:
 
 def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     """Raises Invalid with a JSON pointer per unknown name."""
+    return resolve_names(spec, lookup)[0]
+
+
+def resolve_names(spec: ExperimentSpec, lookup: Lookup) -> tuple[ResolvedExperiment, tuple[Found, ...]]:
+    """Also what each of its names stands for. Raises as `resolve`."""
     resolver = _Resolver()
     upstream = resolver.find(lookup.upstream, "upstream", spec.upstream, "/upstream")
     encoder = resolver.find(lookup.encoder, "encoder", spec.encoder, "/encoder")
@@ -86,7 +102,7 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         raise Invalid(
             "the spec names things that are not registered", code="unknown_name", errors=tuple(resolver.errors)
         )
-    return ResolvedExperiment(
+    resolved = ResolvedExperiment(
         spec=spec,
         upstream=upstream,
         index_encoder=index_encoder,
@@ -98,3 +114,4 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
         datasets=tuple(datasets[name] for name in sorted(datasets) if datasets[name] is not None),
         judge_encoder=judge_encoder,
     )
+    return resolved, tuple(resolver.found)

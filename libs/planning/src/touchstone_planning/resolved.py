@@ -3,10 +3,12 @@
 from functools import cached_property
 from typing import Annotated
 
+from pydantic import Field
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.catalogue import ClassLabel, Dataset, Encoder, Generator, Target, Upstream, ids_by_key
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.values import Strict, WhenSet
+from touchstone_contracts.sources import Host
+from touchstone_contracts.values import Strict, WhenSet, is_none
 
 
 class ResolvedExperiment(Strict):
@@ -24,6 +26,8 @@ class ResolvedExperiment(Strict):
     """Those that an arm names."""
 
     judge_encoder: Annotated[Encoder | None, WhenSet] = None
+    hosts_of_links: Annotated[tuple[Host, ...] | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Of an upstream of links: the hosts that its project allows. None: those of the installation."""
 
     @cached_property
     def class_keys(self) -> frozenset[str]:

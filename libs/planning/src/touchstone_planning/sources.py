@@ -1,6 +1,6 @@
 """Whether everything that a document wants read may be read: asked before anything is stored of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel
 from touchstone_contracts.catalogue import LinkTable
@@ -11,10 +11,13 @@ MOST_NAMED = 20
 """Of what is refused: an upstream may have thousands of shards."""
 
 
-def require_allowed(policy: AllowedSources, entry: BaseModel) -> None:
-    """`entry`: of the catalogue, or an experiment's spec. Raises SourceNotAllowed with what the policy does not permit,
-    else Invalid (code `hub_not_pinned`) with models of a hub that name no commit; both with JSON pointers."""
-    refused = list(_refused(policy, entry))
+def require_allowed(policies: Sequence[AllowedSources], entry: BaseModel) -> None:
+    """`entry`: of the catalogue, or an experiment's spec. `policies`: each must permit every place, and an error says
+    what the first one that does not would permit.
+
+    Raises SourceNotAllowed with what is not permitted, else Invalid (code `hub_not_pinned`) with models of a hub that
+    name no commit; both with JSON pointers."""
+    refused = list(_refused(policies, entry))
     if not refused:
         return
     worst = next((problem for _, problem in refused if isinstance(problem, SourceNotAllowed)), refused[0][1])
@@ -23,17 +26,26 @@ def require_allowed(policy: AllowedSources, entry: BaseModel) -> None:
         for pointer, problem in refused
         if isinstance(problem, type(worst))
     )
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    raise type(worst)(f"{worst.detail}{more}", code=worst.code, errors=errors[:MOST_NAMED])
+    raise type(worst)(and_more(worst.detail, len(errors)), code=worst.code, errors=errors[:MOST_NAMED])
 
 
-def _refused(policy: AllowedSources, entry: BaseModel) -> Iterator[tuple[str, Invalid]]:
+def and_more(first: str, count: int) -> str:
+    """The first of `count` errors, with the number of the others."""
+    return f"{first} (and {count - 1} more)" if count > 1 else first
+
+
+def _refused(policies: Sequence[AllowedSources], entry: BaseModel) -> Iterator[tuple[str, Invalid]]:
     for pointer, place, holder in places_in(entry):
         try:
-            policy.require(place)
+            for policy in policies:
+                _require_place(policy, place, links=isinstance(holder, LinkTable))
             if place.startswith("hub:"):
                 hub_model(place)
-            if isinstance(holder, LinkTable):
-                policy.require_hosts(place)
         except Invalid as problem:
             yield pointer, problem
+
+
+def _require_place(policy: AllowedSources, place: str, *, links: bool) -> None:
+    policy.require(place)
+    if links:
+        policy.require_hosts(place)

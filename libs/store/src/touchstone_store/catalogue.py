@@ -6,13 +6,12 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
-from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream, without_clusters
+from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Target, Upstream, without_clusters
 from touchstone_contracts.problems import NotFound, Unfair
 
 from touchstone_store.projects import readable
 from touchstone_store.tables import CatalogueRow
 
-Entry = Upstream | Target | Encoder | Generator | Dataset
 EntryT = TypeVar("EntryT", Upstream, Target, Encoder, Generator, Dataset)
 AnyEntryT = TypeVar("AnyEntryT", bound=Entry)
 
@@ -137,18 +136,30 @@ class RegisteredNames:
     def __init__(self, session: Session, project: str) -> None:
         self._session = session
         self._project = project
+        self._owners: dict[tuple[type[Entry], str], str] = {}
+
+    def owner(self, entry: Entry) -> str:
+        """The project of an entry that was found here."""
+        return self._owners[type(entry), entry.name]
+
+    def _find(self, entry_type: type[EntryT], name: str) -> EntryT | None:
+        row = _row(self._session, kind_of(entry_type), name, self._project)
+        if row is None:
+            return None
+        self._owners[entry_type, name] = row.project_id
+        return entry_type.model_validate(row.body)
 
     def upstream(self, name: str) -> Upstream | None:
-        return find_entry(self._session, Upstream, name, self._project)
+        return self._find(Upstream, name)
 
     def encoder(self, name: str) -> Encoder | None:
-        return find_entry(self._session, Encoder, name, self._project)
+        return self._find(Encoder, name)
 
     def generator(self, name: str) -> Generator | None:
-        return find_entry(self._session, Generator, name, self._project)
+        return self._find(Generator, name)
 
     def target(self, name: str) -> Target | None:
-        return find_entry(self._session, Target, name, self._project)
+        return self._find(Target, name)
 
     def dataset(self, name: str) -> Dataset | None:
-        return find_entry(self._session, Dataset, name, self._project)
+        return self._find(Dataset, name)

@@ -4,11 +4,12 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 from touchstone_contracts.access import DEFAULT_PROJECT
+from touchstone_contracts.catalogue import Entry
 from touchstone_contracts.identity import canonical_json, identity, sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.values import Digest
 
-from touchstone_store.catalogue import Entry, kind_of
+from touchstone_store.catalogue import kind_of
 from touchstone_store.tables import IdempotencyKeyRow
 
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -28,7 +29,7 @@ def create_project(session: Session, name: str, limits: Limits, now: datetime) -
     if session.scalar(select(ProjectRow.id).where(ProjectRow.name == name)) is not None:
         raise ProjectExists(f"there is a project named {name!r} already")
     project = "".join(secrets.choice(_ID_LETTERS) for _ in range(6))
-    session.add(ProjectRow(id=project, name=name, limits=limits.model_dump(exclude_none=True), created_at=now))
+    session.add(ProjectRow(id=project, name=name, limits=_stored(limits), created_at=now))
     session.flush()
     return project
 
@@ -50,7 +51,11 @@ def limits_of(session: Session, project: str) -> Limits:
 
 
 def set_limits(session: Session, project: str, limits: Limits) -> None:
-    session.get_one(ProjectRow, project).limits = limits.model_dump(exclude_none=True)
+    session.get_one(ProjectRow, project).limits = _stored(limits)
+
+
+def _stored(limits: Limits) -> dict[str, Any]:
+    return limits.model_dump(mode="json", exclude_none=True)
 
 
 def readable(row: type[PlanRow] | type[CatalogueRow], project: str) -> ColumnElement[bool]:

@@ -5,6 +5,14 @@
     python -m touchstone_api.projects list
     python -m touchstone_api.projects key NAME --label WHO [--scope admin] [--days 90]
 
+Limits may hold the list of sources that the project may read, of those that the installation allows:
+
+    {"sources": {"library": ["data/birds", "models"], "buckets": ["shop/photos"], "hub": ["openai/*"],
+                 "hosts": ["*.example.org"]}}
+
+Left out of the list: the whole library, and no bucket, hub repository or host. `limit` keeps a list that it does not
+name; {"sources": null} removes it.
+
 A key is printed once, and kept as a hash alone. Everything else about keys is done with an admin key of the project."""
 
 import argparse
@@ -14,7 +22,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 from touchstone_contracts.access import DEFAULT_PROJECT, SCOPES, Limits, NewKey
-from touchstone_contracts.problems import Failure
+from touchstone_contracts.problems import Failure, Invalid
 from touchstone_contracts.values import Name
 from touchstone_store.audit import note_request
 from touchstone_store.database import open_store
@@ -23,6 +31,13 @@ from touchstone_store.projects import create_project, limits_of, list_projects, 
 from touchstone_store.settings import StoreSettings
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
+_WRITTEN = {
+    "library": "data/birds, or * for the whole library",
+    "buckets": "bucket or bucket/prefix, without s3://",
+    "hub": "owner/repository, owner/* or *",
+    "hosts": "example.org, *.example.org or *",
+}
+"""How the patterns of each kind of source are written."""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     create.add_argument("--limits", default="{}", help="JSON; see GET /v1/project")
     limit = commands.add_parser("limit", help="other limits for a project")
     limit.add_argument("name")
-    limit.add_argument("limits", help="JSON; what is left out has no limit")
+    limit.add_argument("limits", help="JSON; what is left out has no limit, but sources stay")
     commands.add_parser("list", help="all projects")
     key = commands.add_parser("key", help="a new key of a project")
     key.add_argument("name", nargs="?", default=DEFAULT_PROJECT)
@@ -46,23 +61,42 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def carry_out(session: Session, options: argparse.Namespace, now: datetime) -> str:
-    """What to print. Raises ValidationError, Failure."""
+    """What to print. Raises ValidationError or Failure; Invalid for limits that cannot be read."""
     if options.command == "list":
         rows = list_projects(session)
         return "\n".join(f"{row.name} {limits_of(session, row.id).model_dump_json(exclude_none=True)}" for row in rows)
     if options.command == "create":
-        limits = Limits.model_validate_json(options.limits)
-        project = create_project(session, _NAME.validate_python(options.name), limits, now)
+        project = create_project(session, _NAME.validate_python(options.name), _limits(options.limits), now)
     else:
         project = project_named(session, options.name).id
     note_request(session, project, "terminal", f"projects {options.command}", options.name, None, now)
     if options.command == "limit":
-        set_limits(session, project, Limits.model_validate_json(options.limits))
+        set_limits(session, project, _with_sources(_limits(options.limits), limits_of(session, project)))
     if options.command != "key":
         return f"{options.name} {limits_of(session, project).model_dump_json(exclude_none=True)}"
     return create_key(
         session, project, NewKey(label=options.label, scope=options.scope, expires_in_days=options.days), now
     ).key
+
+
+def _limits(text: str) -> Limits:
+    """Raises Invalid that says for each field what is wrong with it."""
+    try:
+        return Limits.model_validate_json(text)
+    except ValidationError as error:
+        told = [_in_words(each["loc"], each["msg"]) for each in error.errors(include_url=False)]
+        raise Invalid("\n".join([f"these are no limits: {text}", *told, "See --help for examples."])) from None
+
+
+def _in_words(place: tuple[int | str, ...], message: str) -> str:
+    kind = place[1] if place[:1] == ("sources",) and len(place) > 2 else None
+    expected = f": write {_WRITTEN[kind]}" if kind in _WRITTEN else ""
+    return f"{'.'.join(map(str, place)) or 'limits'}: {message}{expected}"
+
+
+def _with_sources(limits: Limits, before: Limits) -> Limits:
+    """Removing a list of sources widens what a project may read, so it must be said."""
+    return limits if "sources" in limits.model_fields_set else limits.model_copy(update={"sources": before.sources})
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from touchstone_contracts.access import DEFAULT_PROJECT
-from touchstone_contracts.catalogue import Encoder, Upstream
+from touchstone_contracts.catalogue import Encoder, Entry, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
 from touchstone_contracts.messages import StepManifest
@@ -19,11 +19,10 @@ from touchstone_planning.fairness import check_fair
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.limits import check_size
 from touchstone_planning.plan import plan_experiment, plan_upstream, stored_plan
-from touchstone_planning.resolve import resolve
+from touchstone_planning.resolve import Found, resolve_names
 from touchstone_planning.resolved import ResolvedExperiment
-from touchstone_planning.sources import require_allowed
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_store.catalogue import Entry, RegisteredNames, find_entry, register, require_registered
+from touchstone_store.catalogue import RegisteredNames, find_entry, register, require_registered
 from touchstone_store.database import Store
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
 from touchstone_store.idempotency import digest_of_entry, recall, remember
@@ -32,6 +31,7 @@ from touchstone_store.plans import Survey, create_plan
 from touchstone_store.steps import succeeded_among
 from touchstone_store.tables import ExperimentRow
 
+from touchstone_api.allowed import ProjectPolicy
 from touchstone_api.bootstrap import Services
 from touchstone_api.healing import heal
 from touchstone_api.quota import most_steps_of, require_quota
@@ -100,10 +100,13 @@ class Prepared:
 
 
 def resolve_fairly(session: Session, project: str, spec: ExperimentSpec, settings: ApiSettings) -> ResolvedExperiment:
-    """What may be planned; what is registered was allowed when it was. Raises SourceNotAllowed, Invalid or Unfair with
-    JSON pointers into the spec."""
-    require_allowed(settings.allowed_sources, spec)
-    resolved = resolve(spec, RegisteredNames(session, project))
+    """What may be planned; what is registered was allowed by the installation when it was, and is by its project today.
+    Raises SourceNotAllowed, Invalid or Unfair with JSON pointers into the spec."""
+    policy, names = ProjectPolicy(session, project, settings.allowed_sources), RegisteredNames(session, project)
+    policy.require_document(spec)
+    named, found = resolve_names(spec, names)
+    policy.require_registered(found, names)
+    resolved = named.model_copy(update={"hosts_of_links": policy.hosts_of_links(named.upstream, names)})
     check_fair(resolved)
     check_size(resolved, most_steps_of(session, project, settings.max_plan_steps))
     return resolved
@@ -188,7 +191,8 @@ def _create_or_find(
 
 def submit_entry(services: Services, project: str, entry: Entry, idempotency_key: str | None = None) -> bool:
     """Registers what takes no steps. Whether it is new. Raises SourceNotAllowed, KeyReused, NameTaken or Transient."""
-    require_allowed(services.settings.allowed_sources, entry)
+    with services.store.read() as session:
+        ProjectPolicy(session, project, services.settings.allowed_sources).require_document(entry)
     for _ in range(TRIES):
         try:
             with services.store.write() as session:
@@ -216,16 +220,11 @@ def submit_upstream(services: Services, project: str, upstream: Upstream, idempo
 def _submit_upstream(
     services: Services, project: str, upstream: Upstream, idempotency_key: str | None, traceparent: str | None
 ) -> bool:
-    require_allowed(services.settings.allowed_sources, upstream)
     with services.store.read() as session:
-        encoder = find_entry(session, Encoder, upstream.index_encoder, project)
+        policy = ProjectPolicy(session, project, services.settings.allowed_sources)
+        policy.require_document(upstream)
+        encoder = _index_encoder(policy, upstream)
         known = find_entry(session, Upstream, upstream.name, project) is not None
-    if encoder is None:
-        problem = FieldError(pointer="/index_encoder", detail=f"no encoder named {upstream.index_encoder!r}")
-        raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
-    if not encoder.has_text_tower:
-        problem = FieldError(pointer="/index_encoder", detail=f"encoder {encoder.name!r} has no text tower")
-        raise Invalid("an upstream is searched by text", code="no_text_tower", errors=(problem,))
     plan = plan_upstream(upstream, encoder)
     services.artifacts.put_facts(plan.facts.blobs)
     for _ in range(TRIES):
@@ -248,3 +247,17 @@ def _submit_upstream(
         except IntegrityError:
             continue
     raise Transient("other work with the same steps is being created; try again", code="contended")
+
+
+def _index_encoder(policy: ProjectPolicy, upstream: Upstream) -> Encoder:
+    """Raises Invalid or SourceNotAllowed."""
+    pointer, names = "/index_encoder", RegisteredNames(policy.session, policy.project)
+    encoder = names.encoder(upstream.index_encoder)
+    if encoder is None:
+        problem = FieldError(pointer=pointer, detail=f"no encoder named {upstream.index_encoder!r}")
+        raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
+    if not encoder.has_text_tower:
+        problem = FieldError(pointer=pointer, detail=f"encoder {encoder.name!r} has no text tower")
+        raise Invalid("an upstream is searched by text", code="no_text_tower", errors=(problem,))
+    policy.require_registered([Found(pointer, encoder)], names)
+    return encoder

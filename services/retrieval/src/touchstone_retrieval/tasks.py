@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.curation import MemorisationReport
+from touchstone_contracts.sources import AllowedSources
 from touchstone_contracts.steps import (
     AUDIT_POOL,
     CURATE_IMAGES,
@@ -248,17 +249,18 @@ def download_images(request: DownloadImages, tools: Tools, progress: Progress) -
         links_of_class(tools.artifacts.get_table(images.manifest), request.class_id)
         for images, _ in (tools.artifacts.image_set(step) for step in (request.wanted, request.reserve))
     )
-    downloaded = asyncio.run(_download(wanted, ranked_reserve(found, wanted), request.class_id, tools, progress))
+    downloaded = asyncio.run(_download(wanted, ranked_reserve(found, wanted), request, tools, progress))
     log.info("images.downloaded", requested=downloaded.requested, obtained=downloaded.images.count)
     return downloaded
 
 
 async def _download(
-    wanted: Sequence[Link], reserve: Sequence[Link], class_id: int, tools: Tools, progress: Progress
+    wanted: Sequence[Link], reserve: Sequence[Link], request: DownloadImages, tools: Tools, progress: Progress
 ) -> ImagesDownloaded:
-    async with open_session(tools.private_addresses, tools.library.allowed) as session:
+    of_project = () if request.hosts is None else (AllowedSources(hosts=request.hosts),)
+    async with open_session(tools.private_addresses, tools.library.allowed, *of_project) as session:
         fetch = RememberedFetches(Fetcher(session).fetch_all, progress.savepoints).fetch_all
-        return await record_images(wanted, reserve, class_id, fetch, tools.artifacts, progress)
+        return await record_images(wanted, reserve, request.class_id, fetch, tools.artifacts, progress)
 
 
 @handlers.serve(CURATE_IMAGES)

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 from touchstone_contracts.access import Scope, allows
-from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
+from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Target, Upstream
 from touchstone_contracts.problems import Failure, Invalid, Transient
 from touchstone_runtime.logs import get_logger
 from touchstone_store.audit import note_request, note_status
-from touchstone_store.catalogue import Entry, owner_of
+from touchstone_store.catalogue import owner_of
 from touchstone_store.keys import Principal
 from touchstone_store.projects import SharedReadOnly, limits_of, require_plan
 

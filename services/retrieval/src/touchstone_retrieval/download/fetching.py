@@ -43,16 +43,17 @@ class Limits:
 
 
 def open_session(
-    private_addresses: bool, allowed: AllowedSources
+    private_addresses: bool, allowed: AllowedSources, *narrower: AllowedSources
 ) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
-    """No cookies from one link to the next, and nothing unpacked: a few kilobytes may unpack to gigabytes."""
+    """No cookies from one link to the next, and nothing unpacked: a few kilobytes may unpack to gigabytes. Each
+    list must permit a host."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, socket_factory=any_socket if private_addresses else public_socket),
         headers={"User-Agent": f"{AGENT} (images for research)", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
-        middlewares=(_without_credentials, allowed_hosts(allowed)),
+        middlewares=(_without_credentials, allowed_hosts(allowed, *narrower)),
     )
 
 
