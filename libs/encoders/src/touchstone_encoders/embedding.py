@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 from touchstone_contracts.catalogue import ClassLabel, filled
+from touchstone_contracts.problems import Invalid
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_encoders.decoding import decode_image
@@ -114,10 +115,40 @@ def class_texts(classes: Sequence[ClassLabel], templates: Sequence[str]) -> list
 def class_vectors(
     encoder: LoadedEncoder, classes: Sequence[ClassLabel], templates: Sequence[str], *, normalize_each: bool
 ) -> np.ndarray:
-    """One L2-normalised text vector per class, (classes, dimension): the mean over templates.
+    """One L2-normalised text vector per class, (classes, dimension): the mean over templates. Raises Invalid where two
+    classes would get the same one.
 
     `normalize_each=True` is the zero-shot head (paper section 4.3), False the CLIP filter's class vector (3.1)."""
+    require_told_apart(encoder, classes, templates)
     embedded = embed_texts(encoder, class_texts(classes, templates), normalize=normalize_each)
     means = embedded.reshape(len(classes), len(templates), -1).mean(axis=1)
     vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
     return np.asarray(vectors, dtype=np.float32)
+
+
+def require_told_apart(encoder: LoadedEncoder, classes: Sequence[ClassLabel], templates: Sequence[str]) -> None:
+    """Raises Invalid where the texts of two classes are the same to the model, though their names differ: beyond the
+    length that it reads, or in what its tokenizer makes alike. Classes of one name are meant to be alike."""
+    alike: dict[bytes, list[ClassLabel]] = {b"": list(classes)}
+    for template in templates:
+        alike = _still_alike(encoder, [some for some in alike.values() if len(some) > 1], template)
+    for some in alike.values():
+        for label in some[1:]:
+            if label.display_name != some[0].display_name:
+                raise Invalid(
+                    f"to the text model, class {some[0].id} ({some[0].display_name!r}) and class {label.id} "
+                    f"({label.display_name!r}) are one: give one of them another display name, or a shorter one",
+                    code="classes_alike",
+                )
+
+
+def _still_alike(
+    encoder: LoadedEncoder, groups: Sequence[Sequence[ClassLabel]], template: str
+) -> dict[bytes, list[ClassLabel]]:
+    """Classes of each group by what the tokenizer makes of the template filled with them."""
+    found: dict[bytes, list[ClassLabel]] = {}
+    for number, group in enumerate(groups):
+        tokens = encoder.tokenize([filled(template, label.display_name) for label in group])
+        for label, row in zip(group, tokens.cpu().numpy(), strict=True):
+            found.setdefault(b"%d " % number + row.tobytes(), []).append(label)
+    return found

@@ -22,6 +22,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_runtime.library import Library
 from touchstone_runtime.s3_files import connect_files
 
+from touchstone_retrieval.describe.class_list import ClassLine, read_class_list
 from touchstone_retrieval.describe.shards import (
     DESCRIBE,
     describe_class_folders,
@@ -48,7 +49,7 @@ def target(options: argparse.Namespace, places: Places) -> Catalogue:
     lines = _class_lines(options)
     given = {split: _labelled(getattr(options, split), options, places) for split in SPLITS if getattr(options, split)}
     further = {name: _labelled(place, options, places) for name, place in options.further_test}
-    names = [display or folder.replace("_", " ") for folder, _, display in lines]
+    names = [line.display_name for line in lines]
     return _target(options, names, Splits.model_validate(given | {"further_tests": further}))
 
 
@@ -59,16 +60,16 @@ def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
     return Catalogue(datasets=(described,))
 
 
-def _class_lines(options: argparse.Namespace) -> list[tuple[str, str, str]]:
+def _class_lines(options: argparse.Namespace) -> list[ClassLine]:
     if options.classes is None:
         raise Invalid("class folders need --classes, a file that names them in the order of ids", code="no_classes")
-    return [line.partition("\t") for line in options.classes.read_text().splitlines() if line.strip()]
+    return read_class_list(options.classes)
 
 
 def _labelled(place: str, options: argparse.Namespace, places: Places) -> TargetSplit:
     match options.form:
         case "class_folders":
-            return describe_class_folders(place, [folder for folder, _, _ in _class_lines(options)], places)
+            return describe_class_folders(place, [line.folder for line in _class_lines(options)], places)
         case "webdataset":
             return describe_tar(place, places)
         case _:

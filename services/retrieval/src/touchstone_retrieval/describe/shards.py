@@ -17,6 +17,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
 from touchstone_runtime.s3_files import SCHEME
 
+from touchstone_retrieval.describe.class_list import on_disk, require_named_once
 from touchstone_retrieval.ingest.folder_source import (
     images_in,
     in_image_folder,
@@ -53,8 +54,10 @@ def describe_folder(place: str, places: Places) -> ImageFolder:
 
 
 def describe_class_folders(place: str, folders: Sequence[str], places: Places) -> ClassFolders:
-    """Raises Invalid, naming it, when a folder is missing or belongs to no class."""
+    """Raises Invalid, naming it, when a folder is missing, named twice or belongs to no class."""
+    require_named_once(folders)
     with places.folder(place, is_image_name) as root:
+        folders = [on_disk(root, folder) for folder in folders]
         require_named_folders(root, folders, place)
         refuse_other_folders(root, folders, place)
         images = labelled_images(root, folders)
