@@ -15,9 +15,9 @@ from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.steps import EvaluateEncoder, ModelRef
-from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.embedding import embed_images
 from touchstone_encoders.loading import EncoderCache, NoTextTower
+from touchstone_runtime.decoding import decode_image
 from touchstone_runtime.library import Library
 from touchstone_trainer.tasks import adapt_encoder, evaluate_encoder
 

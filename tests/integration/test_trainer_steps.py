@@ -18,8 +18,8 @@ from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_contracts.recipes.head_only import HeadOnly
 from touchstone_contracts.steps import ADAPT_ENCODER, INGEST_IMAGES, EncoderAdapted, ProbeSources
 from touchstone_contracts.values import StepId
-from touchstone_encoders.decoding import decode_image
 from touchstone_runtime.caches import ByteCache
+from touchstone_runtime.decoding import decode_image
 from touchstone_trainer.pixels import decoded_images, evaluation_pixels
 from touchstone_trainer.prefetch import Loader
 from touchstone_trainer.recipes.loop import Diverged

@@ -30,8 +30,8 @@ from touchstone_contracts.steps import (
     ModelRef,
 )
 from touchstone_contracts.values import StepId
-from touchstone_encoders.decoding import decode_image
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.decoding import decode_image
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
 from touchstone_runtime.objects import MemoryObjects, ObjectStore
 from touchstone_runtime.serving import Progress

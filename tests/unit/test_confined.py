@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.hostile_images import good_image
 from touchstone_contracts.problems import Transient
-from touchstone_encoders.inspection import Inspector
 from touchstone_runtime.confined import ConfinedBug, ConfinedPool, Died, Limits
+from touchstone_runtime.inspection import Inspector
 
 LIMITS = Limits(memory_bytes=64 * 2**20, cpu_seconds=1, open_files=16, silent_seconds=60)
 
@@ -115,7 +115,7 @@ def test_processes_end_with_their_pool(pool: ConfinedPool) -> None:
 
 
 def test_an_image_is_not_blamed_for_the_end_of_a_process_that_others_used() -> None:
-    pool = ConfinedPool("touchstone_encoders.inspection:inspect")
+    pool = ConfinedPool("touchstone_runtime.inspection:inspect")
     inspector, image = Inspector(pool, 2), good_image(0)
     assert inspector.outcome(image) == (48, 48)
     with pool.process() as process:

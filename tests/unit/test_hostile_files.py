@@ -25,8 +25,6 @@ from support.hostile_tars import between_neighbours, member, odd_members, refuse
 from touchstone_contracts.catalogue import ArrayFile, ImageFolder, LinkTable, ParquetFile, TarShard
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
-from touchstone_encoders.decoding import MAX_BYTES
-from touchstone_encoders.inspection import inspector
 from touchstone_retrieval.download.obtaining import Link
 from touchstone_retrieval.download.recording import record_images
 from touchstone_retrieval.ingest.folder_source import images_in, with_captions
@@ -38,7 +36,9 @@ from touchstone_retrieval.ingest.parquet_reading import readers
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.decoding import MAX_BYTES
 from touchstone_runtime.digests import file_digest, listing_digest
+from touchstone_runtime.inspection import inspector
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import MemoryObjects
 

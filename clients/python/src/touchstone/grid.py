@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 from touchstone_contracts.catalogue import ClassLabel
 
 from touchstone.client import Client
@@ -61,7 +61,13 @@ def draw_grid(rows: Sequence[Row], each: int, path: Path) -> None:
         places[0].text(-0.2, 0.5, row.name, ha="right", va="center", fontsize="small", transform=places[0].transAxes)
         for start, arm in enumerate(arms):
             for axes, content in zip(places[start * each :], row.images[arm][:each], strict=False):
-                axes.imshow(Image.open(io.BytesIO(content)).convert("RGB"))
+                axes.imshow(_over_white(content))
     for start, arm in enumerate(arms):
         panels[0][start * each].set_title(arm, loc="left", fontsize="small")
     figure.savefig(path, dpi=110)
+
+
+def _over_white(content: bytes) -> Image.Image:
+    """Upright, and transparency over white, as the system's own decoder does."""
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 from touchstone_contracts.catalogue import ClassLabel, filled
 from touchstone_contracts.problems import Invalid
+from touchstone_runtime.decoding import decode_image
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
-from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.loading import LoadedEncoder, LoadedTower
 
 BATCH = 64

@@ -12,10 +12,10 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
-from touchstone_encoders.decoding import decode_image
 from touchstone_encoders.loading import LoadedTower
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import ByteCache
+from touchstone_runtime.decoding import decode_image
 from touchstone_runtime.image_sets import PLACE, in_storage_order, read_images
 
 from touchstone_trainer.augmentation import Boxes, crop_and_resize

@@ -1,6 +1,5 @@
 """Image to image: noise an image part of the way and denoise it again (SDEdit; paper section 2.3)."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 from touchstone_contracts.arms.generation import Sampler
+from touchstone_runtime.decoding import decode_image
 
 from touchstone_generator.sampling.painter import Painter
 
@@ -27,8 +27,7 @@ class Sketch:
 def squash(image: bytes, size: int) -> np.ndarray:
     """uint8 (size, size, 3): RGB, bicubic, without regard to the aspect, as the paper does. An image of that size
     already keeps its pixels."""
-    with Image.open(io.BytesIO(image)) as opened:
-        rgb = opened.convert("RGB")
+    rgb = decode_image(image)
     return np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC) if rgb.size != (size, size) else rgb)
 
 

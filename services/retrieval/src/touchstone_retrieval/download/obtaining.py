@@ -8,7 +8,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_contracts.identity import sha256
-from touchstone_encoders.inspection import inspector
+from touchstone_runtime.inspection import inspector
 
 from touchstone_retrieval.ingest.link_table import link_id
 

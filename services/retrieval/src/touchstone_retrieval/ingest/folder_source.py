@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder
 from touchstone_contracts.problems import Invalid
-from touchstone_encoders.decoding import MAX_BYTES
 from touchstone_runtime.beneath import read_beneath
+from touchstone_runtime.decoding import MAX_BYTES
 from touchstone_runtime.digests import listing_digest, require_digest
 
 from touchstone_retrieval.ingest.captions import MOST_CAPTION_BYTES, clean_caption

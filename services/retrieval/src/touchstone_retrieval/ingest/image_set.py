@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
-from touchstone_encoders.inspection import Outcome, inspector
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.done_items import DoneItems
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.inspection import Outcome, inspector
 from touchstone_runtime.savepoints import NO_SAVEPOINTS
 from touchstone_runtime.serving import ProgressFunction, no_progress
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from touchstone_contracts.catalogue import TarShard
-from touchstone_encoders.decoding import MAX_BYTES
+from touchstone_runtime.decoding import MAX_BYTES
 
 from touchstone_retrieval.ingest.captions import MOST_CAPTION_BYTES, clean_caption
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count

@@ -1,7 +1,7 @@
-"""Decoding images from anywhere without trusting them.
+"""Decoding images from anywhere without trusting them, in the one way that all who look at pixels share.
 
 Bytes that come in for the first time are decoded by `inspection`, in a process of its own; `decode_image` is for bytes
-that passed there."""
+that passed there. Of workers alone: it needs the extra `images`."""
 
 import io
 import warnings
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from PIL import Image, ImageFile
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
 from touchstone_contracts.problems import Invalid
 
 MAX_BYTES = 64 * 2**20
@@ -23,6 +24,10 @@ MAX_SCANS = 100
 """Of a progressive JPEG, each of which takes as long as a whole image. Encoders write about ten."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 START_OF_SCAN = b"\xff\xda"
+DEEP_MODES = ("I", "F")
+"""What Pillow calls images of more than eight bits begins so."""
+STRIP_PIXELS = 2**20
+"""Converted at once, so that a deep image does not take several times its own memory."""
 
 
 class UndecodableImage(Invalid):
@@ -33,22 +38,24 @@ class UndecodableImage(Invalid):
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The first frame as RGB, transparency over white. Raises UndecodableImage with the reason."""
+    """The first frame as RGB of eight bits: upright by its EXIF orientation, transparency over white, deeper values
+    scaled as `_eight_bits` says. Raises UndecodableImage with the reason."""
     with opened_image(io.BytesIO(data), max_pixels) as image:
         image.load()
-        return _over_white(image)
+        return _over_white(_upright(_eight_bits(image)))
 
 
 def inspect_image(file: IO[bytes]) -> tuple[int, int]:
-    """Width and height of an image that decode_image will take. Raises UndecodableImage with the reason, and
-    MemoryError. Takes less memory than decode_image: the colours of one pixel are converted."""
+    """Width and height, upright, of an image that decode_image will take. Raises UndecodableImage with the reason, and
+    MemoryError. Takes less memory than decode_image: the colours of two pixels are converted."""
     with opened_image(file, MAX_PIXELS) as image:
         _require_shape(image)
         if image.info.get("progressive"):
             _require_few_scans(file)
         image.load()
-        _over_white(image.crop((0, 0, 1, 1)))
-        return image.size
+        lying = _upright(_eight_bits(image).crop((0, 0, 2, 1)))
+        _over_white(lying)
+        return image.size if lying.width == 2 else (image.height, image.width)
 
 
 @contextmanager
@@ -92,9 +99,49 @@ def _require_few_scans(file: IO[bytes]) -> None:
         raise UndecodableImage(f"JPEG has {scans} scans, {MAX_SCANS} at most are decoded", code="too_many_scans")
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+def _upright(image: Image.Image) -> Image.Image:
+    """Metadata that cannot be read turns nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:
         return image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey values of 16 bits are divided by 257. Floats and integers of 32 bits do not say what white is: values within
+    [0, 1] (floats alone), [0, 255] or [0, 65535] are taken for fractions, 8 or 16 bits, others are stretched from their
+    least to their greatest. Raises UndecodableImage where a value is not finite."""
+    if not image.mode.startswith(DEEP_MODES):
+        return image
+    black, white = _range_of(image)
+    grey, rows = Image.new("L", image.size), max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height)))).astype(np.float64)
+        if not np.isfinite(strip).all():
+            raise UndecodableImage("image holds values that are not finite")
+        scaled = np.clip((strip - black) * (255 / (white - black)), 0, 255).round().astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):
+            scaled[strip == clear] = 255
+        grey.paste(Image.fromarray(scaled), (0, top))
+    grey.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return grey
+
+
+def _range_of(image: Image.Image) -> tuple[float, float]:
+    """The values that stand for black and white."""
+    if image.mode.startswith("I;16"):
+        return 0, 65535
+    least, greatest = (float(value) for value in image.getextrema())  # type: ignore[arg-type]  # one band
+    limits = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+    known = next((limit for limit in limits if least >= 0 and greatest <= limit), None)
+    return (0, known) if known is not None else (least, max(greatest, least + 1))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
     rgba = image.convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     canvas.alpha_composite(rgba)

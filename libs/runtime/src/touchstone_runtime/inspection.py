@@ -12,8 +12,7 @@ from functools import cache
 from typing import IO
 
 from touchstone_runtime.confined import ConfinedPool, Died
-
-from touchstone_encoders.decoding import MAX_BYTES, UndecodableImage, inspect_image
+from touchstone_runtime.decoding import MAX_BYTES, UndecodableImage, inspect_image
 
 MOST_PROCESSES = 4
 CHUNK_BYTES = 4 * 2**20
