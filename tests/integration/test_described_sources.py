@@ -2,7 +2,9 @@
 
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 from minio import Minio
 from PIL import Image
+from pydantic import SecretStr
+from support.answering import answering
 from support.tiny_images import SHAPES, draw_shape
 from touchstone_contracts.catalogue import Catalogue, ImageFolder, Target, TarShard, Upstream
 from touchstone_contracts.problems import Invalid
@@ -101,6 +105,45 @@ def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
     with pytest.raises(Invalid, match="99999") as missing, opened(gone, places):
         pass
     assert missing.value.code == "place_missing"
+
+
+def test_keys_and_folders_with_any_name_are_described_and_read(
+    shop: Minio, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(shop, {"my photos/été = 1 #2/50% off?.tar": shard(7)})
+    arguments = ("upstream", "odd", "s3://shop/my photos/", "--form", "webdataset", "--index-encoder", "clip")
+    (tar,) = catalogue(capsys, *arguments).upstreams[0].shards
+    assert tar.location == "s3://shop/my photos/été = 1 #2/50% off?.tar"
+    folder = library / "holiday photos" / "日本 (1)"
+    folder.mkdir(parents=True)
+    (folder / "a b=#.png").write_bytes(picture("bar"))
+    (folder / "a b=#.txt").write_text("a red bar")
+    arguments = ("upstream", "odd", "library:holiday photos", "--form", "image_folder", "--index-encoder", "clip")
+    (images,) = catalogue(capsys, *arguments).upstreams[0].shards
+    assert images.location == "library:holiday photos/日本 (1)"
+    places = Places(Library(library), S3Files(shop, SHOP))
+    found = [(row["source_key"], row["caption"]) for each in (tar, images) for row in ingested(each, places)]
+    assert found == [("7", "a red bar"), ("a b=#.png", "a red bar")]
+
+
+def test_a_machine_with_credentials_of_its_cloud_needs_no_keys(
+    shop: Minio, s3_settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(shop, {"photos/00000.tar": shard(0)})
+    with cloud_credentials(s3_settings) as address:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", address)
+        machine = {"s3_credentials": "machine", "s3_access_key": "", "s3_secret_key": SecretStr("")}
+        files = S3Files(connect_s3(s3_settings.model_copy(update=machine)), SHOP)
+        assert "s3://shop/photos/00000.tar" in files.below("s3://shop/photos/")
+
+
+@contextmanager
+def cloud_credentials(settings: RuntimeSettings) -> Iterator[str]:
+    """What a container of AWS asks for keys; it gives those of `settings`."""
+    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    keys = {"AccessKeyId": settings.s3_access_key, "SecretAccessKey": settings.s3_secret_key.get_secret_value()}
+    with answering(json.dumps(keys | {"Token": "", "Expiration": until}).encode()) as address:
+        yield f"{address}/credentials"
 
 
 def test_image_folders_on_s3_are_an_upstream_and_nothing_else_below_the_prefix_is_fetched(

@@ -4,11 +4,8 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import httpx2
@@ -17,6 +14,7 @@ from fastapi.testclient import TestClient
 from oidc_provider_mock import User, run_server_in_thread
 from playwright.sync_api import Browser
 from pydantic import SecretStr, ValidationError
+from support.answering import answering
 from support.leaks import looked_through
 from support.memory_services import memory_services
 from support.served_api import serving_api
@@ -226,25 +224,6 @@ def test_what_is_no_provider_is_told(services_with: Serve, document: bytes) -> N
         answer = browse(services_with(oidc_issuer=address)).get(STATE_PATH)
     assert answer.status_code == 503
     assert "does not answer as an OpenID provider" in problem(answer)
-
-
-@contextmanager
-def answering(body: bytes) -> Iterator[str]:
-    """A web server that answers everything so; its address."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """To nobody."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_a_provider_that_is_away_is_told_and_keys_still_work(services_with: Serve) -> None:

@@ -26,14 +26,17 @@ from touchstone_contracts.values import (
 
 PLACE = "place"
 """Marks a field that says where bytes are read from; see sources.py."""
-# No path segment starts with a dot, so a place cannot lead out of the library folder.
-_PATH = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
-_OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s/.]\S*"  # bucket/key
+SEGMENT = r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]*"
+"""Of a path: whatever a file system allows but control characters. None starts with a dot, so that a place cannot lead
+out of the library folder."""
+_PATH = rf"{SEGMENT}(/{SEGMENT})*"
+_REPOSITORY = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
+_OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^./\x00-\x1f\x7f][^\x00-\x1f\x7f]*"  # bucket/key
 DataPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000), PLACE]
 """A file or folder of the library, or an object or the objects below a prefix on the S3 server that the workers'
 settings name (`s3://bucket/key`)."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
-ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library|hub):{_PATH}$", max_length=400), PLACE]
+ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|hub:{_REPOSITORY})$", max_length=400), PLACE]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
 """A sentence with `{name}` where the class name goes; `{article}` becomes "an" before a lower-case vowel, else "a"."""
 ARTICLE = "{article}"

@@ -9,18 +9,20 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, StringConstraints
 
-from touchstone_contracts.catalogue import PLACE
+from touchstone_contracts.catalogue import PLACE, SEGMENT
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.values import Strict
 
 EVERYTHING = "*"
-_SEGMENT = r"[\w@+-][\w@.+-]*"
+_NAME = r"[\w@+-][\w@.+-]*"
 _HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
-Folder = Annotated[str, StringConstraints(pattern=rf"^(\*|{_SEGMENT}(/{_SEGMENT})*)$", max_length=400)]
+Folder = Annotated[str, StringConstraints(pattern=rf"^(\*|{SEGMENT}(/{SEGMENT})*)$", max_length=400)]
 """A folder or file of the library with what is below it; `*` is all of it."""
-Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s/*]+)*$", max_length=1000)]
+Bucket = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/*\x00-\x1f\x7f]+)*$", max_length=1000)
+]
 """`bucket`, or `bucket/prefix`: whole segments, so `shop/photos` is not `shop/photos-of-staff`."""
-Repository = Annotated[str, StringConstraints(pattern=rf"^(\*|{_SEGMENT}/(\*|{_SEGMENT}))$", max_length=200)]
+Repository = Annotated[str, StringConstraints(pattern=rf"^(\*|{_NAME}/(\*|{_NAME}))$", max_length=200)]
 """`owner/repository`, `owner/*` or `*`."""
 Host = Annotated[str, StringConstraints(pattern=rf"^(\*|(\*\.)?{_HOST})$", max_length=253)]
 """`example.org` is that host alone, `*.example.org` every host below it, `*` every host."""

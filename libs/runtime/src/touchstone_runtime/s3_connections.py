@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import urllib3
 from minio import Minio
+from minio.credentials import IamAwsProvider, Provider, StaticProvider
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ReadTimeoutError
 
@@ -71,11 +72,17 @@ def connect_s3(settings: RuntimeSettings, answer_seconds: float = ANSWER_SECONDS
         ca_certs=trusted_certificates(settings.ca_file),
     )
     pool.pool_classes_by_scheme = {"http": _Pool, "https": _PoolOverTls}
+    scheme, _, server = settings.s3_endpoint.rpartition("://")
     return Minio(
-        settings.s3_endpoint,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        secure=settings.s3_secure,
-        region="us-east-1",
+        server.rstrip("/"),
+        credentials=_credentials(settings, pool),
+        secure=settings.s3_secure or scheme == "https",
+        region=settings.s3_region,
         http_client=pool,
     )
+
+
+def _credentials(settings: RuntimeSettings, pool: urllib3.PoolManager) -> Provider:
+    if settings.s3_credentials == "machine":
+        return IamAwsProvider(http_client=pool)
+    return StaticProvider(settings.s3_access_key, settings.s3_secret_key.get_secret_value())

@@ -35,9 +35,13 @@ class RuntimeSettings(BaseSettings):
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """`rediss://` for TLS."""
-    s3_endpoint: str = "127.0.0.1:9000"
+    s3_endpoint: str = Field(default="127.0.0.1:9000", pattern=r"^(https?://)?[^\s/@?#]+/?$")
+    """`host:port`, or a URL: `https://` says the same as s3_secure."""
+    s3_region: str = "us-east-1"
     s3_access_key: str = "touchstone"
     s3_secret_key: SecretStr = SecretStr("")
+    s3_credentials: Literal["keys", "machine"] = "keys"
+    """`machine`: what the cloud gives this machine, container or service account (of AWS), in place of the two keys."""
     s3_bucket: str = "touchstone"
     s3_secure: bool = False
     """Whether the object store is spoken to over TLS."""

@@ -100,7 +100,7 @@ def _templates(options: argparse.Namespace) -> Templates:
 
 
 def places_of(settings: RetrievalSettings) -> Places:
-    has_key = settings.s3_secret_key.get_secret_value() != ""
+    has_key = settings.s3_credentials == "machine" or settings.s3_secret_key.get_secret_value() != ""
     return Places(Library(settings.library, settings.allowed_sources), connect_files(settings) if has_key else None)
 
 
