@@ -17,7 +17,7 @@ from touchstone_retrieval.download.fetching import CONNECTIONS_PER_HOST, Fetcher
 
 PICTURE = draw_shape("bar", "red", np.random.default_rng(0))
 ONCE = Limits(timeout_seconds=5, retries=0)
-NOT_FOLLOWED = ("private_address", "bad_url", "unreachable")
+NOT_FOLLOWED = ("private_address", "bad_url", "unreachable", "timeout")
 ANYWHERE = AllowedSources(hosts=("*",))
 LIMITS = Limits(timeout_seconds=5, retry_after_seconds=0, max_bytes=100_000)
 

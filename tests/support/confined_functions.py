@@ -33,6 +33,8 @@ class Deeds:
 
     @staticmethod
     def signal(name: str) -> bytes:
+        if name not in ("SIGKILL", "SIGSTOP"):  # whoever was started with `nohup` passes on that it ignores SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.kill(os.getpid(), getattr(signal, name))
         return b"survived"
 
