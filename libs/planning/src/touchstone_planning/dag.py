@@ -23,6 +23,7 @@ from touchstone_contracts.facts import Facts, stored_form
 from touchstone_contracts.inputs import Remembered, inputs_of
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import (
+    EARLIER,
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
@@ -182,6 +183,13 @@ def ingest_request(source: Source, most_losses: float) -> IngestImages:
         # A limit does not decide what becomes of it.
         return IngestImages(source=source)
     return IngestImages(source=source, most_losses=most_losses)
+
+
+def ingest_steps(source: Source, most_losses: float) -> tuple[StepId, ...]:
+    """The ingest of a source in every version that may have been planned, today's first."""
+    earlier = (contract for contract in EARLIER.values() if contract.name == INGEST_IMAGES.name)
+    request = ingest_request(source, most_losses)
+    return tuple(contract.step_id(request) for contract in (INGEST_IMAGES, *earlier))
 
 
 def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:
