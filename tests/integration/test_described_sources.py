@@ -52,8 +52,8 @@ def catalogue(capsys: pytest.CaptureFixture[str], *arguments: str) -> Catalogue:
 def ingested(source: Any, places: Places) -> list[dict[str, Any]]:
     artifacts = Artifacts(MemoryObjects())
     with opened(source, places) as rows:
-        images, rejected = write_source(rows, artifacts)
-    assert rejected == {}
+        images, account = write_source(rows, artifacts)
+    assert account.refused == {}
     return artifacts.get_table(images.manifest).to_pylist()
 
 

@@ -238,9 +238,18 @@ def test_ingested_rows(
     rows[3]["image"], rows[17]["image"] = b"no image", None
     source = write_source(library, "to-ingest", rows)
     found = require_same_when_killed(
-        make_retrieval_worker, lambda worker: IngestImages(source=source), INGEST_IMAGES, count, kills=4
+        make_retrieval_worker,
+        lambda worker: IngestImages(source=source, most_losses=0.1),
+        INGEST_IMAGES,
+        count,
+        kills=4,
     )
-    assert found.result["rejected"] == {"missing_bytes": 1, "undecodable_image": 1}
+    account = found.result["account"]
+    assert (account["seen"], account["taken"]) == (35, 33)
+    assert account["refused"] == {
+        "missing_bytes": {"count": 1, "names": [rows[17]["key"]]},
+        "undecodable_image": {"count": 1, "names": [rows[3]["key"]]},
+    }
 
 
 @pytest.fixture

@@ -377,6 +377,18 @@ def test_a_changed_source_file_is_refused(world: World, library: Path) -> None:
         world.run(INGEST_IMAGES, request)
 
 
+def test_losses_above_the_limit_stop_the_ingest_and_a_higher_limit_lets_it_pass(world: World, library: Path) -> None:
+    good = draw_shape("bar", "red", np.random.default_rng(0))
+    rows = [{"key": key, "image": good if key == "a" else b"no image", "caption": "x"} for key in "abcd"]
+    source = write_source(library, "lossy", rows)
+    with pytest.raises(AssertionError, match=r"3 of 4 images refused: undecodable image 3 \(b, c, d\)"):
+        world.run(INGEST_IMAGES, IngestImages(source=source))
+    allowed = IngestImages(source=source, most_losses=0.75)
+    account = world.artifacts.result(INGEST_IMAGES, world.run(INGEST_IMAGES, allowed)).account
+    assert account is not None
+    assert (account.seen, account.taken, account.counts) == (4, 1, {"undecodable_image": 3})
+
+
 def test_candidates_without_a_class_are_refused(world: World) -> None:
     upstream = world.ingest(world.upstream.shards[0])
     with pytest.raises(AssertionError, match=r"class ids outside 0\.\.3"):

@@ -18,7 +18,7 @@ from support.plan_columns import check_plan_columns, told_phases
 from support.specs import resolved
 from touchstone_contracts.access import Limits as ProjectLimits
 from touchstone_contracts.problems import Problem, Transient
-from touchstone_contracts.steps import CATALOGUE, EARLIER
+from touchstone_contracts.steps import CATALOGUE, EARLIER, INGEST_IMAGES
 from touchstone_planning import transitions
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.state import Step, ready_steps
@@ -141,10 +141,10 @@ def test_the_first_ready_steps_of_some_channels_come_from_the_oldest_plan_in_its
     old = (*independent_steps(5, "old"), *independent_steps(5, "before", EARLIER["write_prompts.1"]))
     with store.write() as session:
         create_plan(session, "exp_old", old, Survey(), NOW)
-    ingests = [(step.id, "retrieval", "ingest_images.1") for step in PLAN.steps if step.kind == "ingest_images"]
+    ingests = [(step.id, "retrieval", INGEST_IMAGES.channel) for step in PLAN.steps if step.kind == "ingest_images"]
     earlier = [(step.id, "generator", "write_prompts.1") for step in old[5:]]
     with store.read() as session:
-        assert first_ready(session, NOW, {"ingest_images.1", "write_prompts.1", "adapt_encoder.3"}, 7) == [
+        assert first_ready(session, NOW, {INGEST_IMAGES.channel, "write_prompts.1", "adapt_encoder.3"}, 7) == [
             *earlier,
             *ingests[:2],
         ]

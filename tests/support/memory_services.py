@@ -91,9 +91,23 @@ class MemoryReports:
         self.cancelled.discard(step)
 
 
+_BLOB = {"digest": "0" * 64, "size": 0}
+_IMAGES = {"manifest": _BLOB, "shards": [], "count": 0}
+EMPTY_RESULTS: dict[str, dict[str, Any]] = {
+    "ingest_images": {"images": _IMAGES},
+    "generate_images": {"images": _IMAGES, "requested": 0},
+    "perturb_images": {"images": _IMAGES, "requested": 0},
+    "write_prompts": {"prompts": _BLOB, "count": 0},
+    "write_captions": {"prompts": _BLOB, "count": 0},
+    "collect_captions": {"prompts": _BLOB, "count": 0},
+}
+"""Of the kinds whose results pages read of every finished step."""
+
+
 def empty_manifest(step: str, kind: str) -> StepManifest:
+    result = EMPTY_RESULTS.get(kind, {})
     return StepManifest(
-        step_id=step, kind=kind, version=1, result={}, blobs=(), seconds=1.0, cpu_seconds=0.5, worker="test"
+        step_id=step, kind=kind, version=1, result=result, blobs=(), seconds=1.0, cpu_seconds=0.5, worker="test"
     )
 
 

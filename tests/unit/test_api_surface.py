@@ -108,7 +108,8 @@ def test_registering_an_upstream_starts_its_ingest(client: TestClient) -> None:
     assert [answer.status_code for answer in answers] == [201, 200]
     view = client.get("/v1/upstreams/world").json()
     assert (view["phase"], view["images"], view["steps"]["total"]) == ("queued", 100, 5)
-    assert client.get("/v1/upstreams").json()["items"] == [view]
+    assert (view["account"]["files"], view["account"]["ingested"], view["account"]["account"]["seen"]) == (2, 0, 0)
+    assert client.get("/v1/upstreams").json()["items"] == [view | {"account": None}]
 
 
 def test_targets_are_listed_without_their_classes(client: TestClient) -> None:

@@ -78,8 +78,8 @@ def ingest(tmp_path: Path) -> Callable[[Source], tuple[list[str], dict[str, int]
     def ingest(source: Source) -> tuple[list[str], dict[str, int]]:
         artifacts = Artifacts(MemoryObjects())
         with opened(source, Places(Library(tmp_path), None)) as rows:
-            images, rejected = write_source(rows, artifacts)
-        return artifacts.get_table(images.manifest)["source_key"].to_pylist(), rejected
+            images, account = write_source(rows, artifacts)
+        return artifacts.get_table(images.manifest)["source_key"].to_pylist(), account.counts
 
     return ingest
 

@@ -13,7 +13,7 @@ from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import ArrayFile, LinkTable, Upstream
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.identity import identity_text, sha256
+from touchstone_contracts.identity import identity, identity_text, sha256
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
@@ -22,7 +22,7 @@ from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
 from touchstone_contracts.recipes.lora import LoRA
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.steps import CATALOGUE, AdaptEncoder, CurateImages, MixPools
-from touchstone_planning.dag import Plan, UpstreamLayout
+from touchstone_planning.dag import Plan, UpstreamLayout, ingest_steps
 from touchstone_planning.estimate import workload
 from touchstone_planning.layout import layout_of
 from touchstone_planning.plan import plan_experiment, plan_upstream
@@ -137,6 +137,33 @@ def test_a_shard_added_later_is_ingested_and_embedded_alone() -> None:
     known = {step.id for step in plan_upstream(before, encoder).steps}
     fresh = Counter(step.kind for step in plan_upstream(after, encoder).steps if step.id not in known)
     assert fresh == {"ingest_images": 1, "embed_images": 1, "index_upstream": 1}
+
+
+def test_the_limit_of_losses_is_asked_for_where_it_is_not_the_usual_one() -> None:
+    lookup = DictLookup()
+    usual, encoder = lookup.upstreams["world"], lookup.encoders["clip"]
+    strict = usual.model_copy(update={"most_losses": 0.0})
+    assert identity(usual) == identity(Upstream.model_validate(usual.model_dump(exclude={"most_losses"})))
+    assert identity(strict) != identity(usual)
+    for upstream, limits in ((usual, [None, None]), (strict, [0.0, 0.0])):
+        ingests = [step for step in plan_upstream(upstream, encoder).steps if step.kind == "ingest_images"]
+        assert [step.stored.get("most_losses") for step in ingests] == limits
+        shards = zip(ingests, upstream.shards, strict=True)
+        assert all(step.id == ingest_steps(shard, upstream.most_losses)[0] for step, shard in shards)
+
+
+def test_a_target_s_limit_holds_for_each_of_its_splits() -> None:
+    known = resolved(arms=(NoTraining(),), sizes=(6,))
+    lenient = tuple(target.model_copy(update={"most_losses": 0.5}) for target in known.targets)
+    plan = plan_experiment(known.model_copy(update={"targets": lenient}))
+    ingests = [step.stored for step in plan.steps if step.kind == "ingest_images"]
+    assert [stored["most_losses"] for stored in ingests] == [0.5] * 4
+
+
+def test_links_have_no_limit_of_losses() -> None:
+    upstream = Upstream(name="world", shards=(links("m0"),), index_encoder="clip", most_losses=0.5)
+    [ingest] = [step for step in plan_upstream(upstream, DictLookup().encoders["clip"]).steps if "ingest" in step.kind]
+    assert "most_losses" not in ingest.stored
 
 
 def links(name: str) -> LinkTable:

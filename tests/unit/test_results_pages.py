@@ -114,10 +114,10 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     finish_experiment(services, told)
     html = api.get(f"/experiments/{told.id}").text
     tables = re.findall(r"<table[^>]*>\s*(<\w+)", html)
-    assert len(tables) == 7 + 1 + 4 + 4 + 1 + 4  # verdict, progress, results, labels, counts, pools
+    assert len(tables) == 7 + 1 + 4 + 4 + 1 + 1 + 4  # verdict, progress, results, labels, account, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    assert len(labelled) == 10
+    assert len(labelled) == 11
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
 
 

@@ -36,9 +36,9 @@ def bomb() -> bytes:
 def ingested(folder: Path, rows: list[dict[str, Any]]) -> tuple[pa.Table, list[bytes], dict[str, int], ImageSet]:
     artifacts = Artifacts(MemoryObjects())
     source = write_source(folder, "source", rows)
-    images, rejected = ingest(open_source(folder / "data/source.parquet", source), artifacts)
+    images, account = ingest(open_source(folder / "data/source.parquet", source), artifacts)
     table = artifacts.get_table(images.manifest)
-    return table, list(read_images(artifacts, table, images.shards)), rejected, images
+    return table, list(read_images(artifacts, table, images.shards)), account.counts, images
 
 
 def test_every_encoding_keeps_its_bytes(tmp_path: Path) -> None:

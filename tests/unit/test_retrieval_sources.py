@@ -44,8 +44,8 @@ Source = ParquetFile | TarShard | ImageFolder | ClassFolders
 def ingested(library: Path, source: Source) -> tuple[list[dict[str, Any]], dict[str, int]]:
     artifacts = Artifacts(MemoryObjects())
     with opened(source, Places(Library(library), None)) as rows:
-        images, rejected = write_source(rows, artifacts)
-    return artifacts.get_table(images.manifest).to_pylist(), rejected
+        images, account = write_source(rows, artifacts)
+    return artifacts.get_table(images.manifest).to_pylist(), account.counts
 
 
 def tar_bytes(members: Mapping[str, bytes]) -> bytes:

@@ -20,6 +20,7 @@ from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.views import Phase, Prices, Results, StepState, StepView
 
 from touchstone.access_tables import print_audit, print_keys, print_project
+from touchstone.account_tables import print_account, print_sources
 from touchstone.class_tables import print_classes, print_curation, print_links
 from touchstone.client import DEFAULT_SERVER, UPSTREAM, Client
 from touchstone.credentials import keep_key
@@ -159,6 +160,7 @@ def _watch(client: Client, experiment: str) -> None:
     with showing_progress(console) as watcher:
         client.wait(experiment, watcher=watcher)
     results = client.results(experiment)
+    print_account(console, client.account(experiment))
     print_results(console, results)
     print_counts(console, results)
     # Without two arms that train there is nothing to compare.
@@ -183,7 +185,30 @@ def show(experiment: ExperimentId, watch: Watch = False, server: Server = DEFAUL
         if watch:
             _watch(client, experiment)
         else:
+            print_account(console_for_output(), client.account(experiment))
             print_registration(console_for_output(), found.registration)
+
+
+@app.command()
+def account(
+    owner: Annotated[
+        str, typer.Argument(metavar="ID", help="An experiment's id, exp_..., upstream/NAME, target/NAME, dataset/NAME.")
+    ],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """How many images of a source were seen, taken and refused at ingest, and why."""
+    console = console_for_output()
+    with connected(server) as client:
+        kind, _, name = owner.partition("/")
+        if kind == "upstream":
+            found = client.upstream(name).account
+            print_sources(console, [found] if found else [])
+        elif kind == "target":
+            print_sources(console, client.target_account(name).splits)
+        elif kind == "dataset":
+            print_sources(console, [client.dataset_account(name)])
+        else:
+            print_account(console, client.account(owner))
 
 
 @app.command()

@@ -30,6 +30,7 @@ from touchstone_contracts.views import (
     ClassTable,
     Estimation,
     Event,
+    ExperimentAccount,
     ExperimentDetail,
     ExperimentManifest,
     ExperimentPage,
@@ -42,6 +43,7 @@ from touchstone_contracts.views import (
     Prices,
     Results,
     Scaling,
+    SourceAccount,
     StepDetail,
     StepPage,
     StepState,
@@ -49,6 +51,7 @@ from touchstone_contracts.views import (
     Storage,
     TakedownPage,
     TakedownView,
+    TargetAccount,
     UpstreamView,
     Validation,
     Verdict,
@@ -159,6 +162,13 @@ class Client:
     def target(self, name: str) -> Target:
         return self._get(f"/v1/targets/{name}", Target)
 
+    def target_account(self, name: str) -> TargetAccount:
+        """What came in of each split so far."""
+        return self._get(f"/v1/targets/{name}/account", TargetAccount)
+
+    def dataset_account(self, name: str) -> SourceAccount:
+        return self._get(f"/v1/datasets/{name}/account", SourceAccount)
+
     # Experiments
 
     def post(self, spec: ExperimentSpec) -> tuple[ExperimentView, bool]:
@@ -249,6 +259,10 @@ class Client:
 
     def results_csv(self, experiment: str) -> str:
         return self._call("GET", f"/v1/experiments/{experiment}/results", params={"format": "csv"}).text
+
+    def account(self, experiment: str) -> ExperimentAccount:
+        """What came in of its sources so far, and what is to be known of what it generated."""
+        return self._get(f"/v1/experiments/{experiment}/account", ExperimentAccount)
 
     def save_predictions(self, experiment: str, file: Path) -> int:
         """Which test images every finished run got right, as parquet; the bytes written. An interrupted download

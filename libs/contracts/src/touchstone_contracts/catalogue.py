@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, StringConstraints, model_validator
 
+from touchstone_contracts.account import MOST_LOSSES, MostLosses
 from touchstone_contracts.values import (
     MOST_CLASSES,
     Digest,
@@ -309,6 +310,8 @@ class Target(Posted):
     classes: Annotated[tuple[ClassLabel, ...], FailFast()] = Field(min_length=2, max_length=MOST_CLASSES)
     templates: Templates
     splits: Splits
+    most_losses: Annotated[MostLosses, WhenSet] = MOST_LOSSES
+    """Share of a split's images that may be refused at ingest; where more are, the ingest fails."""
     description: LongText = ""
 
     @model_validator(mode="after")
@@ -349,6 +352,8 @@ class Dataset(Posted):
     target: Name
     """Whose class ids its images carry."""
     images: TargetSplit
+    most_losses: Annotated[MostLosses, WhenSet] = MOST_LOSSES
+    """Share of the images that may be refused at ingest; where more are, the ingest fails."""
     licence: str = Field(default="", max_length=200)
     description: LongText = ""
 
@@ -360,6 +365,9 @@ class Upstream(Posted):
     shards: Annotated[tuple[UpstreamShard, ...], FailFast()] = Field(min_length=1, max_length=10_000)
     index_encoder: Name
     """The encoder whose embeddings are searched."""
+    most_losses: Annotated[MostLosses, WhenSet] = MOST_LOSSES
+    """Share of a shard's images that may be refused at ingest; where more are, the ingest fails. Links have no limit:
+    each arm tells what its downloads gave."""
     description: LongText = ""
 
     @property

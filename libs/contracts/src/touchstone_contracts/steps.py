@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
+from touchstone_contracts.account import MOST_LOSSES, Account, MostLosses, Named
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.labelled import LabelTable
@@ -90,12 +91,30 @@ class IngestImages(Strict):
     """Of a link table the rows alone: an image set without bytes (image_sets.COLUMNS)."""
 
     source: Source
+    most_losses: Annotated[MostLosses, WhenSet] = Field(default=MOST_LOSSES, exclude_if=MOST_LOSSES.__eq__)
+    """Share of its images that may be refused."""
+
+
+class IngestWhatIsLeft(IngestImages):
+    """Of version 1, which had no limit."""
+
+    most_losses: Annotated[MostLosses, WhenSet] = Field(default=1.0, exclude_if=(1.0).__eq__)
 
 
 class ImagesIngested(Lenient):
     images: ImageSet
-    rejected: dict[str, int] = Field(default_factory=dict)
-    """Reason -> images refused: undecodable, too large, ..."""
+    account: Account | None = Field(default=None, exclude_if=is_none)
+    """None of links, whose downloads tell what became of them, and in results of before there were accounts."""
+    rejected: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
+    """Images refused by reason, in results of before there were accounts."""
+
+    @property
+    def told(self) -> Account | None:
+        """The account, made of what there is where the result is from before there were any. None of links."""
+        if self.account is not None or not self.images.shards:
+            return self.account
+        taken, refused = self.images.count, {reason: Named(count=count) for reason, count in self.rejected.items()}
+        return Account(seen=taken + sum(self.rejected.values()), taken=taken, refused=refused)
 
 
 class EmbedImages(Strict):
@@ -588,7 +607,7 @@ class ExperimentJudged(Lenient):
     """Why there is no verdict and never will be: the arms reached no common size, or nothing is compared."""
 
 
-INGEST_IMAGES = Contract("ingest_images", 1, "retrieval", IngestImages, ImagesIngested)
+INGEST_IMAGES = Contract("ingest_images", 2, "retrieval", IngestImages, ImagesIngested)
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
@@ -657,11 +676,13 @@ EARLIER: dict[str, AnyContract] = {
     for earlier in (
         *(replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS),
         replace(JUDGE_EXPERIMENT, version=1),
+        replace(INGEST_IMAGES, version=1, request=IngestWhatIsLeft),
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
-and judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
-verdicts gave chances of a decision and took targets as a sample."""
+judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
+verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
+be refused. Their sources are read as they are today (decision 0058)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

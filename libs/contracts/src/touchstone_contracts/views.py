@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from touchstone_contracts.account import Account
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Dataset, Encoder, Generator, Splits, Target, Upstream
 from touchstone_contracts.class_groups import ClassGroup
@@ -223,6 +224,51 @@ class Estimation(Lenient):
     """Of the declared comparison; None where fewer than two arms train."""
 
 
+class SourceAccount(Lenient):
+    """What came in so far of an upstream, of a split of a target, or of a data set."""
+
+    kind: Literal["upstream", "split", "dataset"]
+    name: Name
+    """Of the entry."""
+    split: Name | None = None
+    files: int
+    """Files or folders, each of which is ingested by itself."""
+    ingested: int
+    """Of the files: those of which there is a result."""
+    account: Account = Account()
+    """Of the ingested files together. Rows of link tables are no images and not part of it."""
+
+    @property
+    def words(self) -> str:
+        return {"upstream": "upstream ", "split": "", "dataset": "data set "}[self.kind] + "/".join(
+            filter(None, (self.name, self.split))
+        )
+
+
+class TargetAccount(Lenient):
+    """Splits are ingested by the experiments that need them."""
+
+    target: Name
+    splits: tuple[SourceAccount, ...]
+
+
+class GenerationNotes(Lenient):
+    """What is to be known of the images that were made for an arm so far, and of their prompts."""
+
+    target: Name
+    arm: Name
+    notes: dict[str, int]
+    """Fact -> how many it holds for, as `prompt_truncated`; those that hold for none are left out."""
+
+
+class ExperimentAccount(Lenient):
+    """What came in of an experiment's sources so far, and what is to be known of what it generated."""
+
+    experiment: str
+    sources: tuple[SourceAccount, ...]
+    generated: tuple[GenerationNotes, ...]
+
+
 class UpstreamView(Lenient):
     """A registered upstream and how far its ingest is."""
 
@@ -233,6 +279,8 @@ class UpstreamView(Lenient):
     upstream: Upstream
     stored: StoredBytes = StoredBytes()
     problems: tuple[Problem, ...] = ()
+    account: SourceAccount | None = None
+    """None in lists, and in answers to what changes something."""
 
 
 class UpstreamPage(Page):
@@ -324,6 +372,8 @@ class ExperimentManifest(Lenient):
     """In an order in which they can be done."""
     training_sets: tuple[TrainingSet, ...]
     """Of the runs that have been tested."""
+    accounts: tuple[SourceAccount, ...] = ()
+    """What came in of each source."""
     complete: bool
     """All evaluations are in."""
     results_digest: Digest

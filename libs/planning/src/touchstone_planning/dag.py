@@ -23,6 +23,7 @@ from touchstone_contracts.facts import Facts, stored_form
 from touchstone_contracts.inputs import Remembered, inputs_of
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.steps import (
+    EARLIER,
     EMBED_IMAGES,
     INDEX_UPSTREAM,
     INGEST_IMAGES,
@@ -139,15 +140,15 @@ class UpstreamLayout(Strict):
 def index_upstream(plan: Plan, upstream: Upstream, encoder: Encoder) -> UpstreamLayout:
     """Ingest, embed and index every shard."""
     shards = tuple(
-        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}")
+        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}", upstream.most_losses)
         for number, shard in enumerate(upstream.shards)
     )
     index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
     return UpstreamLayout(index=index, shards=shards)
 
 
-def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str) -> EmbeddedShard:
-    images = ingested(plan, shard, role)
+def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str, most_losses: float) -> EmbeddedShard:
+    images = ingested(plan, shard, role, most_losses)
     if isinstance(shard, LinkTable):
         return _taken(plan, images, shard, encoder, role)
     return embedded(plan, images, encoder, role, captions=True)
@@ -170,11 +171,25 @@ def _taken(plan: Plan, images: StepId, table: LinkTable, encoder: Encoder, role:
     return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
 
 
-def ingested(plan: Plan, source: Source, role: str) -> StepId:
+def ingested(plan: Plan, source: Source, role: str, most_losses: float) -> StepId:
+    return plan.add(INGEST_IMAGES, ingest_request(source, most_losses), f"{role}/ingest")
+
+
+def ingest_request(source: Source, most_losses: float) -> IngestImages:
     if isinstance(source, ParquetFile | TarShard | ClassFolders) and isinstance(source.cluster, ClusterOfKey):
         # Keys are kept anyway: what is made of them concerns the judge alone.
         source = source.model_copy(update={"cluster": None})
-    return plan.add(INGEST_IMAGES, IngestImages(source=source), f"{role}/ingest")
+    if isinstance(source, LinkTable):
+        # A limit does not decide what becomes of it.
+        return IngestImages(source=source)
+    return IngestImages(source=source, most_losses=most_losses)
+
+
+def ingest_steps(source: Source, most_losses: float) -> tuple[StepId, ...]:
+    """The ingest of a source in every version that may have been planned, today's first."""
+    earlier = (contract for contract in EARLIER.values() if contract.name == INGEST_IMAGES.name)
+    request = ingest_request(source, most_losses)
+    return tuple(contract.step_id(request) for contract in (INGEST_IMAGES, *earlier))
 
 
 def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:

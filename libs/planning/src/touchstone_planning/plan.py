@@ -5,7 +5,7 @@ from functools import cache
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.arms.target_train import TargetTrain
-from touchstone_contracts.catalogue import Encoder, Target, Upstream
+from touchstone_contracts.catalogue import Encoder, Target, TargetSplit, Upstream
 from touchstone_contracts.experiment import SPREAD
 from touchstone_contracts.layout import Adaptation, Cell
 from touchstone_contracts.steps import (
@@ -78,14 +78,18 @@ def _context(
     plan: Plan, resolved: ResolvedExperiment, target: Target, indexed: Callable[[], UpstreamLayout]
 ) -> TargetContext:
     splits, name = target.splits, target.name
+
+    def ingested_split(split: TargetSplit, role: str) -> StepId:
+        return ingested(plan, split, f"{name}/{role}", target.most_losses)
+
     return TargetContext(
         plan=plan,
         resolved=resolved,
         target=target,
         indexed=indexed,
-        validation=ingested(plan, splits.validation, f"{name}/validation"),
-        tests={test_set: ingested(plan, split, f"{name}/{test_set}") for test_set, split in splits.tests.items()},
-        train=ingested(plan, splits.train, f"{name}/train") if splits.train else None,
+        validation=ingested_split(splits.validation, "validation"),
+        tests={test_set: ingested_split(split, test_set) for test_set, split in splits.tests.items()},
+        train=ingested_split(splits.train, "train") if splits.train else None,
     )
 
 

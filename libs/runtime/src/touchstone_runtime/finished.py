@@ -14,6 +14,7 @@ from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     AUDIT_POOL,
+    CATALOGUE,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
@@ -23,6 +24,7 @@ from touchstone_contracts.steps import (
     EncoderEvaluated,
     ImagesCurated,
     ImagesDownloaded,
+    ImagesIngested,
 )
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Cost
@@ -39,6 +41,8 @@ ResultT = TypeVar("ResultT")
 REMEMBERED_STEPS = 20_000
 REMEMBERED_POOLS = 128 * 2**20
 """Bytes of the manifests of curated pools."""
+REMEMBERED_ACCOUNTS = 32 * 2**20
+"""Characters of the names in the accounts of ingests."""
 READERS = 8
 
 IMAGE_COLUMNS = (
@@ -72,6 +76,8 @@ class FinishedSteps:
         self.probed = lru_cache(REMEMBERED_STEPS)(self._probed)
         self.downloaded = lru_cache(REMEMBERED_STEPS)(self._downloaded)
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
+        self.notes = lru_cache(REMEMBERED_STEPS)(self._notes)
+        self._ingests = ByteCache[StepId, ImagesIngested](REMEMBERED_ACCOUNTS, _account_size)
         self._pools = ByteCache[Blob, "pa.Table"](REMEMBERED_POOLS, lambda pool: pool.nbytes)
 
     def _adapted(self, step: StepId) -> EncoderAdapted:
@@ -84,6 +90,7 @@ class FinishedSteps:
         """Of what was remembered: results that are computed again when an image is taken down."""
         for remembered in (self.curated, self.audited, self.downloaded):
             remembered.cache_clear()
+        self._ingests.clear()
 
     def _curated(self, step: StepId) -> ImagesCurated:
         return self.artifacts.result(CURATE_IMAGES, step)
@@ -99,6 +106,14 @@ class FinishedSteps:
 
     def _test_images(self, step: StepId) -> int:
         return self.artifacts.result(INGEST_IMAGES, step).images.count
+
+    def ingested(self, step: StepId) -> ImagesIngested:
+        return self._ingests.get_or_make(step, lambda: self.artifacts.result(INGEST_IMAGES, step))
+
+    def _notes(self, kind: str, step: StepId) -> dict[str, int]:
+        """Of a step of a kind whose result has notes."""
+        found: dict[str, int] = self.artifacts.result(CATALOGUE[kind], step).notes
+        return found
 
     def split_texts(self, step: StepId, column: str) -> list[str]:
         """One column of an ingested split's manifest, in the order of predictions."""
@@ -136,6 +151,11 @@ class FinishedSteps:
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:
             return list(readers.map(self.artifacts.get_array, blobs))
+
+
+def _account_size(result: ImagesIngested) -> int:
+    lost = (*result.account.refused.values(), *result.account.notes.values()) if result.account else ()
+    return 1024 + sum(len(name) for named in lost for name in named.names)
 
 
 def cluster_names(cluster: Cluster, split: StepId, steps: FinishedSteps) -> list[str]:

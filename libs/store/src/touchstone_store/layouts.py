@@ -1,6 +1,6 @@
 """The stored plan of an experiment and of an upstream: what later releases read instead of planning again."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -63,6 +63,20 @@ def planned_steps(session: Session, plan: str) -> Iterator[ManifestStep]:
     )
     for step, kind, version, role in session.execute(steps).all():
         yield ManifestStep(id=step, kind=kind, version=version, role=role, inputs=tuple(inputs.get(step, ())))
+
+
+def finished_of_kinds(session: Session, plan: str, kinds: Collection[str]) -> list[ManifestStep]:
+    """The steps of a plan that have succeeded, without their inputs."""
+    query = (
+        select(StepRow.id, StepRow.kind, StepRow.version, PlanStepRow.role)
+        .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
+        .where(PlanStepRow.plan_id == plan, StepRow.kind.in_(kinds), StepRow.state == "succeeded")
+        .order_by(PlanStepRow.position)
+    )
+    return [
+        ManifestStep(id=step, kind=kind, version=version, role=role, inputs=())
+        for step, kind, version, role in session.execute(query).all()
+    ]
 
 
 def downloads_of(session: Session, curation: StepId) -> dict[int, StepId]:

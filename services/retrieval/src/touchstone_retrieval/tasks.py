@@ -71,6 +71,7 @@ from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.ingest.tally import require_few_losses
 from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels, not_taken_down
 from touchstone_retrieval.references import load_descriptors, load_references
@@ -89,9 +90,10 @@ def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> Im
         return _ingest_links(request.source, tools, progress)
     with opened(request.source, tools.places) as source:
         done = DoneItems(progress.savepoints, "rows")
-        images, rejected = write_source(source, tools.artifacts, progress, done)
-        log.info("images.ingested", source_kind=source.kind, count=images.count, rejected=rejected)
-    return ImagesIngested(images=images, rejected=rejected)
+        images, account = write_source(source, tools.artifacts, progress, done)
+        log.info("images.ingested", source_kind=source.kind, seen=account.seen, rejected=account.counts)
+    require_few_losses(account, request.most_losses, request.source.location)
+    return ImagesIngested(images=images, account=account)
 
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:

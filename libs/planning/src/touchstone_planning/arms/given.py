@@ -45,7 +45,10 @@ class GivenPlanner(ByClassPlanner[Given]):
 
     def plan_candidates(self, arm: Given, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
         return [
-            PlannedImages(ingested(context.plan, dataset.images, f"{role}/{dataset.name}"), f"{role}/{dataset.name}")
+            PlannedImages(
+                ingested(context.plan, dataset.images, f"{role}/{dataset.name}", dataset.most_losses),
+                f"{role}/{dataset.name}",
+            )
             for dataset in _own(arm, context.target, context.resolved)
         ]
 

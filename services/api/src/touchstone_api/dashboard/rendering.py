@@ -9,6 +9,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from touchstone_contracts.account import in_reasons
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.byte_words import byte_words
 from touchstone_contracts.curation import stage_words
@@ -40,6 +41,7 @@ def environment() -> Environment:
         "bytes": byte_words,
         "money": money,
         "reasons": reasons,
+        "in_reasons": in_reasons,
         "moment": moment,
         "metric": lambda name: METRICS[name].words,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),

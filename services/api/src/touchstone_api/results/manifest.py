@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
-from touchstone_contracts.views import ExperimentManifest, Results, TrainingSet
+from touchstone_contracts.views import ExperimentManifest, Results, SourceAccount, TrainingSet
 from touchstone_store.experiments import require_experiment, resolved_of
 from touchstone_store.layouts import planned_steps
 from touchstone_verdict.results import Evaluations
 
 
-def manifest_of(session: Session, experiment: str, evaluations: Evaluations, results: Results) -> ExperimentManifest:
+def manifest_of(
+    session: Session,
+    experiment: str,
+    evaluations: Evaluations,
+    results: Results,
+    accounts: tuple[SourceAccount, ...],
+) -> ExperimentManifest:
     """Raises NotFound."""
     found, resolved = require_experiment(session, experiment), resolved_of(session, experiment)
     encoders = (
@@ -29,6 +35,7 @@ def manifest_of(session: Session, experiment: str, evaluations: Evaluations, res
         datasets=resolved.datasets,
         steps=tuple(planned_steps(session, experiment)),
         training_sets=tuple(_training_sets(evaluations)),
+        accounts=accounts,
         complete=results.complete,
         results_digest=results.digest,
     )

@@ -15,10 +15,12 @@ from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import (
     ArmLabels,
     ClassTable,
+    ExperimentAccount,
     ExperimentManifest,
     LabelCards,
     Results,
     Scaling,
+    SourceAccount,
     SourcesOfTarget,
     Verdict,
 )
@@ -29,12 +31,13 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.finished import FinishedSteps, read_all
 from touchstone_store.database import Store
 from touchstone_store.experiments import require_experiment, require_presence, resolved_of
-from touchstone_store.layouts import stored_plan_of
+from touchstone_store.layouts import finished_of_kinds, stored_plan_of
 from touchstone_store.steps import succeeded_among
 from touchstone_store.takedowns import last_applied, takedowns_of
 from touchstone_verdict.costs import arm_costs
 from touchstone_verdict.results import Evaluations, collect, exhausted
 
+from touchstone_api.results.accounts import WITH_NOTES, generation_notes, source_accounts, sources_of_experiment
 from touchstone_api.results.classes import class_rows, count_predictions, top_confusions
 from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.manifest import manifest_of
@@ -266,6 +269,20 @@ class ResultsReader:
             if entry.step in done
         )
 
+    def accounts(self, experiment: str) -> tuple[SourceAccount, ...]:
+        """What came in of each source so far. Raises NotFound."""
+        self.planned(experiment)
+        return source_accounts(self.store, self.finished, sources_of_experiment(self.resolved(experiment)))
+
+    def account(self, experiment: str) -> ExperimentAccount:
+        """As `accounts`, with what is to be known of generated images."""
+        sources = self.accounts(experiment)
+        with self.store.read() as session:
+            steps = finished_of_kinds(session, experiment, WITH_NOTES)
+        return ExperimentAccount(
+            experiment=experiment, sources=sources, generated=generation_notes(steps, self.finished)
+        )
+
     def predictions(self, experiment: str) -> bytes:
         """A parquet file of every finished evaluation. Raises NotFound, or MissingObject where a result was lost."""
         return predictions_file(self._evaluations(experiment), self.finished)
@@ -273,8 +290,9 @@ class ResultsReader:
     def manifest(self, experiment: str) -> ExperimentManifest:
         """Raises NotFound."""
         results = self.results(experiment)  # first, so that complete results never lack a training set
+        accounts = self.accounts(experiment)
         with self.store.read() as session:
-            return manifest_of(session, experiment, self._evaluations(experiment), results)
+            return manifest_of(session, experiment, self._evaluations(experiment), results, accounts)
 
     def _evaluations(self, experiment: str) -> Evaluations:
         layout = self.planned(experiment).plan.layout

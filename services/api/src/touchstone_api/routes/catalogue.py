@@ -10,6 +10,8 @@ from touchstone_contracts.views import (
     DatasetPage,
     EncoderPage,
     GeneratorPage,
+    SourceAccount,
+    TargetAccount,
     TargetPage,
     TargetSummary,
     UpstreamPage,
@@ -28,6 +30,8 @@ from touchstone_api.cursors import Position, PositionHere
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.parameters import IdempotencyKey
 from touchstone_api.problems import documented
+from touchstone_api.results.accounts import source_accounts, sources_of
+from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.retries import retry_failed_steps, upstream_owner
 from touchstone_api.submission import submit_entry, submit_upstream
 from touchstone_api.views import target_summary, upstream_views
@@ -130,8 +134,11 @@ def get_upstreams(
 
 
 @router.get("/upstreams/{name}", tags=["upstreams"], responses=FOUND)
-def get_upstream(name: str, principal: PrincipalHere, services: ServicesHere) -> UpstreamView:
-    return _upstream_view(services, principal, name)
+def get_upstream(name: str, principal: PrincipalHere, services: ServicesHere, reader: ResultsHere) -> UpstreamView:
+    """With the account of what was ingested so far: images seen, taken and refused, by reason and name."""
+    view = _upstream_view(services, principal, name)
+    [account] = source_accounts(reader.store, reader.finished, sources_of(view.upstream))
+    return view.model_copy(update={"account": account})
 
 
 @router.post("/upstreams/{name}/retry", tags=["upstreams"], responses=documented(404, 409, 503))
@@ -177,6 +184,16 @@ def get_target(name: str, principal: PrincipalHere, services: ServicesHere) -> T
     return _get(services, principal, Target, name)
 
 
+@router.get("/targets/{name}/account", tags=["targets"], responses=FOUND)
+def get_target_account(
+    name: str, principal: PrincipalHere, services: ServicesHere, reader: ResultsHere
+) -> TargetAccount:
+    """What came in of each split: images seen, taken and refused, by reason and name. Experiments ingest the splits
+    that they need."""
+    target = _get(services, principal, Target, name)
+    return TargetAccount(target=name, splits=source_accounts(reader.store, reader.finished, sources_of(target)))
+
+
 @router.post("/datasets", status_code=201, tags=["datasets"], responses=_answers(Dataset))
 def register_dataset(
     dataset: Annotated[Dataset, _example("dataset")],
@@ -200,6 +217,16 @@ def get_datasets(
 @router.get("/datasets/{name}", tags=["datasets"], responses=FOUND)
 def get_dataset(name: str, principal: PrincipalHere, services: ServicesHere) -> Dataset:
     return _get(services, principal, Dataset, name)
+
+
+@router.get("/datasets/{name}/account", tags=["datasets"], responses=FOUND)
+def get_dataset_account(
+    name: str, principal: PrincipalHere, services: ServicesHere, reader: ResultsHere
+) -> SourceAccount:
+    """What came in of it: images seen, taken and refused, by reason and name. Experiments ingest what they need."""
+    dataset = _get(services, principal, Dataset, name)
+    [account] = source_accounts(reader.store, reader.finished, sources_of(dataset))
+    return account
 
 
 @router.post("/encoders", status_code=201, tags=["encoders"], responses=_answers(Encoder))

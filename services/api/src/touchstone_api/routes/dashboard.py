@@ -90,6 +90,7 @@ def show_experiment(
     reports = link_reports(resolved, downloads, reader.finished, done)
     facts: dict[str, Any] = {
         "experiment": detail,
+        "account": reader.account(experiment),
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
         "tables": accuracy_tables(detail.spec, resolved.targets, results),

@@ -1,4 +1,5 @@
-"""/v1/experiments/{experiment}/results, /predictions, /classes, /verdict, /scaling, /labels and /manifest."""
+"""/v1/experiments/{experiment}/results, /predictions, /classes, /account, /verdict, /scaling, /labels and
+/manifest."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +8,15 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.problems import NotFound
 from touchstone_contracts.values import Name
-from touchstone_contracts.views import ClassTable, ExperimentManifest, LabelCards, Results, Scaling, Verdict
+from touchstone_contracts.views import (
+    ClassTable,
+    ExperimentAccount,
+    ExperimentManifest,
+    LabelCards,
+    Results,
+    Scaling,
+    Verdict,
+)
 from touchstone_store.experiments import registration_of, require_experiment
 from touchstone_verdict.costs import priced
 
@@ -75,6 +84,13 @@ def get_classes(
     """An arm at a size by class, mean over seeds: the largest losses against the untouched encoder first, and the most
     frequent confusions. The target may be left out where there is one, the metric is then the first measured."""
     return reader.class_table(experiment, arm, size, metric, target, test_set)
+
+
+@router.get("/{experiment}/account", responses=documented(404, 503))
+def get_account(experiment: str, reader: ResultsHere) -> ExperimentAccount:
+    """What came in so far of the upstream, each split and each data set: images seen, taken and refused, by reason and
+    name; and what is to be known of generated images, such as prompts that were cut."""
+    return reader.account(experiment)
 
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))

@@ -1,9 +1,9 @@
 """From a source's rows to an image set: every image is decoded once before anything else may touch it."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from touchstone_contracts.account import Account, in_reasons
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.artifacts import Artifacts
@@ -14,12 +14,11 @@ from touchstone_runtime.savepoints import NO_SAVEPOINTS
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.ingest.source import ImageSource, SourceRow
+from touchstone_retrieval.ingest.tally import Tally
 
 BATCH = 256
 BATCH_BYTES = 64 * 2**20
 """Encoded images that are held at once, or one image."""
-
-Rejected = dict[str, int]
 
 
 def write_source(
@@ -27,24 +26,27 @@ def write_source(
     artifacts: Artifacts,
     progress: ProgressFunction = no_progress,
     done: DoneItems | None = None,
-) -> tuple[ImageSet, Rejected]:
-    """The decodable images in file order, bytes as they are, and how many were refused by reason.
+) -> tuple[ImageSet, Account]:
+    """The decodable images in file order, bytes as they are, and what became of every image that the source held.
 
     `done`: what decoding told of the rows so far; the rows themselves are read again. Raises Invalid when none is
     left."""
-    writer, rejected, count = ImageSetWriter(artifacts), Counter[str](), 0
+    writer, tally = ImageSetWriter(artifacts), Tally()
     for row, outcome in _decoded(source.rows(), done or DoneItems(NO_SAVEPOINTS, "rows")):
         if isinstance(outcome, str):
-            rejected[outcome] += 1
+            tally.add(row.key, outcome, row.notes)
         else:
+            tally.add(row.key, "", row.notes)
             assert row.image is not None
             writer.add(row.image, _record(row, source, outcome))
-        count += 1
-        if count % BATCH == 0 or count == source.count:
-            progress(count, source.count)
-    if count == rejected.total():
-        raise Invalid(f"none of {count} images can be used: {dict(rejected)}", code="no_usable_image")
-    return writer.finish(), dict(sorted(rejected.items()))
+        if tally.seen % BATCH == 0 or tally.seen == source.count:
+            progress(tally.seen, source.count)
+    account = tally.account()
+    if account.taken == 0:
+        raise Invalid(
+            f"none of {account.seen} images can be used: {in_reasons(account.refused)}", code="no_usable_image"
+        )
+    return writer.finish(), account
 
 
 def _decoded(rows: Iterator[SourceRow], done: DoneItems) -> Iterator[tuple[SourceRow, Outcome]]:

@@ -27,6 +27,8 @@ class SourceRow:
     cluster: str = ""
     reason: str = ""
     """Why there is no image; empty where there is one, or where none was given."""
+    notes: tuple[str, ...] = ()
+    """What else was lost, each in a word for the account, as `unreadable_caption`; the image is taken all the same."""
 
 
 class ImageSource(Protocol):

@@ -1,0 +1,101 @@
+"""What came in of registered sources, and what is to be known of generated images: summed over the finished steps."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from touchstone_contracts.account import joined
+from touchstone_contracts.catalogue import Dataset, Source, Target, Upstream
+from touchstone_contracts.steps import (
+    COLLECT_CAPTIONS,
+    GENERATE_IMAGES,
+    PERTURB_IMAGES,
+    WRITE_CAPTIONS,
+    WRITE_PROMPTS,
+)
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import GenerationNotes, ManifestStep, SourceAccount
+from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.dag import ingest_steps
+from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_runtime.finished import FinishedSteps, read_finished
+from touchstone_store.database import Store
+from touchstone_store.steps import succeeded_among
+
+WITH_NOTES = tuple(
+    contract.name for contract in (WRITE_PROMPTS, WRITE_CAPTIONS, COLLECT_CAPTIONS, GENERATE_IMAGES, PERTURB_IMAGES)
+)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What one account is of."""
+
+    kind: Literal["upstream", "split", "dataset"]
+    name: str
+    split: str | None
+    files: tuple[Source, ...]
+    most_losses: float
+
+
+def sources_of(entry: Upstream | Target | Dataset) -> tuple[Sources, ...]:
+    match entry:
+        case Upstream():
+            return (Sources("upstream", entry.name, None, entry.shards, entry.most_losses),)
+        case Dataset():
+            return (Sources("dataset", entry.name, None, (entry.images,), entry.most_losses),)
+        case Target():
+            return tuple(
+                Sources("split", entry.name, name, (split,), entry.most_losses)
+                for name, split in entry.splits.by_name.items()
+            )
+
+
+def sources_of_experiment(resolved: ResolvedExperiment) -> tuple[Sources, ...]:
+    """The upstream only where an arm needs it."""
+    needs_upstream = any(planner_of(arm).needs(arm).upstream for arm in resolved.spec.arms)
+    upstream = sources_of(resolved.upstream) if needs_upstream else ()
+    targets = (each for target in resolved.targets for each in sources_of(target))
+    return (*upstream, *targets, *(each for dataset in resolved.datasets for each in sources_of(dataset)))
+
+
+def source_accounts(store: Store, finished: FinishedSteps, asked: Sequence[Sources]) -> tuple[SourceAccount, ...]:
+    """Raises Transient."""
+    steps = [[ingest_steps(file, sources.most_losses) for file in sources.files] for sources in asked]
+    with store.read() as session:
+        done = succeeded_among(session, {step for files in steps for versions in files for step in versions})
+    return tuple(
+        _account(sources, [_first_of(versions, done) for versions in files], finished)
+        for sources, files in zip(asked, steps, strict=True)
+    )
+
+
+def _first_of(versions: Sequence[StepId], done: Collection[StepId]) -> StepId | None:
+    return next((step for step in versions if step in done), None)
+
+
+def _account(sources: Sources, steps: Iterable[StepId | None], finished: FinishedSteps) -> SourceAccount:
+    results = read_finished(finished.ingested, (step for step in steps if step is not None))
+    return SourceAccount(
+        kind=sources.kind,
+        name=sources.name,
+        split=sources.split,
+        files=len(sources.files),
+        ingested=len(results),
+        account=joined(told for result in results.values() if (told := result.told)),
+    )
+
+
+def generation_notes(steps: Iterable[ManifestStep], finished: FinishedSteps) -> tuple[GenerationNotes, ...]:
+    """By the target and arm that the steps' roles begin with. A step that several arms share is told of once."""
+    known, found = {step.id: step for step in steps}, dict[tuple[str, str], Counter[str]]()
+    for done, notes in read_finished(lambda step: finished.notes(known[step].kind, step), known).items():
+        target, arm = known[done].role.split("/")[:2]
+        held = {fact: count for fact, count in notes.items() if count}
+        found.setdefault((target, arm), Counter()).update(held)
+    return tuple(
+        GenerationNotes(target=target, arm=arm, notes=dict(sorted(notes.items())))
+        for (target, arm), notes in found.items()
+        if notes
+    )

@@ -1,0 +1,60 @@
+"""Counts what becomes of each image of a source, and says when too many are refused."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from touchstone_contracts.account import MOST_NAMES, Account, Named, NamedByReason, shown_name
+from touchstone_contracts.problems import Invalid
+
+
+class _Reasons:
+    """How many images each reason holds for, and what the first of them are called."""
+
+    def __init__(self) -> None:
+        self._counts, self._names = Counter[str](), defaultdict[str, list[str]](list)
+
+    def add(self, reason: str, name: str) -> None:
+        self._counts[reason] += 1
+        if self._counts[reason] <= MOST_NAMES:
+            self._names[reason].append(shown_name(name))
+
+    def named(self) -> NamedByReason:
+        return {
+            reason: Named(count=count, names=tuple(self._names[reason]))
+            for reason, count in sorted(self._counts.items())
+        }
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.seen = self.taken = 0
+        self._refused, self._notes = _Reasons(), _Reasons()
+
+    def add(self, key: str, reason: str, notes: Iterable[str]) -> None:
+        """The next image of the source; `reason`: why it is refused, or empty. One without a key is named by its row,
+        from 0."""
+        name = key or f"row {self.seen}"
+        self.seen += 1
+        if reason:
+            self._refused.add(reason, name)
+        else:
+            self.taken += 1
+        for note in notes:
+            self._notes.add(note, name)
+
+    def account(self) -> Account:
+        return Account(seen=self.seen, taken=self.taken, refused=self._refused.named(), notes=self._notes.named())
+
+
+def require_few_losses(account: Account, most_losses: float, place: str) -> None:
+    """Raises Invalid with the account when a larger share than `most_losses` of the images at `place` was refused."""
+    share = account.losses / max(account.seen, 1)
+    if share > most_losses:
+        needed = math.ceil(100 * share) / 100
+        raise Invalid(
+            f"{place}: {account.refusals}. That is {100 * share:.3g} % of its images, and at most "
+            f"{100 * most_losses:.3g} % may be refused. Mend the source and describe it again; or, to go on without "
+            f'these images, register it under another name with "most_losses": {needed:g} or more',
+            code="too_many_losses",
+        )
