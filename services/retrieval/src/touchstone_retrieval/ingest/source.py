@@ -27,6 +27,8 @@ class SourceRow:
     cluster: str = ""
     reason: str = ""
     """Why there is no image; empty where there is one, or where none was given."""
+    notes: tuple[str, ...] = ()
+    """Losses that are no refusals, such as `unreadable_caption`."""
 
 
 class ImageSource(Protocol):
