@@ -144,6 +144,8 @@ def _rows_of_csv(data: bytes, table: str, unused: Unused) -> Iterator[Row]:
 @dataclass(frozen=True)
 class _Columns:
     delimiter: str
+    spaced: bool
+    """Whether a blank stands behind each delimiter, before any quote."""
     count: int
     name: int
     captions: Sequence[int]
@@ -156,7 +158,7 @@ class _Columns:
 
     def begins(self, line: str) -> bool:
         """Whether a row for an image seems to stand in this line alone."""
-        fields = _parsed(line, self.delimiter)
+        fields = _parsed(line, self.delimiter, self.spaced)
         return len(fields) >= self.count and fields[self.name].lower().strip().endswith(_ENDINGS)
 
 
@@ -166,10 +168,11 @@ _ENDINGS = tuple(f".{ending}" for ending in IMAGE_ENDINGS)
 def _columns(header: str, table: str) -> _Columns:
     """By name, in any order, among any others; raises UnreadableSource where they are not there."""
     for delimiter in DELIMITERS:
-        names = [name.strip().lower() for name in _parsed(header, delimiter)]
+        spaced = f"{delimiter} " in header
+        names = [name.strip().lower() for name in _parsed(header, delimiter, spaced)]
         captions = [names.index(name) for name in CAPTION_NAMES if name in names]
         if NAME in names and captions:
-            return _Columns(delimiter, len(names), names.index(NAME), captions)
+            return _Columns(delimiter, spaced, len(names), names.index(NAME), captions)
     detail = f"{table} needs the columns {NAME} and {' or '.join(CAPTION_NAMES)}; is it UTF-8?"
     raise UnreadableSource(detail, code="missing_columns")
 
@@ -195,7 +198,7 @@ def _records(lines: Iterator[str], columns: _Columns) -> Iterator[tuple[int, lis
         if not ahead:
             return
         fields, used = _well_formed(ahead, columns)
-        yield number, fields or _parsed(ahead[0], columns.delimiter), not fields
+        yield number, fields or _parsed(ahead[0], columns.delimiter, columns.spaced), not fields
         for _ in range(used):
             ahead.popleft()
         number += used
@@ -203,7 +206,7 @@ def _records(lines: Iterator[str], columns: _Columns) -> Iterator[tuple[int, lis
 
 def _well_formed(ahead: deque[str], columns: _Columns) -> tuple[list[str], int]:
     """(fields, lines) of the row that begins there, or no fields and one line."""
-    reader = csv.reader(iter(ahead), delimiter=columns.delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(iter(ahead), delimiter=columns.delimiter, skipinitialspace=columns.spaced, strict=True)
     try:
         fields = next(reader)
     except csv.Error:
@@ -217,9 +220,9 @@ def _well_formed(ahead: deque[str], columns: _Columns) -> tuple[list[str], int]:
     return fields or [""], reader.line_num
 
 
-def _parsed(line: str, delimiter: str) -> list[str]:
+def _parsed(line: str, delimiter: str, spaced: bool) -> list[str]:
     """A line by itself, whatever its quotes."""
     try:
-        return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=True), [])
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=spaced), [])
     except csv.Error:
         return []

@@ -106,16 +106,19 @@ def _continues(name: str, images: set[str]) -> bool:
 
 def _add(samples: dict[str, Members], key: str, ending: str, member: Member, unused: Unused) -> None:
     members = samples[key]
-    same = members.get(ending)
-    if same is None:
+    if ending not in members:
         unread = ending in UNREAD_ENDINGS and not member.reason
         members[ending] = replace(member, reason=UNREAD_FORMAT) if unread else member
-    elif ending in PICTURES and _plain(same.name) != _plain(member.name):
-        _add(samples, _plain(member.name), ending, replace(member, reason=SECOND_IMAGE), unused)
+        return
+    # `x.JPG` and `x.jpg` are two images whichever comes first.
+    first, second = sorted((members[ending], member), key=lambda each: _plain(each.name))
+    members[ending] = first
+    if ending in PICTURES and _plain(first.name) != _plain(second.name):
+        _add(samples, _plain(second.name), ending, replace(second, reason=SECOND_IMAGE), unused)
     elif ending in PICTURES or ending == "cls":
-        members[ending] = replace(same, reason=DUPLICATE)
+        members[ending] = replace(first, reason=DUPLICATE)
     else:
-        unused.add(DUPLICATE, member.name)
+        unused.add(DUPLICATE, second.name)
 
 
 def _with_one_image_each(samples: Mapping[str, Members]) -> Iterator[tuple[str, Members]]:
