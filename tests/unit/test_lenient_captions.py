@@ -5,6 +5,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from support.odd_tars import Put, image, opened_tar, tar
@@ -16,6 +17,7 @@ from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_runtime.digests import listing_digest
 
 UNREADABLE = ("unreadable_caption",)
+Form = Literal["NFC", "NFD"]
 
 DESCRIPTIONS: list[tuple[str, bytes, str, tuple[str, ...]]] = [
     ("a caption", b'{"caption": "a cat"}', "a cat", ()),
@@ -306,7 +308,7 @@ def test_a_blank_caption_in_the_table_leaves_the_one_beside_the_image(tmp_path: 
 
 
 @pytest.mark.parametrize(("in_folder", "in_table"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
-def test_a_name_in_another_unicode_form_finds_its_image(tmp_path: Path, in_folder: str, in_table: str) -> None:
+def test_a_name_in_another_unicode_form_finds_its_image(tmp_path: Path, in_folder: Form, in_table: Form) -> None:
     name = "café.png"
     table = f"file_name,caption\n{unicodedata.normalize(in_table, name)},one\n".encode()
     (tmp_path / "metadata.csv").write_bytes(table)
