@@ -3,12 +3,14 @@
 import random
 import tarfile
 import tempfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hostile_tars import pax
 from support.odd_tars import Put, image, opened_tar, picture, tar
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_samples import COMPANIONS, IMAGE_ENDINGS, UNREAD_ENDINGS, index_samples
@@ -228,6 +230,18 @@ def test_what_is_no_whole_tar_is_refused_with_its_name(tmp_path: Path, data: byt
 def test_an_empty_tar_holds_no_sample(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(data)
     assert index_samples(tmp_path / "x.tar", "x.tar").by_key == {}
+
+
+def test_extended_headers_of_many_keywords_do_not_fill_memory(tmp_path: Path) -> None:
+    said = (pax({f"comment.{number}": "x" * 900_000}) for number in range(40))
+    data = b"".join(said) + tar([image("x.jpg")])
+    assert len(data) > 36_000_000
+    (tmp_path / "x.tar").write_bytes(data)
+    tracemalloc.start()
+    found = index_samples(tmp_path / "x.tar", "x.tar").by_key
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (list(found), most < 10_000_000) == (["x"], True)
 
 
 ENDINGS = (*IMAGE_ENDINGS[:3], "JPG", UNREAD_ENDINGS[0], *COMPANIONS, "seg.png", "npy", "")
