@@ -22,6 +22,7 @@ from touchstone_runtime.settings import MODELS_BYTES
 
 from touchstone_encoders.copy_descriptor import read_descriptor
 from touchstone_encoders.open_clip_folder import tokenizer_settings
+from touchstone_encoders.special_tokens import read_as_text
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -102,6 +103,7 @@ def load_encoder(ref: ModelRef, library: Library, device: torch.device) -> Loade
         settings = tokenizer_settings(ref.model, folder)
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device)
         tokenize = open_clip.get_tokenizer(name, **settings)
+        read_as_text(tokenize)
     except (RuntimeError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise Invalid(f"open_clip cannot load {ref.model}: {error}", code="encoder_unloadable") from error
     model.eval().requires_grad_(False)

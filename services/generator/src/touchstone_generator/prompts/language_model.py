@@ -119,7 +119,12 @@ def load_causal_model(settings: TransformersWriter, library: Library, device: to
     it as safetensors, Transient when the hub cannot be reached."""
     folder = find_model(settings, library, snapshot(NEEDED)).folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            local_files_only=True,
+            split_special_tokens=True,  # the name of a special token in a class name is text
+        )
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             trust_remote_code=False,

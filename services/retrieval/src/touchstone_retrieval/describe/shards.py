@@ -1,6 +1,7 @@
 """From a file or folder to its catalogue entry: read once, so that later nobody has to trust it."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
@@ -18,6 +19,7 @@ from touchstone_runtime.digests import file_digest, listing_digest
 from touchstone_runtime.s3_files import SCHEME
 
 from touchstone_retrieval.describe.class_list import on_disk, require_named_once
+from touchstone_retrieval.ingest.caption_table import read_captions
 from touchstone_retrieval.ingest.folder_source import (
     images_in,
     in_image_folder,
@@ -29,20 +31,33 @@ from touchstone_retrieval.ingest.folder_source import (
 )
 from touchstone_retrieval.ingest.parquet_reading import open_parquet
 from touchstone_retrieval.ingest.places import Places
-from touchstone_retrieval.ingest.tar_source import index_samples
+from touchstone_retrieval.ingest.source import UnreadableSource
+from touchstone_retrieval.ingest.tar_samples import index_samples, is_hidden
+from touchstone_retrieval.ingest.unused import Unused
 
 _METADATA = re.compile(r"metadata_(\d+)\.parquet$")
 
 
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+NAMES_SHOWN = 3
+
+
+class EmptyShard(Invalid):
+    code = "empty_shard"
+    title = "Nothing in a shard"
+
+
 def describe_tar(place: str, places: Places) -> TarShard:
-    """Raises UnreadableSource when the tar is cut off."""
+    """Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
     with places.file(place) as path:
-        return TarShard(location=place, digest=file_digest(path), images=len(index_samples(path, place)))
+        samples, digest = index_samples(path, place), file_digest(path)
+    _tell_unused(place, samples.unused)
+    return TarShard(location=place, digest=digest, images=_some(place, len(samples.by_key)))
 
 
 def describe_parquet(place: str, places: Places) -> ParquetFile:
     with places.file(place) as path:
-        rows = open_parquet(path, place).count
+        rows = _some(place, open_parquet(path, place).count)
         return ParquetFile(location=place, digest=file_digest(path), images=rows)
 
 
@@ -50,6 +65,7 @@ def describe_folder(place: str, places: Places) -> ImageFolder:
     with places.folder(place, in_image_folder) as folder:
         images = images_in(folder)
         digest = listing_digest(folder, with_captions(folder, images))
+        _tell_unused(place, read_captions(folder, (path.name for path in images), place).unused)
     return ImageFolder(location=place, digest=digest, images=len(images))
 
 
@@ -108,7 +124,41 @@ def describe_shards(form: str, place: str, places: Places) -> Iterator[UpstreamS
         yield from (describe_folder(folder, places) for folder in image_folders(place, places))
         return
     ending, describe = DESCRIBE[form]
-    yield from (describe(file, places) for file in below(place, places) if file.endswith(ending))
+    for file in _files(place, ending, places):
+        try:
+            yield describe(file, places)
+        except EmptyShard as problem:
+            _tell(f"left out: {problem.detail}")
+
+
+def _files(place: str, ending: str, places: Places) -> list[str]:
+    """Raises UnreadableSource, naming them, where some are compressed."""
+    files = [file for file in below(place, places) if file.lower().endswith((ending, *COMPRESSED))]
+    shown = [file for file in files if not is_hidden(file)]
+    if len(shown) < len(files):
+        _tell(f"left out: {len(files) - len(shown)} hidden files below {place}")
+    compressed = [file for file in shown if file.lower().endswith(COMPRESSED)]
+    if ending == ".tar" and compressed:
+        detail = f"{len(compressed)} archives below {place} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
+        raise UnreadableSource(f"{detail}: unpack each to a plain .tar, as by gunzip", code="compressed_tar")
+    return [file for file in shown if file not in compressed]
+
+
+def _some(place: str, images: int) -> int:
+    if images == 0:
+        raise EmptyShard(f"{place} holds no image")
+    return images
+
+
+def _tell_unused(place: str, unused: Unused) -> None:
+    for reason, count in sorted(unused.counts.items()):
+        more = ", ..." if count > NAMES_SHOWN else ""
+        _tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
+
+
+def _tell(line: str) -> None:
+    """Beside the catalogue, which goes to standard output."""
+    print(line, file=sys.stderr)
 
 
 def below(place: str, places: Places) -> list[str]:

@@ -1,9 +1,7 @@
 """Reading folders: one flat folder of an upstream, or one folder per class of a target split."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder
@@ -12,13 +10,14 @@ from touchstone_runtime.beneath import read_beneath
 from touchstone_runtime.decoding import MAX_BYTES
 from touchstone_runtime.digests import listing_digest, require_digest
 
+from touchstone_retrieval.ingest.caption_table import CSV, JSON_LINES, CaptionTable, read_captions
 from touchstone_retrieval.ingest.captions import MOST_CAPTION_BYTES, clean_caption
-from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
-from touchstone_retrieval.ingest.tar_source import IMAGE_ENDINGS
+from touchstone_retrieval.ingest.source import SourceKind, SourceRow, clean_key, require_count
+from touchstone_retrieval.ingest.tar_samples import IMAGE_ENDINGS
+from touchstone_retrieval.ingest.unused import Unused
 
-CAPTIONS = "metadata.csv"
-MOST_TABLE_BYTES = 256 * 2**20
-"""Of a table of captions, which is held in memory."""
+TABLES = (CSV, JSON_LINES)
+"""Files that hold the captions of many images."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class FolderSource:
     files: Sequence[Path]
     describe: Callable[[Path], SourceRow]
     """From an image's path to its row, without the bytes."""
+    unused: Unused = field(default_factory=Unused)
 
     @property
     def count(self) -> int:
@@ -41,13 +41,14 @@ class FolderSource:
 
 
 def open_image_folder(folder: Path, source: ImageFolder) -> FolderSource:
-    """Raises Invalid when files were added, removed or changed since it was registered, or captions name no image."""
+    """Raises Invalid when files were added, removed or changed since it was registered, or a table of captions cannot
+    be read."""
     images = images_in(folder)
     # The digest first: who does not know it learns nothing else of the folder.
     require_digest(source.location, source.digest, listing_digest(folder, with_captions(folder, images)))
     require_count(source.location, len(images), source.images)
-    captions = read_captions(folder, {path.name for path in images}, source.location)
-    return FolderSource("upstream", folder, images, lambda path: SourceRow(path.name, None, _caption(path, captions)))
+    table = read_captions(folder, (path.name for path in images), source.location)
+    return FolderSource("upstream", folder, images, lambda path: _captioned(folder, path, table), table.unused)
 
 
 def open_class_folders(root: Path, source: ClassFolders) -> FolderSource:
@@ -80,7 +81,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def with_captions(folder: Path, images: Sequence[Path]) -> list[Path]:
-    beside = (folder / CAPTIONS, *(path.with_suffix(".txt") for path in images))
+    beside = (*(folder / name for name in TABLES), *(path.with_suffix(".txt") for path in images))
     return [*images, *dict.fromkeys(path for path in beside if path.is_file())]
 
 
@@ -103,7 +104,7 @@ def is_image_name(path: PurePath) -> bool:
 
 def in_image_folder(path: PurePath) -> bool:
     """Whether a file, by its path in the folder, is one of its images or may say something about one."""
-    return len(path.parts) == 1 and (is_image_name(path) or path.suffix == ".txt" or path.name == CAPTIONS)
+    return len(path.parts) == 1 and (is_image_name(path) or path.suffix == ".txt" or path.name in TABLES)
 
 
 def require_named_folders(root: Path, folders: Sequence[str], place: str) -> None:
@@ -118,38 +119,9 @@ def refuse_other_folders(root: Path, folders: Sequence[str], place: str) -> None
             raise Invalid(f"folder {path.name!r} in {place} belongs to no class", code="unknown_class_folder")
 
 
-def read_captions(folder: Path, names: set[str], place: str) -> Mapping[str, str]:
-    """File name -> caption; none where there is no file. Rows are found by name, so bad bytes in one shift no other."""
-    if not (folder / CAPTIONS).is_file():
-        return {}
-    data = read_beneath(folder, PurePath(CAPTIONS), MOST_TABLE_BYTES + 1)
-    if len(data) > MOST_TABLE_BYTES:
-        raise UnreadableSource(f"{CAPTIONS} of {place} has more than {MOST_TABLE_BYTES:,} bytes", code="too_many_bytes")
-    text = data.decode("utf-8-sig", errors="replace")
-    table = csv.DictReader(io.StringIO(text, newline=""))
-    if missing := {"file_name", "caption"} - set(table.fieldnames or ()):
-        detail = f"{CAPTIONS} of {place} lacks the columns {sorted(missing)}; is it UTF-8?"
-        raise UnreadableSource(detail, code="missing_columns")
-    captions = {row["file_name"]: clean_caption(row["caption"]) for row in _readable(table) if row["file_name"]}
-    if strangers := sorted(set(captions) - names):
-        detail = f"{CAPTIONS} of {place} has a caption for {strangers[0]!r}, which is not there"
-        raise UnreadableSource(detail, code="missing_image")
-    return captions
-
-
-def _readable(table: "csv.DictReader[str]") -> Iterator[dict[str, str]]:
-    """Rows that csv can read, such as those without a field of megabytes."""
-    while True:
-        try:
-            yield next(table)
-        except csv.Error:
-            continue
-        except StopIteration:
-            return
-
-
-def _caption(path: Path, captions: Mapping[str, str]) -> str:
-    beside = path.with_suffix(".txt")
-    if path.name in captions or not beside.is_file():
-        return captions.get(path.name, "")
-    return clean_caption(read_beneath(path.parent, PurePath(beside.name), MOST_CAPTION_BYTES))
+def _captioned(folder: Path, path: Path, table: CaptionTable) -> SourceRow:
+    """A caption in the table counts for more than one beside the image."""
+    caption, beside = table.captions.get(path.name, ""), path.with_suffix(".txt")
+    if not caption and beside.is_file():
+        caption = clean_caption(read_beneath(folder, PurePath(beside.name), MOST_CAPTION_BYTES))
+    return SourceRow(path.name, None, caption, notes=table.notes.get(path.name, ()))

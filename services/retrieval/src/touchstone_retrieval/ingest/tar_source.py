@@ -1,25 +1,27 @@
-"""Reading one WebDataset shard: members that share a name up to the first dot are one sample. Nothing is unpacked."""
+"""Reading one WebDataset shard: a row for each sample of its index. Nothing is unpacked."""
 
-import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from touchstone_contracts.catalogue import TarShard
 from touchstone_runtime.decoding import MAX_BYTES
 
-from touchstone_retrieval.ingest.captions import MOST_CAPTION_BYTES, clean_caption
+from touchstone_retrieval.ingest.captions import (
+    MOST_CAPTION_BYTES,
+    MOST_JSON_BYTES,
+    UNREADABLE_CAPTION,
+    caption_in,
+    clean_caption,
+    parsed_json,
+)
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
-from touchstone_retrieval.ingest.tar_members import Member, tar_members
+from touchstone_retrieval.ingest.tar_members import Member
+from touchstone_retrieval.ingest.tar_samples import PICTURES, TEXT_ENDINGS, Members, index_samples
+from touchstone_retrieval.ingest.unused import Unused
 
-IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-MOST_JSON_BYTES = 2**20
 MOST_CLASS_BYTES = 12
-
-Members = Mapping[str, Member]
-"""Ending -> member, of one sample."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class TarSource:
     """`target` where some sample has a `.cls`: then every sample needs one."""
     path: Path
     samples: Mapping[str, Members]
+    unused: Unused = field(default_factory=Unused)
 
     @property
     def count(self) -> int:
@@ -41,42 +44,30 @@ class TarSource:
                 yield self._row(file, clean_key(key), members)
 
     def _row(self, file: IO[bytes], key: str, members: Members) -> SourceRow:
-        picture = next((members[ending] for ending in IMAGE_ENDINGS if ending in members), None)
+        picture = next((members[ending] for ending in PICTURES if ending in members), None)
         label = members.get("cls")
         if reason := _refused(picture, members):
             return SourceRow(key, None, reason=reason)
+        if picture is None:
+            return SourceRow(key, None)
+        caption, notes = _caption(file, members)
         return SourceRow(
             key=key,
-            image=None if picture is None else _read(file, picture, MAX_BYTES) or None,
-            caption=_caption(file, members),
+            image=_read(file, picture, MAX_BYTES) or None,
+            caption=caption,
             class_id=_class_id(key, b"" if label is None else _read(file, label, MOST_CLASS_BYTES))
             if self.kind == "target"
             else -1,
+            notes=notes,
         )
 
 
 def open_tar(path: Path, shard: TarShard) -> TarSource:
     """Raises UnreadableSource when it is no tar, is cut off or holds another number of samples."""
     samples = index_samples(path, shard.location)
-    require_count(shard.location, len(samples), shard.images)
-    labelled = any("cls" in members for members in samples.values())
-    return TarSource("target" if labelled else "upstream", path, samples)
-
-
-def index_samples(path: Path, place: str) -> dict[str, dict[str, Member]]:
-    """By key, in order of appearance."""
-    samples: dict[str, dict[str, Member]] = defaultdict(dict)
-    for member in tar_members(path, place):
-        key, ending = _key_and_ending(member.name)
-        again = ending in samples[key]
-        samples[key][ending] = replace(member, reason="duplicate_member") if again else member
-    return dict(samples)
-
-
-def _key_and_ending(name: str) -> tuple[str, str]:
-    path = PurePosixPath(name)
-    stem, _, ending = path.name.partition(".")
-    return str(path.with_name(stem)) if stem else name, ending.lower()
+    require_count(shard.location, len(samples.by_key), shard.images)
+    labelled = any("cls" in members for members in samples.by_key.values())
+    return TarSource("target" if labelled else "upstream", path, samples.by_key, samples.unused)
 
 
 def _refused(picture: Member | None, members: Members) -> str:
@@ -93,18 +84,25 @@ def _read(file: IO[bytes], member: Member, most: int) -> bytes:
     return file.read(min(member.size, most))
 
 
-def _caption(file: IO[bytes], members: Members) -> str:
-    """The `.txt`, else `caption` or `text` of the `.json`; a description that cannot be read loses no image."""
-    if text := members.get("txt"):
-        return clean_caption(_read(file, text, MOST_CAPTION_BYTES))
-    described = members.get("json")
-    if described is None or described.size > MOST_JSON_BYTES:
-        return ""
+def _caption(file: IO[bytes], members: Members) -> tuple[str, tuple[str, ...]]:
+    """The first that is not blank of the texts beside the image, else the one in its `.json`, and what is to be noted;
+    a description that cannot be read loses no image."""
+    read = [_text(file, members[ending]) for ending in TEXT_ENDINGS if ending in members]
+    if "json" in members and not any(read):
+        read.append(_described(file, members["json"]))
+    caption = next((text for text in read if text), "")
+    return caption, (UNREADABLE_CAPTION,) if not caption and None in read else ()
+
+
+def _text(file: IO[bytes], member: Member) -> str | None:
+    return None if member.reason else clean_caption(_read(file, member, MOST_CAPTION_BYTES))
+
+
+def _described(file: IO[bytes], member: Member) -> str | None:
     try:
-        said = json.loads(_read(file, described, MOST_JSON_BYTES).decode("utf-8", errors="replace"))
-        return clean_caption(said.get("caption", said.get("text"))) if isinstance(said, dict) else ""
-    except (ValueError, RecursionError):  # brackets within brackets, numbers of thousands of digits
-        return ""
+        return None if member.reason else caption_in(parsed_json(_read(file, member, MOST_JSON_BYTES + 1)))
+    except ValueError:
+        return None
 
 
 def _class_id(key: str, label: bytes) -> int:
