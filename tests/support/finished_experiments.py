@@ -95,17 +95,20 @@ class Told:
 
 
 def post_experiment(
-    services: Services, experiment: ExperimentSpec | None = None, further_tests: Sequence[str] = ()
+    services: Services,
+    experiment: ExperimentSpec | None = None,
+    further_tests: Sequence[str] = (),
+    lookup: DictLookup | None = None,
 ) -> Told:
-    """Registers the catalogue of support.specs and submits the experiment."""
-    lookup = DictLookup(further_tests)
+    """Registers the catalogue of support.specs, unless there is another, and submits the experiment."""
+    lookup = lookup or DictLookup(further_tests)
     register_all(services, lookup)
     return post(services, experiment or spec(seeds=(0, 1, 2)), lookup)
 
 
 def register_all(services: Services, lookup: DictLookup) -> None:
     with services.store.write() as session:
-        for kind in (lookup.encoders, lookup.generators, lookup.targets):
+        for kind in (lookup.encoders, lookup.generators, lookup.targets, lookup.datasets):
             for entry in kind.values():
                 register(session, entry, DEFAULT_PROJECT, datetime.now(UTC))
     for upstream in lookup.upstreams.values():

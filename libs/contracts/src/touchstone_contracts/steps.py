@@ -22,6 +22,7 @@ from touchstone_contracts.catalogue import (
     Encoder,
     EncoderKind,
     Generator,
+    Lineage,
     LinkTable,
     Source,
     Template,
@@ -516,6 +517,13 @@ class Drawing(Strict):
     """By arm."""
 
 
+class GivenImages(Lineage):
+    """A data set that an arm of the comparison trains on, or is made from."""
+
+    arm: Name
+    dataset: Name
+
+
 class ProbeSources(Strict):
     """Whether the images of two arms can be told apart, and whether encoders adapted on them rely on what does it.
 
@@ -570,6 +578,10 @@ class JudgeExperiment(Strict):
     """A seed draws mostly the same images, or images made from the same ones, for both arms compared."""
     drawing: Annotated[Drawing | None, WhenSet] = None
     """None: how much the seeds of an arm have in common is not said."""
+    given: Annotated[tuple[GivenImages, ...], WhenSet] = ()
+    """Images of the comparison that were made elsewhere."""
+    upstream: Annotated[Name | None, WhenSet] = None
+    """What their lineage is compared with: the experiment's upstream. None where nothing was given."""
 
 
 class ExperimentJudged(Lenient):

@@ -10,6 +10,7 @@ from touchstone_contracts.values import Name, Strict
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.dag import Judgement, Plan
 from touchstone_planning.draws import drawing_of, share_draws
+from touchstone_planning.lineage import given_images
 from touchstone_planning.resolved import ResolvedExperiment
 
 
@@ -70,6 +71,7 @@ def judge_request(
         judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
         seeds = None if first_seeds is None else spec.seeds[:first_seeds]
         layout = layout.part((*judged, untouched) if untouched else judged, seeds)
+    given = () if spread is None or comparison is None else tuple(given_images(resolved, comparison.a, comparison.b))
     return JudgeExperiment(
         layout=layout,
         targets=spec.targets,
@@ -87,6 +89,8 @@ def judge_request(
         first_seeds=first_seeds,
         paired=spread is not None and comparison is not None and share_draws(resolved, comparison.a, comparison.b),
         drawing=None if spread is None else drawing_of(resolved, judged),
+        given=given,
+        upstream=resolved.upstream.name if given else None,
     )
 
 

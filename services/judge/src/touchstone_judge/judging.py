@@ -11,6 +11,7 @@ from touchstone_verdict.learning_rates import Choices
 from touchstone_verdict.scaling import scaling_fits
 
 from touchstone_judge.labels import LabelsOfArms, label_warnings
+from touchstone_judge.lineage import lineage_warnings
 from touchstone_judge.measurements import Tests
 
 
@@ -63,7 +64,11 @@ def judge_tests(
             paired=request.paired,
             validation=tests.validation,
             seed_overlap=tuple(overlap),
-            warnings=(*_facts(request, comparison, results), *label_warnings(comparison, cards)),
+            warnings=(
+                *_facts(request, comparison, results),
+                *lineage_warnings(request),
+                *label_warnings(comparison, cards),
+            ),
         )
     )
 
