@@ -48,6 +48,7 @@ from touchstone_contracts.steps import (
     PoolAudited,
     Predictions,
     SourcesProbed,
+    TargetChecked,
     Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
@@ -210,6 +211,8 @@ def made_up_results(
     results: dict[StepId, Lenient] = {
         step: ImagesIngested(images=_split(artifacts)) for step in told.plan.tests.values()
     }
+    results |= {step: ImagesIngested(images=_split(artifacts, "validation")) for step in told.plan.validations.values()}
+    results |= {step: TargetChecked() for step in told.plan.checks.values()}
     for (target, arm), step in told.plan.curations.items():
         results[step] = _curated(artifacts, target, arm)
     for (_, arm), step in told.plan.audits.items():
@@ -228,11 +231,11 @@ def made_up_results(
     return results
 
 
-def _split(artifacts: Artifacts) -> ImageSet:
+def _split(artifacts: Artifacts, name: str = "test") -> ImageSet:
     """Nobody looks at test images here, only at how many there are and what they are called."""
     writer = ImageSetWriter(artifacts)
     for number in range(TEST_IMAGES):
-        record = ImageRecord(width=1, height=1, source_kind="target", source_key=f"test-{number}", class_id=0)
+        record = ImageRecord(width=1, height=1, source_kind="target", source_key=f"{name}-{number}", class_id=0)
         writer.add(b"picture", record)
     return writer.finish()
 
