@@ -284,6 +284,12 @@ def test_a_data_set_carries_the_class_ids_of_its_target(
     asked = ("dataset", "by-hand", "library:brought", "--target", "shapes", "--form", "class_folders")
     (found,) = catalogue(capsys, *asked, "--classes", str(tmp_path / "classes.txt"), "--licence", "CC0-1.0").datasets
     assert (found.name, found.target, found.licence, found.images.images) == ("by-hand", "shapes", "CC0-1.0", 2)
+    assert (found.origin, found.made_by, found.trained_on) == ("unknown", "", "")
+    lineage = ("--origin", "synthetic", "--made-by", "PixelForge 2", "--trained-on", "miniverse")
+    (declared,) = catalogue(capsys, *asked, "--classes", str(tmp_path / "classes.txt"), *lineage).datasets
+    assert (declared.origin, declared.made_by, declared.trained_on) == ("synthetic", "PixelForge 2", "miniverse")
+    with pytest.raises(SystemExit, match="say synthetic"):
+        describe((*asked, "--classes", str(tmp_path / "classes.txt"), "--made-by", "PixelForge 2"))
     rows = ingested(found.images, Places(Library(library), None))
     assert {row["source_key"]: row["class_id"] for row in rows} == {"circle/0.png": 0, "bar/0.png": 1}
     with pytest.raises(SystemExit, match="class folders need --classes"):

@@ -22,7 +22,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "name": "t",
         "classes": [{"id": 0, "display_name": "a"}, {"id": 1, "display_name": "b"}],
         "templates": dict.fromkeys(("retrieval", "filter", "zero_shot", "synthesis"), WORDS),
-        "splits": {"validation": SOURCE, "test": SOURCE},
+        "splits": {"validation": SOURCE | {"location": "library:b.parquet", "digest": "1" * 64}, "test": SOURCE},
     },
     "upstreams": {"name": "u", "index_encoder": "clip", "shards": [SOURCE]},
     "experiments": spec(name="with a key").model_dump(mode="json"),

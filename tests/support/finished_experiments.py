@@ -48,6 +48,7 @@ from touchstone_contracts.steps import (
     PoolAudited,
     Predictions,
     SourcesProbed,
+    TargetChecked,
     Tested,
 )
 from touchstone_contracts.values import Lenient, StepId
@@ -95,17 +96,20 @@ class Told:
 
 
 def post_experiment(
-    services: Services, experiment: ExperimentSpec | None = None, further_tests: Sequence[str] = ()
+    services: Services,
+    experiment: ExperimentSpec | None = None,
+    further_tests: Sequence[str] = (),
+    lookup: DictLookup | None = None,
 ) -> Told:
-    """Registers the catalogue of support.specs and submits the experiment."""
-    lookup = DictLookup(further_tests)
+    """Registers the catalogue of support.specs, unless there is another, and submits the experiment."""
+    lookup = lookup or DictLookup(further_tests)
     register_all(services, lookup)
     return post(services, experiment or spec(seeds=(0, 1, 2)), lookup)
 
 
 def register_all(services: Services, lookup: DictLookup) -> None:
     with services.store.write() as session:
-        for kind in (lookup.encoders, lookup.generators, lookup.targets):
+        for kind in (lookup.encoders, lookup.generators, lookup.targets, lookup.datasets):
             for entry in kind.values():
                 register(session, entry, DEFAULT_PROJECT, datetime.now(UTC))
     for upstream in lookup.upstreams.values():
@@ -207,6 +211,8 @@ def made_up_results(
     results: dict[StepId, Lenient] = {
         step: ImagesIngested(images=_split(artifacts)) for step in told.plan.tests.values()
     }
+    results |= {step: ImagesIngested(images=_split(artifacts, "validation")) for step in told.plan.validations.values()}
+    results |= {step: TargetChecked() for step in told.plan.checks.values()}
     for (target, arm), step in told.plan.curations.items():
         results[step] = _curated(artifacts, target, arm)
     for (_, arm), step in told.plan.audits.items():
@@ -225,11 +231,11 @@ def made_up_results(
     return results
 
 
-def _split(artifacts: Artifacts) -> ImageSet:
+def _split(artifacts: Artifacts, name: str = "test") -> ImageSet:
     """Nobody looks at test images here, only at how many there are and what they are called."""
     writer = ImageSetWriter(artifacts)
     for number in range(TEST_IMAGES):
-        record = ImageRecord(width=1, height=1, source_kind="target", source_key=f"test-{number}", class_id=0)
+        record = ImageRecord(width=1, height=1, source_kind="target", source_key=f"{name}-{number}", class_id=0)
         writer.add(b"picture", record)
     return writer.finish()
 

@@ -96,6 +96,7 @@ def test_a_further_test_set_of_one_target_leaves_the_steps_of_another_alone() ->
         "adapt_encoder",
         "evaluate_encoder",
         "probe_sources",
+        "check_target",
         "judge_experiment",
     }
 

@@ -54,6 +54,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
         "adapt_encoder": 2 * 2 * 2 * 2,
         "evaluate_encoder": 2 * (2 + 2 * 2 * 2),
         "probe_sources": 2,
+        "check_target": 2,
         "judge_experiment": 1,
     }
     assert len(plan.evaluations) == 2 * (2 + 2 * 2 * 2)
@@ -127,7 +128,7 @@ def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:
 
 def test_without_a_retrieval_arm_the_upstream_is_not_touched() -> None:
     plan = plan_experiment(resolved(arms=(NoTraining(),), sizes=(6,)))
-    assert kinds(plan) == {"ingest_images": 4, "evaluate_encoder": 4, "judge_experiment": 1}
+    assert kinds(plan) == {"ingest_images": 4, "check_target": 2, "evaluate_encoder": 4, "judge_experiment": 1}
 
 
 def test_a_shard_added_later_is_ingested_and_embedded_alone() -> None:

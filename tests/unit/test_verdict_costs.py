@@ -94,7 +94,14 @@ def test_the_index_is_divided_among_the_pools_that_need_it_and_nothing_is_lost(s
     kinds = [step.kind for step in told.plan.steps]
     measuring = sum(
         kinds.count(kind)
-        for kind in ("audit_pool", "adapt_encoder", "evaluate_encoder", "probe_sources", "judge_experiment")
+        for kind in (
+            "audit_pool",
+            "adapt_encoder",
+            "evaluate_encoder",
+            "probe_sources",
+            "check_target",
+            "judge_experiment",
+        )
     )
     upstream = 2 + 2 + 1  # of its own plan: ingest and embed two shards, index them
     splits = 2  # each target's validation split serves measuring alone

@@ -344,7 +344,31 @@ def without_clusters(target: Target) -> Target:
     return target.model_copy(update={"splits": plain})
 
 
-class Dataset(Posted):
+Origin = Literal["real", "synthetic", "unknown"]
+FewWords = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+"""Verdicts repeat them."""
+
+
+class Lineage(Strict):
+    """Where images come from, as whoever brings them declares it. It decides no result; verdicts repeat it."""
+
+    origin: Annotated[Origin, WhenSet] = "unknown"
+    """`real`: photographs or drawings. `synthetic`: a generator's output."""
+    made_by: Annotated[FewWords, WhenSet] = ""
+    """Of synthetic images: the generator's name and version."""
+    trained_on: Annotated[FewWords, WhenSet] = ""
+    """Of synthetic images: what the generator was trained on, the name of a registered upstream where it is one.
+    Left out: not known."""
+
+    @model_validator(mode="after")
+    def _only_synthetic_images_have_a_generator(self) -> Self:
+        for field in ("made_by", "trained_on"):
+            if getattr(self, field) and self.origin != "synthetic":
+                raise ValueError(f"{field} tells of a generator, but the origin is {self.origin}: say synthetic")
+        return self
+
+
+class Dataset(Posted, Lineage):
     """Labelled images for the classes of a target that somebody brings: bought, collected, labelled by hand, made
     elsewhere. An arm of kind `given` trains on them."""
 
@@ -356,6 +380,11 @@ class Dataset(Posted):
     """Share of the images that may be refused at ingest; where more are, the ingest fails."""
     licence: str = Field(default="", max_length=200)
     description: LongText = ""
+
+
+def without_lineage(dataset: Dataset) -> Dataset:
+    """The same images, whatever is said of where they come from."""
+    return dataset.model_copy(update=Lineage().model_dump())
 
 
 class Upstream(Posted):

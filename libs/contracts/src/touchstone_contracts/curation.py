@@ -228,6 +228,13 @@ class Curation(Strict):
         """Whether synthetic images are compared with the upstream."""
         return self.novelty_cosine is not None or self.memorisation_cosine is not None
 
+    @property
+    def unchecked(self) -> tuple[HeldOut, ...]:
+        """The splits whose images are not looked for among an arm's."""
+        held_out: tuple[HeldOut, ...] = ("test", "validation")
+        checked = self.leak_splits if self.leak_cosine is not None else ()
+        return tuple(split for split in held_out if split not in checked)
+
     def without_names(self) -> "Curation":
         """For requests: there the encoders stand by their digests, and a name must not decide a step."""
         return self.model_copy(update={"score_encoder": None, "copy_encoder": None})

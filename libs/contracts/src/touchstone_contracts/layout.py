@@ -66,6 +66,13 @@ class SplitStep(Strict):
     """Which of its images were drawn together."""
 
 
+class CheckStep(Strict):
+    """A check_target step."""
+
+    target: Name
+    step: StepId
+
+
 class PlanLayout(Strict):
     cells: tuple[CellStep, ...]
     grids: Annotated[tuple[Grid, ...], Indirect] = ()
@@ -76,6 +83,11 @@ class PlanLayout(Strict):
 
     probes: Annotated[tuple[ProbeStep, ...], WhenSet] = ()
     """Likewise. No judgement depends on them, so that layouts of judgements have none."""
+
+    checks: Annotated[tuple[CheckStep, ...], WhenSet] = ()
+    """Likewise."""
+    validations: Annotated[tuple[SplitStep, ...], WhenSet] = ()
+    """Likewise: the validation split of each target."""
 
     @property
     def evaluations(self) -> dict[Cell, StepId]:
@@ -106,4 +118,6 @@ class PlanLayout(Strict):
             pools=tuple(entry for entry in self.pools if entry.arm in arms),
             tests=self.tests,
             audits=tuple(entry for entry in self.audits if entry.arm in arms),
+            checks=self.checks,
+            validations=self.validations,
         )

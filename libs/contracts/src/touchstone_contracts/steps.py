@@ -23,11 +23,12 @@ from touchstone_contracts.catalogue import (
     Encoder,
     EncoderKind,
     Generator,
+    Lineage,
     LinkTable,
     Source,
     Template,
 )
-from touchstone_contracts.curation import Curation, CurationCounts, CurationReport
+from touchstone_contracts.curation import Curation, CurationCounts, CurationReport, HeldOut
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.facts import Fact, Facts, identity_form
 from touchstone_contracts.identity import identity_text, sha256
@@ -538,6 +539,13 @@ class Drawing(Strict):
     """By arm."""
 
 
+class GivenImages(Lineage):
+    """A data set that an arm of the comparison trains on, or is made from."""
+
+    arm: Name
+    dataset: Name
+
+
 class ProbeSources(Strict):
     """Whether the images of two arms can be told apart, and whether encoders adapted on them rely on what does it.
 
@@ -559,6 +567,38 @@ class ProbeSources(Strict):
 class SourcesProbed(Lenient):
     probe: SourceProbe | None
     """None: the arms have too few images of the same classes."""
+
+
+class CheckTarget(Strict):
+    """Whether the splits of a target can be a fair test, which only their images tell."""
+
+    classes: Annotated[tuple[ClassLabel, ...], Fact]
+    test: StepId
+    validation: StepId
+    train: StepId | None = None
+    further_tests: dict[Name, StepId] = Field(default={})
+
+
+class SharedImages(Lenient):
+    """Images that two splits have in common, byte by byte."""
+
+    splits: tuple[str, str]
+    images: int
+
+
+class SplitFacts(Lenient):
+    split: str
+    absent: tuple[int, ...] = ()
+    """Ids of the classes that it has no image of."""
+    in_two_classes: int = 0
+    """Images that it has in more than one class, byte by byte."""
+
+
+class TargetChecked(Lenient):
+    """What a reader of a verdict should know; empty where there is nothing."""
+
+    shared: tuple[SharedImages, ...] = ()
+    splits: tuple[SplitFacts, ...] = ()
 
 
 class JudgeExperiment(Strict):
@@ -592,6 +632,12 @@ class JudgeExperiment(Strict):
     """A seed draws mostly the same images, or images made from the same ones, for both arms compared."""
     drawing: Annotated[Drawing | None, WhenSet] = None
     """None: how much the seeds of an arm have in common is not said."""
+    given: Annotated[tuple[GivenImages, ...], WhenSet] = ()
+    """Images of the comparison that were made elsewhere."""
+    unchecked: Annotated[tuple[HeldOut, ...], WhenSet] = ()
+    """Splits whose images curation did not look for among the training images: exact copies are counted."""
+    upstream: Annotated[Name | None, WhenSet] = None
+    """What their lineage is compared with: the experiment's upstream. None where nothing was given."""
 
 
 class ExperimentJudged(Lenient):
@@ -627,6 +673,7 @@ PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, Image
 ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted)
 EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated)
 PROBE_SOURCES = Contract("probe_sources", 1, "trainer", ProbeSources, SourcesProbed)
+CHECK_TARGET = Contract("check_target", 1, "judge", CheckTarget, TargetChecked)
 JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged)
 
 AnyContract = Contract[Any, Any]
@@ -653,6 +700,7 @@ CATALOGUE: dict[str, AnyContract] = {
         ADAPT_ENCODER,
         EVALUATE_ENCODER,
         PROBE_SOURCES,
+        CHECK_TARGET,
         JUDGE_EXPERIMENT,
     )
 }

@@ -89,6 +89,10 @@ class Plan:
     """(target, arm, other arm) -> probe_sources step."""
     tests: dict[tuple[str, str], StepId] = field(default_factory=dict)
     """(target, test set) -> ingest_images step."""
+    validations: dict[str, StepId] = field(default_factory=dict)
+    """target -> ingest_images step of its validation split."""
+    checks: dict[str, StepId] = field(default_factory=dict)
+    """target -> check_target step."""
     clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
     """(target, test set) -> which of its images were drawn together, where that is known."""
     judgements: list[Judgement] = field(default_factory=list)

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from touchstone_contracts.experiment import FEWEST_SEEDS, SPREAD, Comparison, Spread
-from touchstone_contracts.layout import CellStep, Grid, PlanLayout, PoolStep, ProbeStep, SplitStep
+from touchstone_contracts.layout import CellStep, CheckStep, Grid, PlanLayout, PoolStep, ProbeStep, SplitStep
 from touchstone_contracts.steps import EvaluateEncoder, JudgeExperiment
 from touchstone_contracts.values import Name, Strict
 
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.dag import Judgement, Plan
 from touchstone_planning.draws import drawing_of, share_draws
+from touchstone_planning.lineage import given_images
 from touchstone_planning.resolved import ResolvedExperiment
 
 
@@ -32,6 +33,10 @@ def layout_of(plan: Plan) -> PlanLayout:
         ),
         audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
         probes=tuple(ProbeStep(target=target, arms=(a, b), step=step) for (target, a, b), step in plan.probes.items()),
+        checks=tuple(CheckStep(target=target, step=step) for target, step in plan.checks.items()),
+        validations=tuple(
+            SplitStep(target=target, test_set="validation", step=step) for target, step in plan.validations.items()
+        ),
     )
 
 
@@ -64,7 +69,19 @@ def judge_request(
     if first_seeds is not None and (comparison is None or not FEWEST_SEEDS <= first_seeds < len(spec.seeds)):
         raise ValueError(f"{first_seeds} of {len(spec.seeds)} seeds cannot be judged before the others")
     training = tuple(arm.name for arm in spec.training_arms)
-    judged, layout = training, layout.model_copy(update={"probes": ()})
+    told = comparison if spread is not None else None  # verdicts of before there was a choice tell less
+    given = tuple(given_images(resolved, told.a, told.b)) if told else ()
+    unchecked = spec.curation.unchecked if told else ()
+    judged, layout = (
+        training,
+        layout.model_copy(
+            update={
+                "probes": (),
+                "checks": layout.checks if told else (),
+                "validations": layout.validations if "validation" in unchecked else (),
+            }
+        ),
+    )
     untouched = spec.untouched if first_seeds is None else None
     if comparison is not None and (compared_alone or first_seeds is not None):
         judged = tuple(arm for arm in training if arm in (comparison.a, comparison.b))
@@ -87,6 +104,9 @@ def judge_request(
         first_seeds=first_seeds,
         paired=spread is not None and comparison is not None and share_draws(resolved, comparison.a, comparison.b),
         drawing=None if spread is None else drawing_of(resolved, judged),
+        given=given,
+        unchecked=unchecked,
+        upstream=resolved.upstream.name if given else None,
     )
 
 

@@ -25,6 +25,7 @@ from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayo
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.source_probe import plan_source_probe
+from touchstone_planning.split_check import plan_split_check
 
 NO_CONTRACTS: Mapping[str, AnyContract] = {}
 
@@ -55,9 +56,12 @@ def plan_experiment(
         plan.upstream = upstream or index_upstream(plan, resolved.upstream, resolved.index_encoder)
         return plan.upstream
 
-    for target in resolved.targets:
-        _TargetPlanner(_context(plan, resolved, target, indexed)).add_all(audited)
     spread = None if JUDGE_EXPERIMENT.name in contracts else SPREAD
+    for target in resolved.targets:
+        context = _context(plan, resolved, target, indexed)
+        if spread is not None:  # earlier judgements read no checks
+            plan_split_check(context)
+        _TargetPlanner(context).add_all(audited)
     for request, role in judge_requests(resolved, layout_of(plan), spread):
         step = plan.add(JUDGE_EXPERIMENT, request, role)
         complete = not request.left_out and request.first_seeds is None
@@ -104,6 +108,7 @@ class _TargetPlanner:
         self._rules = self.spec.curation.without_names()
         self._names = plan_names(self.spec.zero_shot_names, context)
         self.plan.tests |= {(self.target.name, test_set): step for test_set, step in context.tests.items()}
+        self.plan.validations[self.target.name] = context.validation
         self.plan.clusters |= {
             (self.target.name, test_set): split.cluster
             for test_set, split in self.target.splits.tests.items()

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.arms.target_train import TargetTrain
-from touchstone_contracts.catalogue import MAIN_TEST_SET, ClusterOfKey, Target
+from touchstone_contracts.catalogue import ClusterOfKey, Target
 from touchstone_contracts.problems import FieldError, Invalid, in_words
 
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.patterns import impossible_patterns
 from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.splits import split_pointer
 
 
 def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:
@@ -23,7 +24,7 @@ def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:
 def check_clusters(target: Target) -> None:
     """Raises Invalid where images cannot be told apart by their keys as a test set says."""
     patterns = (
-        (f"/splits/{'test' if name == MAIN_TEST_SET else f'further_tests/{name}'}/cluster/remove", split.cluster.remove)
+        (f"{split_pointer(name)}/cluster/remove", split.cluster.remove)
         for name, split in target.splits.tests.items()
         if isinstance(split.cluster, ClusterOfKey)
     )

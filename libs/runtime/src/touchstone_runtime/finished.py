@@ -15,6 +15,7 @@ from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     AUDIT_POOL,
     CATALOGUE,
+    CHECK_TARGET,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
@@ -25,6 +26,7 @@ from touchstone_contracts.steps import (
     ImagesCurated,
     ImagesDownloaded,
     ImagesIngested,
+    TargetChecked,
 )
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import Cost
@@ -122,6 +124,23 @@ class FinishedSteps:
         manifest = self.artifacts.get_table(self.artifacts.result(INGEST_IMAGES, step).images.manifest)
         texts: list[str] = with_all_columns(manifest)[column].to_pylist()
         return texts
+
+    def split(self, step: StepId) -> "pa.Table":
+        """The columns `id` and `class_id` of an ingested split, without images that were taken down."""
+        return self._kept(self.artifacts.result(INGEST_IMAGES, step).images.manifest)
+
+    def kept(self, step: StepId) -> "pa.Table":
+        """Those of a curated pool, without what curation dropped."""
+        return self._kept(self.curated(step).images.manifest)
+
+    def _kept(self, manifest: Blob) -> "pa.Table":
+        from touchstone_runtime.image_sets import with_all_columns
+
+        rows = with_all_columns(self.artifacts.get_table(manifest)).select(["id", "class_id", "kept"])
+        return rows.filter(rows["kept"]).drop_columns("kept")
+
+    def checked(self, step: StepId) -> TargetChecked:
+        return self.artifacts.result(CHECK_TARGET, step)
 
     def pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""

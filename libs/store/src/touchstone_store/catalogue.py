@@ -6,7 +6,16 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
-from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Target, Upstream, without_clusters
+from touchstone_contracts.catalogue import (
+    Dataset,
+    Encoder,
+    Entry,
+    Generator,
+    Target,
+    Upstream,
+    without_clusters,
+    without_lineage,
+)
 from touchstone_contracts.problems import NotFound, Unfair
 
 from touchstone_store.projects import readable
@@ -37,9 +46,9 @@ class Registered(Generic[AnyEntryT]):
 
 
 def register(session: Session, entry: Entry, project: str, now: datetime) -> bool:
-    """Whether it is new. A target may say later which of its test images belong together: experiments keep what they
-    were posted with. Raises NameTaken when the name stands for another body in the project, or for one that another
-    project shares."""
+    """Whether it is new. A target may say later which of its test images belong together, a data set where its images
+    come from: experiments keep what they were posted with. Raises NameTaken when the name stands for another body in
+    the project, or for one that another project shares."""
     kind = kind_of(type(entry))
     found = _row(session, kind, entry.name, project)
     if found is None:
@@ -49,17 +58,23 @@ def register(session: Session, entry: Entry, project: str, now: datetime) -> boo
         return True
     # Parsed, so that a field which came later does not make the same thing another.
     known, is_own = type(entry).model_validate(found.body), found.project_id == project
-    same_but_clusters = (
-        isinstance(known, Target) and isinstance(entry, Target) and without_clusters(known) == without_clusters(entry)
-    )
-    if is_own and same_but_clusters:
+    if known == entry:
+        return False
+    if is_own and _unchangeable(known) == _unchangeable(entry):
         found.body = entry.model_dump(mode="json")
-    elif known != entry:
+    else:
         whose = "" if is_own else " by a project that shares it"
         raise NameTaken(
             f"{kind} {entry.name!r} is registered with another body{whose}; register this one under a new name"
         )
     return False
+
+
+def _unchangeable(entry: Entry) -> Entry:
+    """What its name stands for, without what may be said later."""
+    if isinstance(entry, Target):
+        return without_clusters(entry)
+    return without_lineage(entry) if isinstance(entry, Dataset) else entry
 
 
 def _row(session: Session, kind: str, name: str, project: str) -> CatalogueRow | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     AUDIT_POOL,
+    CHECK_TARGET,
     EMBED_IMAGES,
     EVALUATE_ENCODER,
     INDEX_UPSTREAM,
@@ -17,7 +18,9 @@ from touchstone_contracts.steps import (
 from touchstone_contracts.values import StepId
 from touchstone_store.takedowns import Reader
 
-MEASURED = frozenset(contract.name for contract in (ADAPT_ENCODER, EVALUATE_ENCODER, JUDGE_EXPERIMENT, PROBE_SOURCES))
+MEASURED = frozenset(
+    contract.name for contract in (ADAPT_ENCODER, CHECK_TARGET, EVALUATE_ENCODER, JUDGE_EXPERIMENT, PROBE_SOURCES)
+)
 """Kinds of steps whose results stay: they are about what was, and hold no image."""
 READS_ALL = {
     INGEST_IMAGES.name: {EMBED_IMAGES.name, AUDIT_POOL.name},

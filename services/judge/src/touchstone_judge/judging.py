@@ -10,7 +10,9 @@ from touchstone_verdict.judge import judge_evidence
 from touchstone_verdict.learning_rates import Choices
 from touchstone_verdict.scaling import scaling_fits
 
+from touchstone_judge.fairness import SplitEvidence, fairness_warnings
 from touchstone_judge.labels import LabelsOfArms, label_warnings
+from touchstone_judge.lineage import lineage_warnings
 from touchstone_judge.measurements import Tests
 
 
@@ -32,6 +34,7 @@ def judge_tests(
     scaling: Scaling | None,
     choices: Iterable[Choices],
     cards: LabelsOfArms,
+    splits: SplitEvidence,
     overlap: Iterable[SeedOverlap],
     upstream_images: Mapping[str, Sequence[int]],
 ) -> Verdict:
@@ -63,7 +66,12 @@ def judge_tests(
             paired=request.paired,
             validation=tests.validation,
             seed_overlap=tuple(overlap),
-            warnings=(*_facts(request, comparison, results), *label_warnings(comparison, cards)),
+            warnings=(
+                *_facts(request, comparison, results),
+                *fairness_warnings(request, splits),
+                *lineage_warnings(request),
+                *label_warnings(comparison, cards),
+            ),
         )
     )
 
@@ -80,7 +88,7 @@ def _facts(request: JudgeExperiment, comparison: Comparison, results: Results) -
             yield f"{counts.target}: {counts.arm} has no images for {empty} classes."
     yield from _updates(comparison, results)
     yield from _shared_sources(request)
-    if not request.leaks_checked:
+    if not request.leaks_checked and "test" not in request.unchecked:  # else the copies are counted
         yield "The check for test images among the training images was turned off."
     if request.left_out:
         names = ", ".join(request.left_out)

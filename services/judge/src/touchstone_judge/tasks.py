@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from touchstone_contracts.problems import Invalid, Problem, Unfair
-from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, JudgeExperiment
+from touchstone_contracts.steps import (
+    CHECK_TARGET,
+    JUDGE_EXPERIMENT,
+    CheckTarget,
+    ExperimentJudged,
+    JudgeExperiment,
+    TargetChecked,
+)
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import Results, Scaling, Verdict
 from touchstone_runtime.artifacts import Artifacts
@@ -12,10 +19,12 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
 
 from touchstone_judge.draws import seed_overlap
+from touchstone_judge.fairness import read_split_evidence
 from touchstone_judge.judging import fit_scaling, judge_tests
 from touchstone_judge.labels import read_label_cards
 from touchstone_judge.learning_rates import read_choices
 from touchstone_judge.measurements import read_evaluations, read_results, read_tests, read_upstream_images
+from touchstone_judge.splits import check_splits
 
 log = get_logger(__name__)
 
@@ -31,6 +40,16 @@ class Tools:
 
 
 handlers = Handlers[Tools]("judge")
+
+
+@handlers.serve(CHECK_TARGET)
+def check_target(request: CheckTarget, tools: Tools, progress: Progress) -> TargetChecked:
+    steps = {"test": request.test, **request.further_tests, "validation": request.validation}
+    if request.train is not None:
+        steps["train"] = request.train
+    checked = check_splits(request.classes, {name: tools.finished.split(step) for name, step in steps.items()})
+    log.info("target.checked", shared=len(checked.shared), splits=len(checked.splits))
+    return checked
 
 
 @handlers.serve(JUDGE_EXPERIMENT)
@@ -50,9 +69,10 @@ def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress)
         overlap = seed_overlap(request, request.comparison, evaluations, tools.finished)
         choices = read_choices(request, request.comparison, evaluations, tools.finished)
         upstream = read_upstream_images(request, tools.finished)
+        splits = read_split_evidence(request, request.comparison, tools.finished)
         try:
             verdict = judge_tests(
-                request, request.comparison, tests, results, scaling, choices, cards, overlap, upstream
+                request, request.comparison, tests, results, scaling, choices, cards, splits, overlap, upstream
             )
         except Unfair as nothing_to_compare:
             problem = nothing_to_compare.problem()

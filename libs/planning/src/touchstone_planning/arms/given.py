@@ -9,6 +9,7 @@ from touchstone_contracts.problems import FieldError
 from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext, ingested
 from touchstone_planning.resolved import ResolvedExperiment
+from touchstone_planning.splits import same_images
 
 
 class GivenPlanner(ByClassPlanner[Given]):
@@ -32,6 +33,9 @@ class GivenPlanner(ByClassPlanner[Given]):
                 if folders != classes:
                     detail = f"{dataset.name!r} has {folders} folders, {target.name!r} {classes} classes"
                     yield FieldError(pointer=f"{pointer}/{arm.datasets.index(dataset.name)}", detail=detail)
+                for split in _held_out(dataset, target):
+                    detail = f"{dataset.name!r} names the images of {target.name!r} that are its {split} split"
+                    yield FieldError(pointer=f"{pointer}/{arm.datasets.index(dataset.name)}", detail=detail)
 
     def most_candidates(self, arm: Given, target: Target, resolved: ResolvedExperiment) -> int:
         return sum(dataset.images.images for dataset in _own(arm, target, resolved))
@@ -51,6 +55,13 @@ class GivenPlanner(ByClassPlanner[Given]):
             )
             for dataset in _own(arm, context.target, context.resolved)
         ]
+
+
+def _held_out(dataset: Dataset, target: Target) -> Iterator[str]:
+    """The splits that no arm may train on and whose images the data set names."""
+    for name, split in target.splits.by_name.items():
+        if name != "train" and same_images(dataset.images, split):
+            yield name
 
 
 def _own(arm: Given, target: Target, resolved: ResolvedExperiment) -> list[Dataset]:

@@ -29,6 +29,7 @@ KIND_WORDS = {
     "adapt_encoder": "Adapt the encoder",
     "evaluate_encoder": "Evaluate the encoder",
     "probe_sources": "Probe for source shortcuts",
+    "check_target": "Check the target's splits",
     "judge_experiment": "Judge the experiment",
 }
 MOST_CURRENT = 3

@@ -17,6 +17,7 @@ from touchstone_contracts.views import (
     UpstreamPage,
     UpstreamView,
 )
+from touchstone_planning.splits import check_dataset, check_splits
 from touchstone_planning.target_checks import check_clusters
 from touchstone_store.catalogue import EntryT, Registered, list_entries, require_entry, require_registered
 from touchstone_store.keys import Principal
@@ -43,6 +44,8 @@ LISTED, FOUND = documented(422, 503), documented(404, 503)
 
 _DIGEST = "0" * 64
 _SOURCE = {"format": "parquet", "location": "library:data/flags-test.parquet", "digest": _DIGEST, "images": 240}
+_VALIDATION = _SOURCE | {"location": "library:data/flags-validation.parquet", "digest": "1" * 64}
+_BY_HAND = _SOURCE | {"location": "library:data/flags-by-hand.parquet", "digest": "2" * 64}
 _TEMPLATES = {name: ["an icon of {name}"] for name in ("retrieval", "filter", "zero_shot", "synthesis")}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "upstream": {"name": "miniverse", "index_encoder": "mini-clip", "shards": [_SOURCE]},
@@ -50,9 +53,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "name": "flags",
         "classes": [{"id": 0, "display_name": "flag of Canada"}, {"id": 1, "display_name": "flag of Japan"}],
         "templates": _TEMPLATES,
-        "splits": {"validation": _SOURCE, "test": _SOURCE},
+        "splits": {"validation": _VALIDATION, "test": _SOURCE},
     },
-    "dataset": {"name": "flags-by-hand", "target": "flags", "images": _SOURCE, "licence": "CC0-1.0"},
+    "dataset": {
+        "name": "flags-by-hand",
+        "target": "flags",
+        "images": _BY_HAND,
+        "licence": "CC0-1.0",
+        "origin": "synthetic",
+        "made_by": "PixelForge 2",
+    },
     "encoder": {"name": "mini-clip", "model": "library:models/mini-clip", "digest": _DIGEST, "trained_on": "miniverse"},
     "generator": {
         "name": "mini-diffusion",
@@ -167,6 +177,7 @@ def register_target(
     idempotency_key: IdempotencyKey = None,
 ) -> TargetSummary:
     check_clusters(target)
+    check_splits(target)
     return target_summary(_register(services, principal, target, response, "targets", idempotency_key))
 
 
@@ -203,6 +214,7 @@ def register_dataset(
     idempotency_key: IdempotencyKey = None,
 ) -> Dataset:
     """Labelled images for arms of kind `given`."""
+    check_dataset(dataset)
     return _register(services, principal, dataset, response, "datasets", idempotency_key)
 
 

@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 from touchstone_contracts.catalogue import (
     Catalogue,
     ClassLabel,
     Dataset,
+    Origin,
     Splits,
     Target,
     TargetSplit,
@@ -56,7 +58,15 @@ def target(options: argparse.Namespace, places: Places) -> Catalogue:
 def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
     """Labelled images for a target that is registered by itself."""
     images = _labelled(options.place, options, places)
-    described = Dataset(name=options.name, target=options.target, images=images, licence=options.licence)
+    described = Dataset(
+        name=options.name,
+        target=options.target,
+        images=images,
+        licence=options.licence,
+        origin=options.origin,
+        made_by=options.made_by,
+        trained_on=options.trained_on,
+    )
     return Catalogue(datasets=(described,))
 
 
@@ -135,6 +145,9 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
     given.add_argument("--classes", type=Path, help="of class folders: file with a folder a line, in the order of ids")
     given.add_argument("--licence", default="", help="e.g. CC-BY-4.0")
+    given.add_argument("--origin", default="unknown", choices=get_args(Origin), help="what the images are")
+    given.add_argument("--made-by", default="", help="of synthetic images: the generator's name and version")
+    given.add_argument("--trained-on", default="", help="of synthetic images: what that generator was trained on")
     a_dataset = kinds.add_parser("torchvision", help="a target from a data set of torchvision")
     a_dataset.set_defaults(describe=torchvision)
     a_dataset.add_argument("--dataset", required=True, help="its name in torchvision.datasets, e.g. FashionMNIST")
