@@ -18,7 +18,7 @@ from support.tiny_world import expected_cells
 
 SHARED_BY_SIZES = {
     "ingest_images", "embed_images", "retrieve_images", "write_prompts", "generate_images",
-    "curate_images",
+    "curate_images", "check_target",
 }  # fmt: skip
 PAGE_HEIGHT = 4000
 

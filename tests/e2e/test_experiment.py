@@ -15,7 +15,7 @@ from touchstone_stack.lifecycle import Stack
 
 SHARED_BY_SIZES = {
     "ingest_images", "embed_images", "retrieve_images", "write_prompts", "generate_images",
-    "curate_images",
+    "curate_images", "check_target",
 }  # fmt: skip
 """Kinds of work that do not depend on how large the training sets are."""
 
