@@ -22,7 +22,9 @@ from touchstone_contracts.steps import EARLIER, ImagesIngested, IngestImages
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.tally import Tally, require_few_losses
+from touchstone_retrieval.ingest.tar_source import open_tar
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest, listing_digest
 from touchstone_runtime.library import Library
@@ -121,7 +123,7 @@ def test_rows_without_a_key_are_named_by_their_number_and_notes_lose_no_image() 
     tally.add("a", "", ("unreadable_caption",))
     tally.add("", "unreadable_value", ())
     tally.add("c", "", ("unreadable_caption", "cut_caption"))
-    account = tally.account()
+    account = tally.account(Reasons())
     assert (account.seen, account.taken) == (3, 2)
     assert account.refused == {"unreadable_value": Named(count=1, names=("row 1",))}
     assert account.notes == {
@@ -134,7 +136,7 @@ def test_names_are_short_and_draw_nothing_on_a_terminal() -> None:
     tally = Tally()
     tally.add("\x1b[2Jred\n\u202egnp.exe", "too_large", ())
     tally.add("folder/" * 1000 + "last.jpg", "too_large", ())
-    first, second = tally.account().refused["too_large"].names
+    first, second = tally.account(Reasons()).refused["too_large"].names
     assert first == "\\u001b[2Jred\\u000a\\u202egnp.exe"
     assert second.endswith("folder/last.jpg")
     assert len(second) == MOST_NAME_CHARACTERS
@@ -206,3 +208,19 @@ def test_results_without_an_account_still_say_how_many_were_refused() -> None:
     assert told.refusals == "2 of 5 images refused: too large 2"
     links = ImagesIngested.model_validate({"images": {"manifest": blob, "shards": [], "count": 3}})
     assert links.told is None
+
+
+def test_what_belongs_to_no_image_is_in_the_account_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "photos.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("a.png", GOOD), ("._a.png", b"?"), ("notes.pdf", b"%PDF"), ("a.txt", b"a bar")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    source = open_tar(path, TarShard(location="library:photos.tar", digest="0" * 64, images=1))
+    _, account = write_source(source, Artifacts(MemoryObjects()))
+    assert (account.seen, account.taken) == (1, 1)
+    assert {reason: named.names for reason, named in account.notes.items()} == {
+        "hidden_file": ("._a.png",),
+        "other_file": ("notes.pdf",),
+    }

@@ -31,9 +31,9 @@ from touchstone_retrieval.ingest.folder_source import (
 )
 from touchstone_retrieval.ingest.parquet_reading import open_parquet
 from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_samples import index_samples, is_hidden
-from touchstone_retrieval.ingest.unused import Unused
 
 _METADATA = re.compile(r"metadata_(\d+)\.parquet$")
 
@@ -150,7 +150,7 @@ def _some(place: str, images: int) -> int:
     return images
 
 
-def _tell_unused(place: str, unused: Unused) -> None:
+def _tell_unused(place: str, unused: Reasons) -> None:
     for reason, count in sorted(unused.counts.items()):
         more = ", ..." if count > NAMES_SHOWN else ""
         _tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")

@@ -20,9 +20,9 @@ from touchstone_retrieval.ingest.captions import (
     composed,
     parsed_json,
 )
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_samples import IMAGE_ENDINGS
-from touchstone_retrieval.ingest.unused import Unused
 
 CSV, JSON_LINES = "metadata.csv", "metadata.jsonl"
 NAME = "file_name"
@@ -56,7 +56,7 @@ class CaptionTable:
     """File name -> caption."""
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """File name -> what is to be noted of its rows."""
-    unused: Unused = field(default_factory=Unused)
+    unused: Reasons = field(default_factory=Reasons)
 
 
 def read_captions(folder: Path, names: Iterable[str], place: str) -> CaptionTable:
@@ -92,7 +92,7 @@ def _note(table: CaptionTable, name: str, note: str) -> None:
     table.notes[name] = tuple(dict.fromkeys((*table.notes.get(name, ()), note)))
 
 
-def _rows(folder: Path, place: str, unused: Unused) -> Iterator[Row]:
+def _rows(folder: Path, place: str, unused: Reasons) -> Iterator[Row]:
     for name, rows_of in ((CSV, _rows_of_csv), (JSON_LINES, _rows_of_json_lines)):
         if (folder / name).is_file():
             data = read_beneath(folder, PurePath(name), MOST_TABLE_BYTES + 1)
@@ -102,7 +102,7 @@ def _rows(folder: Path, place: str, unused: Unused) -> Iterator[Row]:
             yield from rows_of(data, f"{name} of {place}", unused)
 
 
-def _rows_of_json_lines(data: bytes, table: str, unused: Unused) -> Iterator[Row]:
+def _rows_of_json_lines(data: bytes, table: str, unused: Reasons) -> Iterator[Row]:
     lines = io.BytesIO(data)
     for number in count(1):
         line = lines.readline(MOST_JSON_BYTES + 1)
@@ -125,7 +125,7 @@ def _rows_of_json_lines(data: bytes, table: str, unused: Unused) -> Iterator[Row
             unused.add(UNREADABLE_ROW, f"line {number} of {table}")
 
 
-def _rows_of_csv(data: bytes, table: str, unused: Unused) -> Iterator[Row]:
+def _rows_of_csv(data: bytes, table: str, unused: Reasons) -> Iterator[Row]:
     lines = _lines(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="replace", newline=""))
     columns = _columns(next(lines, ""), table)
     for number, fields, malformed in _records(lines, columns):

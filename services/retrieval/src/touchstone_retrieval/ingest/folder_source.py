@@ -12,9 +12,9 @@ from touchstone_runtime.digests import listing_digest, require_digest
 
 from touchstone_retrieval.ingest.caption_table import CSV, JSON_LINES, CaptionTable, read_captions
 from touchstone_retrieval.ingest.captions import MOST_CAPTION_BYTES, clean_caption
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, clean_key, require_count
 from touchstone_retrieval.ingest.tar_samples import IMAGE_ENDINGS
-from touchstone_retrieval.ingest.unused import Unused
 
 TABLES = (CSV, JSON_LINES)
 """Files that hold the captions of many images."""
@@ -27,7 +27,7 @@ class FolderSource:
     files: Sequence[Path]
     describe: Callable[[Path], SourceRow]
     """From an image's path to its row, without the bytes."""
-    unused: Unused = field(default_factory=Unused)
+    unused: Reasons = field(default_factory=Reasons)
 
     @property
     def count(self) -> int:

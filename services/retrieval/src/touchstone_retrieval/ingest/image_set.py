@@ -41,7 +41,7 @@ def write_source(
             writer.add(row.image, _record(row, source, outcome))
         if tally.seen % BATCH == 0 or tally.seen == source.count:
             progress(tally.seen, source.count)
-    account = tally.account()
+    account = tally.account(source.unused)
     if account.taken == 0:
         raise Invalid(
             f"none of {account.seen} images can be used: {in_reasons(account.refused)}", code="no_usable_image"

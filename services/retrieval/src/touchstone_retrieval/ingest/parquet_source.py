@@ -1,7 +1,7 @@
 """Reading one parquet file of images, as `contracts.catalogue.ParquetFile` describes it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from touchstone_contracts.catalogue import ClusterColumn, ParquetFile
 
 from touchstone_retrieval.ingest.captions import clean_caption
 from touchstone_retrieval.ingest.parquet_reading import UNREADABLE, ConfinedParquet, Lost, column_values, open_parquet
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
 
 ROWS_AT_A_TIME = 256
@@ -25,6 +26,7 @@ class ParquetSource:
     columns: tuple[str, ...]
     cluster: str | None = None
     """The column that says which images belong together."""
+    unused: Reasons = field(default_factory=Reasons)
 
     @property
     def count(self) -> int:

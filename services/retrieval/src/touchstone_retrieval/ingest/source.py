@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 from touchstone_contracts.problems import Invalid
 
+from touchstone_retrieval.ingest.reasons import Reasons
+
 SourceKind = Literal["upstream", "target"]
 
 MOST_KEY_CHARACTERS = 4096
@@ -39,6 +41,10 @@ class ImageSource(Protocol):
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def unused(self) -> Reasons:
+        """What lies in it and belongs to none of its rows: nothing is left out in silence."""
 
     def rows(self) -> Iterator[SourceRow]:
         """In the source's order. Raises UnreadableSource at a row whose class cannot be read: guessing would shift

@@ -1,35 +1,18 @@
 """Counts what becomes of each image of a source, and says when too many are refused."""
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from touchstone_contracts.account import MOST_NAMES, Account, Named, NamedByReason, shown_name
+from touchstone_contracts.account import Account, joined
 from touchstone_contracts.problems import Invalid
 
-
-class _Reasons:
-    """How many images each reason holds for, and what the first of them are called."""
-
-    def __init__(self) -> None:
-        self._counts, self._names = Counter[str](), defaultdict[str, list[str]](list)
-
-    def add(self, reason: str, name: str) -> None:
-        self._counts[reason] += 1
-        if self._counts[reason] <= MOST_NAMES:
-            self._names[reason].append(shown_name(name))
-
-    def named(self) -> NamedByReason:
-        return {
-            reason: Named(count=count, names=tuple(self._names[reason]))
-            for reason, count in sorted(self._counts.items())
-        }
+from touchstone_retrieval.ingest.reasons import Reasons
 
 
 class Tally:
     def __init__(self) -> None:
         self.seen = self.taken = 0
-        self._refused, self._notes = _Reasons(), _Reasons()
+        self._refused, self._notes = Reasons(), Reasons()
 
     def add(self, key: str, reason: str, notes: Iterable[str]) -> None:
         """The next image of the source; `reason`: why it is refused, or empty. One without a key is named by its row,
@@ -43,8 +26,10 @@ class Tally:
         for note in notes:
             self._notes.add(note, name)
 
-    def account(self) -> Account:
-        return Account(seen=self.seen, taken=self.taken, refused=self._refused.named(), notes=self._notes.named())
+    def account(self, unused: Reasons) -> Account:
+        """`unused`: what the source holds beside its images."""
+        here = Account(seen=self.seen, taken=self.taken, refused=self._refused.named(), notes=self._notes.named())
+        return joined((here, Account(notes=unused.named())))
 
 
 def require_few_losses(account: Account, most_losses: float, place: str) -> None:

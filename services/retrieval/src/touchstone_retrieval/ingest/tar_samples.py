@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.tar_members import NO_FILES, Member, tar_members
-from touchstone_retrieval.ingest.unused import Unused
 
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 UNREAD_ENDINGS = ("heic", "heif", "avif", "jxl", "jp2", "jpx", "svg", "psd", "ppm", "pgm", "ico", "tga")
@@ -36,13 +36,13 @@ Members = dict[str, Member]
 class Samples:
     by_key: Mapping[str, Members]
     """In order of appearance, with those whose image is refused."""
-    unused: Unused = field(default_factory=Unused)
+    unused: Reasons = field(default_factory=Reasons)
     """Members that belong to no image."""
 
 
 def index_samples(path: Path, place: str) -> Samples:
     """Every member is in a sample or among the unused. Raises as tar_members."""
-    unused, found = Unused(), list[tuple[str, str, Member]]()
+    unused, found = Reasons(), list[tuple[str, str, Member]]()
     for member in _with_links(tar_members(path, place)):
         if member.reason in NO_FILES:
             unused.add(member.reason, member.name)
@@ -104,7 +104,7 @@ def _continues(name: str, images: set[str]) -> bool:
     return False
 
 
-def _add(samples: dict[str, Members], key: str, ending: str, member: Member, unused: Unused) -> None:
+def _add(samples: dict[str, Members], key: str, ending: str, member: Member, unused: Reasons) -> None:
     members = samples[key]
     if ending not in members:
         unread = ending in UNREAD_ENDINGS and not member.reason

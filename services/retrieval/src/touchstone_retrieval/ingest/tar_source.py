@@ -16,10 +16,10 @@ from touchstone_retrieval.ingest.captions import (
     clean_caption,
     parsed_json,
 )
+from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
 from touchstone_retrieval.ingest.tar_members import Member
 from touchstone_retrieval.ingest.tar_samples import PICTURES, TEXT_ENDINGS, Members, index_samples
-from touchstone_retrieval.ingest.unused import Unused
 
 MOST_CLASS_BYTES = 12
 
@@ -32,7 +32,7 @@ class TarSource:
     """`target` where some sample has a `.cls`: then every sample needs one."""
     path: Path
     samples: Mapping[str, Members]
-    unused: Unused = field(default_factory=Unused)
+    unused: Reasons = field(default_factory=Reasons)
 
     @property
     def count(self) -> int:
