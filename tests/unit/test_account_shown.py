@@ -127,5 +127,5 @@ def test_the_terminal_prints_losses_in_red_and_takes_no_name_for_markup() -> Non
     lines = capture.get().splitlines()
     assert lines[0] == "upstream world: 1 of 4 images taken, 2 of 3 files ingested"
     assert lines[1] == f"\x1b[31m  {WORDS.format(NASTY)}\x1b[0m"
-    assert lines[2] == "\x1b[31m  unreadable caption 1 (d.jpg)\x1b[0m"
+    assert lines[2] == "  unreadable caption 1 (d.jpg)"
     assert lines[3:] == ["fine/test: 2 of 2 images taken", "fine/synthetic: prompt truncated 1,200"]

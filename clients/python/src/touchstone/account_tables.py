@@ -24,4 +24,4 @@ def print_sources(console: Console, sources: Iterable[SourceAccount]) -> None:
         if came.refused:
             console.print(f"  {escape(came.refusals)}", style="red", soft_wrap=True, highlight=False)
         if came.notes:
-            console.print(f"  {escape(in_reasons(came.notes))}", style="red", soft_wrap=True, highlight=False)
+            console.print(f"  {escape(in_reasons(came.notes))}", soft_wrap=True, highlight=False)

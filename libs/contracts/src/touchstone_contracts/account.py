@@ -58,7 +58,7 @@ class Account(Lenient):
     refused: NamedByReason = Field(default_factory=dict)
     """By reason: `undecodable_image`, `too_large`, ..."""
     notes: NamedByReason = Field(default_factory=dict)
-    """What else was lost, of images that were taken as well: a caption that could not be read, ..."""
+    """What else there is to know by reason: captions that could not be read, files that belong to no image, ..."""
 
     @model_validator(mode="after")
     def _every_image_is_accounted_for(self) -> Self:
