@@ -136,6 +136,8 @@ def test_processes_get_the_same_variables_as_in_compose(rendered_overlays: dict[
     by_choice = {"TOUCHSTONE_MIGRATE_ON_START"}
     # Nobody's default: an overlay that knows its prices, or has a collector, adds them to the ConfigMap `settings`.
     by_choice |= {"TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    # An overlay that has a provider names it in `api-settings`, its client's secret in `operator`.
+    by_choice |= {name for name in variables("api") if name.startswith("TOUCHSTONE_OIDC_")}
     manifests, services = rendered_overlays["local"], compose_services("cpu")
     for process in PROCESSES:
         here = container(manifests, process)
