@@ -39,7 +39,7 @@ BIRDS = ProjectSources(
     library=("data/birds", "models"), buckets=("shop/photos",), hub=("openai/*",), hosts=("*.example.org",)
 )
 WITHOUT_LISTS = "8aebc64d6e5393637b00ea5eb0d7f44e8badfdab347fe121a217eb8fe5154189"
-"""Digest of the ids of the downloads of `link_plan` without a list: only another version of a step before them moves it."""
+"""Digest of the ids of the downloads of `link_plan` without a list: another version of a step before moves it."""
 DOCUMENT = spec().model_dump(mode="json")
 
 
