@@ -41,7 +41,7 @@ PREPROCESSING = {
 }
 
 
-WORDS = ("a", "photo", "of", "square", "red", "green", "blue")
+WORDS = ("a", "photo", "of", "square", "red", "green", "blue", "bar", "circle", "triangle")
 TEXT_CONFIG = MODEL_CONFIG["text_cfg"]
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     # open_clip's own transformer, with torch's attention
