@@ -3,67 +3,26 @@
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
-from oidc_provider_mock import User, run_server_in_thread
-from playwright.sync_api import Browser
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from support.answering import answering
 from support.leaks import looked_through
 from support.memory_services import memory_services
-from support.served_api import serving_api
+from support.sign_on import ACCESS, SECRET, Serve, issuer, services_with
 from touchstone_api.access.authorise import CSRF_HEADER
 from touchstone_api.access.credentials import COOKIE
 from touchstone_api.access.single_sign_on import STATE_COOKIE, STATE_PATH, person_of
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import create_app
 from touchstone_api.settings import ApiSettings
-from touchstone_contracts.access import Limits
 from touchstone_store.audit import list_audit
-from touchstone_store.projects import create_project, project_named
+from touchstone_store.projects import project_named
 
-SECRET = "a-secret-of-the-client-0001"
-PEOPLE = (
-    User(sub="1", claims={"groups": ["vision", "staff"], "email": "ana@example.org", "email_verified": True}),
-    User(sub="2", claims={"groups": ["staff"], "name": "Ben"}),
-    User(sub="3", claims={"groups": [], "name": "Eve"}),
-    User(sub="4", claims={"groups": "vision", "email": "dan@example.org", "email_verified": False}),
-)
-ACCESS = {"vision": "birds:write", "staff": "default:read", "ghosts": "nowhere:read"}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    with run_server_in_thread(user_claims=PEOPLE, require_nonce=True) as provider:
-        yield f"http://localhost:{provider.server_port}"
-
-
-Serve = Callable[..., Services]
-
-
-@pytest.fixture
-def services_with(tmp_path: Any, issuer: str) -> Serve:
-    """The services of an installation whose people log in at `issuer`; other settings by name."""
-
-    def make(**settings: Any) -> Services:
-        services = memory_services(tmp_path)
-        with services.store.write() as session:
-            create_project(session, "birds", Limits(), datetime.now(UTC))
-        chosen = {
-            "oidc_issuer": issuer,
-            "oidc_client_id": "touchstone",
-            "oidc_client_secret": SecretStr(SECRET),
-            "oidc_access": ACCESS,
-        }
-        return replace(services, settings=services.settings.model_copy(update=chosen | settings))
-
-    return make
+__all__ = ["issuer", "services_with"]
 
 
 def browse(services: Services) -> TestClient:
@@ -266,15 +225,3 @@ def test_empty_settings_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"TOUCHSTONE_OIDC_{name}", "")
     settings = ApiSettings.model_validate({"database_url": "sqlite://"})
     assert (settings.oidc_issuer, settings.oidc_client_secret) == (None, None)
-
-
-def test_a_real_browser_ends_on_the_page_it_asked_for(services_with: Serve, browser: Browser) -> None:
-    """The provider is another site to the browser (localhost, and 127.0.0.1), which strict cookies do not survive."""
-    with serving_api(services_with(), needs_login=True) as address:
-        page = browser.new_page()
-        page.goto(f"{address}/new")
-        page.get_by_role("link", name="Log in with your organisation's account").click()
-        page.get_by_role("button", name="1", exact=True).click()
-        page.wait_for_url("**/new")
-        assert page.get_by_role("button", name="Log out").is_visible()
-        page.close()
