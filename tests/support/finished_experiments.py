@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 from sqlalchemy import select
-from support.memory_services import finish_steps
+from support.memory_services import finish_steps, memory_services
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.submission import submit_experiment, submit_upstream
@@ -60,6 +61,7 @@ from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.finished import FinishedSteps
 from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import no_progress
 from touchstone_store.catalogue import register
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
@@ -93,6 +95,15 @@ class Told:
     id: str
     plan: Plan
     spec: ExperimentSpec
+
+
+def finished_on_memory(folder: Path) -> tuple[Services, MemoryObjects, Told]:
+    """An api without servers that has a finished experiment."""
+    objects = MemoryObjects()
+    services = memory_services(folder, Artifacts(objects))
+    told = post_experiment(services)
+    finish_experiment(services, told)
+    return services, objects, told
 
 
 def post_experiment(

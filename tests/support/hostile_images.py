@@ -39,7 +39,7 @@ def good_image(number: int, encoding: str = "PNG", side: int = SIDE) -> bytes:
     return encoded(Image.fromarray(pixels), encoding)
 
 
-def encoded(image: Image.Image, encoding: str, **settings: object) -> bytes:
+def encoded(image: Image.Image, encoding: str = "PNG", **settings: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, encoding, **settings)
     return buffer.getvalue()

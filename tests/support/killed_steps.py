@@ -1,9 +1,11 @@
 """A worker that is killed after everything it saves and started anew, until the step is done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from support.sent_reports import SentReports
 from touchstone_contracts.keys import SAVEPOINTS
 from touchstone_contracts.messages import StepFailed, StepManifest, StepMessage
@@ -19,6 +21,23 @@ MOST_ATTEMPTS = 100
 
 class Killed(BaseException):
     """As SIGKILL: nothing that handles failures sees it."""
+
+
+@contextmanager
+def killed_at_a_removal(objects: MemoryObjects, after: int) -> Iterator[None]:
+    """Whoever has removed `after` objects in the block dies before the next one, and must."""
+    remove, left = objects.remove, [after]
+
+    def killed(key: str) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        remove(key)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(objects, "remove", killed)
+        with pytest.raises(Killed):
+            yield
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.hostile_images import encoded, png, png_chunk
 from touchstone.grid import _over_white as in_a_grid
 from touchstone_generator.sampling.img2img import squash
 from touchstone_runtime.decoding import UndecodableImage, decode_image
@@ -19,14 +19,8 @@ WHITE = (255, 255, 255)
 ORIENTATION = 0x0112
 
 
-def stored(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format=form, **options)
-    return buffer.getvalue()
-
-
 def deep(values: Any, kind: str, form: str = "PNG") -> bytes:
-    return stored(Image.fromarray(np.asarray(values, dtype=kind)), form)
+    return encoded(Image.fromarray(np.asarray(values, dtype=kind)), form)
 
 
 def grey(data: bytes) -> list[list[int]]:
@@ -74,31 +68,31 @@ def with_clear_palette() -> bytes:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putdata([0, 1])
-    return stored(image, transparency=0)
+    return encoded(image, transparency=0)
 
 
 def half_clear() -> bytes:
     image = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     image.putpixel((1, 0), (0, 0, 255, 255))
-    return stored(image)
+    return encoded(image)
 
 
 def with_clear_colour() -> bytes:
     image = Image.new("RGB", (2, 1), (255, 0, 0))
     image.putpixel((1, 0), (0, 0, 255))
-    return stored(image, transparency=(255, 0, 0))
+    return encoded(image, transparency=(255, 0, 0))
 
 
 def grey_and_alpha() -> bytes:
     image = Image.new("LA", (2, 1), (0, 0))
     image.putpixel((1, 0), (9, 255))
-    return stored(image)
+    return encoded(image)
 
 
 def clear_grey() -> bytes:
     image = Image.new("L", (2, 1), 7)
     image.putpixel((1, 0), 9)
-    return stored(image, transparency=7)
+    return encoded(image, transparency=7)
 
 
 def deep_clear_grey() -> bytes:
@@ -124,7 +118,7 @@ def test_what_is_clear_shows_white_whoever_looks(data: bytes, expected: list[tup
     assert [tuple(pixel) for pixel in decode_pixels(data)[:, 0].T.tolist()] == expected  # training
     doubled = Image.open(io.BytesIO(data)).resize((2, 2), Image.Resampling.NEAREST)
     doubled.info = Image.open(io.BytesIO(data)).info
-    square = stored(
+    square = encoded(
         doubled, **({"transparency": doubled.info["transparency"]} if "transparency" in doubled.info else {})
     )
     assert [tuple(pixel) for pixel in squash(square, 2)[0].tolist()] == expected  # perturbation at gamma 0, tuning
@@ -136,7 +130,7 @@ def turned(orientation: int, form: str) -> bytes:
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    return stored(image, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    return encoded(image, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
 
 
 RED_AT = {1: (0, 0), 2: (3, 0), 3: (3, 1), 4: (0, 1), 5: (0, 0), 6: (1, 0), 7: (1, 3), 8: (0, 3)}
@@ -153,7 +147,7 @@ def test_the_exif_orientation_is_applied_once_everywhere(orientation: int, form:
     assert inspector().outcome(data) == size
     x, y = RED_AT[orientation]
     assert decode_pixels(data)[:, y, x].tolist() == [255, 0, 0]
-    again = stored(image)
+    again = encoded(image)
     assert np.array_equal(np.asarray(decode_image(again)), np.asarray(image))
     picture = np.asarray(in_a_grid(data))
     assert (picture.shape[1::-1], picture[y, x].tolist()) == (size, [255, 0, 0, 255])
@@ -164,7 +158,7 @@ def test_a_photograph_of_a_phone_is_upright() -> None:
     image.paste("red", (0, 0, 16, 16))
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    upright = decode_image(stored(image, "JPEG", exif=exif, quality=95))
+    upright = decode_image(encoded(image, "JPEG", exif=exif, quality=95))
     assert upright.size == (32, 64)
     red, green, _ = np.asarray(upright)[4, 28].tolist()
     assert red > 200
@@ -174,7 +168,7 @@ def test_a_photograph_of_a_phone_is_upright() -> None:
 def spoilt(change: Callable[[bytes], bytes]) -> bytes:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    return stored(Image.new("RGB", (4, 2), "blue"), "JPEG", exif=change(exif.tobytes()))
+    return encoded(Image.new("RGB", (4, 2), "blue"), "JPEG", exif=change(exif.tobytes()))
 
 
 @pytest.mark.parametrize(
@@ -197,22 +191,17 @@ def test_colours_of_other_kinds_become_rgb() -> None:
     looked_at = 0
     for mode in ("1", "L", "P", "CMYK", "YCbCr"):
         form = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "PNG")
-        image = decode_image(stored(Image.new(mode, (8, 8), 0), form))
+        image = decode_image(encoded(Image.new(mode, (8, 8), 0), form))
         assert image.mode == "RGB"
         looked_at += 1
     assert looked_at == 5
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def deep_colour(*pixels: tuple[int, int, int], clear: tuple[int, int, int]) -> bytes:
     """A PNG of one row with 16 bits for each colour, which Pillow does not write."""
     row = b"\0" + b"".join(struct.pack(">HHH", *pixel) for pixel in pixels)
-    header = struct.pack(">IIBBBBB", len(pixels), 1, 16, 2, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"tRNS", struct.pack(">HHH", *clear)), (b"IDAT", zlib.compress(row)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    clear_colour = png_chunk(b"tRNS", struct.pack(">HHH", *clear))
+    return png(len(pixels), 1, depth=16, before=clear_colour, pixels=row)
 
 
 def test_sixteen_bits_of_colour_with_a_clear_one_decode() -> None:

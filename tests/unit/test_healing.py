@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from support.finished_experiments import Told, finish_experiment, judge_stored, judgements, post_experiment
-from support.memory_services import api_client, memory_services
+from support.finished_experiments import (
+    Told,
+    finished_on_memory,
+    judge_stored,
+    judgements,
+)
+from support.memory_services import api_client
 from touchstone_api.bootstrap import Services
 from touchstone_api.submission import submit_experiment
 from touchstone_conductor.scrub import Scrub
@@ -54,10 +59,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    objects = MemoryObjects()
-    services = memory_services(tmp_path, Artifacts(objects))
-    told = post_experiment(services)
-    finish_experiment(services, told)
+    services, objects, told = finished_on_memory(tmp_path)
     return World(services, objects, told, api_client(services, raise_server_exceptions=False))
 
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from support.finished_experiments import Told, finish_experiment, post_experiment
+from support.killed_steps import killed_at_a_removal
 from support.memory_services import api_client, memory_services
 from support.specs import spec
 from touchstone_api.bootstrap import Services
@@ -147,25 +148,12 @@ def test_without_delete_nothing_changes(world: World, finished: Told) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 7, 40])
 def test_a_collection_that_is_killed_leaves_nothing_broken_and_the_next_one_ends_it(
-    world: World, finished: Told, after: int, monkeypatch: pytest.MonkeyPatch
+    world: World, finished: Told, after: int
 ) -> None:
     other = submit_experiment(world.services, DEFAULT_PROJECT, spec(seeds=(0, 1))).id
     world.delete(finished)
-    remove, left = world.objects.remove, [after]
-
-    class Killed(BaseException):
-        pass
-
-    def killed(key: str) -> None:
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        remove(key)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.objects, "remove", killed)
-        with pytest.raises(Killed):
-            world.collect()
+    with killed_at_a_removal(world.objects, after):
+        world.collect()
     steps = world.api.get(f"/v1/experiments/{other}/steps?state=succeeded&limit=500").json()["items"]
     assert len(steps) > 10
     assert [step["id"] for step in steps if world.services.artifacts.present(step["id"]) is None] == []

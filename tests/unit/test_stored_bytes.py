@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from rich.console import Console
-from support.finished_experiments import Told, finish_experiment, post_experiment
-from support.memory_services import api_client, empty_manifest, memory_services
+from support.finished_experiments import Told, finished_on_memory
+from support.memory_services import api_client, empty_manifest
 from support.specs import spec
 from touchstone.storage_tables import print_storage
 from touchstone.tables import print_experiment
@@ -21,7 +21,6 @@ from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.byte_words import byte_words
 from touchstone_contracts.steps import ADAPT_ENCODER
 from touchstone_contracts.views import ExperimentDetail, Storage
-from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_store.losses import forget_results
 
@@ -67,11 +66,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    objects = MemoryObjects()
-    services = memory_services(tmp_path, Artifacts(objects))
-    told = post_experiment(services)
-    finish_experiment(services, told)
-    world = World(services, objects, told)
+    world = World(*finished_on_memory(tmp_path))
     world.collect()
     return world
 

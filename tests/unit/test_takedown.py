@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from support.finished_experiments import Told, finish_experiment, post_experiment, write_result
-from support.memory_services import api_client, memory_services
+from support.finished_experiments import Told, finish_experiment, finished_on_memory, write_result
+from support.killed_steps import killed_at_a_removal
+from support.memory_services import api_client
 from support.specs import spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.submission import submit_experiment
@@ -71,11 +72,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    objects = MemoryObjects()
-    services = memory_services(tmp_path, Artifacts(objects))
-    told = post_experiment(services)
-    finish_experiment(services, told)
-    return World(services, objects, told)
+    return World(*finished_on_memory(tmp_path))
 
 
 def test_the_bytes_are_gone_and_the_pool_is_curated_again(world: World) -> None:
@@ -164,25 +161,12 @@ def test_a_request_that_is_made_again_or_repeated_finds_nothing_more_to_do(world
     assert len(world.services.artifacts.takedowns()) == 1
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("after", [0, 1])
-def test_it_may_be_killed_and_run_again(world: World, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_may_be_killed_and_run_again(world: World, after: int) -> None:
     chosen = world.shown()[3]
-    image, remove, left = world.api.get(chosen["url"]).content, world.objects.remove, [after]
-
-    def killed(key: str) -> None:
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        remove(key)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.objects, "remove", killed)
-        with pytest.raises(Killed):
-            world.takes_down([chosen["id"]])
+    image = world.api.get(chosen["url"]).content
+    with killed_at_a_removal(world.objects, after):
+        world.takes_down([chosen["id"]])
     world.takes_down()
     assert world.holding(image) == []
     assert len(world.get("")["takedowns"]) == 1

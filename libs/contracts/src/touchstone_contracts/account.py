@@ -16,7 +16,8 @@ MOST_LOSSES = 0.05
 """Share of a source's images that may be refused, where the registration does not say."""
 MostLosses = Annotated[float, Field(ge=0, le=1)]
 # Control characters, line separators and those that turn the direction of writing: a name may not draw on a terminal.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Surrogates stand for bytes that are no UTF-8, and cannot be stored.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown_name(name: str) -> str:

@@ -1,9 +1,7 @@
 """Embeddings: images and texts in, L2-normalised float32 arrays out."""
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch.nn import functional
 from touchstone_contracts.catalogue import ClassLabel, filled
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.decoding import decode_image
+from touchstone_runtime.prefetch import made_ahead
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_encoders.loading import LoadedEncoder, LoadedTower
@@ -50,15 +49,9 @@ def _pixel_batches(encoder: LoadedTower, images: Iterable[bytes]) -> Iterator[tu
         # Convolutions on CPUs run half as fast again on this layout; transformers do not care.
         return len(batch), pixels.to(encoder.device, memory_format=torch.channels_last)
 
-    threads, stream = decoding_threads(encoder.device), iter(images)
-    with ThreadPoolExecutor(max_workers=threads) as ahead:
-        waiting: deque[Future[tuple[int, torch.Tensor]]] = deque()
-        while batch := list(islice(stream, BATCH)):
-            waiting.append(ahead.submit(prepare, batch))
-            if len(waiting) == threads + 1:
-                yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
+    stream, threads = iter(images), decoding_threads(encoder.device)
+    batches = iter(lambda: list(islice(stream, BATCH)), [])
+    return made_ahead(prepare, batches, threads=threads, ahead=threads)
 
 
 def filled_batch(rows: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -1,13 +1,12 @@
 """Batches that are prepared while others are worked on: by threads, or by processes where there are cores to spare."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from touchstone_runtime.prefetch import made_ahead
 
 AHEAD = 2
 """Batches that each thread or process prepares ahead."""
@@ -26,21 +25,9 @@ class Loader:
 
     def ahead(self, make: Make, batches: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
         """`make` of each of `batches`, in order. At most AHEAD for each thread or process wait in memory."""
-        return self._by_processes(make, batches) if self.processes else self._by_threads(make, batches)
-
-    def _by_threads(self, make: Make, batches: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
-        with ThreadPoolExecutor(max_workers=self.threads) as pool:
-            waiting: deque[Future[torch.Tensor]] = deque()
-            try:
-                for batch in batches:
-                    waiting.append(pool.submit(make, batch))
-                    if len(waiting) > AHEAD * self.threads:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        if self.processes:
+            return self._by_processes(make, batches)
+        return made_ahead(make, batches, threads=self.threads, ahead=AHEAD * self.threads)
 
     def _by_processes(self, make: Make, batches: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
         yield from DataLoader(

@@ -17,7 +17,7 @@ class Reasons:
         self.counts[reason] += 1
         names = self.names.setdefault(reason, [])
         if len(names) < MOST_NAMES:
-            names.append(shown_name(name.encode("utf-8", "backslashreplace").decode()))
+            names.append(shown_name(name))
 
     def named(self) -> NamedByReason:
         return {
