@@ -1,6 +1,7 @@
 """One stack for all faults, behind proxies; how much is tried, with which seeds; and what was counted, at the end."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def amounts(pytestconfig: pytest.Config) -> Amounts:
-    return WHOLE if pytestconfig.getoption("--whole-faults") else Amounts()
+    whole = WHOLE if pytestconfig.getoption("--whole-faults") else Amounts()
+    return replace(whole, schedules=-(-whole.schedules // len(seeds_of(pytestconfig))))
+
+
+def seeds_of(config: pytest.Config) -> list[int]:
+    return [int(seed) for seed in config.getoption("--seeds").replace(",", " ").split()]
 
 
 @pytest.fixture
@@ -26,8 +32,7 @@ def counted(request: pytest.FixtureRequest) -> Tally:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        seeds = [int(seed) for seed in metafunc.config.getoption("--seeds").replace(",", " ").split()]
-        metafunc.parametrize("seed", seeds)
+        metafunc.parametrize("seed", seeds_of(metafunc.config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

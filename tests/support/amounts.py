@@ -18,6 +18,7 @@ class Amounts:
     """Of each phase."""
     outage_seconds: float = 8.0
     schedules: int = 600
+    """Divided among the seeds."""
     training_epochs: int = 12
     training_kills: int = 3
     minute: float = 8.0
