@@ -11,7 +11,8 @@ from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_planning.state import ACTIVE
 from touchstone_store.database import Store, open_store
 from touchstone_store.events import events_after
-from touchstone_store.experiments import list_experiments, plan_states
+from touchstone_store.experiments import plan_states
+from touchstone_store.listing import list_experiments
 from touchstone_store.migrate import is_current, migrate
 from touchstone_store.tables import ExperimentRow, PlanRow, StepRow
 
@@ -104,7 +105,7 @@ def test_every_plan_gets_the_phase_and_the_counts_of_its_steps(earlier: Store) -
         # They were written by something that this release does not read: listed all the same.
         assert {
             each.problem.code
-            for each in list_experiments(session, DEFAULT_PROJECT, before=None, limit=50)
+            for each in list_experiments(session, DEFAULT_PROJECT, after=None, limit=50)
             if each.problem
         } == {"unreadable_row"}
 

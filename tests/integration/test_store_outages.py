@@ -6,7 +6,7 @@ from sqlalchemy.exc import ProgrammingError
 from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.problems import Transient
 from touchstone_store.database import open_store
-from touchstone_store.experiments import list_experiments
+from touchstone_store.listing import list_experiments
 from touchstone_store.migrate import migrate
 from touchstone_store.outages import NO_ANSWER, WrongSchema
 
@@ -15,10 +15,10 @@ def test_missing_tables_and_columns_name_the_migration(postgres_url: str) -> Non
     store = open_store(postgres_url)
     for revision, missing in (("0003", "experiments"), ("head", "phase")):
         with pytest.raises(WrongSchema, match=rf"{missing}.*touchstone_store\.migrate"), store.read() as session:
-            list_experiments(session, DEFAULT_PROJECT, before=None, limit=1)
+            list_experiments(session, DEFAULT_PROJECT, after=None, limit=1)
         migrate(store, revision)
     with store.read() as session:
-        assert list_experiments(session, DEFAULT_PROJECT, before=None, limit=1) == []
+        assert list_experiments(session, DEFAULT_PROJECT, after=None, limit=1) == []
     with pytest.raises(ProgrammingError, match="syntax error"), store.read() as session:
         session.execute(text("SELEKT 1"))
     store.close()

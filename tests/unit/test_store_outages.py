@@ -10,7 +10,7 @@ from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.problems import Transient
 from touchstone_store import outages
 from touchstone_store.database import Store, open_store
-from touchstone_store.experiments import list_experiments
+from touchstone_store.listing import list_experiments
 from touchstone_store.migrate import migrate
 from touchstone_store.outages import WrongSchema, outages_translated
 from touchstone_store.tables import PlanRow
@@ -29,10 +29,10 @@ def run(store: Store, statement: str) -> None:
 def test_a_missing_table_or_column_names_the_migration(store: Store) -> None:
     missing_table = r"no such table: experiments.*run `python -m touchstone_store.migrate`"
     with pytest.raises(WrongSchema, match=missing_table), store.read() as session:
-        list_experiments(session, DEFAULT_PROJECT, before=None, limit=1)
+        list_experiments(session, DEFAULT_PROJECT, after=None, limit=1)
     migrate(store, "0003")
     with pytest.raises(WrongSchema, match=r"no such column: plans.*touchstone_store.migrate"), store.read() as session:
-        list_experiments(session, DEFAULT_PROJECT, before=None, limit=1)
+        list_experiments(session, DEFAULT_PROJECT, after=None, limit=1)
     with pytest.raises(WrongSchema, match="no column named phase"):
         run(store, "INSERT INTO plans (id, phase) VALUES ('a', 'queued')")
 

@@ -17,7 +17,8 @@ from touchstone_contracts.steps import WRITE_PROMPTS
 from touchstone_store import steps
 from touchstone_store.database import Store
 from touchstone_store.events import events_after, plans_to_compact
-from touchstone_store.experiments import active_steps_by_state, list_experiments, phases_by_count
+from touchstone_store.experiments import active_steps_by_state, phases_by_count
+from touchstone_store.listing import list_experiments
 from touchstone_store.plans import Survey, cancel_plan, create_plan
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_no_question_reads_a_whole_table_of_history(services: Services, question
 
 def test_the_list_is_read_by_its_index_without_steps_requests_or_resolved_bodies(services: Services) -> None:
     with listening(services.store) as asked, services.store.read() as session:
-        list_experiments(session, DEFAULT_PROJECT, before="exp_zzz", limit=50)
+        list_experiments(session, DEFAULT_PROJECT, after="exp_zzz", limit=50)
     [statement] = [statement for statement, _ in asked if statement.startswith("SELECT")]
     assert "steps" not in statement
     assert "resolved" not in statement

@@ -12,7 +12,7 @@ from touchstone_contracts.curation import LABEL_CONFLICTS, Curation, with_defaul
 from touchstone_contracts.exclusions import Exclusion
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
-from touchstone_contracts.values import Fraction, Name, Posted, Seed, Size, Strict, WhenSet
+from touchstone_contracts.values import Fraction, Name, Posted, Seed, Size, Strict, Title, WhenSet
 
 CONFIDENCE = 0.95
 """Of intervals, unless a comparison asks for another."""
@@ -87,7 +87,7 @@ class Comparison(Strict):
 
 
 class ExperimentSpec(Posted):
-    name: str = Field(min_length=1, max_length=200)
+    name: Title
     upstream: Name
     encoder: Name
     targets: tuple[Name, ...] = Field(min_length=1, max_length=50)

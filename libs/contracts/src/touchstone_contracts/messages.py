@@ -103,3 +103,9 @@ class StepManifest(Lenient):
     worker: str
     let_go: tuple[Blob, ...] = Field(default=(), exclude_if=is_empty)
     """Blobs that nobody reads any more and that were removed: the result is whole without them (decision 0050)."""
+
+    @property
+    def headline(self) -> str | None:
+        """What a judgement found, in one sentence; None of other steps and of judgements of earlier releases."""
+        found = self.result.get("headline")
+        return found if isinstance(found, str) else None

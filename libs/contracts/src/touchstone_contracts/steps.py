@@ -651,6 +651,8 @@ class ExperimentJudged(Lenient):
     """Verdict, without costs, which are not part of what was measured."""
     problem: Problem | None = None
     """Why there is no verdict and never will be: the arms reached no common size, or nothing is compared."""
+    headline: str | None = None
+    """Of the verdict, for lists of experiments."""
 
 
 INGEST_IMAGES = Contract("ingest_images", 2, "retrieval", IngestImages, ImagesIngested)

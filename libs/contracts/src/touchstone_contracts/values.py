@@ -34,6 +34,11 @@ MOST_SOURCE_IMAGES = 1_000_000_000_000
 MOST_ERRORS = 100
 """Listed of a document; the others are counted."""
 
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+"""How people call an experiment."""
+Tag = Annotated[str, StringConstraints(pattern=r"^[^\s,](?:[^,]{0,62}[^\s,])?$")]
+"""A word or a few by which people find experiments; without commas."""
+
 LongText = Annotated[str, StringConstraints(max_length=10_000)]
 """What somebody says about an entry, for people."""
 ClassKey = Annotated[str, StringConstraints(max_length=200)]

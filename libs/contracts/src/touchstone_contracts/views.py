@@ -18,7 +18,7 @@ from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.takedowns import Takedown
-from touchstone_contracts.values import Digest, Lenient, Name, StepId, WhenSet
+from touchstone_contracts.values import Digest, Lenient, Name, Posted, StepId, Tag, Title, WhenSet
 
 Phase = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 StepState = Literal["waiting", "leased", "succeeded", "failed"]
@@ -141,6 +141,11 @@ class ExperimentView(Lenient):
     """Servers that do not answer and that its steps wait for; work goes on when they are back."""
     takedowns: tuple[Takedown, ...] = ()
     """Images that results of this experiment were computed with and that were taken down since."""
+    headline: str | None = None
+    """What the latest verdict says, in one sentence; None before there is one."""
+    tags: tuple[Tag, ...] = ()
+    archived_at: datetime | None = None
+    """When it was put away; lists leave it out then."""
     links: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -157,6 +162,16 @@ class ExperimentDetail(ExperimentView):
     stored: StoredBytes = StoredBytes()
     registration: Registration | None = None
     """What was declared when it was posted; None: posted with a release that kept none."""
+
+
+class ExperimentChanges(Posted):
+    """Of what an experiment is called and found by; what is left out stays. What was asked never changes."""
+
+    name: Title | None = None
+    tags: tuple[Tag, ...] | None = Field(default=None, max_length=20)
+    """All of them: those that are not named here are taken away."""
+    archived: bool | None = None
+    """Whether lists leave it out."""
 
 
 class ExperimentPage(Page):

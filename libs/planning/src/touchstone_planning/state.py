@@ -35,6 +35,8 @@ class Step:
     started_at: datetime | None = None
     """When the current attempt started; None while its message waits in the queue."""
     finished_at: datetime | None = None
+    headline: str | None = None
+    """What a finished judgement found, in one sentence."""
 
 
 def ready_steps(

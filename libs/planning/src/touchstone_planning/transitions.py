@@ -90,6 +90,7 @@ def succeed(step: Step, now: datetime, manifest: StepManifest) -> Step:
         worker=manifest.worker,
         done=step.total if step.total is not None else step.done,
         finished_at=now,
+        headline=manifest.headline,
     )
 
 

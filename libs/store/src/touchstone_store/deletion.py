@@ -16,6 +16,7 @@ from touchstone_store.steps import batches
 from touchstone_store.stored_bytes import forget_blobs
 from touchstone_store.tables import (
     EventRow,
+    ExperimentFacetRow,
     ExperimentRow,
     IdempotencyKeyRow,
     PlanRow,
@@ -45,6 +46,7 @@ def delete_experiment(session: Session, experiment: str) -> None:
             f"/v1/experiments/{experiment}/cancel)"
         )
     session.execute(delete(IdempotencyKeyRow).where(IdempotencyKeyRow.experiment_id == experiment))
+    session.execute(delete(ExperimentFacetRow).where(ExperimentFacetRow.experiment_id == experiment))
     session.execute(delete(ExperimentRow).where(ExperimentRow.id == experiment))
     for rows in (EventRow, PlanStepRow):
         session.execute(delete(rows).where(rows.plan_id == experiment))

@@ -19,7 +19,6 @@ from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.state import ACTIVE
 
 from touchstone_store.plans import counts_in
-from touchstone_store.projects import readable
 from touchstone_store.tables import ExperimentRow, PlanRow
 from touchstone_store.unreadable import UnreadableRow
 
@@ -46,6 +45,7 @@ class Experiment:
     spec: ExperimentSpec | None
     """None: it cannot be read, and `problem` says why."""
     created_at: datetime
+    archived_at: datetime | None
     finished_at: datetime | None
     phase: Phase
     counts: StepCounts
@@ -67,23 +67,26 @@ def new_experiment_id() -> str:
     return f"{_ID_PREFIX}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
 
-def _query() -> Select[Any]:
+def experiment_query() -> Select[Any]:
     """JSON is read as text, so that one that cannot be read spoils its own experiment alone."""
-    return select(
+    columns: list[Any] = [
         ExperimentRow.id,
         ExperimentRow.identity,
         ExperimentRow.name,
         cast(ExperimentRow.spec, Text).label("spec"),
         ExperimentRow.created_at,
+        ExperimentRow.archived_at,
         PlanRow.finished_at,
         PlanRow.phase,
         PlanRow.needs,
         cast(PlanRow.reused_by_kind, Text).label("reused_by_kind"),
         *_COUNT_COLUMNS,
-    ).join(PlanRow, PlanRow.id == ExperimentRow.id)
+    ]
+    return select(*columns).join(PlanRow, PlanRow.id == ExperimentRow.id)
 
 
-def _experiment(row: Row[Any]) -> Experiment:
+def to_experiment(row: Row[Any]) -> Experiment:
+    """Of `experiment_query`."""
     spec, reused_by_kind, problem = None, {}, None
     try:
         spec = ExperimentSpec.model_validate_json(row.spec, context=STORED)
@@ -96,6 +99,7 @@ def _experiment(row: Row[Any]) -> Experiment:
         name=row.name,
         spec=spec,
         created_at=row.created_at,
+        archived_at=row.archived_at,
         finished_at=row.finished_at,
         phase=row.phase if problem is None else "failed",
         counts=counts_in(row),
@@ -111,10 +115,10 @@ def _unreadable(experiment: str, reason: object) -> UnreadableRow:
 
 def require_experiment(session: Session, experiment: str) -> Experiment:
     """Raises NotFound."""
-    row = session.execute(_query().where(ExperimentRow.id == experiment)).one_or_none()
+    row = session.execute(experiment_query().where(ExperimentRow.id == experiment)).one_or_none()
     if row is None:
         raise NotFound(f"no experiment {experiment!r}")
-    return _experiment(row)
+    return to_experiment(row)
 
 
 def require_presence(session: Session, experiment: str) -> None:
@@ -124,16 +128,8 @@ def require_presence(session: Session, experiment: str) -> None:
 
 
 def experiment_with_identity(session: Session, identity: str) -> Experiment | None:
-    row = session.execute(_query().where(ExperimentRow.identity == identity)).one_or_none()
-    return None if row is None else _experiment(row)
-
-
-def list_experiments(session: Session, project: str, *, before: str | None, limit: int) -> list[Experiment]:
-    """The project's own and those that others share, newest first; `before` is the id the page starts after."""
-    query = _query().where(readable(PlanRow, project)).order_by(ExperimentRow.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(ExperimentRow.id < before)
-    return [_experiment(row) for row in session.execute(query).all()]
+    row = session.execute(experiment_query().where(ExperimentRow.identity == identity)).one_or_none()
+    return None if row is None else to_experiment(row)
 
 
 def resolved_of(session: Session, experiment: str) -> ResolvedExperiment:

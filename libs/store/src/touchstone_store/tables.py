@@ -140,6 +140,19 @@ class ExperimentRow(Base):
     registration: Mapped[str | None] = mapped_column(Text, deferred=True)
     """See contracts/registration.py: written once, and never changed."""
     created_at: Mapped[datetime]
+    archived_at: Mapped[datetime | None]
+    """When it was put away; lists leave it out then."""
+
+
+class ExperimentFacetRow(Base):
+    """What an experiment is found by: its upstream, encoder, targets, arms, and the tags that people give it."""
+
+    __tablename__ = "experiment_facets"
+    __table_args__ = (Index("experiment_facets_by_value", "facet", "value", "experiment_id"),)
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    facet: Mapped[str] = mapped_column(String(10), primary_key=True)
+    value: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 _LEASED = text("state = 'leased'")
@@ -175,6 +188,7 @@ class StepRow(Base):
     started_at: Mapped[datetime | None]
     """When the current attempt started; None while its message waits in the queue."""
     finished_at: Mapped[datetime | None]
+    headline: Mapped[str | None] = mapped_column(Text)
 
 
 class StepInputRow(Base):

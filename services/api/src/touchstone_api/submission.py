@@ -27,9 +27,10 @@ from touchstone_store.database import Store
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
 from touchstone_store.idempotency import digest_of_entry, recall, remember
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
+from touchstone_store.listing import facets_of
 from touchstone_store.plans import Survey, create_plan
 from touchstone_store.steps import succeeded_among
-from touchstone_store.tables import ExperimentRow
+from touchstone_store.tables import ExperimentFacetRow, ExperimentRow
 
 from touchstone_api.allowed import ProjectPolicy
 from touchstone_api.bootstrap import Services
@@ -186,6 +187,10 @@ def _create_or_find(
         )
     )
     session.flush()
+    session.add_all(
+        ExperimentFacetRow(experiment_id=experiment, facet=facet, value=value)
+        for facet, value in facets_of(resolved.spec)
+    )
     return Submitted(experiment, created=True)
 
 

@@ -26,6 +26,7 @@ from touchstone_store.experiments import (
     require_experiment,
 )
 from touchstone_store.layouts import upstream_of, upstream_plan_id
+from touchstone_store.listing import headlines_of, tags_of
 from touchstone_store.plans import BROKEN
 from touchstone_store.steps import outages_of, owned_steps, problems_of
 from touchstone_store.stored_bytes import bytes_of_plan
@@ -38,7 +39,8 @@ SUBRESOURCES = ("steps", "events", "results", "verdict", "scaling", "registratio
 
 def experiment_views(session: Session, experiments: Sequence[Experiment]) -> list[ExperimentView]:
     problems, waiting = _problems(session, experiments), _waiting(session, experiments)
-    takedowns = takedowns_of(session, [each.id for each in experiments])
+    ids = [each.id for each in experiments]
+    takedowns, tags, headlines = takedowns_of(session, ids), tags_of(session, ids), headlines_of(session, ids)
     active = [each for each in experiments if each.phase in ACTIVE]
     outages = outages_of(session, [each.id for each in active] + [each.needs for each in active if each.needs])
     return [
@@ -48,6 +50,8 @@ def experiment_views(session: Session, experiments: Sequence[Experiment]) -> lis
             waiting.get(each.id),
             outages.get(each.id, ()) or outages.get(each.needs or "", ()),
             takedowns.get(each.id, ()),
+            tags.get(each.id, ()),
+            headlines.get(each.id),
         )
         for each in experiments
     ]
@@ -71,6 +75,8 @@ def _experiment_view(
     waits_for: UpstreamProgress | None,
     outages: tuple[Problem, ...],
     takedowns: tuple[Takedown, ...],
+    tags: tuple[str, ...],
+    headline: str | None,
 ) -> ExperimentView:
     place = f"/v1/experiments/{experiment.id}"
     return ExperimentView(
@@ -87,6 +93,9 @@ def _experiment_view(
         problems=problems,
         outages=outages,
         takedowns=takedowns,
+        tags=tags,
+        headline=headline,
+        archived_at=experiment.archived_at,
         links={"self": place, "dashboard": f"/experiments/{experiment.id}"}
         | {name: f"{place}/{name}" for name in SUBRESOURCES},
     )

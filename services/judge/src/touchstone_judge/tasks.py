@@ -83,6 +83,7 @@ def judge_experiment(request: JudgeExperiment, tools: Tools, progress: Progress)
         scaling=_stored(tools, scaling),
         verdict=_stored(tools, verdict),
         problem=problem,
+        headline=verdict.headline if verdict else None,
     )
 
 

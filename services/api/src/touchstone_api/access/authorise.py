@@ -171,6 +171,15 @@ def require_experiment_access(session: Session, principal: Principal, experiment
     require_plan(session, experiment, principal.project, write=write, missing=missing)
 
 
+def may_change(session: Session, principal: Principal, experiment: str) -> bool:
+    """Whether pages offer to change what they show."""
+    try:
+        require_experiment_access(session, principal, experiment, write=True)
+    except SharedReadOnly:
+        return False
+    return allows(principal.scope, "write")
+
+
 def _require_own_form(request: Request, principal: Principal) -> None:
     """A request that a browser sends with its cookie must come from a page of ours, which knows the login's token."""
     if principal.csrf is None or request.method in SAFE_METHODS:

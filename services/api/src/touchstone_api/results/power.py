@@ -8,7 +8,7 @@ from touchstone_contracts.power import DeclaredSpread, ExpectedSpread, Power, Sp
 from touchstone_contracts.problems import Invalid
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.objects import MissingObject
-from touchstone_store.experiments import list_experiments
+from touchstone_store.listing import Wanted, list_experiments
 
 from touchstone_api.results.reader import ResultsReader
 
@@ -69,7 +69,7 @@ def _alike(
 ) -> Iterator[tuple[str, ExperimentSpec]]:
     """Finished experiments that share a target and compare in the same metric on the same test set, newest first."""
     with reader.store.read() as session:
-        newest = list_experiments(session, project, before=None, limit=LOOKED_AT)
+        newest = list_experiments(session, project, after=None, limit=LOOKED_AT, wanted=Wanted(archived=None))
     for experiment in newest:
         earlier = experiment.spec
         if experiment.phase != "succeeded" or earlier is None or (primary := earlier.primary) is None:

@@ -2,25 +2,27 @@
 
 import json
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.problems import Failure, Problem
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import Prices, Verdict
+from touchstone_contracts.views import Phase, Prices, Verdict
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
-from touchstone_store.experiments import list_experiments, require_experiment
+from touchstone_store.experiments import require_experiment
 from touchstone_store.layouts import downloads_of
+from touchstone_store.listing import facets_to_choose, list_experiments
 from touchstone_store.projects import limits_of
 from touchstone_store.stored_bytes import bytes_seen_by
 from touchstone_verdict.costs import priced
 
-from touchstone_api.access.authorise import PageReader, require_experiment_access
+from touchstone_api.access.authorise import PageReader, may_change, require_experiment_access
 from touchstone_api.cursors import PositionHere
 from touchstone_api.dashboard.class_groups import groups_of_targets
 from touchstone_api.dashboard.facts import (
@@ -37,6 +39,7 @@ from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.links import Downloads, link_reports
 from touchstone_api.results.reader import ResultsReader
 from touchstone_api.routes.experiments import EXAMPLE_SPEC
+from touchstone_api.search import WantedHere
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(include_in_schema=False)
@@ -45,13 +48,26 @@ EXPERIMENTS_PER_PAGE = 30
 
 
 @router.get("/", response_class=HTMLResponse)
-def show_experiments(principal: PageReader, services: ServicesHere, position: PositionHere) -> HTMLResponse:
+def show_experiments(
+    request: Request, principal: PageReader, services: ServicesHere, position: PositionHere, wanted: WantedHere
+) -> HTMLResponse:
     with services.store.read() as session:
-        found = list_experiments(session, principal.project, before=position.after, limit=EXPERIMENTS_PER_PAGE + 1)
+        found = list_experiments(
+            session, principal.project, after=position.after, limit=EXPERIMENTS_PER_PAGE + 1, wanted=wanted
+        )
+        choices = facets_to_choose(session, principal.project)
         shown, following = position.cut(found, EXPERIMENTS_PER_PAGE, lambda experiment: experiment.id)
         views, held = experiment_views(session, shown), bytes_seen_by(session, principal.project)
         quota = limits_of(session, principal.project).bytes_stored or services.settings.quota_bytes
-    facts: dict[str, Any] = {"experiments": views, "following": following, "held": held, "quota": quota}
+    asked = {name: value for name, value in request.query_params.items() if value and name != "cursor"}
+    facts: dict[str, Any] = {
+        "experiments": views,
+        "following": following and f"/?{urlencode(asked | {'cursor': following})}",
+        "held": held,
+        "quota": quota,
+        "choices": choices | {"phase": get_args(Phase)},
+        "asked": asked,
+    }
     return html_page("experiments.html", csrf=principal.csrf, **facts)
 
 
@@ -74,6 +90,7 @@ def show_experiment(
 ) -> HTMLResponse:
     with services.store.read() as session:
         detail = experiment_detail(session, experiment)
+        may_write = may_change(session, principal, experiment)
     if detail.spec is None:
         [problem, *_] = detail.problems
         return html_page(
@@ -90,6 +107,7 @@ def show_experiment(
     reports = link_reports(resolved, downloads, reader.finished, done)
     facts: dict[str, Any] = {
         "experiment": detail,
+        "may_write": may_write,
         "account": reader.account(experiment),
         "kinds": progress_by_kind(detail.step_list),
         "results": results,

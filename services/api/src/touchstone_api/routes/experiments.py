@@ -9,12 +9,20 @@ from pydantic import Field, StringConstraints, ValidationError
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.power import DeclaredSpread
-from touchstone_contracts.views import Estimation, ExperimentDetail, ExperimentPage, ExperimentView, Validation
+from touchstone_contracts.views import (
+    Estimation,
+    ExperimentChanges,
+    ExperimentDetail,
+    ExperimentPage,
+    ExperimentView,
+    Validation,
+)
 from touchstone_planning.estimate import gpu_hours, workload
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_store.deletion import delete_experiment
-from touchstone_store.experiments import experiment_with_identity, list_experiments, require_experiment
+from touchstone_store.experiments import experiment_with_identity, require_experiment
+from touchstone_store.listing import change_experiment, list_experiments
 from touchstone_store.plans import cancel_plan
 
 from touchstone_api.access.authorise import BY_READERS, PrincipalHere
@@ -28,6 +36,7 @@ from touchstone_api.problems import documented, invalid_body
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.power import expected_power
 from touchstone_api.retries import experiment_owner, retry_failed_steps
+from touchstone_api.search import WantedHere
 from touchstone_api.submission import Submitted, prepare, resolve_fairly, submit_experiment, survey
 from touchstone_api.views import experiment_detail, experiment_views
 
@@ -56,6 +65,14 @@ Changes = Annotated[
     dict[ChangedField, Any],
     Field(max_length=100),
     Body(openapi_examples={"sizes": {"summary": "Other sizes", "value": {"sizes": [120, 240]}}}),
+]
+Renaming = Annotated[
+    ExperimentChanges,
+    Body(
+        openapi_examples={
+            "tags": {"summary": "Another name and a tag", "value": {"name": "Flags, second try", "tags": ["paper"]}}
+        }
+    ),
 ]
 PLANS = [Depends(planning_place)]
 
@@ -136,11 +153,13 @@ def get_experiments(
     principal: PrincipalHere,
     services: ServicesHere,
     position: PositionHere,
+    wanted: WantedHere,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ExperimentPage:
-    """Newest first; those too that other projects share."""
+    """Those that meet all conditions, of the project and of others that share them. The cursor of a page belongs to the
+    same conditions and order."""
     with services.store.read() as session:
-        found = list_experiments(session, principal.project, before=position.after, limit=limit + 1)
+        found = list_experiments(session, principal.project, after=position.after, limit=limit + 1, wanted=wanted)
         page, following = position.cut(found, limit, lambda experiment: experiment.id)
         return ExperimentPage(items=tuple(experiment_views(session, page)), next_cursor=following)
 
@@ -149,6 +168,18 @@ def get_experiments(
 def get_experiment(experiment: str, services: ServicesHere) -> ExperimentDetail:
     with services.store.read() as session:
         return experiment_detail(session, experiment)
+
+
+@router.patch("/{experiment}", responses=documented(400, 404, 412, 413, 422, 503))
+def change_name_or_tags(
+    experiment: str, changes: Renaming, services: ServicesHere, if_match: IfMatch = None
+) -> ExperimentView:
+    """Renames it, replaces its tags, or archives it, which takes it off the lists. Its results and what it declared
+    stay as they are; for other settings there is `clone`."""
+    with services.store.write() as session:
+        require_match(if_match, experiment_detail(session, experiment))
+        change_experiment(session, experiment, changes, datetime.now(UTC))
+    return _view(services, experiment)
 
 
 @router.delete("/{experiment}", status_code=204, responses=documented(404, 409, 412, 503))

@@ -4,6 +4,7 @@ import { drawCharts } from "./charts.js";
 import { openClasses } from "./classes.js";
 import { localTimes } from "./clock.js";
 import { openGallery } from "./gallery.js";
+import { openManagement } from "./manage.js";
 
 const REFRESH_MILLISECONDS = 1000;
 const experiment = document.getElementById("experiment").dataset.id;
@@ -55,6 +56,7 @@ function watch() {
 }
 
 localTimes(document);
+openManagement(experiment, refresh);
 classes.update();
 await drawCharts(experiment);
 if (["queued", "running"].includes(document.getElementById("head").dataset.phase)) watch();
