@@ -96,7 +96,8 @@ def test_phases_are_told_apart(client: TestClient, posted: list[str]) -> None:
     ],
 )
 def test_pages_go_on_in_every_order(client: TestClient, posted: list[str], order: str, found: list[str]) -> None:
-    seen, query = [], {"sort": order, "limit": 1}
+    query: dict[str, Any] = {"sort": order, "limit": 1}
+    seen: list[str] = []
     for _ in found:
         page = client.get("/v1/experiments", params=query).json()
         seen += [item["name"] for item in page["items"]]

@@ -38,6 +38,7 @@ from touchstone_api.routes import (
 )
 from touchstone_api.security.bodies import JsonBudget, LimitBodies
 from touchstone_api.security.gate import OwnRequests, RequestId
+from touchstone_api.security.queries import refuse_unknown_parameters
 from touchstone_api.security.text import refuse_unstorable_address, refuse_unstorable_body
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
@@ -46,6 +47,9 @@ RESOURCES = (experiments, steps, events, results, arms, catalogue, takedowns, we
 PAGES = (dashboard,)
 OPEN_TO_ALL = (health, login, assets)
 """What is the same for everybody, or says who somebody is."""
+
+
+OF_RESOURCES = [Depends(authorise), Depends(refuse_unknown_parameters), Depends(refuse_unstorable_body)]
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -74,7 +78,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.state.rates = Rates()
     app.state.provider = Provider(services.settings) if services.settings.oidc_issuer else None
     for resource in RESOURCES:
-        app.include_router(resource.router, dependencies=[Depends(authorise), Depends(refuse_unstorable_body)])
+        app.include_router(resource.router, dependencies=OF_RESOURCES)
     for resource in PAGES:
         app.include_router(resource.router, dependencies=[Depends(authorise_page)])
     app.include_router(health.scrapes, dependencies=[Depends(authorise)])

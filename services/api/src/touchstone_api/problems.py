@@ -33,6 +33,7 @@ class LoginNeeded(Exception):
 PROBLEM_JSON = "application/problem+json"
 NO_PAGES = ("/v1/", "/healthz", "/readyz", "/metrics", "/assets/", "/openapi.json")
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_NO_PAGE = "There is no page at this address."
 _TAG_ERRORS = {"union_tag_invalid", "union_tag_not_found"}
 
 
@@ -62,10 +63,22 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
+def _is_for_a_person(request: Request) -> bool:
+    """Whether a browser shows the answer: then it is a page."""
+    is_page = not request.url.path.startswith(NO_PAGES) and request.method in {"GET", "HEAD"}
+    return is_page and "text/html" in request.headers.get("accept", "")
+
+
+def _page(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    page = html_page("missing.html", problem.status, title=problem.title, detail=problem.detail)
+    page.headers.update(headers or {})
+    return page
+
+
 async def _failure(request: Request, error: Exception) -> Response:
     assert isinstance(error, Failure)
-    if not request.url.path.startswith(NO_PAGES) and request.method in {"GET", "HEAD"}:
-        return html_page("missing.html", error.status, title=error.title, detail=error.detail)
+    if _is_for_a_person(request):
+        return _page(error.problem())
     experiment = request.path_params.get("experiment")
     if isinstance(error, MissingObject) and experiment is not None:
         services = request.app.state.services
@@ -78,27 +91,36 @@ async def _to_login(request: Request, error: Exception) -> Response:
     return RedirectResponse(error.location, status_code=303)
 
 
-async def _malformed_request(request: Request, error: Exception) -> JSONResponse:
+async def _malformed_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     details = list(error.errors())
     if any(detail["type"] == "json_invalid" for detail in details):
         problem = Problem(title="Malformed JSON", status=400, code="malformed_json", detail="the body is not JSON")
         return problem_response(request, problem)
-    return problem_response(request, invalid_fields(details, error.body).problem())
+    problem = invalid_fields(details, error.body).problem()
+    return _page(problem) if _is_for_a_person(request) else problem_response(request, problem)
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     code = _CODES.get(error.status_code, "http_error")
+    headers = dict(error.headers or {})
+    if _is_for_a_person(request):
+        detail = _NO_PAGE if error.status_code == 404 else str(error.detail)
+        return _page(Problem(title=title, status=error.status_code, code=code, detail=detail), headers)
     problem = Problem(title=title, status=error.status_code, code=code, detail=str(error.detail))
-    return problem_response(request, problem, dict(error.headers or {}))
+    return problem_response(request, problem, headers)
 
 
-async def _bug(request: Request, error: Exception) -> JSONResponse:
+async def _bug(request: Request, error: Exception) -> Response:
     log.error("request.bug", path=request.url.path, error=str(error), exc_info=error)
     detail = "an unexpected error; the log has it under this request_id"
-    return problem_response(request, Problem(title="Internal error", status=500, code="bug", detail=detail))
+    problem = Problem(title="Internal error", status=500, code="bug", detail=detail)
+    if not _is_for_a_person(request):
+        return problem_response(request, problem)
+    request_id = getattr(request.state, "request_id", None) or ""
+    return _page(problem.model_copy(update={"detail": f"{detail}: {request_id}"}), {"X-Request-Id": request_id})
 
 
 def invalid_body(error: ValidationError, body: object) -> Invalid:
