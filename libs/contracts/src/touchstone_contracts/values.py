@@ -59,7 +59,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 class Strict(BaseModel):
     """Immutable; unknown fields are refused. For everything a caller writes: specs and requests."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="forbid", allow_inf_nan=False)
 
 
 class Posted(Strict):
@@ -94,7 +94,7 @@ def first_errors(error: ValidationError) -> ValidationError:
 class Lenient(BaseModel):
     """Immutable; unknown fields are ignored. For everything a reader receives: results and reports."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
 
 
 class Locator:

@@ -8,6 +8,7 @@ from touchstone_contracts.problems import Problem
 
 from touchstone_api.access.authorise import SCOPE, scope_of
 from touchstone_api.conditional import API, EVENT_STREAM
+from touchstone_api.field_words import describe_fields
 from touchstone_api.problems import PROBLEM_JSON, documented
 
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
@@ -42,6 +43,7 @@ def _description(app: FastAPI) -> dict[str, Any]:
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= problem.pop("$defs", {}) | {"Problem": problem}
+    describe_fields(schemas)
     description["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in description["paths"].items():
         if "get" in operations and path.startswith(API):
