@@ -49,6 +49,7 @@ _SECRETS = {
     "database": ("TOUCHSTONE_DATABASE_URL",),
     "index": ("TOUCHSTONE_QDRANT_API_KEY",),
     "operator": ("TOUCHSTONE_OPERATOR_KEY",),
+    "webhooks": ("TOUCHSTONE_WEBHOOK_KEY",),
     "servers": ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
 }
 
