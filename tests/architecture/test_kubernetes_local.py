@@ -20,12 +20,13 @@ case "$(basename "$0") $1" in
 esac
 """
 """Stands in for programs that need a cluster: writes down how it was called. Only kubectl's rendering is real."""
+SECRETS = ("database", "index", "operator", "servers", "services", "webhooks")
 PROGRAMS = ("kubectl", "kind", "minikube", "k3s", "docker")
 
 
 def read_secrets(tree: Path) -> dict[str, str]:
     files = sorted((tree / "k8s/overlays/local/secrets").glob("*.env"))
-    assert [path.name for path in files] == ["database.env", "index.env", "operator.env", "servers.env", "services.env"]
+    assert [path.name for path in files] == [f"{name}.env" for name in SECRETS]
     return dict(line.split("=", 1) for path in files for line in path.read_text().splitlines())
 
 
@@ -36,7 +37,7 @@ def make_secrets(tree: Path) -> str:
 
 def test_secrets_are_random_private_and_meet_at_client_and_server(tmp_path: Path) -> None:
     first, second = (read_secrets(check_out(tmp_path / name)) for name in ("first", "second"))
-    assert len(first) == 10
+    assert len(first) == 11
     assert not set(first.values()) & set(second.values())
     passwords = [value for name, value in first.items() if not name.endswith("_URL")]
     assert len(set(passwords)) == len(passwords)
@@ -50,7 +51,7 @@ def test_secrets_are_random_private_and_meet_at_client_and_server(tmp_path: Path
 def test_secrets_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
     tree = check_out(tmp_path)
     before = read_secrets(tree)
-    assert make_secrets(tree).count("is kept") == 5
+    assert make_secrets(tree).count("is kept") == len(SECRETS)
     assert read_secrets(tree) == before
 
 

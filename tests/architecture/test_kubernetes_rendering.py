@@ -1,5 +1,6 @@
 """Every overlay and every combination of components renders, and what comes out is strictly valid, in every kind."""
 
+import re
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 from support.custom_resources import InvalidManifest, validate
-from support.deployment import ROOT
-from support.manifests import COMPONENTS, OVERLAYS, Manifests, check_out, render_components, render_overlay
+from support.deployment import PROCESSES, ROOT
+from support.manifests import (
+    COMPONENTS,
+    OVERLAYS,
+    RENDERED_ONCE,
+    Manifests,
+    check_out,
+    of_kind,
+    pods,
+    render_components,
+    render_overlay,
+)
 
 CLUSTER_WIDE = {"Namespace", "PersistentVolume"}
 EXCLUSIVE = {"prometheus", "monitoring"}
@@ -50,7 +61,10 @@ def test_every_manifest_is_valid_before_rendering() -> None:
 
 def test_the_tests_know_every_overlay_and_component() -> None:
     assert {path.parent.name for path in ROOT.glob("k8s/overlays/*/kustomization.yaml")} == set(OVERLAYS)
-    assert {path.parent.name for path in ROOT.glob("k8s/components/*/kustomization.yaml")} == set(COMPONENTS)
+    assert {path.parent.name for path in ROOT.glob("k8s/components/*/kustomization.yaml")} == {
+        *COMPONENTS,
+        *RENDERED_ONCE,
+    }
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -67,6 +81,29 @@ def test_every_combination_of_components_renders_to_valid_manifests(kustomize_tr
     for names, manifests in zip(combined, rendered, strict=True):
         check(manifests, names)
     assert min(map(len, rendered)) >= 20
+
+
+@pytest.mark.parametrize(
+    "names", [("authority", *LAST), ("servers", "scrub", "monitoring", "gpu", "authority", "autoscaling", *LAST)]
+)
+def test_every_process_of_ours_reads_the_certificates_of_an_own_authority(
+    kustomize_tree: Path, names: tuple[str, ...]
+) -> None:
+    manifests = render_components(kustomize_tree, names)
+    check(manifests, names)
+    maps = of_kind(manifests, "ConfigMap")
+    [certificates] = [name for name in maps if name.startswith("authority-")]
+    [settings] = [data["data"] for name, data in maps.items() if re.fullmatch(r"settings-\w+", name)]
+    ours = {name: pod for name, pod in pods(manifests).items() if name in {*PROCESSES, "scrub"}}
+    assert len(ours) == len(PROCESSES) + ("scrub" in names)
+    for name, pod in ours.items():
+        volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
+        assert volumes["authority"]["configMap"]["name"] == certificates, name
+        for container in pod.containers().values():
+            [folder] = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "authority"]
+            own = {each["name"]: each.get("value") for each in container.get("env", [])}
+            assert own.get("TOUCHSTONE_CA_FILE", settings["TOUCHSTONE_CA_FILE"]) == f"{folder}/ca.crt", name
+    assert "TOUCHSTONE_CA_FILE" in {each["name"] for each in ours["api"].containers()["migrate"]["env"]}
 
 
 def test_what_decides_the_release_is_not_applied(rendered_overlays: dict[str, Manifests]) -> None:

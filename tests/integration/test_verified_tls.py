@@ -1,4 +1,4 @@
-"""Redis, Celery's broker, the object store and Postgres over TLS: whom nobody vouches for is not spoken to.
+"""Redis, Celery's broker, the object store, Postgres and Qdrant over TLS: whom nobody vouches for is not spoken to.
 
 Each is tried with certificates of an unknown authority, of the right one, and of the right one for another host."""
 
@@ -11,10 +11,13 @@ import pytest
 import redis
 import trustme
 from pydantic import SecretStr
+from qdrant_client.http.exceptions import ResponseHandlingException
 from sqlalchemy import make_url
+from support.answering import answering
 from support.tls import LOOPBACK, Target, TlsProxy
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Transient
+from touchstone_retrieval.index.qdrant_server import connect_server
 from touchstone_runtime.objects import connect_objects
 from touchstone_runtime.presence import connect_presence
 from touchstone_runtime.queue import CeleryDispatcher, celery_app
@@ -124,6 +127,27 @@ def secured_postgres(postgres_server: str, proxied: Proxied) -> Callable[..., tu
         return secured.render_as_string(hide_password=False), proxy
 
     return url
+
+
+QDRANT_ANSWER = b'{"result": {"collections": []}, "status": "ok", "time": 0.0}'
+
+
+def test_qdrant_is_verified(ca_file: Path, proxied: Proxied) -> None:
+    """By a server that answers as Qdrant does when it is asked for its collections."""
+    with answering(QDRANT_ANSWER) as address:
+        plain = make_url(address)
+        assert plain.host is not None
+        assert plain.port is not None
+
+        def ask(certificate_for: str, ca: Path | None) -> TlsProxy:
+            proxy = proxied((plain.host, plain.port), host=certificate_for)
+            connect_server(f"https://{LOOPBACK}:{proxy.port}", "", 5, ca)._client.get_collections()
+            return proxy
+
+        assert ask(LOOPBACK, ca_file).spoken >= 1
+        for certificate_for, ca in ((LOOPBACK, None), ("elsewhere.example", ca_file)):
+            with pytest.raises(ResponseHandlingException, match="CERTIFICATE_VERIFY_FAILED"):
+                ask(certificate_for, ca)
 
 
 def ping(url: str, ca: Path | None) -> None:

@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, post_experiment
-from support.memory_services import api_client, memory_services, on_postgres
+from support.memory_services import WEBHOOK_KEY, api_client, memory_services, on_postgres
 from support.webhook_receiver import Received, Receiver, receiving
 from touchstone_api.bootstrap import Services
 from touchstone_conductor.posting import post
 from touchstone_conductor.webhooks import WebhookSender
+from touchstone_store.webhook_keys import WebhookKeys
 from touchstone_store.webhooks import CLAIM, MOST_ATTEMPTS, claim_delivery, due_deliveries
 
 
@@ -35,7 +36,8 @@ class World:
     at: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(minutes=1))
 
     def sender(self, *, private_addresses: bool = True, seconds: float = 10) -> WebhookSender:
-        return WebhookSender(self.services.store, lambda: self.at, private_addresses, seconds)
+        keys = WebhookKeys(self.services.settings.webhook_key)
+        return WebhookSender(self.services.store, lambda: self.at, keys, private_addresses, seconds)
 
     def register(self) -> dict[str, Any]:
         answer = self.api.post("/v1/webhooks", json={"url": self.receiver.url})
@@ -197,13 +199,16 @@ def test_of_two_conductors_one_sends(world: World) -> None:
 KILLED = """
 import os, signal, sys
 from datetime import datetime
+from pydantic import SecretStr
 from touchstone_conductor import webhooks
 from touchstone_store.database import open_store
+from touchstone_store.webhook_keys import WebhookKeys
 def die(self, claimed, posted):
     os.kill(os.getpid(), signal.SIGKILL)
 webhooks.WebhookSender._settle = die
 at = datetime.fromisoformat(sys.argv[2])
-webhooks.WebhookSender(open_store(sys.argv[1]), lambda: at, True).send_due()
+keys = WebhookKeys(SecretStr(sys.argv[3]))
+webhooks.WebhookSender(open_store(sys.argv[1]), lambda: at, keys, True).send_due()
 """
 
 
@@ -211,7 +216,8 @@ def test_a_delivery_whose_sender_was_killed_is_sent_again(world: World) -> None:
     webhook = world.register()
     world.end_an_experiment()
     url = world.services.store.engine.url.render_as_string(hide_password=False)
-    killed = subprocess.run([sys.executable, "-c", KILLED, url, world.at.isoformat()], env=dict(os.environ), timeout=60)
+    said = [url, world.at.isoformat(), WEBHOOK_KEY]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *said], env=dict(os.environ), timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert len(world.receiver.received) == 1
     assert world.sender().send_due() == 0, "the dead process still holds it"

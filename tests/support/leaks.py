@@ -25,7 +25,7 @@ def secrets_of_stack(stack: Stack) -> frozenset[str]:
     """Of a stack that is up or was."""
     state = stack.folder.read_state()
     assert state is not None, "the stack was never started"
-    names = ("valkey", "s3_secret_key", "supervisor", "operator_key")
+    names = ("valkey", "s3_secret_key", "supervisor", "operator_key", "webhook_key")
     return _usable(getattr(state.secrets, name).get_secret_value() for name in names)
 
 

@@ -28,6 +28,8 @@ COMPONENTS = (
     "registry",
 )
 """In the order in which an overlay may name them."""
+RENDERED_ONCE = ("authority",)
+"""Those that are not combined with every other: each would double the combinations."""
 SHARED = ("k8s", "monitoring")
 """The folders that kustomize reads."""
 
@@ -49,6 +51,7 @@ _SECRETS = {
     "database": ("TOUCHSTONE_DATABASE_URL",),
     "index": ("TOUCHSTONE_QDRANT_API_KEY",),
     "operator": ("TOUCHSTONE_OPERATOR_KEY",),
+    "webhooks": ("TOUCHSTONE_WEBHOOK_KEY",),
     "servers": ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
 }
 
@@ -106,7 +109,9 @@ def render_components(tree: Path, names: Sequence[str]) -> Manifests:
 
 
 def _overlay_of(names: Sequence[str]) -> Manifest:
+    certificates = [{"name": "authority", "literals": ["ca.crt=example"]}] if "authority" in names else []
     return {
+        "configMapGenerator": certificates,
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": "touchstone",

@@ -25,6 +25,7 @@ from touchstone_store.steps import find_rows, owned_steps, to_step
 
 OPERATOR_KEY = "ts_operator-of-the-tests-0001"
 """Of every api that tests start in their own process."""
+WEBHOOK_KEY = "webhook-key-of-the-tests-0001"
 AS_OPERATOR = {"Authorization": f"Bearer {OPERATOR_KEY}"}
 
 
@@ -46,6 +47,7 @@ def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Service
         settings=ApiSettings(
             database_url=SecretStr(url),
             operator_key=SecretStr(OPERATOR_KEY),
+            webhook_key=SecretStr(WEBHOOK_KEY),
             allowed_buckets=("laion",),
             allowed_hub=("*",),
             allowed_hosts=("*",),

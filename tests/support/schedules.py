@@ -3,11 +3,13 @@
 A schedule is what happens to one plan from the moment when it is made until it ends. Many are under way at once, as
 they are for a real conductor; only workers, servers and the clock are played."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from sqlalchemy.orm import Session
 from support.live_workers import live_worker
 from support.many_steps import QUEUE, independent_steps
 from support.memory_services import Broker, MemoryReports, empty_manifest
@@ -39,6 +41,7 @@ ROUNDS = 16
 """In which things go wrong; then they go right."""
 HEALTHY_ROUNDS = 80
 CODES = ("object_store", "redis", "vector_index", "out_of_memory", "disk_failure", "missing_object", "bug", "cancelled")
+ASKS: tuple[Callable[[Session, str, datetime], object], ...] = (cancel_plan, retry_plan)
 
 
 class Objects(MemoryObjects):
@@ -170,7 +173,7 @@ class Schedules:
     def _ask_for_something(self) -> None:
         for name in self.dice.sample(self.names, min(3, len(self.names))):
             with self.store.write() as session:
-                self.dice.choice([cancel_plan, retry_plan])(session, name, self.time)
+                self.dice.choice(ASKS)(session, name, self.time)
 
     def _lose_results(self) -> None:
         for stored in list(self.objects.listed("steps/")):

@@ -79,11 +79,16 @@ def stages(layout: Layout, state: State) -> Stages:
 
 
 def _gate(state: State) -> dict[str, str]:
-    """Of the api alone: its key, and that whoever sits at this machine needs none for the pages."""
+    """Of the api alone: its keys, and that whoever sits at this machine needs none for the pages."""
     return {
+        **_webhooks(state),
         "TOUCHSTONE_OPERATOR_KEY": state.secrets.operator_key.get_secret_value(),
         "TOUCHSTONE_OPEN_ON_THIS_MACHINE": "true",
     }
+
+
+def _webhooks(state: State) -> dict[str, str]:
+    return {"TOUCHSTONE_WEBHOOK_KEY": state.secrets.webhook_key.get_secret_value()}
 
 
 def _with_health(name: str, module: str, layout: Layout, state: State) -> Process:
@@ -96,6 +101,7 @@ def _with_health(name: str, module: str, layout: Layout, state: State) -> Proces
         environment={
             **shared_environment(layout, state),
             "TOUCHSTONE_METRICS_PORT": str(port),
+            **(_webhooks(state) if name == "conductor" else {}),
             **OF_ITS_OWN.get(name, {}),
         },
         stop_seconds=4,

@@ -50,6 +50,8 @@ class Secrets(BaseModel):
     supervisor: Secret = Field(default_factory=lambda: _drawn(16))
     operator_key: Secret = Field(default_factory=lambda: SecretStr("ts_" + secrets.token_urlsafe(32)))
     """The API key of whoever started the stack."""
+    webhook_key: Secret = Field(default_factory=lambda: _drawn(16))
+    """What secrets of webhooks are encrypted with in the database."""
 
 
 class State(BaseModel):

@@ -43,13 +43,17 @@ from touchstone.tables import (
 )
 from touchstone.takedown_tables import print_takedowns
 from touchstone.variance_tables import print_variance
+from touchstone.webhook_tables import print_deliveries, print_webhooks
 
 app = typer.Typer(help="Compare training images by experiment.", no_args_is_help=True, pretty_exceptions_enable=False)
 keys = typer.Typer(help="API keys of your project, with an admin's key.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+webhooks = typer.Typer(help="Addresses that are told when experiments of your project end.", no_args_is_help=True)
+app.add_typer(webhooks, name="webhooks")
 
 Server = Annotated[str, typer.Option(envvar="TOUCHSTONE_SERVER", help="Address of the server.")]
 ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")]
+WebhookId = Annotated[str, typer.Argument(metavar="ID", help="From `touchstone webhooks list`.")]
 Owner = Annotated[str, typer.Argument(metavar="ID", help="An experiment's id, exp_..., or upstream/NAME.")]
 ArmName = Annotated[str, typer.Argument(help="An arm that trains.")]
 TargetName = Annotated[str | None, typer.Option(help="Needed where the experiment has more than one target.")]
@@ -616,3 +620,64 @@ def revoke_key(
     """Nobody gets in with it from now on."""
     with connected(server) as client:
         client.revoke_key(key_id)
+
+
+@webhooks.command("list")
+def list_webhooks(server: Server = DEFAULT_SERVER) -> None:
+    """All webhooks, the oldest first."""
+    with connected(server) as client:
+        print_webhooks(console_for_output(), client.webhooks())
+
+
+@webhooks.command("add")
+def add_webhook(
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://... that is sent a POST.")],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Register an address; prints its id and, this once, the secret that messages are signed with. Admins only."""
+    with connected(server) as client:
+        added = client.add_webhook(url)
+    typer.echo(added.id)
+    if added.secret is None:
+        Console(stderr=True).print("The address was registered before; its secret is not told again.", highlight=False)
+    else:
+        typer.echo(added.secret)
+
+
+@webhooks.command("remove")
+def remove_webhook(webhook: WebhookId, server: Server = DEFAULT_SERVER) -> None:
+    """Tell an address nothing more, and forget its deliveries. Admins only."""
+    with connected(server) as client:
+        client.remove_webhook(webhook)
+    typer.echo(f"{webhook}: removed")
+
+
+@webhooks.command("test")
+def send_test_message(webhook: WebhookId, server: Server = DEFAULT_SERVER) -> None:
+    """Send a test message; `deliveries` says what became of it."""
+    with connected(server) as client:
+        delivery = client.test_webhook(webhook)
+    typer.echo(f"{delivery.id}: {delivery.state}")
+
+
+@webhooks.command("deliveries")
+def list_deliveries(
+    webhook: WebhookId,
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """What became of the last messages, the newest first."""
+    with connected(server) as client:
+        print_deliveries(console_for_output(), list(islice(client.webhook_deliveries(webhook), count)))
+
+
+@webhooks.command("retry")
+def retry_delivery(
+    webhook: WebhookId,
+    delivery: Annotated[str, typer.Argument(help="From `touchstone webhooks deliveries`.")],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Send a message again, under the same id."""
+    with connected(server) as client:
+        again = client.retry_delivery(webhook, delivery)
+    typer.echo(f"{again.id}: {again.state}")

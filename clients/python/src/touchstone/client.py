@@ -56,6 +56,14 @@ from touchstone_contracts.views import (
     Validation,
     Verdict,
 )
+from touchstone_contracts.webhooks import (
+    DeliveryPage,
+    DeliveryView,
+    WebhookPage,
+    WebhookRegistered,
+    WebhookSpec,
+    WebhookView,
+)
 
 from touchstone.credentials import find_key
 from touchstone.problems import ExperimentFailed, ProblemError, raise_for_problem
@@ -409,6 +417,38 @@ class Client:
         `upstreams/NAME` and so on."""
         place = thing if "/" in thing else f"experiments/{thing}"
         self._call("PUT" if shared else "DELETE", f"/v1/{place}/share")
+
+    # Webhooks, of the same project; what receivers do is in touchstone.webhooks
+
+    def webhooks(self) -> Iterator[WebhookView]:
+        """The oldest first, without their secrets."""
+        for page in self._pages("/v1/webhooks", WebhookPage):
+            yield from page.items
+
+    def add_webhook(self, url: str) -> WebhookRegistered:
+        """The address is sent a POST whenever an experiment of the project ends. `secret` is told this once, and is
+        None where the address was registered before: remove the webhook and add it again for another. Needs the scope
+        `admin`, as `remove_webhook`."""
+        response = self._call("POST", "/v1/webhooks", json=WebhookSpec(url=url).model_dump(mode="json"))
+        return WebhookRegistered.model_validate_json(response.content)
+
+    def remove_webhook(self, webhook: str) -> None:
+        """Its address is told nothing more, and its deliveries are forgotten."""
+        self._call("DELETE", f"/v1/webhooks/{webhook}")
+
+    def test_webhook(self, webhook: str) -> DeliveryView:
+        """A message of the type `webhook.test` is sent soon; `webhook_deliveries` says what became of it."""
+        return DeliveryView.model_validate_json(self._call("POST", f"/v1/webhooks/{webhook}/test").content)
+
+    def webhook_deliveries(self, webhook: str) -> Iterator[DeliveryView]:
+        """The newest first; those that are over are kept for thirty days."""
+        for page in self._pages(f"/v1/webhooks/{webhook}/deliveries", DeliveryPage):
+            yield from page.items
+
+    def retry_delivery(self, webhook: str, delivery: str) -> DeliveryView:
+        """It is sent again, whatever became of it, under the same id."""
+        response = self._call("POST", f"/v1/webhooks/{webhook}/deliveries/{delivery}/retry")
+        return DeliveryView.model_validate_json(response.content)
 
     # Calls
 

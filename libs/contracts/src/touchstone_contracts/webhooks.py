@@ -1,14 +1,16 @@
 """Webhooks: addresses that are told when experiments end."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from touchstone_contracts.values import Lenient, Strict
+from touchstone_contracts.views import Page
 
 EXPERIMENT_ENDED = "experiment.ended"
+WEBHOOK_TEST = "webhook.test"
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 
@@ -44,6 +46,7 @@ class DeliveryView(Lenient):
     id: str
     """The same for every attempt, in the header `webhook-id`: receivers know repetitions by it."""
     experiment: str
+    """Empty of a test message."""
     state: DeliveryState
     attempts: int
     status: int | None
@@ -55,11 +58,19 @@ class DeliveryView(Lenient):
     delivered_at: datetime | None
 
 
-class WebhookPage(Lenient):
+class WebhookPage(Page):
     items: tuple[WebhookView, ...]
-    next_cursor: str | None = None
 
 
-class DeliveryPage(Lenient):
+class DeliveryPage(Page):
     items: tuple[DeliveryView, ...]
-    next_cursor: str | None = None
+
+
+class WebhookMessage(Lenient):
+    """What receivers are sent."""
+
+    type: str
+    """`experiment.ended`, or `webhook.test`; receivers answer 2xx to others too."""
+    timestamp: datetime
+    data: dict[str, Any]
+    """Of an experiment that ended: `experiment`, `phase`, `steps` (counts by state) and `links`."""

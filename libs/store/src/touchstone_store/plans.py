@@ -6,7 +6,7 @@ plans that wait for no other, then those that do, each by id. Where the order ca
 two transactions and the caller tries again."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, get_args
@@ -39,8 +39,14 @@ _PHASES: tuple[Phase, ...] = get_args(Phase)
 _COUNTED = tuple(StepCounts.model_fields)
 
 AnyRow = Row[*tuple[Any, ...]]
+Require = Callable[[Session], None]
+"""Raises where something must not be changed, as it is now."""
 StepEvent = tuple[str, dict[str, Any]]
 """An event's name and its data, less what names the step."""
+
+
+def nothing(_: Session) -> None:
+    """Requires nothing."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,11 @@ def lock_plans(session: Session, ids: Collection[str]) -> dict[str, PlanRow]:
         )
         found |= {row.id: row for row in session.scalars(query)}
     return found
+
+
+def lock_owners(session: Session, steps: Collection[StepId], others: Collection[str] = ()) -> dict[str, PlanRow]:
+    """Locks all plans that need one of `steps`, and `others`; see `lock_plans`."""
+    return lock_plans(session, {*others, *_owners_of(session, steps)})
 
 
 def _count_move(plan: PlanRow, owned: AnyRow, move: _Move) -> None:
@@ -333,11 +344,13 @@ def cancel_plan(session: Session, plan: str, now: datetime) -> Phase:
     return row.phase  # type: ignore[return-value]  # the column holds nothing else
 
 
-def retry_plan(session: Session, plan: str, now: datetime) -> None:
-    """Failed steps get all their attempts again, and a cancelled plan goes on; so does a plan that it waits for."""
+def retry_plan(session: Session, plan: str, now: datetime, require: Require = nothing) -> None:
+    """Failed steps get all their attempts again, and a cancelled plan goes on; so does a plan that it waits for.
+    `require` is asked once all that changes is locked."""
     chain = _with_broken_needs(session, plan)
     changes = _retried_steps(session, chain)
-    rows = lock_plans(session, {*chain, *_owners_of(session, [change.row.id for change in changes])})
+    rows = lock_owners(session, [change.row.id for change in changes], chain)
+    require(session)
     save_steps(session, changes, now)
     for row in (rows[each] for each in reversed(chain)):
         row.cancelled_at = None

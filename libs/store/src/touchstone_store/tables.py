@@ -253,8 +253,8 @@ class WebhookRow(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     url: Mapped[str] = mapped_column(String(1000))
-    secret: Mapped[str] = mapped_column(String(80))
-    """As it is, because what is sent is signed with it."""
+    secret: Mapped[str] = mapped_column(Text)
+    """Encrypted, because what is sent is signed with it; see webhook_keys.py."""
     created_at: Mapped[datetime]
 
 

@@ -7,13 +7,14 @@ import base64
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 from touchstone_contracts.problems import NotFound
-from touchstone_contracts.webhooks import EXPERIMENT_ENDED, DeliveryState, DeliveryView, WebhookView
+from touchstone_contracts.webhooks import EXPERIMENT_ENDED, WEBHOOK_TEST, DeliveryState, DeliveryView, WebhookView
 
 from touchstone_store.tables import PlanRow, WebhookDeliveryRow, WebhookRow
 
@@ -25,6 +26,8 @@ CLAIM = timedelta(seconds=60)
 """Longer than any attempt."""
 KEPT = timedelta(days=30)
 """Deliveries that are over."""
+NO_EXPERIMENT = ""
+"""What a test message is about."""
 _EXPERIMENTS = "exp_"
 
 
@@ -35,16 +38,17 @@ class Claimed:
     id: str
     url: str
     secret: str
+    """Encrypted; see webhook_keys.py."""
     body: str
     attempt: int
 
 
-def register_webhook(session: Session, project: str, url: str, now: datetime) -> tuple[WebhookRow, bool]:
-    """The project's webhook of an address, and whether it is new."""
+def register_webhook(session: Session, project: str, url: str, secret: str, now: datetime) -> tuple[WebhookRow, bool]:
+    """The project's webhook of an address, and whether it is new. `secret`: encrypted; of a new one."""
     found = session.scalar(select(WebhookRow).where(WebhookRow.project_id == project, WebhookRow.url == url))
     if found is not None:
         return found, False
-    row = WebhookRow(id=_new_id("hook_"), project_id=project, url=url, secret=_new_secret(), created_at=now)
+    row = WebhookRow(id=_new_id("hook_"), project_id=project, url=url, secret=secret, created_at=now)
     session.add(row)
     session.flush()
     return row, True
@@ -83,20 +87,41 @@ def tell_end(session: Session, plan: PlanRow, steps: dict[str, int], now: dateti
         return
     place = f"/v1/experiments/{plan.id}"
     data = {"experiment": plan.id, "phase": plan.phase, "steps": steps, "links": {"self": place}}
-    body = json.dumps({"type": EXPERIMENT_ENDED, "timestamp": now.isoformat(), "data": data})
     of_project = select(WebhookRow.id).where(WebhookRow.project_id == plan.project_id)
     for webhook in session.scalars(of_project.order_by(WebhookRow.id)):
-        session.add(
-            WebhookDeliveryRow(
-                id=_new_id("msg_"),
-                webhook_id=webhook,
-                experiment=plan.id,
-                body=body,
-                state="pending",
-                next_at=now,
-                created_at=now,
-            )
-        )
+        session.add(_delivery(webhook, EXPERIMENT_ENDED, data, plan.id, now))
+
+
+def send_test(session: Session, project: str, webhook: str, now: datetime) -> DeliveryView:
+    """A message that says nothing but that it is a test; the one before where that is still to be sent. Raises
+    NotFound."""
+    require_webhook(session, project, webhook)
+    waiting = select(WebhookDeliveryRow).where(
+        WebhookDeliveryRow.webhook_id == webhook,
+        WebhookDeliveryRow.state == "pending",
+        WebhookDeliveryRow.experiment == NO_EXPERIMENT,
+    )
+    row = session.scalars(waiting.limit(1)).first()
+    if row is None:
+        row = _delivery(webhook, WEBHOOK_TEST, {"webhook": webhook}, NO_EXPERIMENT, now)
+        session.add(row)
+        session.flush()
+    return _view(row)
+
+
+def _delivery(
+    webhook: str, kind: str, data: Mapping[str, object], experiment: str, now: datetime
+) -> WebhookDeliveryRow:
+    return WebhookDeliveryRow(
+        id=_new_id("msg_"),
+        webhook_id=webhook,
+        experiment=experiment,
+        body=json.dumps({"type": kind, "timestamp": now.isoformat(), "data": data}),
+        state="pending",
+        attempts=0,
+        next_at=now,
+        created_at=now,
+    )
 
 
 def list_deliveries(
@@ -180,7 +205,7 @@ def _view(row: WebhookDeliveryRow) -> DeliveryView:
     )
 
 
-def _new_secret() -> str:
+def new_secret() -> str:
     """As libraries for Standard Webhooks read it."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 

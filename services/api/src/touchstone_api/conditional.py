@@ -5,6 +5,7 @@ An ETag is the sha256 of an answer's bytes, so that it needs no version of what 
 one."""
 
 import re
+from collections.abc import Callable
 from hashlib import sha256
 
 from pydantic import BaseModel
@@ -32,9 +33,10 @@ def etag_of(body: bytes) -> str:
     return f'"{sha256(body).hexdigest()}"'
 
 
-def require_match(if_match: str | None, shown: BaseModel) -> None:
-    """`shown`: what GET answers now. Raises PreconditionFailed where `if_match` is given and names none of its tags."""
-    if if_match is not None and not _matches(if_match, etag_of(shown.model_dump_json(by_alias=True).encode())):
+def require_match(if_match: str | None, shown: Callable[[], BaseModel]) -> None:
+    """`shown`: what GET answers now; asked in the transaction that changes it, which has locked it. Raises
+    PreconditionFailed where `if_match` is given and names none of its tags."""
+    if if_match is not None and not _matches(if_match, etag_of(shown().model_dump_json(by_alias=True).encode())):
         raise PreconditionFailed(
             "it has changed since the If-Match was read: GET it again, look, and send its new ETag"
         )

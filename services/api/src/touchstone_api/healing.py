@@ -6,15 +6,17 @@ from touchstone_contracts.problems import Problem, Transient
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject
 from touchstone_store.losses import heal_plan
+from touchstone_store.plans import Require, nothing
 
 from touchstone_api.bootstrap import Services
 
 log = get_logger(__name__)
 
 
-def heal(services: Services, plan: str) -> int:
-    """How many steps of an experiment (or of an upstream) are computed again. Raises Transient."""
-    lost = heal_plan(services.store, plan, services.artifacts.present, datetime.now(UTC))
+def heal(services: Services, plan: str, require: Require = nothing) -> int:
+    """How many steps of an experiment (or of an upstream) are computed again. `require`: see `heal_plan`. Raises
+    Transient."""
+    lost = heal_plan(services.store, plan, services.artifacts.present, datetime.now(UTC), require)
     if lost:
         log.warning("plan.heals", plan=plan, steps=len(lost))
     return len(lost)

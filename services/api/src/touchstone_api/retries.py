@@ -15,6 +15,7 @@ from touchstone_store.catalogue import require_registered
 from touchstone_store.experiments import PlanState, plan_states, require_experiment
 from touchstone_store.layouts import upstream_of, upstream_plan_id
 from touchstone_store.plan_steps import facts_of_failed_steps, find_step
+from touchstone_store.plans import Require, nothing
 
 from touchstone_api.bootstrap import Services
 from touchstone_api.healing import heal
@@ -92,23 +93,29 @@ def require_step(session: Session, owner: Owner, step: StepId) -> StepDetail:
     return found
 
 
-def retry_failed_steps(services: Services, find_owner: FindOwner) -> None:
+def retry_failed_steps(services: Services, find_owner: FindOwner, require: Require = nothing) -> None:
     """Failed steps get all their attempts again, those of the upstream's ingest included; a cancelled experiment goes
-    on, and so does a finished one whose results were lost. Raises NotFound, NotRetryable or FactsMissing."""
+    on, and so does a finished one whose results were lost. `require` is asked before anything is looked for, and again
+    in the transaction that changes something. Raises NotFound, NotRetryable or FactsMissing."""
     with services.store.read() as session:
         owner = find_owner(session)
-    if owner.phase == "succeeded" and heal(services, owner.plan):
+        require(session)
+    if owner.phase == "succeeded" and heal(services, owner.plan, require):
         return
     with services.store.read() as session:
         owners = [owner] if owner.upstream is None else [owner, upstream_plan_owner(session, owner.upstream)]
         named = [facts_of_failed_steps(session, each.plan).values() for each in owners]
     for each, facts in zip(owners, named, strict=True):
         _require_facts(services, each, set(chain.from_iterable(facts)))
-    with services.store.write() as session:
+
+    def retryable(session: Session) -> None:
+        require(session)
         owner = find_owner(session)
         if owner.phase not in {"failed", "cancelled"}:
             raise NotRetryable(f"{owner.title} is {owner.phase}; only what failed or was cancelled can be retried")
-        plans.retry_plan(session, owner.plan, datetime.now(UTC))
+
+    with services.store.write() as session:
+        plans.retry_plan(session, find_owner(session).plan, datetime.now(UTC), retryable)
 
 
 def retry_step(services: Services, find_owner: FindOwner, step: StepId) -> None:

@@ -17,6 +17,7 @@ from touchstone_runtime.reports import connect_reports
 from touchstone_runtime.tracing import Traces, connect_traces
 from touchstone_store.database import Store, open_store
 from touchstone_store.migrate import is_current
+from touchstone_store.webhook_keys import WebhookKeys
 
 from touchstone_conductor.conductor import Conductor, SteadyClock
 from touchstone_conductor.liveness import LastCycle
@@ -91,7 +92,7 @@ def main() -> None:
     wait_for_schema(store, stop, last_cycle, settings.poll_seconds)
     log.info("conductor.started", lease_seconds=settings.lease_seconds, leases_per_worker=settings.leases_per_worker)
     traces = connect_traces("conductor", settings)
-    sender = WebhookSender(store, SteadyClock(), settings.webhook_private_addresses)
+    sender = WebhookSender(store, SteadyClock(), WebhookKeys(settings.webhook_key), settings.webhook_private_addresses)
     # A daemon: what it is sending when the process ends is sent again.
     threading.Thread(target=sender.run, args=(stop, WEBHOOK_SECONDS), daemon=True, name="webhooks").start()
     run(build_conductor(settings, store, metrics, traces), stop, last_cycle, settings.poll_seconds)

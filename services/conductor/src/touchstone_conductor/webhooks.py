@@ -17,6 +17,7 @@ from touchstone_contracts.problems import Transient
 from touchstone_contracts.webhooks import DeliveryState
 from touchstone_runtime.logs import get_logger
 from touchstone_store.database import Store
+from touchstone_store.webhook_keys import UnknownWebhookKey, WebhookKeys, renew_stored_secrets
 from touchstone_store.webhooks import (
     Claimed,
     claim_delivery,
@@ -40,12 +41,15 @@ GONE = 410
 class WebhookSender:
     store: Store
     now: Callable[[], datetime]
+    keys: WebhookKeys
     private_addresses: bool = False
     attempt_seconds: float = ATTEMPT_SECONDS
 
     def run(self, stop: threading.Event, pause_seconds: float) -> None:
+        renewed = False
         while not stop.is_set():
             try:
+                renewed = renewed or self.renew_secrets()
                 busy = self.send_due() > 0
             except Transient as error:
                 log.warning("webhooks.hindered", code=error.code, error=str(error))
@@ -55,6 +59,13 @@ class WebhookSender:
                 busy = False
             if not busy:
                 stop.wait(pause_seconds)
+
+    def renew_secrets(self) -> bool:
+        """All stored secrets are encrypted with the first key from now on. Raises Transient."""
+        count = renew_stored_secrets(self.store, self.keys)
+        if count:
+            log.info("webhooks.secrets_renewed", count=count)
+        return True
 
     def send_due(self) -> int:
         """How many were due. Raises Transient."""
@@ -85,7 +96,11 @@ class WebhookSender:
 
     def _post(self, claimed: Claimed) -> Posted:
         body = claimed.body.encode()
-        headers = signed_headers(claimed.id, int(time.time()), body, claimed.secret)
+        try:
+            secret = self.keys.decrypt(claimed.secret)
+        except UnknownWebhookKey as error:
+            return Posted(None, str(error))
+        headers = signed_headers(claimed.id, int(time.time()), body, secret)
         return post(claimed.url, body, headers, private_addresses=self.private_addresses, seconds=self.attempt_seconds)
 
     def _settle(self, claimed: Claimed, posted: Posted) -> DeliveryState | None:

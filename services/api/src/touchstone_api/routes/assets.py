@@ -24,6 +24,7 @@ OWN = (
     "gallery.js",
     "new.js",
     "docs.js",
+    "webhooks.js",
     "favicon.svg",
 )
 INSTALLED = {

@@ -1,4 +1,4 @@
-"""/, /new, /experiments/{experiment} and /docs: the pages."""
+"""/, /new, /experiments/{experiment}, /webhooks and /docs: the pages."""
 
 import json
 from collections.abc import Collection
@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from touchstone_contracts.access import allows
 from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.problems import Failure, Problem
 from touchstone_contracts.values import StepId
@@ -20,6 +21,7 @@ from touchstone_store.layouts import downloads_of
 from touchstone_store.listing import facets_to_choose, list_experiments
 from touchstone_store.projects import limits_of
 from touchstone_store.stored_bytes import bytes_seen_by
+from touchstone_store.webhooks import list_deliveries, list_webhooks
 from touchstone_verdict.costs import priced
 
 from touchstone_api.access.authorise import PageReader, may_change, require_experiment_access
@@ -45,6 +47,8 @@ from touchstone_api.views import experiment_detail, experiment_views
 router = APIRouter(include_in_schema=False)
 
 EXPERIMENTS_PER_PAGE = 30
+WEBHOOKS_PER_PAGE = 20
+DELIVERIES_SHOWN = 10
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -153,6 +157,25 @@ def _pools(
         for target, arm, report in reports
         if report is not None
     ]
+
+
+@router.get("/webhooks", response_class=HTMLResponse)
+def show_webhooks(principal: PageReader, services: ServicesHere, position: PositionHere) -> HTMLResponse:
+    """With their last messages; buttons for those who may use them."""
+    with services.store.read() as session:
+        found = list_webhooks(session, principal.project, after=position.after, limit=WEBHOOKS_PER_PAGE + 1)
+        shown, following = position.cut(found, WEBHOOKS_PER_PAGE, lambda webhook: webhook.id)
+        webhooks = [
+            (each, list_deliveries(session, principal.project, each.id, before=None, limit=DELIVERIES_SHOWN))
+            for each in shown
+        ]
+    facts: dict[str, Any] = {
+        "webhooks": webhooks,
+        "following": following,
+        "may_change": allows(principal.scope, "admin"),
+        "may_test": allows(principal.scope, "write"),
+    }
+    return html_page("webhooks.html", csrf=principal.csrf, **facts)
 
 
 @router.get("/docs", response_class=HTMLResponse)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import Field, StringConstraints, ValidationError
+from sqlalchemy.orm import Session
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.power import DeclaredSpread
@@ -21,9 +22,9 @@ from touchstone_planning.estimate import gpu_hours, workload
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_store.deletion import delete_experiment
-from touchstone_store.experiments import experiment_with_identity, require_experiment
+from touchstone_store.experiments import experiment_with_identity, require_experiment, require_presence
 from touchstone_store.listing import change_experiment, list_experiments
-from touchstone_store.plans import cancel_plan
+from touchstone_store.plans import cancel_plan, lock_plans
 
 from touchstone_api.access.authorise import BY_READERS, PrincipalHere
 from touchstone_api.bootstrap import Services
@@ -177,7 +178,7 @@ def change_name_or_tags(
     """Renames it, replaces its tags, or archives it, which takes it off the lists. Its results and what it declared
     stay as they are; for other settings there is `clone`."""
     with services.store.write() as session:
-        require_match(if_match, experiment_detail(session, experiment))
+        _require_match(session, experiment, if_match)
         change_experiment(session, experiment, changes, datetime.now(UTC))
     return _view(services, experiment)
 
@@ -187,15 +188,22 @@ def remove_experiment(experiment: str, services: ServicesHere, if_match: IfMatch
     """The experiment, its history and its verdict are gone. What it computed stays until it is collected, and whoever
     needs it before reuses it. 409 while it is active: cancel it first."""
     with services.store.write() as session:
-        require_match(if_match, experiment_detail(session, experiment))
+        _require_match(session, experiment, if_match)
         delete_experiment(session, experiment)
+
+
+def _require_match(session: Session, experiment: str, if_match: str | None) -> None:
+    """Its row stays locked, so of several calls with one ETag only the first finds it unchanged. Raises NotFound."""
+    lock_plans(session, [experiment])
+    require_presence(session, experiment)
+    require_match(if_match, lambda: experiment_detail(session, experiment))
 
 
 @router.post("/{experiment}/cancel", responses=documented(404, 412, 503))
 def cancel_experiment(experiment: str, services: ServicesHere, if_match: IfMatch = None) -> ExperimentView:
     """Steps that no other experiment needs stop soon. An experiment that has ended stays as it is."""
     with services.store.write() as session:
-        require_match(if_match, experiment_detail(session, experiment))
+        _require_match(session, experiment, if_match)
         cancel_plan(session, experiment, datetime.now(UTC))
     return _view(services, experiment)
 
@@ -204,9 +212,11 @@ def cancel_experiment(experiment: str, services: ServicesHere, if_match: IfMatch
 def retry_experiment(experiment: str, services: ServicesHere, if_match: IfMatch = None) -> ExperimentView:
     """Failed steps get all their attempts again; a cancelled experiment goes on. 409 `facts_missing`: post the
     experiment again first."""
-    with services.store.read() as session:
-        require_match(if_match, experiment_detail(session, experiment))
-    retry_failed_steps(services, lambda session: experiment_owner(session, experiment))
+
+    def as_seen(session: Session) -> None:
+        require_match(if_match, lambda: experiment_detail(session, experiment))
+
+    retry_failed_steps(services, lambda session: experiment_owner(session, experiment), as_seen)
     return _view(services, experiment)
 
 

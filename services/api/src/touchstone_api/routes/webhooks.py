@@ -16,13 +16,16 @@ from touchstone_contracts.webhooks import (
     WebhookView,
 )
 from touchstone_store.idempotency import remember
+from touchstone_store.webhook_keys import WebhookKeys
 from touchstone_store.webhooks import (
     list_deliveries,
     list_webhooks,
+    new_secret,
     register_webhook,
     remove_webhook,
     require_webhook,
     retry_delivery,
+    send_test,
     webhook_view,
 )
 
@@ -45,7 +48,7 @@ Spec = Annotated[
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": WebhookRegistered}, **documented(400, 413, 422, 503)},
+    responses={200: {"model": WebhookRegistered}, **documented(400, 409, 413, 422, 503)},
     openapi_extra=BY_ADMINS,
 )
 def create_webhook(
@@ -67,14 +70,15 @@ def create_webhook(
 
 
 def _register(services: Services, project: str, spec: WebhookSpec, key: str | None) -> tuple[WebhookRegistered, bool]:
-    now = datetime.now(UTC)
+    now, secret = datetime.now(UTC), new_secret()
+    encrypted = WebhookKeys(services.settings.webhook_key).encrypt(secret)
     for _ in range(TRIES):
         try:
             with services.store.write() as session:
                 if key:
                     remember(session, project, key, identity({"webhook": spec.url}), now)
-                row, created = register_webhook(session, project, spec.url, now)
-                return WebhookRegistered(**dict(webhook_view(row)), secret=row.secret if created else None), created
+                row, created = register_webhook(session, project, spec.url, encrypted, now)
+                return WebhookRegistered(**dict(webhook_view(row)), secret=secret if created else None), created
         except IntegrityError:
             continue
     raise Transient("the same is being registered by others; try again", code="contended")
@@ -102,6 +106,14 @@ def delete_webhook(webhook: str, principal: PrincipalHere, services: ServicesHer
     """Its address is told nothing more, and its deliveries are forgotten."""
     with services.store.write() as session:
         remove_webhook(session, principal.project, webhook)
+
+
+@router.post("/{webhook}/test", responses=documented(404, 503))
+def send_test_message(webhook: str, principal: PrincipalHere, services: ServicesHere) -> DeliveryView:
+    """Its address is sent a message of the type `webhook.test`, signed as any other; `deliveries` says what became of
+    it. A test that is still to be delivered is answered again instead of another."""
+    with services.store.write() as session:
+        return send_test(session, principal.project, webhook, datetime.now(UTC))
 
 
 @router.get("/{webhook}/deliveries", responses=documented(404, 422, 503))
