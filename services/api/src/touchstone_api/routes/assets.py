@@ -13,20 +13,7 @@ from touchstone_api.dashboard.rendering import HERE
 
 router = APIRouter(include_in_schema=False)
 
-OWN = (
-    "style.css",
-    "clock.js",
-    "elements.js",
-    "experiments.js",
-    "experiment.js",
-    "charts.js",
-    "classes.js",
-    "gallery.js",
-    "new.js",
-    "docs.js",
-    "webhooks.js",
-    "favicon.svg",
-)
+OWN = frozenset(path.name for path in (HERE / "static").iterdir())
 INSTALLED = {
     "plotly.min.js": ("plotly", "package_data"),
     "swagger-ui-bundle.js": ("fastapi_offline", "static"),
