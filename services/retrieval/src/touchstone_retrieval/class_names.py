@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 from touchstone_contracts.catalogue import ClassLabel
-from touchstone_runtime.words import Words, words_of
+from touchstone_runtime.words import Words, words_of, words_of_each
 
 from touchstone_retrieval.strategies.caption_search import CaptionSearch, matching_rows
 
 
 def count_captions(names: Iterable[str], captions: pa.ChunkedArray) -> Counter[Words]:
     """How many captions hold the words of each name, adjacent and in order."""
-    wanted = list(dict.fromkeys(words for name in names if (words := words_of(name))))
+    wanted = list(dict.fromkeys(words for words in words_of_each([*names]) if words))
     found = matching_rows(captions, [CaptionSearch(((" ".join(words),),)) for words in wanted], len(captions))
     return Counter({words: len(rows) for words, rows in zip(wanted, found, strict=True)})
 

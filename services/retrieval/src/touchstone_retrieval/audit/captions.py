@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.label_card import CaptionNames
-from touchstone_runtime.words import Words, words_of, words_of_each
+from touchstone_runtime.words import Words, words_of_each
 
 from touchstone_retrieval.audit.audited import Audited
 
@@ -32,11 +32,11 @@ def measure_captions(audited: Audited) -> CaptionNames | None:
 
 def class_names(classes: Sequence[ClassLabel]) -> dict[Words, set[int]]:
     """Words of a name -> the classes that are called so."""
+    called = [(name, label.id) for label in classes for name in (label.display_name, label.query, *label.aliases)]
     names: dict[Words, set[int]] = {}
-    for label in classes:
-        for name in (label.display_name, label.query, *label.aliases):
-            if words := words_of(name):
-                names.setdefault(words, set()).add(label.id)
+    for words, (_, label) in zip(words_of_each([name for name, _ in called]), called, strict=True):
+        if words:
+            names.setdefault(words, set()).add(label)
     return names
 
 

@@ -93,9 +93,7 @@ class QdrantServerIndex:
     ) -> Iterator[list[Hit]]:
         return (self._search_one(collection, vector, query, k) for query in queries.tolist())
 
-    def _search_one(
-        self, collection: Collection, vector: VectorName, query: list[float], k: int
-    ) -> list[Hit]:
+    def _search_one(self, collection: Collection, vector: VectorName, query: list[float], k: int) -> list[Hit]:
         def fetch(limit: int) -> list[Hit]:
             with _translated():
                 answer = self._client.query_points(

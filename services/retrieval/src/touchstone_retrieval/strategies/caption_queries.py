@@ -10,7 +10,7 @@ from touchstone_contracts.catalogue import ClassLabel, filled, ids_by_key
 from touchstone_runtime.words import is_unspaced
 
 from touchstone_retrieval.ingest.captions import clean_caption, composed
-from touchstone_retrieval.strategies.caption_search import CaptionSearch, search_for
+from touchstone_retrieval.strategies.caption_search import CaptionSearch, searches_for
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,16 @@ def caption_queries(strategy: TextMatch, classes: Sequence[ClassLabel]) -> list[
     ids = ids_by_key(classes)
     for key, queries in strategy.queries.items():
         own |= dict.fromkeys(ids.get(key, ()), queries)
-    return [[*_queries(strategy, label, own.get(label.id, ()))] for label in classes]
+    asked = [list(dict.fromkeys(own.get(label.id) or _names(strategy, label))) for label in classes]
+    if strategy.mode == "regex":
+        return [[*_patterns(each, label.id in own)] for each, label in zip(asked, classes, strict=True)]
+    searches = iter(searches_for([query for each in asked for query in each], strategy.mode, strategy.plurals))
+    return [[CaptionQuery(query, next(searches)) for query in each] for each in asked]
 
 
-def _queries(strategy: TextMatch, label: ClassLabel, own: Sequence[str]) -> Iterator[CaptionQuery]:
-    for query in dict.fromkeys(own or _names(strategy, label)):
-        if strategy.mode != "regex":
-            yield CaptionQuery(query, search_for(query, strategy.mode, strategy.plurals))
-        elif own:
+def _patterns(queries: Sequence[str], own: bool) -> Iterator[CaptionQuery]:
+    for query in queries:
+        if own:
             # Captions are in NFC; a pattern may have been typed in another form.
             yield CaptionQuery(query, composed(query))
         elif name := clean_caption(query):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_runtime.plurals import with_plurals
-from touchstone_runtime.words import in_words, is_joined, separate_parts, spaced_parts
+from touchstone_runtime.words import are_joined, in_words, separate_parts, spaced_parts, words_of_each
 
 CAPTIONS_AT_A_TIME = 65_536
 
@@ -34,24 +34,29 @@ class CaptionSearch:
         return " or ".join(" and ".join(f'"{phrase}"' for phrase in phrases) for phrases in self.alternatives)
 
 
-def search_for(query: str, mode: WordMode, plurals: bool = False) -> CaptionSearch:
-    """Raises nothing: a query without a word asks for nothing."""
-    phrases = tuple(dict.fromkeys(_phrases(query, mode)))
+def searches_for(queries: Sequence[str], mode: WordMode, plurals: bool = False) -> list[CaptionSearch]:
+    """By position in `queries`. One without a word asks for nothing."""
+    return [_search(tuple(dict.fromkeys(phrases)), plurals) for phrases in _phrases(queries, mode)]
+
+
+def _search(phrases: Phrases, plurals: bool) -> CaptionSearch:
     if not phrases:
         return CaptionSearch(())
     last = with_plurals(phrases[-1]) if plurals else [phrases[-1]]
     return CaptionSearch(tuple((*phrases[:-1], phrase) for phrase in last))
 
 
-def _phrases(query: str, mode: WordMode) -> list[str]:
+def _phrases(queries: Sequence[str], mode: WordMode) -> list[list[str]]:
     match mode:
-        case "joined_words":
-            return spaced_parts(query)
+        case "phrase":
+            return [[" ".join(words)] if words else [] for words in words_of_each(queries)]
         case "all_tokens":
-            return separate_parts(query)
-        case "words_or_phrase" if not is_joined(query):
-            return separate_parts(query)
-    return [phrase] if (phrase := in_words(pa.array([query]))[0].as_py()) else []
+            return separate_parts(queries)
+        case "joined_words":
+            return spaced_parts(queries)
+        case "words_or_phrase":
+            either = zip(are_joined(queries), _phrases(queries, "phrase"), separate_parts(queries), strict=True)
+            return [phrase if joined else words for joined, phrase, words in either]
 
 
 def matching_rows(captions: pa.ChunkedArray, searches: Sequence[CaptionSearch], limit: int) -> list[np.ndarray]:
@@ -87,7 +92,8 @@ class _WordsOfCaptions:
         lists = pc.split_pattern(words, " ")
         numbers = pc.index_in(lists.flatten(), value_set=wanted.array)
         rows = pc.list_parent_indices(lists).filter(numbers.is_valid()).to_numpy()
-        pairs = np.unique(numbers.drop_null().to_numpy().astype(np.int64) << 32 | rows)
+        pairs = np.sort(numbers.drop_null().to_numpy().astype(np.int64) << 32 | rows)
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # a caption may hold a word twice
         self._rows = pairs & 0xFFFFFFFF
         self._starts = np.searchsorted(pairs, np.arange(len(wanted.numbers) + 1) << 32)
 

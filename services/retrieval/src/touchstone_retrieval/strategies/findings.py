@@ -49,7 +49,9 @@ class Asked(NamedTuple):
     """Captions that it found, at most as many as the strategy asks for."""
 
 
-ASKED = pa.schema([("class_id", pa.int32()), ("query", pa.string()), ("searched", pa.string()), ("captions", pa.int64())])
+ASKED = pa.schema(
+    [("class_id", pa.int32()), ("query", pa.string()), ("searched", pa.string()), ("captions", pa.int64())]
+)
 assert tuple(ASKED.names) == Asked._fields
 
 
