@@ -1,4 +1,4 @@
-"""Words of captions and queries in every script: what is one word, what a query asks for, and which captions it finds."""
+"""Words of captions and queries in every script: what a word is, what a query asks for, and which captions it finds."""
 
 import time
 import unicodedata

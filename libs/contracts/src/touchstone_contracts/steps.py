@@ -198,8 +198,8 @@ class ImagesFound(Lenient):
 
 class ImagesRetrieved(ImagesFound):
     searched: Blob | None = Field(default=None, exclude_if=is_none)
-    """Parquet, a row for each query of words: class_id, query, searched (the words that were looked for, or the pattern),
-    captions (found, at most as many as the strategy asks for)."""
+    """Parquet, a row for each query of words: class_id, query, searched (the words that were looked for, or the
+    pattern), captions (found, at most as many as the strategy asks for)."""
 
 
 class FindLabelled(Strict):

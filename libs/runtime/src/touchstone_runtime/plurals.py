@@ -28,7 +28,7 @@ _LETTERS = re.compile(r"[a-z]{2,}")
 
 
 def with_plurals(words: str) -> list[str]:
-    """Words with a blank between, then the same with the last one in the plural; alone where that is no English word."""
+    """Words with a blank between, then the same with the last one in the plural; alone where it is no English word."""
     before, blank, last = words.rpartition(" ")
     if not _LETTERS.fullmatch(last):
         return [words]

@@ -50,8 +50,8 @@ def sentinel_options(url: RedisUrl, ca_file: Path | None) -> dict[str, Any]:
 
 
 def connect_redis(url: str, ca_file: Path | None = None) -> redis.Redis:
-    """Does not connect yet. Raises redis.RedisError after ANSWER_SECONDS at the latest, and UnusableRedisUrl. Keepalive is
-    redis-py's own. `ca_file`: see RuntimeSettings."""
+    """Does not connect yet. Raises redis.RedisError after ANSWER_SECONDS at the latest, and UnusableRedisUrl.
+    Keepalive is redis-py's own. `ca_file`: see RuntimeSettings."""
     parsed = parse_redis_url(url)
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,

@@ -1,5 +1,5 @@
 """One URL of Redis for every client. redis-py and Celery write Unix sockets, database numbers and options in different
-ways, and Sentinel in none that both read: the forms of either are parsed here, and written out again for each of them."""
+ways, and Sentinel in none that both read: the forms of either are parsed here, and written out again for each."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,11 +23,12 @@ OPTIONS = {
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 FORMS = (
-    "redis://USER:PASSWORD@HOST:PORT/DATABASE; rediss:// likewise, with ssl_cert_reqs, ssl_check_hostname, ssl_ca_certs, "
-    "ssl_certfile, ssl_keyfile and ssl_password as options behind ?; unix:///PATH?db=DATABASE, or "
+    "redis://USER:PASSWORD@HOST:PORT/DATABASE; rediss:// likewise, with ssl_cert_reqs, ssl_check_hostname, "
+    "ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_password as options behind ?; unix:///PATH?db=DATABASE, or "
     "redis+socket:///PATH?virtual_host=DATABASE; sentinel://USER:PASSWORD@HOST:PORT;sentinel://HOST:PORT/DATABASE"
-    "?master_name=NAME, with sentinel_username, sentinel_password, and ssl=true for TLS. USER, PASSWORD and DATABASE may be "
-    "left out. In a user name, password or path write reserved characters percent-encoded, such as %2F for / and %40 for @"
+    "?master_name=NAME, with sentinel_username, sentinel_password, and ssl=true for TLS. USER, PASSWORD and DATABASE "
+    "may be left out. In a user name, password or path write reserved characters percent-encoded, such as %2F for / "
+    "and %40 for @"
 )
 
 

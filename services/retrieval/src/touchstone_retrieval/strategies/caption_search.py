@@ -1,5 +1,5 @@
-"""Which captions hold the words of a query. Of 65,536 captions at a time those words are listed that any query asks for,
-with the captions that hold them; phrases are then looked for in the few captions that hold all their words."""
+"""Which captions hold the words of a query. Of 65,536 captions at a time those words are listed that any query asks
+for, with the captions that hold them; phrases are then looked for in the few captions that hold all their words."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

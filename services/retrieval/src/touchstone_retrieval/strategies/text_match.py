@@ -1,12 +1,12 @@
 """Captions that contain the class's query or one of its aliases (paper section 1.2, stated exactly).
 
 Captions and queries are cut into words by one function (touchstone_runtime.words). `phrase` wants the query's words
-adjacent and in order, `all_tokens` wants each of them anywhere. `words_or_phrase` wants a phrase where the query holds a
-hyphen or slash and is `all_tokens` elsewhere. `joined_words` wants every part between spaces anywhere, and the words of
-each part as a phrase. Words are compared whole and unstemmed: `tiger` finds neither "tigers", unless `plurals` is set, nor
-"tigress"; `A320` finds "A320-200". `regex` looks for RE2 patterns in the caption as it is, whatever its case, in one scan
-of all captions per pattern. Of more matches than `results_per_query`, the first in upstream order are taken. An image's
-caption that matches two classes counts for both."""
+adjacent and in order, `all_tokens` wants each of them anywhere. `words_or_phrase` wants a phrase where the query holds
+a hyphen or slash and is `all_tokens` elsewhere. `joined_words` wants every part between spaces anywhere, and the words
+of each part as a phrase. Words are compared whole and unstemmed: `tiger` finds neither "tigers", unless `plurals` is
+set, nor "tigress"; `A320` finds "A320-200". `regex` looks for RE2 patterns in the caption as it is, whatever its case,
+in one scan of all captions per pattern. Of more matches than `results_per_query`, the first in upstream order are
+taken. An image's caption that matches two classes counts for both."""
 
 import math
 from collections.abc import Iterator, Sequence
