@@ -62,7 +62,7 @@ def connect_redis(url: str, ca_file: Path | None = None) -> redis.Redis:
     } | tls_of(parsed, ca_file)
     if not parsed.master:
         return redis.Redis.from_url(parsed.for_redis, **options)
-    sentinels = Sentinel(parsed.addresses, sentinel_kwargs=sentinel_options(parsed, ca_file))
+    sentinels = Sentinel(parsed.addresses, sentinel_kwargs=sentinel_options(parsed, ca_file))  # type: ignore[no-untyped-call]
     login = {"username": parsed.username or None, "password": parsed.password or None, "db": parsed.database}
-    found: redis.Redis = sentinels.master_for(parsed.master, ssl=parsed.tls, **login, **options)
+    found: redis.Redis = sentinels.master_for(parsed.master, ssl=parsed.tls, **login, **options)  # type: ignore[no-untyped-call]
     return found
