@@ -50,8 +50,7 @@ class Contest:
         warnings.filterwarnings("ignore", message="Payload indexes|Local mode performs exact")
         self.client = QdrantClient(":memory:")
         index = MatrixIndex(QdrantServerIndex(self.client), memory_bytes=2**30)
-        blank = [""] * IMAGES
-        rows = IndexRows(self.vectors["image"], self.vectors["text"], blank, blank)
+        rows = IndexRows(self.vectors["image"], self.vectors["text"])
         collection = Collection("upstream", DIMENSION, (IndexShard("0" * NAME_DIGITS, IMAGES, lambda: rows),))
         index.ensure(collection)
         self.upstream = SearchableUpstream(
@@ -59,7 +58,7 @@ class Contest:
             collection=collection,
             image_ids=[f"{row:064x}" for row in range(IMAGES)],
             embed_texts=self.embed,
-            captions=pa.chunked_array([blank]),
+            captions=pa.chunked_array([[""] * IMAGES]),
             image_vectors=lambda rows: self.vectors["image"][rows],
         )
         # A worker keeps an upstream's vectors from one step to the next.

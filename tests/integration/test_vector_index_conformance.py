@@ -17,7 +17,6 @@ from touchstone_retrieval.index import qdrant_edge
 from touchstone_retrieval.index.matrix import MatrixIndex
 from touchstone_retrieval.index.points import NAME_DIGITS, engine_collection
 from touchstone_retrieval.index.protocol import (
-    CaptionMatch,
     Collection,
     IndexRows,
     IndexShard,
@@ -30,7 +29,6 @@ from touchstone_retrieval.index.qdrant_server import QdrantServerIndex, connect_
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes", "ignore:Local mode performs exact")
 
 COUNT, DIMENSION, CLUSTERS = 3000, 32, 40
-WORDS = ("red", "green", "tiger", "lily", "flag", "icon", "of", "the", "house", "sky", "small", "round")
 
 
 def clustered(seed: int) -> np.ndarray:
@@ -46,14 +44,12 @@ def clustered(seed: int) -> np.ndarray:
 
 
 IMAGES, TEXTS = clustered(0), clustered(1)
-CAPTIONS = [" ".join(np.random.default_rng([2, row]).choice(WORDS, size=4)) for row in range(COUNT)]
 QUERIES = clustered(3)[:25]
-SPECIAL = ("Tiger-Lily, TIGER!", "tigers lily", "lily tiger", "the A320-200", "Crème brûlée", "snake_case name")
 
 
 def rows(first: int, last: int) -> IndexRows:
     part = slice(first, last)
-    return IndexRows(IMAGES[part], TEXTS[part], CAPTIONS[part], [f"key{row}" for row in range(first, last)])
+    return IndexRows(IMAGES[part], TEXTS[part])
 
 
 def new_shard(first: int, last: int) -> IndexShard:
@@ -103,32 +99,9 @@ def collection(index: VectorIndex) -> Collection:
     return collection
 
 
-@pytest.fixture(scope="module")
-def special(index: VectorIndex) -> Collection:
-    """Captions with hard cases."""
-    few = len(SPECIAL)
-    hard = IndexRows(IMAGES[:few], TEXTS[:few], SPECIAL, [""] * few)
-    collection = collection_of(replace(new_shard(0, few), load=lambda: hard))
-    index.ensure(collection)
-    return collection
-
-
-def tokens_match(mode: str, query: str) -> np.ndarray:
-    """The plain statement of a caption match, over captions that are words and spaces."""
-    wanted = query.split()
-
-    def matches(caption: str) -> bool:
-        words = caption.split()
-        if mode == "all_tokens":
-            return set(wanted) <= set(words)
-        return any(words[i : i + len(wanted)] == wanted for i in range(len(words)))
-
-    return np.array([matches(caption) for caption in CAPTIONS])
-
-
-def exact_nearest(vectors: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray) -> list[int]:
-    cosines = np.where(allowed, vectors @ query, -2.0)
-    ranked = sorted(np.flatnonzero(allowed).tolist(), key=lambda row: (-round(float(cosines[row]), 6), row))
+def exact_nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> list[int]:
+    cosines = vectors @ query
+    ranked = sorted(range(len(vectors)), key=lambda row: (-round(float(cosines[row]), 6), row))
     return ranked[:k]
 
 
@@ -148,16 +121,10 @@ def test_a_shard_added_to_an_upstream_is_all_that_is_written(index: VectorIndex)
 
     # The rows are found where each upstream has them, and an upstream finds no row of another.
     after, order = collection_of(third, first, second), np.r_[1000:1250, 0:700, 700:1000]
-    match = CaptionMatch("phrase", "tiger lily")
-    matching = tokens_match("phrase", "tiger lily")
     for collection, rows_of in ((before, np.arange(1000)), (after, order)):
         (hits,) = index.search(collection, "image", QUERIES[:1], 20)
-        expected = exact_nearest(IMAGES[rows_of], QUERIES[0], 20, np.ones(len(rows_of), dtype=bool))
+        expected = exact_nearest(IMAGES[rows_of], QUERIES[0], 20)
         assert len({hit.row for hit in hits} & set(expected)) >= 19
-        expected = np.flatnonzero(matching[rows_of]).tolist()
-        assert len(expected) > 5
-        assert index.match_text(collection, match, 2000) == expected
-        assert index.match_text(collection, match, 4) == expected[:4]
 
 
 def test_only_the_shard_that_lost_rows_is_written_again() -> None:
@@ -177,28 +144,14 @@ def test_searches_return_the_true_neighbours_best_first(
 ) -> None:
     vectors = IMAGES if vector == "image" else TEXTS
     answers = index.search(collection, vector, QUERIES, 50)
-    anywhere = np.ones(COUNT, dtype=bool)
     found = 0
     for query, hits in zip(QUERIES, answers, strict=True):
-        truth = exact_nearest(vectors, query, 50, anywhere)
+        truth = exact_nearest(vectors, query, 50)
         found += len(set(truth) & {hit.row for hit in hits})
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         np.testing.assert_allclose([hit.score for hit in hits], vectors[[hit.row for hit in hits]] @ query, atol=2e-6)
     # Scores that differ by a rounding may change places at the cut.
     assert found / (50 * len(QUERIES)) >= 0.999
-
-
-@pytest.mark.parametrize(("mode", "query"), [("phrase", "tiger lily"), ("all_tokens", "lily tiger flag")])
-def test_filtered_searches_lose_nothing(index: VectorIndex, collection: Collection, mode: str, query: str) -> None:
-    match = CaptionMatch(mode, query)  # type: ignore[arg-type]
-    allowed = tokens_match(mode, query)
-    assert 15 < allowed.sum() < COUNT / 10
-    answers = index.search(collection, "image", QUERIES, 10, only=match)
-    found = sum(
-        len(set(exact_nearest(IMAGES, vector, 10, allowed)) & {hit.row for hit in hits})
-        for vector, hits in zip(QUERIES, answers, strict=True)
-    )
-    assert found >= 10 * len(QUERIES) - 1
 
 
 def test_exact_copies_come_in_row_order(index: VectorIndex, collection: Collection) -> None:
@@ -210,44 +163,6 @@ def test_exact_copies_come_in_row_order(index: VectorIndex, collection: Collecti
 def test_the_same_search_gives_the_same_answer(index: VectorIndex, collection: Collection) -> None:
     first, second = (list(index.search(collection, "text", QUERIES, 30)) for _ in range(2))
     assert first == second
-
-
-@pytest.mark.parametrize(("mode", "query"), [("phrase", "red tiger"), ("all_tokens", "red tiger"), ("phrase", "sky")])
-def test_text_matches_are_all_found_in_row_order(
-    index: VectorIndex, collection: Collection, mode: str, query: str
-) -> None:
-    expected = np.flatnonzero(tokens_match(mode, query)).tolist()
-    match = CaptionMatch(mode, query)  # type: ignore[arg-type]
-    assert len(expected) > 10
-    assert index.match_text(collection, match, COUNT) == expected
-    assert index.match_text(collection, match, 7) == expected[:7]
-
-
-@pytest.mark.parametrize(
-    ("mode", "query", "expected"),
-    [
-        ("phrase", "tiger lily", [0]),
-        ("all_tokens", "tiger lily", [0, 2]),
-        ("phrase", "LILY Tiger", [0, 2]),  # "Tiger-Lily, TIGER!" holds lily, tiger in order
-        ("phrase", "a320", [3]),
-        ("phrase", "A320-200", [3]),
-        ("phrase", "A32", []),
-        ("phrase", "crème", [4]),
-        ("phrase", "creme", []),
-        ("phrase", "case", [5]),
-        ("all_tokens", "!?", []),
-        ("phrase", "!?", []),
-        ("phrase", "", []),
-        ("joined_words", "lily TIGER", [0, 2]),
-        ("joined_words", "tiger-lily", [0]),
-        ("joined_words", "TIGER lily-tiger", [0, 2]),
-        ("joined_words", "!? -", []),
-    ],
-)
-def test_words_match_whole_and_without_case(
-    index: VectorIndex, special: Collection, mode: str, query: str, expected: list[int]
-) -> None:
-    assert index.match_text(special, CaptionMatch(mode, query), 10) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("vector", ["image", "text"])
@@ -273,7 +188,6 @@ def test_a_loader_that_stops_early_is_an_error_and_the_next_one_completes(index:
     whole = collection_of(first, second)
     assert index.ensure(whole) >= second.count  # and what was to be written together with it
     assert index.count(whole) == COUNT
-    assert len(index.match_text(whole, CaptionMatch("phrase", "tiger lily"), COUNT)) > 10
 
 
 def test_embedded_collections_survive_a_restart_and_heal_when_damaged(tmp_path: Path) -> None:
@@ -307,14 +221,9 @@ def test_several_embedded_engines_answer_as_one(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(qdrant_edge, "ENGINE_ROWS", 1)  # every shard is more than that
     assert several.ensure(whole) == COUNT
     assert len(list((tmp_path / "several").glob("*/"))) == len(whole.shards) > 1
-    match = CaptionMatch("phrase", "tiger lily")
-    for only in (None, match):
-        for k in (1, 7, 500):
-            expected = list(one.search(whole, "image", QUERIES, k, only))
-            assert list(several.search(whole, "image", QUERIES, k, only)) == expected
-            several.rest()  # the next search opens them again
-    for limit in (3, COUNT):
-        assert several.match_text(whole, match, limit) == one.match_text(whole, match, limit)
+    for k in (1, 7, 500):
+        assert list(several.search(whole, "image", QUERIES, k)) == list(one.search(whole, "image", QUERIES, k))
+        several.rest()  # the next search opens them again
     rows = [0, COUNT - 1, COUNT // 2]
     np.testing.assert_array_equal(several.vectors(whole, "text", rows), one.vectors(whole, "text", rows))
     one.close()

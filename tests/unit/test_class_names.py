@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from support.specs import DictLookup, spec
@@ -18,21 +19,28 @@ from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
-from touchstone_retrieval.class_names import count_captions, most_frequent_names, names_of, words_of
+from touchstone_retrieval.class_names import count_captions, most_frequent_names, names_of
+from touchstone_runtime.words import words_of
 
 ROOT = Path(__file__).parents[2]
 CAR = ClassLabel(id=0, display_name="automobile", aliases=("car", "motor car"))
 CAPTIONS = ("a red Car, parked", "car-park", "the automobile", "cars", "motor car, car", "MOTOR  CARRIAGE", "")
 
 
+def in_one(captions: tuple[str, ...]) -> pa.ChunkedArray:
+    return pa.chunked_array([captions], pa.string())
+
+
 def chosen(*labels: ClassLabel, captions: tuple[str, ...] = CAPTIONS) -> list[str]:
-    return most_frequent_names(labels, count_captions([n for label in labels for n in names_of(label)], captions))
+    names = [name for label in labels for name in names_of(label)]
+    return most_frequent_names(labels, count_captions(names, in_one(captions)))
 
 
 def test_a_caption_counts_once_for_each_name_whose_whole_words_it_holds_in_order() -> None:
-    counts = count_captions(names_of(CAR), CAPTIONS)
+    counts = count_captions(names_of(CAR), in_one(CAPTIONS))
     assert {name: counts[words_of(name)] for name in names_of(CAR)} == {"automobile": 1, "car": 3, "motor car": 1}
-    assert count_captions(["Côte d'Ivoire", "!!"], ["cote d'ivoire", "CÔTE D IVOIRE"]) == {("côte", "d", "ivoire"): 1}
+    ivory_coast = in_one(("cote d'ivoire", "CÔTE D IVOIRE"))
+    assert count_captions(["Côte d'Ivoire", "!!"], ivory_coast) == {("côte", "d", "ivoire"): 1}
 
 
 def test_the_most_frequent_name_is_chosen_and_of_equals_the_registered_one() -> None:

@@ -25,6 +25,7 @@ from touchstone_retrieval.audit.balance import in_turn
 from touchstone_retrieval.audit.captions import class_names, classes_named
 from touchstone_retrieval.audit.diversity import mean_cosine
 from touchstone_retrieval.audit.measures import MEASURES, label_card
+from touchstone_runtime.words import words_of
 
 
 def test_a_card_has_a_measure_for_each_of_its_fields() -> None:
@@ -68,7 +69,7 @@ def test_an_empty_pool_has_a_card() -> None:
     ],
 )
 def test_captions_name_classes_by_whole_words_and_the_longest_name(caption: str, named: set[int]) -> None:
-    assert classes_named(caption, class_names(CLASSES)) == named
+    assert classes_named(words_of(caption), class_names(CLASSES)) == named
 
 
 def test_captions_that_name_another_class_and_not_the_images_own_are_counted() -> None:

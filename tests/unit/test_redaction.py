@@ -84,8 +84,8 @@ def test_no_line_of_a_log_holds_a_secret(capsys: pytest.CaptureFixture[str], log
 def test_no_settings_show_a_secret(settings: type[RuntimeSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("S3_SECRET_KEY", "QDRANT_API_KEY"):
         monkeypatch.setenv(f"TOUCHSTONE_{name}", f"{PASSWORD}-{name}")
-    for name in ("REDIS", "DATABASE"):
-        monkeypatch.setenv(f"TOUCHSTONE_{name}_URL", f"postgresql://me:{PASSWORD}-{name}@host/0")
+    for name, scheme in (("REDIS", "redis"), ("DATABASE", "postgresql")):
+        monkeypatch.setenv(f"TOUCHSTONE_{name}_URL", f"{scheme}://me:{PASSWORD}-{name}@host/0")
     made = settings()
     assert {f"{PASSWORD}-REDIS", f"{PASSWORD}-S3_SECRET_KEY"} <= set(made.secrets)
     shown = {"repr": repr(made), "str": str(made), "json": made.model_dump_json(), "dict": repr(made.model_dump())}

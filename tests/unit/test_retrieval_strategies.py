@@ -50,7 +50,7 @@ def upstream() -> Iterator[SearchableUpstream]:
     vectors = embed_words(CAPTIONS)
     images = np.roll(vectors, 1, axis=0)  # images and captions disagree, so that the indexes differ
     index = QdrantServerIndex(QdrantClient(":memory:"))
-    rows = IndexRows(images, vectors, CAPTIONS, [str(i) for i in range(6)])
+    rows = IndexRows(images, vectors)
     words = Collection("words", 5, (IndexShard("0" * 24, 6, lambda: rows),))
     index.ensure(words)
     ids = ["id0", "id1", "id2", "id3", "id0", "id5"]  # rows 0 and 4 hold the same bytes

@@ -28,6 +28,7 @@ from touchstone.documents import UnreadableDocument, parse_changes, read_documen
 from touchstone.label_tables import print_label_cards
 from touchstone.problems import ExperimentFailed, ProblemError, UnknownStep, describe
 from touchstone.progress import showing_progress
+from touchstone.query_tables import print_queries
 from touchstone.report import Finding, markdown_reports
 from touchstone.step_tables import print_log, print_steps, the_one_step
 from touchstone.storage_tables import print_storage
@@ -213,6 +214,13 @@ def account(
             print_sources(console, [client.dataset_account(name)])
         else:
             print_account(console, client.account(owner))
+
+
+@app.command()
+def queries(experiment: ExperimentId, server: Server = DEFAULT_SERVER) -> None:
+    """What retrieval looked for in captions, and how many it found; queries without any are red."""
+    with connected(server) as client:
+        print_queries(console_for_output(), client.queries(experiment))
 
 
 @app.command()

@@ -43,6 +43,7 @@ from touchstone_contracts.views import (
     Prices,
     Results,
     Scaling,
+    SearchedQueries,
     SourceAccount,
     StepDetail,
     StepPage,
@@ -271,6 +272,10 @@ class Client:
     def account(self, experiment: str) -> ExperimentAccount:
         """What came in of its sources so far, and what is to be known of what it generated."""
         return self._get(f"/v1/experiments/{experiment}/account", ExperimentAccount)
+
+    def queries(self, experiment: str) -> SearchedQueries:
+        """What its retrieval arms looked for in captions."""
+        return self._get(f"/v1/experiments/{experiment}/queries", SearchedQueries)
 
     def save_predictions(self, experiment: str, file: Path) -> int:
         """Which test images every finished run got right, as parquet; the bytes written. An interrupted download

@@ -8,7 +8,7 @@ HIDDEN = "***"
 SHORTEST = 8
 """Characters of a secret that is looked for by itself: a shorter one would be found inside other words."""
 _PASSWORD = re.compile(r"(?<=://)(?P<before>[^\s:/?#@]*:)(?P<password>[^\s/?#]+)(?=@)")
-_PARAMETER = re.compile(r"(?P<before>[?&]password=)(?P<password>[^\s&#]+)")
+_PARAMETER = re.compile(r"(?P<before>[?&](?:sentinel_|ssl_)?password=)(?P<password>[^\s&#;]+)")
 
 
 def redacted(text: str, secrets: Collection[str] = ()) -> str:

@@ -196,6 +196,12 @@ class ImagesFound(Lenient):
     """Fact -> images it holds for, e.g. `prompt_truncated`."""
 
 
+class ImagesRetrieved(ImagesFound):
+    searched: Blob | None = Field(default=None, exclude_if=is_none)
+    """Parquet, a row for each query of words: class_id, query, searched (the words that were looked for, or the
+    pattern), captions (found, at most as many as the strategy asks for)."""
+
+
 class FindLabelled(Strict):
     """The upstream images that a table says are of a class of the target."""
 
@@ -659,15 +665,15 @@ INGEST_IMAGES = Contract("ingest_images", 2, "retrieval", IngestImages, ImagesIn
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
-NAME_CLASSES = Contract("name_classes", 1, "retrieval", NameClasses, ClassesNamed)
-RETRIEVE_IMAGES = Contract("retrieve_images", 3, "retrieval", RetrieveImages, ImagesFound)
+NAME_CLASSES = Contract("name_classes", 2, "retrieval", NameClasses, ClassesNamed)
+RETRIEVE_IMAGES = Contract("retrieve_images", 4, "retrieval", RetrieveImages, ImagesRetrieved)
 FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound)
 DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded)
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated)
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated)
-AUDIT_POOL = Contract("audit_pool", 1, "retrieval", AuditPool, PoolAudited)
+AUDIT_POOL = Contract("audit_pool", 2, "retrieval", AuditPool, PoolAudited)
 WRITE_PROMPTS = Contract("write_prompts", 2, "generator", WritePrompts, PromptsWritten)
-WRITE_CAPTIONS = Contract("write_captions", 2, "generator", WriteCaptions, PromptsWritten)
+WRITE_CAPTIONS = Contract("write_captions", 3, "generator", WriteCaptions, PromptsWritten)
 COLLECT_CAPTIONS = Contract("collect_captions", 2, "generator", CollectCaptions, PromptsWritten)
 TUNE_GENERATOR = Contract("tune_generator", 2, "generator", TuneGenerator, GeneratorTuned)
 GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, ImagesFound)
@@ -711,10 +717,10 @@ CATALOGUE: dict[str, AnyContract] = {
 
 _HELD_FACTS: tuple[AnyContract, ...] = (
     INDEX_UPSTREAM,
-    RETRIEVE_IMAGES,
+    replace(RETRIEVE_IMAGES, version=3),
     CURATE_IMAGES,
     WRITE_PROMPTS,
-    WRITE_CAPTIONS,
+    replace(WRITE_CAPTIONS, version=2),
     COLLECT_CAPTIONS,
     TUNE_GENERATOR,
     PERTURB_IMAGES,
@@ -727,12 +733,16 @@ EARLIER: dict[str, AnyContract] = {
         *(replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS),
         replace(JUDGE_EXPERIMENT, version=1),
         replace(INGEST_IMAGES, version=1, request=IngestWhatIsLeft),
+        replace(NAME_CLASSES, version=1),
+        replace(RETRIEVE_IMAGES, version=3),
+        replace(AUDIT_POOL, version=1),
+        replace(WRITE_CAPTIONS, version=2),
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
-be refused. Their sources are read as they are today (decision 0058)."""
+be refused. Their sources are read as they are today (decision 0058), and so are words (decision 0064)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

@@ -284,6 +284,27 @@ class ExperimentAccount(Lenient):
     generated: tuple[GenerationNotes, ...]
 
 
+class SearchedQuery(Lenient):
+    """A query of words that a retrieval arm asked captions for."""
+
+    target: Name
+    arm: Name
+    class_id: int
+    query: str
+    """As the spec or the class states it."""
+    searched: str
+    """The words that were looked for, as captions are compared by, or the pattern."""
+    captions: int
+    """Found, at most `results_per_query` of the strategy."""
+
+
+class SearchedQueries(Lenient):
+    experiment: str
+    total: int
+    queries: tuple[SearchedQuery, ...]
+    """The first of them, at most 10,000."""
+
+
 class UpstreamView(Lenient):
     """A registered upstream and how far its ingest is."""
 

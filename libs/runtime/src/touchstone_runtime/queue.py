@@ -17,7 +17,15 @@ from touchstone_contracts.problems import Transient
 from touchstone_contracts.steps import channel_of
 
 from touchstone_runtime.crash_points import crash_point
-from touchstone_runtime.redis_connections import ANSWER_SECONDS, CONNECT_SECONDS, IDLE_CHECK_SECONDS, KEEPALIVE, tls_of
+from touchstone_runtime.redis_connections import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    IDLE_CHECK_SECONDS,
+    KEEPALIVE,
+    sentinel_options,
+    tls_of,
+)
+from touchstone_runtime.redis_urls import parse_redis_url
 
 TASK_PREFIX = "touchstone."
 
@@ -42,11 +50,13 @@ class StepRequest(Request):  # type: ignore[misc]  # Celery has no types
 
 
 def celery_app(redis_url: str, ca_file: Path | None = None) -> Celery:
-    """`ca_file`: see RuntimeSettings."""
-    app = Celery("touchstone", broker=redis_url, set_as_current=False)
+    """`ca_file`: see RuntimeSettings. Raises UnusableRedisUrl."""
+    url = parse_redis_url(redis_url)
+    of_sentinels = {"master_name": url.master, "sentinel_kwargs": sentinel_options(url, ca_file)} if url.master else {}
+    app = Celery("touchstone", broker=url.for_celery, set_as_current=False)
     app.conf.update(
         # Without it kombu speaks TLS to whoever answers.
-        broker_use_ssl=tls_of(redis_url, ca_file) or None,
+        broker_use_ssl=tls_of(url, ca_file) or None,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -72,6 +82,7 @@ def celery_app(redis_url: str, ca_file: Path | None = None) -> Celery:
             "health_check_interval": IDLE_CHECK_SECONDS,
             # Celery's priorities would make four lists of each.
             "priority_steps": [0],
+            **of_sentinels,
         },
     )
     return app

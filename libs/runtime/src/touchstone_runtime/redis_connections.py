@@ -10,7 +10,9 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from touchstone_runtime.redis_urls import RedisUrl, parse_redis_url
 from touchstone_runtime.tls import trusted_certificates
 
 CONNECT_SECONDS = 3.0
@@ -27,23 +29,40 @@ KEEPALIVE = {
 """Seconds of silence, seconds between questions, unanswered questions: then the kernel ends the connection."""
 
 
-def tls_of(url: str, ca_file: Path | None) -> dict[str, Any]:
-    """How redis-py and Celery verify the server of a `rediss://` URL; nothing for another. What the URL itself says
+def tls_of(url: RedisUrl, ca_file: Path | None) -> dict[str, Any]:
+    """How redis-py and Celery verify the server; nothing where it is not spoken to over TLS. What the URL itself says
     (`?ssl_cert_reqs=none`) counts for more."""
-    if not url.startswith("rediss://"):
+    if not url.tls:
         return {}
-    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": trusted_certificates(ca_file)}
+    ours = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": trusted_certificates(ca_file)}
+    return ours | dict(url.tls_options)
+
+
+def sentinel_options(url: RedisUrl, ca_file: Path | None) -> dict[str, Any]:
+    """How redis-py and Celery speak to the sentinels themselves."""
+    options: dict[str, Any] = {
+        "username": url.sentinel_username or None,
+        "password": url.sentinel_password or None,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
+    }
+    return options | ({"ssl": True} | tls_of(url, ca_file) if url.tls else {})
 
 
 def connect_redis(url: str, ca_file: Path | None = None) -> redis.Redis:
-    """Does not connect yet. Raises redis.RedisError after ANSWER_SECONDS at the latest. Keepalive is redis-py's own.
-    `ca_file`: see RuntimeSettings."""
-    return redis.Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        health_check_interval=IDLE_CHECK_SECONDS,
+    """Does not connect yet. Raises redis.RedisError after ANSWER_SECONDS at the latest, and UnusableRedisUrl.
+    Keepalive is redis-py's own. `ca_file`: see RuntimeSettings."""
+    parsed = parse_redis_url(url)
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
+        "health_check_interval": IDLE_CHECK_SECONDS,
         # Once more where the server has closed the connection meanwhile, never where it is silent.
-        retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
-        **tls_of(url, ca_file),
-    )
+        "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+    } | tls_of(parsed, ca_file)
+    if not parsed.master:
+        return redis.Redis.from_url(parsed.for_redis, **options)
+    sentinels = Sentinel(parsed.addresses, sentinel_kwargs=sentinel_options(parsed, ca_file))  # type: ignore[no-untyped-call]
+    login = {"username": parsed.username or None, "password": parsed.password or None, "db": parsed.database}
+    found: redis.Redis = sentinels.master_for(parsed.master, ssl=parsed.tls, **login, **options)  # type: ignore[no-untyped-call]
+    return found

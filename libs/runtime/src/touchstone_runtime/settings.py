@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from touchstone_contracts.redaction import passwords_in
 from touchstone_contracts.sources import EVERYTHING, AllowedSources, Bucket, Folder, Host, Repository
+
+from touchstone_runtime.redis_urls import parse_redis_url
 
 
 def _collector_named() -> bool:
@@ -16,6 +18,11 @@ def _collector_named() -> bool:
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _usable(url: SecretStr) -> SecretStr:
+    parse_redis_url(url.get_secret_value())
+    return url
 
 
 PatternT = TypeVar("PatternT")
@@ -31,10 +38,11 @@ MODELS_BYTES = MODELS_MEGABYTES * MEGABYTE
 class RuntimeSettings(BaseSettings):
     """Services subclass this; each variable has one name, one default and one home."""
 
-    model_config = SettingsConfigDict(env_prefix="TOUCHSTONE_", frozen=True, extra="ignore")
+    # A setting that is refused may hold a password: the error does not repeat it.
+    model_config = SettingsConfigDict(env_prefix="TOUCHSTONE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """`rediss://` for TLS."""
+    redis_url: Annotated[SecretStr, AfterValidator(_usable)] = SecretStr("redis://127.0.0.1:6379/0")
+    """`rediss://` for TLS, `unix://`, or `sentinel://`: see redis_urls.FORMS."""
     s3_endpoint: str = Field(default="127.0.0.1:9000", pattern=r"^(https?://)?[^\s/@?#]+/?$")
     """`host:port`, or a URL: `https://` says the same as s3_secure."""
     s3_region: str = "us-east-1"

@@ -3,29 +3,21 @@
 Names are compared as a text match of mode `phrase` compares them. Captions are counted as they are; REAL also asks a
 language model which of them mean the class."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import pyarrow as pa
 from touchstone_contracts.catalogue import ClassLabel
+from touchstone_runtime.words import Words, words_of, words_of_each
 
-Words = tuple[str, ...]
-
-
-def words_of(text: str) -> Words:
-    """Maximal runs of letters and digits, lower-cased."""
-    return tuple(re.findall(r"[^\W_]+", text.lower()))
+from touchstone_retrieval.strategies.caption_search import CaptionSearch, matching_rows
 
 
-def count_captions(names: Iterable[str], captions: Iterable[str]) -> Counter[Words]:
+def count_captions(names: Iterable[str], captions: pa.ChunkedArray) -> Counter[Words]:
     """How many captions hold the words of each name, adjacent and in order."""
-    wanted = {words for name in names if (words := words_of(name))}
-    lengths = sorted({len(words) for words in wanted})
-    counts: Counter[Words] = Counter()
-    for caption in captions:
-        said = words_of(caption)
-        counts.update({said[i : i + n] for n in lengths for i in range(len(said) - n + 1)} & wanted)
-    return counts
+    wanted = list(dict.fromkeys(words for words in words_of_each([*names]) if words))
+    found = matching_rows(captions, [CaptionSearch(((" ".join(words),),)) for words in wanted], len(captions))
+    return Counter({words: len(rows) for words, rows in zip(wanted, found, strict=True)})
 
 
 def most_frequent_names(classes: Sequence[ClassLabel], counts: Mapping[Words, int]) -> list[str]:

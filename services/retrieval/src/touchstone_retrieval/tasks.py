@@ -32,6 +32,7 @@ from touchstone_contracts.steps import (
     ImagesEmbedded,
     ImagesFound,
     ImagesIngested,
+    ImagesRetrieved,
     IndexUpstream,
     IngestImages,
     MixPools,
@@ -75,7 +76,7 @@ from touchstone_retrieval.ingest.tally import require_few_losses
 from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels, not_taken_down
 from touchstone_retrieval.references import load_descriptors, load_references
-from touchstone_retrieval.strategies.findings import found_table
+from touchstone_retrieval.strategies.findings import asked_table, found_table
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 from touchstone_retrieval.tools import Tools
@@ -172,7 +173,7 @@ def name_classes(request: NameClasses, tools: Tools, progress: Progress) -> Clas
     counts: Counter[Words] = Counter()
     for done, step in enumerate(request.images, 1):
         images, _ = tools.artifacts.image_set(step)
-        counts += count_captions(names, tools.artifacts.get_table(images.manifest)["caption"].to_pylist())
+        counts += count_captions(names, tools.artifacts.get_table(images.manifest, ("caption",))["caption"])
         progress(done, len(request.images))
     chosen = most_frequent_names(request.classes, counts)
     renamed = sum(name != label.display_name for name, label in zip(chosen, request.classes, strict=True))
@@ -184,7 +185,7 @@ def name_classes(request: NameClasses, tools: Tools, progress: Progress) -> Clas
 
 
 @handlers.serve(RETRIEVE_IMAGES)
-def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -> ImagesFound:
+def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -> ImagesRetrieved:
     request = with_names(request, tools.artifacts)
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
     # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
@@ -203,7 +204,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
     found, report = find_images(request.strategy, upstream, request.classes, request.templates, rng, progress)
     tools.index.rest()
     log.info("images.retrieved", requested=report.requested, found_again=report.found_again, kept=report.kept)
-    return ImagesFound(
+    return ImagesRetrieved(
         images=save_image_set(
             tools.artifacts,
             candidate_table((shard.table() for shard in shards), found),
@@ -211,6 +212,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
         ),
         requested=report.requested,
         rejected=report.rejected,
+        searched=tools.artifacts.put_table(asked_table(report.asked)) if report.asked else None,
     )
 
 

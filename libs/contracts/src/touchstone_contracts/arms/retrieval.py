@@ -18,9 +18,10 @@ class TextMatch(Strict):
     `phrase`: the query's words in order, adjacent. `all_tokens`: every word, any order and position.
     `words_or_phrase`: as `phrase` where the query holds a hyphen or slash, else as `all_tokens` (what the paper's
     full-text queries do, section 1.2). `joined_words`: everything between spaces, any order and position, where what a
-    hyphen or slash joins stays together in order (the paper's queries for cars). All of these match whole words only.
+    hyphen or slash joins stays together in order (the paper's queries for cars). All of these match whole words only;
+    in scripts without blanks between words, such as Chinese and Thai, names are found within a run of letters.
     `regex`: RE2 patterns anywhere in the caption, matched in linear time; a class without patterns of its own is looked
-    for by its names as whole words. All are case-insensitive."""
+    for by its names, signs included, as whole words. All are case-insensitive."""
 
     kind: Literal["text_match"] = "text_match"
     mode: Literal["phrase", "all_tokens", "words_or_phrase", "joined_words", "regex"] = "phrase"
@@ -29,6 +30,8 @@ class TextMatch(Strict):
     """What is asked of a class instead of the class's query and aliases."""
     query_templates: Annotated[tuple[Template, ...], WhenSet] = Field(default=(), max_length=100)
     """Each filled with the class's query is a query; asked instead of its query and aliases. Not for `regex`."""
+    plurals: Annotated[bool, WhenSet] = False
+    """Whether the last word of each query is also looked for in the English plural. Patterns stay as they are."""
 
     @model_validator(mode="after")
     def _templates_are_no_patterns(self) -> Self:

@@ -10,7 +10,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
 from touchstone_contracts.problems import Invalid, NotFound
 from touchstone_contracts.registration import Parent
-from touchstone_contracts.steps import JUDGE_EXPERIMENT, ExperimentJudged, Tested
+from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import (
     ArmLabels,
@@ -20,6 +20,7 @@ from touchstone_contracts.views import (
     LabelCards,
     Results,
     Scaling,
+    SearchedQueries,
     SourceAccount,
     SourcesOfTarget,
     Verdict,
@@ -43,6 +44,7 @@ from touchstone_api.results.costs import costs_by_arm
 from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.predictions import predictions_file
 from touchstone_api.results.problems import NotFinished, NotJudgeable
+from touchstone_api.results.searches import searched_queries
 from touchstone_api.views import read_registration
 
 DocumentT = TypeVar("DocumentT", Results, Scaling, Verdict)
@@ -282,6 +284,13 @@ class ResultsReader:
         return ExperimentAccount(
             experiment=experiment, sources=sources, generated=generation_notes(steps, self.finished)
         )
+
+    def searches(self, experiment: str) -> SearchedQueries:
+        """What its retrieval arms looked for in captions. Raises NotFound."""
+        self.planned(experiment)
+        with self.store.read() as session:
+            steps = finished_of_kinds(session, experiment, (RETRIEVE_IMAGES.name,))
+        return searched_queries(experiment, steps, self.finished.artifacts)
 
     def predictions(self, experiment: str) -> bytes:
         """A parquet file of every finished evaluation. Raises NotFound, or MissingObject where a result was lost."""

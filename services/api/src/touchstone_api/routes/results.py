@@ -1,4 +1,4 @@
-"""/v1/experiments/{experiment}/results, /predictions, /classes, /account, /verdict, /scaling, /labels and
+"""/v1/experiments/{experiment}/results, /predictions, /classes, /account, /queries, /verdict, /scaling, /labels and
 /manifest."""
 
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ from touchstone_contracts.views import (
     LabelCards,
     Results,
     Scaling,
+    SearchedQueries,
     Verdict,
 )
 from touchstone_store.experiments import registration_of, require_experiment
@@ -91,6 +92,13 @@ def get_account(experiment: str, reader: ResultsHere) -> ExperimentAccount:
     """What came in so far of the upstream, each split and each data set: images seen, taken and refused, by reason and
     name; and what is to be known of generated images, such as prompts that were cut."""
     return reader.account(experiment)
+
+
+@router.get("/{experiment}/queries", responses=documented(404, 503))
+def get_queries(experiment: str, reader: ResultsHere) -> SearchedQueries:
+    """What each finished retrieval arm looked for in captions: every query of words as it was stated and as it was
+    searched, and how many captions it found."""
+    return reader.searches(experiment)
 
 
 @router.get("/{experiment}/verdict", responses=documented(404, 409, 503))

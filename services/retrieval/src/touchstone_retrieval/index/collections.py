@@ -41,10 +41,4 @@ def _named(shards: Sequence[EmbeddedImages], contents: Sequence[tuple[str, Any]]
 
 
 def index_rows(shard: EmbeddedImages) -> IndexRows:
-    table = shard.table()
-    return IndexRows(
-        image=shard.image_vectors(),
-        text=shard.caption_vectors(),
-        captions=table["caption"].to_pylist(),
-        keys=table["source_key"].to_pylist(),
-    )
+    return IndexRows(image=shard.image_vectors(), text=shard.caption_vectors())

@@ -9,7 +9,7 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.embedded_images import normalised
 from touchstone_retrieval.index.exact_nearest import exact_nearest
-from touchstone_retrieval.index.protocol import CaptionMatch, Collection, Hit, VectorIndex, VectorName, load_rows
+from touchstone_retrieval.index.protocol import Collection, Hit, VectorIndex, VectorName, load_rows
 
 log = get_logger(__name__)
 
@@ -17,7 +17,7 @@ Matrices = dict[VectorName, np.ndarray]
 
 
 class MatrixIndex:
-    """In front of `inner`, which holds the captions and answers filtered searches and what does not fit in memory.
+    """In front of `inner`, which answers what does not fit in memory.
 
     The vectors of one collection are kept, the last one searched; they are read from its shards, not from `inner`."""
 
@@ -40,10 +40,9 @@ class MatrixIndex:
         vector: VectorName,
         queries: np.ndarray,
         k: int,
-        only: CaptionMatch | None = None,
     ) -> Iterator[list[Hit]]:
-        if only is not None or not self._fits(collection):
-            return self._inner.search(collection, vector, queries, k, only)
+        if not self._fits(collection):
+            return self._inner.search(collection, vector, queries, k)
         return exact_nearest(normalised(queries), self._matrices(collection)[vector], k)
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
@@ -62,9 +61,6 @@ class MatrixIndex:
             self._held = collection.name, _read(collection)
             log.info("index.held_in_memory", collection=collection.name, rows=collection.count)
         return self._held[1]
-
-    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
-        return self._inner.match_text(collection, match, limit)
 
     def rest(self) -> None:
         self._inner.rest()

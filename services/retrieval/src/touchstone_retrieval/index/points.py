@@ -2,7 +2,7 @@
 
 All shards of one width lie in one collection of the engine; a search names the shards it is about."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -48,20 +48,3 @@ def vectors_in_order(points: Sequence[UUID], records: Iterable[Any], vector: Vec
     if missing is not None:
         raise IndexUnavailable(f"the index has lost point {missing}: the next attempt writes it again")
     return normalised(np.array([found[point] for point in points], dtype=np.float32))
-
-
-def first_matches(
-    find: Callable[[Sequence[IndexShard], int], Sequence[PointId]], collection: Collection, limit: int
-) -> list[int]:
-    """The first `limit` rows in upstream order. `find` gives at most so many points of some shards, by their ids.
-
-    Few matches are one call; of more than `limit` the first shards hold enough."""
-    found = find(collection.shards, limit + 1)
-    if len(found) <= limit:
-        return sorted(upstream_row(point, collection) for point in found)
-    rows: list[int] = []
-    for shard in collection.shards:
-        rows += [upstream_row(point, collection) for point in find([shard], limit - len(rows))]
-        if len(rows) == limit:
-            break
-    return rows

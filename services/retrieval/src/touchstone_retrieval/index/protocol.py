@@ -10,10 +10,6 @@ from touchstone_contracts.problems import Transient
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 VectorName = Literal["image", "text"]
-MatchMode = Literal["phrase", "all_tokens", "joined_words"]
-
-TOKENIZER = "word"
-"""Tokens are maximal runs of letters and digits, lower-cased; everything else separates. No stemming, no stop words."""
 
 
 class IndexUnavailable(Transient):
@@ -23,12 +19,10 @@ class IndexUnavailable(Transient):
 
 @dataclass(frozen=True)
 class IndexRows:
-    """The rows of a shard: embeddings of shape (rows, dimension), captions and keys of the same length."""
+    """The rows of a shard: embeddings of shape (rows, dimension)."""
 
     image: np.ndarray
     text: np.ndarray
-    captions: Sequence[str]
-    keys: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -64,25 +58,6 @@ class Collection:
         return starts
 
 
-@dataclass(frozen=True)
-class CaptionMatch:
-    """Captions that contain all tokens of `query`: adjacent and in order (`phrase`), anywhere (`all_tokens`), or
-    anywhere but with the tokens of every part between spaces adjacent and in order (`joined_words`).
-
-    A query without a token matches nothing."""
-
-    mode: MatchMode
-    query: str
-
-    @property
-    def conditions(self) -> "tuple[CaptionMatch, ...]":
-        """Phrases and sets of tokens, all of which a caption must match."""
-        if self.mode != "joined_words":
-            return (self,)
-        words = [word for word in self.query.split() if any(map(str.isalnum, word))]
-        return tuple(CaptionMatch("phrase", word) for word in words) or (CaptionMatch("phrase", ""),)
-
-
 class Hit(NamedTuple):
     row: int
     score: float
@@ -90,7 +65,7 @@ class Hit(NamedTuple):
 
 
 class VectorIndex(Protocol):
-    """A cache of embeddings and captions by shard. Adapters raise IndexUnavailable when it cannot be reached."""
+    """A cache of embeddings by shard. Adapters raise IndexUnavailable when it cannot be reached."""
 
     exact: bool
     """Whether searches return the true nearest neighbours, and so the same ones every time."""
@@ -107,7 +82,6 @@ class VectorIndex(Protocol):
         vector: VectorName,
         queries: np.ndarray,
         k: int,
-        only: CaptionMatch | None = None,
     ) -> Iterator[list[Hit]]:
         """For each row of `queries` (queries, dimension) the k nearest, best first, equal scores by row.
 
@@ -115,9 +89,6 @@ class VectorIndex(Protocol):
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
         """L2-normalised float32 (rows, dimension), in the order of `rows`."""
-
-    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
-        """The first `limit` rows, in upstream order, whose caption matches."""
 
     def rest(self) -> None:
         """Gives back what only searches need, when none is to follow soon; the next one takes it again."""
@@ -129,6 +100,6 @@ class VectorIndex(Protocol):
 def load_rows(shard: IndexShard) -> IndexRows:
     """Raises ValueError: a loader that yields fewer rows would make every later search load the shard again."""
     rows = shard.load()
-    if len(rows.captions) != shard.count:
-        raise ValueError(f"shard {shard.name} needs {shard.count} rows, its loader gave {len(rows.captions)}")
+    if len(rows.image) != shard.count:
+        raise ValueError(f"shard {shard.name} needs {shard.count} rows, its loader gave {len(rows.image)}")
     return rows

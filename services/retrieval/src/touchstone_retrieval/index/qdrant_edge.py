@@ -1,4 +1,4 @@
-"""VectorIndex over Qdrant's engine embedded in this process: real segments and full-text indexes, no server."""
+"""VectorIndex over Qdrant's engine embedded in this process: real segments, no server."""
 
 import fcntl
 import shutil
@@ -14,15 +14,12 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.index.points import (
-    PointId,
-    first_matches,
     point_id,
     points_of,
     upstream_row,
     vectors_in_order,
 )
 from touchstone_retrieval.index.protocol import (
-    CaptionMatch,
     Collection,
     Hit,
     IndexRows,
@@ -74,30 +71,14 @@ class QdrantEdgeIndex:
         vector: VectorName,
         queries: np.ndarray,
         k: int,
-        only: CaptionMatch | None = None,
     ) -> Iterator[list[Hit]]:
         parts = self._whole(collection)
-        return (_search_one(parts, collection, vector, query, k, only) for query in queries.tolist())
+        return (_search_one(parts, collection, vector, query, k) for query in queries.tolist())
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
         points, parts = points_of(collection, rows), self._whole(collection)
         found = (engine.retrieve([*points], with_payload=False, with_vector=[vector]) for engine, _ in parts)
         return vectors_in_order(points, chain.from_iterable(found), vector)
-
-    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
-        parts = self._whole(collection)
-
-        def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
-            found: list[PointId] = []
-            for engine, held in parts:
-                wanted = [shard for shard in held if shard in shards]
-                if wanted and len(found) < most:
-                    among = point_filter(wanted, match)
-                    request = edge.ScrollRequest(limit=most - len(found), filter=among, with_payload=False)
-                    found += [record.id for record in engine.scroll(request)[0]]
-            return found
-
-        return first_matches(find, collection, limit)
 
     def rest(self) -> None:
         for engine in self._engines.values():
@@ -210,10 +191,6 @@ def create_engine(path: Path, dimension: int) -> edge.EdgeShard:
         wal_enabled=False,
     )
     engine = edge.EdgeShard.create(str(path), config)
-    text_index = edge.TextIndexParams(
-        tokenizer=edge.TokenizerType.Word, lowercase=True, phrase_matching=True, memory=cold
-    )
-    engine.update(edge.UpdateOperation.create_field_index("caption", text_index))
     engine.update(edge.UpdateOperation.create_field_index("shard", edge.KeywordIndexParams(memory=cold)))
     return engine
 
@@ -225,33 +202,17 @@ def _shards_in(folder: Path) -> list[str]:
 
 
 def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[edge.Point]]:
-    for start in range(0, len(rows.captions), UPSERT_ROWS):
+    for start in range(0, len(rows.image), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
-        columns = (
-            rows.image[part].astype(np.float32).tolist(),
-            rows.text[part].astype(np.float32).tolist(),
-            rows.captions[part],
-            rows.keys[part],
-        )
+        columns = (rows.image[part].astype(np.float32).tolist(), rows.text[part].astype(np.float32).tolist())
         yield [
-            edge.Point(
-                point_id(shard, start + i),
-                {"image": image, "text": text},
-                {"shard": shard.name, "caption": caption, "key": key},
-            )
-            for i, (image, text, caption, key) in enumerate(zip(*columns, strict=True))
+            edge.Point(point_id(shard, start + i), {"image": image, "text": text}, {"shard": shard.name})
+            for i, (image, text) in enumerate(zip(*columns, strict=True))
         ]
 
 
-def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None) -> edge.Filter:
-    of_shards = edge.FieldCondition("shard", match=edge.MatchAny([shard.name for shard in shards]))
-    if match is None:
-        return edge.Filter(must=[of_shards])
-    captions = [
-        edge.MatchPhrase(part.query) if part.mode == "phrase" else edge.MatchText(part.query)
-        for part in match.conditions
-    ]
-    return edge.Filter(must=[of_shards, *(edge.FieldCondition("caption", match=caption) for caption in captions)])
+def point_filter(shards: Sequence[IndexShard]) -> edge.Filter:
+    return edge.Filter(must=[edge.FieldCondition("shard", match=edge.MatchAny([shard.name for shard in shards]))])
 
 
 def _count(engine: edge.EdgeShard, shards: Sequence[IndexShard]) -> int:
@@ -264,7 +225,6 @@ def _search_one(
     vector: VectorName,
     query: list[float],
     k: int,
-    only: CaptionMatch | None,
 ) -> list[Hit]:
     def fetch(limit: int) -> list[Hit]:
         hits: list[Hit] = []
@@ -273,7 +233,7 @@ def _search_one(
                 limit=limit,
                 query=edge.Query.Nearest(query, using=vector),
                 params=edge.SearchParams(exact=True),
-                filter=point_filter(shards, only),
+                filter=point_filter(shards),
             )
             hits += [Hit(upstream_row(point.id, collection), point.score) for point in engine.query(request)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]

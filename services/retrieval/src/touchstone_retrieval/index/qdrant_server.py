@@ -13,16 +13,13 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 from touchstone_runtime.tls import trusted_certificates
 
 from touchstone_retrieval.index.points import (
-    PointId,
     engine_collection,
-    first_matches,
     point_id,
     points_of,
     upstream_row,
     vectors_in_order,
 )
 from touchstone_retrieval.index.protocol import (
-    CaptionMatch,
     Collection,
     Hit,
     IndexRows,
@@ -65,17 +62,6 @@ class QdrantServerIndex:
         if not self._client.collection_exists(engine):
             self._create_collection(engine, dimension)
         self._client.create_payload_index(engine, "shard", models.PayloadSchemaType.KEYWORD, wait=True)
-        self._client.create_payload_index(
-            engine,
-            "caption",
-            models.TextIndexParams(
-                type=models.TextIndexType.TEXT,
-                tokenizer=models.TokenizerType.WORD,
-                lowercase=True,
-                phrase_matching=True,
-            ),
-            wait=True,
-        )
 
     def _create_collection(self, engine: str, dimension: int) -> None:
         vector = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
@@ -104,13 +90,10 @@ class QdrantServerIndex:
         vector: VectorName,
         queries: np.ndarray,
         k: int,
-        only: CaptionMatch | None = None,
     ) -> Iterator[list[Hit]]:
-        return (self._search_one(collection, vector, query, k, only) for query in queries.tolist())
+        return (self._search_one(collection, vector, query, k) for query in queries.tolist())
 
-    def _search_one(
-        self, collection: Collection, vector: VectorName, query: list[float], k: int, only: CaptionMatch | None
-    ) -> list[Hit]:
+    def _search_one(self, collection: Collection, vector: VectorName, query: list[float], k: int) -> list[Hit]:
         def fetch(limit: int) -> list[Hit]:
             with _translated():
                 answer = self._client.query_points(
@@ -118,7 +101,7 @@ class QdrantServerIndex:
                     query=query,
                     using=vector,
                     limit=limit,
-                    query_filter=point_filter(collection.shards, only),
+                    query_filter=point_filter(collection.shards),
                     search_params=models.SearchParams(exact=True),
                     with_payload=False,
                 )
@@ -133,15 +116,6 @@ class QdrantServerIndex:
             found = self._client.retrieve(engine, ids, with_payload=False, with_vectors=[vector])
         return vectors_in_order(points, found, vector)
 
-    def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
-        def find(shards: Sequence[IndexShard], most: int) -> list[PointId]:
-            engine, wanted = engine_collection(collection.dimension), point_filter(shards, match)
-            with _translated():
-                records, _ = self._client.scroll(engine, scroll_filter=wanted, limit=most, with_payload=False)
-            return [record.id for record in records]
-
-        return first_matches(find, collection, limit)
-
     def rest(self) -> None:
         """A server looks after its own memory."""
 
@@ -150,32 +124,19 @@ class QdrantServerIndex:
 
 
 def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[models.Batch]:
-    for start in range(0, len(rows.captions), UPSERT_ROWS):
+    for start in range(0, len(rows.image), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
-        captions, keys = rows.captions[part], rows.keys[part]
+        image, text = rows.image[part].astype(np.float32).tolist(), rows.text[part].astype(np.float32).tolist()
         yield models.Batch(
-            ids=[str(point_id(shard, start + i)) for i in range(len(captions))],
-            vectors={
-                "image": rows.image[part].astype(np.float32).tolist(),
-                "text": rows.text[part].astype(np.float32).tolist(),
-            },
-            payloads=[
-                {"shard": shard.name, "caption": caption, "key": key}
-                for caption, key in zip(captions, keys, strict=True)
-            ],
+            ids=[str(point_id(shard, start + i)) for i in range(len(image))],
+            vectors={"image": image, "text": text},
+            payloads=[{"shard": shard.name}] * len(image),
         )
 
 
-def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None) -> models.Filter:
+def point_filter(shards: Sequence[IndexShard]) -> models.Filter:
     names = [shard.name for shard in shards]
-    of_shards = models.FieldCondition(key="shard", match=models.MatchAny(any=names))
-    if match is None:
-        return models.Filter(must=[of_shards])
-    captions: list[models.Match] = [
-        models.MatchPhrase(phrase=part.query) if part.mode == "phrase" else models.MatchText(text=part.query)
-        for part in match.conditions
-    ]
-    return models.Filter(must=[of_shards, *(models.FieldCondition(key="caption", match=match) for match in captions)])
+    return models.Filter(must=[models.FieldCondition(key="shard", match=models.MatchAny(any=names))])
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What strategies return: findings in order, and a report of what happened to the rest."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -38,6 +38,27 @@ def found_table(findings: Sequence[Finding]) -> pa.Table:
     return pa.table(columns, schema=FOUND)
 
 
+class Asked(NamedTuple):
+    """A query of a class, and what was looked for in captions."""
+
+    class_id: int
+    query: str
+    searched: str
+    """Words as captions are compared by, or the pattern."""
+    captions: int
+    """Captions that it found, at most as many as the strategy asks for."""
+
+
+ASKED = pa.schema(
+    [("class_id", pa.int32()), ("query", pa.string()), ("searched", pa.string()), ("captions", pa.int64())]
+)
+assert tuple(ASKED.names) == Asked._fields
+
+
+def asked_table(asked: Sequence[Asked]) -> pa.Table:
+    return pa.table([[each[place] for each in asked] for place in range(len(ASKED))], schema=ASKED)
+
+
 @dataclass(frozen=True)
 class FindingReport:
     """`requested` = `found_again` + `near_duplicate` + `too_far` + `named_another` + `kept` + what the upstream could
@@ -54,9 +75,11 @@ class FindingReport:
     """Hits too far below the best of their query."""
     named_another: int = 0
     """Hits whose captions match another class and not this one."""
+    asked: tuple[Asked, ...] = ()
+    """Of words of captions."""
 
     def __add__(self, other: "FindingReport") -> "FindingReport":
-        return FindingReport(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+        return FindingReport(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def rejected(self) -> dict[str, int]:

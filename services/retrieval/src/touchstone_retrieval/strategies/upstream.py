@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from touchstone_contracts.problems import Invalid
 
-from touchstone_retrieval.index.protocol import CaptionMatch, Collection, Hit, VectorIndex, VectorName
+from touchstone_retrieval.index.protocol import Collection, Hit, VectorIndex, VectorName
+from touchstone_retrieval.strategies.caption_search import CaptionSearch, matching_rows
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class SearchableUpstream:
     def vectors(self, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
         return self.index.vectors(self.collection, vector, rows)
 
-    def match_text(self, match: CaptionMatch, limit: int) -> list[int]:
-        return self.index.match_text(self.collection, match, limit)
+    def match_words(self, searches: Sequence[CaptionSearch], limit: int) -> list[np.ndarray]:
+        """For each search the first `limit` rows whose caption it finds."""
+        return matching_rows(self.captions, searches, limit)
 
     def match_pattern(self, pattern: str, limit: int) -> list[int]:
         """The first `limit` rows whose caption holds the RE2 pattern; time is linear in the captions, whatever it is.
