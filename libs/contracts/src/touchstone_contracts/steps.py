@@ -105,7 +105,8 @@ class IngestWhatIsLeft(IngestImages):
 class ImagesIngested(Lenient):
     images: ImageSet
     account: Account | None = Field(default=None, exclude_if=is_none)
-    """None of links, whose downloads tell what became of them, and in results of before there were accounts."""
+    """None in results of before there were accounts, of links before version 3. Of links, the rows that may be fetched
+    are taken; downloads tell what became of those that were."""
     rejected: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
     """Images refused by reason, in results of before there were accounts."""
 
@@ -653,7 +654,7 @@ class ExperimentJudged(Lenient):
     """Why there is no verdict and never will be: the arms reached no common size, or nothing is compared."""
 
 
-INGEST_IMAGES = Contract("ingest_images", 2, "retrieval", IngestImages, ImagesIngested)
+INGEST_IMAGES = Contract("ingest_images", 3, "retrieval", IngestImages, ImagesIngested)
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
@@ -725,12 +726,13 @@ EARLIER: dict[str, AnyContract] = {
         *(replace(contract, version=contract.version - 1, names_facts=False) for contract in _HELD_FACTS),
         replace(JUDGE_EXPERIMENT, version=1),
         replace(INGEST_IMAGES, version=1, request=IngestWhatIsLeft),
+        replace(INGEST_IMAGES, version=2),
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
-be refused. Their sources are read as they are today (decision 0058)."""
+be refused, and from before tables of links had an account. Their sources are read as they are today (decision 0058)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

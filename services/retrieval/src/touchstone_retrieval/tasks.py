@@ -98,9 +98,9 @@ def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> Im
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:
     with tools.places.verified_file(links.location, links.digest) as path:
-        table = read_links(path, links, progress, tools.artifacts.taken_down())
-    log.info("links.ingested", count=table.num_rows)
-    return ImagesIngested(images=save_image_set(tools.artifacts, table, ()))
+        table, account = read_links(path, links, progress, tools.artifacts.taken_down())
+    log.info("links.ingested", seen=account.seen, rejected=account.counts)
+    return ImagesIngested(images=save_image_set(tools.artifacts, table, ()), account=account)
 
 
 @handlers.serve(EMBED_IMAGES, progress_counts="images")
