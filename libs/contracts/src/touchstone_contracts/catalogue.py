@@ -161,6 +161,11 @@ class ArrayFile(Strict):
     digest: Digest
 
 
+PlaceholderLinks = Annotated[int, Field(ge=2, le=1_000_000)]
+PLACEHOLDER_LINKS = 5
+"""Links to one picture, where the registration does not say: a copy or two are usual, and are left out anyway."""
+
+
 class LinkColumns(Strict):
     """What a table of links calls its columns. One that is left out is found by its usual names, if it is there."""
 
@@ -456,6 +461,9 @@ class Upstream(Posted):
     most_losses: Annotated[MostLosses, WhenSet] = MOST_LOSSES
     """Share of a shard's images that may be refused at ingest; where more are, the ingest fails. Links have no limit:
     each arm tells what its downloads gave."""
+    placeholder_links: Annotated[PlaceholderLinks, WhenSet] = PLACEHOLDER_LINKS
+    """Of links: a picture that so many links of a class lead to is a placeholder for images that are gone, and is left
+    out. The same bytes and near-identical pictures count as one."""
     description: LongText = ""
 
     @property

@@ -25,6 +25,7 @@ from touchstone_contracts.catalogue import (
     Generator,
     Lineage,
     LinkTable,
+    PlaceholderLinks,
     Source,
     Template,
 )
@@ -221,6 +222,8 @@ class DownloadImages(Strict):
     class_id: int = Field(ge=0)
     hosts: Annotated[tuple[Host, ...] | None, WhenSet] = Field(default=None, exclude_if=is_none)
     """Patterns of hosts that links may lead to, beside what the worker itself allows. None: it alone decides."""
+    placeholder_links: Annotated[PlaceholderLinks | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """A picture that so many links lead to is none of their images. None: however many do."""
 
 
 class ImagesDownloaded(ImagesFound):

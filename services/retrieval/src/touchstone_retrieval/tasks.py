@@ -262,7 +262,9 @@ async def _download(
     of_project = () if request.hosts is None else (AllowedSources(hosts=request.hosts),)
     async with open_session(tools.private_addresses, tools.library.allowed, *of_project) as session:
         fetch = RememberedFetches(Fetcher(session).fetch_all, progress.savepoints).fetch_all
-        return await record_images(wanted, reserve, request.class_id, fetch, tools.artifacts, progress)
+        return await record_images(
+            wanted, reserve, request.class_id, fetch, tools.artifacts, progress, request.placeholder_links
+        )
 
 
 @handlers.serve(CURATE_IMAGES)
