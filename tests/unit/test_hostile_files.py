@@ -261,8 +261,9 @@ def test_rows_of_a_damaged_link_table_keep_their_places(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(data)
     embeddings = ArrayFile(location="library:x.npy", digest="0" * 64)
     source = LinkTable(location="library:x.parquet", digest="0" * 64, images=9, image_embeddings=embeddings)
-    table = read_links(tmp_path / "x.parquet", source)
+    table, account = read_links(tmp_path / "x.parquet", source)
     assert table["drop_reason"].to_pylist() == ["", "bad_url", "", *["damaged_page"] * 3, "", "", ""]
+    assert (account.seen, account.taken, account.counts) == (9, 5, {"bad_url": 1, "damaged_page": 3})
     assert [url for url in table["source_key"].to_pylist() if url] == [f"http://x/{n}" for n in (0, 2, 6, 7, 8)]
     assert table["caption"].to_pylist()[7] == "k"
 

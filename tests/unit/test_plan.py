@@ -182,6 +182,7 @@ def test_links_are_indexed_without_images_and_downloaded_class_by_class() -> Non
     assert counts["download_images"] == 3
     assert counts["embed_images"] == 2 + 3 + 3  # test splits, downloaded classes, generated chunks: no upstream image
     downloads = [step for step in plan.steps if step.kind == "download_images"]
+    assert [step.stored["placeholder_links"] for step in downloads] == [5, 5, 5]
     assert [step.role for step in downloads] == [f"fine/retrieved/download[{label}]" for label in range(3)]
     retrieved = {step.id for step in plan.steps if step.kind == "retrieve_images"}
     assert all(set(step.inputs) == retrieved for step in downloads)

@@ -37,7 +37,10 @@ def link(url: str, *, stated: bytes | None = None, similarity: float = 0.5, **ch
 
 
 def downloaded(
-    wanted: Sequence[Link], reserve: Sequence[Link], answers: Mapping[str, bytes | str]
+    wanted: Sequence[Link],
+    reserve: Sequence[Link],
+    answers: Mapping[str, bytes | str],
+    placeholder_links: int | None = None,
 ) -> tuple[ImagesDownloaded, list[dict[str, object]], list[str], list[list[str]]]:
     """Result, link report, URLs of the obtained images, and what was asked for in each turn."""
     artifacts, turns = Artifacts(MemoryObjects()), []
@@ -47,7 +50,7 @@ def downloaded(
         for url in urls:
             yield answers[url]
 
-    result = asyncio.run(record_images(wanted, reserve, 3, fetch, artifacts))
+    result = asyncio.run(record_images(wanted, reserve, 3, fetch, artifacts, placeholder_links=placeholder_links))
     table = artifacts.get_table(result.images.manifest)
     assert set(table["class_id"].to_pylist()) <= {3}
     return result, artifacts.get_table(result.links).to_pylist(), table["source_key"].to_pylist(), turns
@@ -110,6 +113,71 @@ def test_what_came_back_is_not_trusted() -> None:
     ]  # fmt: skip
     assert turns == [URLS[:5]]
     assert sum(result.rejected.values()) == 5
+
+
+GONE = draw_shape("circle", "red", RNG, size=256)
+
+
+def gone(encoding: str, size: int) -> bytes:
+    """The placeholder as another server has it."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(GONE)).resize((size, size), Image.Resampling.BICUBIC).save(buffer, encoding, quality=95)
+    return buffer.getvalue()
+
+
+def test_a_picture_behind_many_links_is_a_placeholder_and_others_take_its_place() -> None:
+    wanted, reserve = [link(url) for url in URLS[:5]], [link(url) for url in URLS[5:]]
+    answers = PICTURES | dict.fromkeys((URLS[0], URLS[2], URLS[3]), GONE)
+    result, report, obtained, turns = downloaded(wanted, reserve, answers, placeholder_links=3)
+    assert obtained == [URLS[1], *URLS[4:8]]
+    assert turns == [URLS[:5], URLS[5:8]]
+    assert (result.rejected, result.topped_up) == ({"placeholder": 3}, 3)
+    assert [row["url"] for row in report if row["outcome"] == "placeholder"] == [URLS[0], URLS[2], URLS[3]]
+    assert {row["sha256"] for row in report if row["outcome"] == "placeholder"} >= {sha256(GONE)}
+
+
+def test_a_placeholder_in_other_sizes_and_formats_is_the_same_picture() -> None:
+    copies = [gone("PNG", 256), gone("JPEG", 256), gone("WEBP", 200), gone("JPEG", 128)]
+    assert len(set(copies)) == 4
+    answers = PICTURES | dict(zip(URLS[:4], copies, strict=True))
+    result, _, obtained, _ = downloaded([link(url) for url in URLS[:6]], [], answers, placeholder_links=4)
+    assert obtained == URLS[4:6]
+    assert result.rejected == {"placeholder": 4}
+
+
+def test_fewer_links_to_a_picture_are_copies_of_an_image() -> None:
+    answers = PICTURES | dict.fromkeys(URLS[:2], GONE)
+    result, _, obtained, _ = downloaded([link(url) for url in URLS[:4]], [], answers, placeholder_links=3)
+    assert obtained == [URLS[0], *URLS[2:4]]
+    assert result.rejected == {"duplicate": 1}
+
+
+def test_a_placeholder_that_the_reserve_reveals_is_taken_back() -> None:
+    answers = PICTURES | dict.fromkeys((URLS[0], URLS[2], URLS[3]), GONE) | {URLS[1]: "not_found"}
+    wanted, reserve = [link(url) for url in URLS[:2]], [link(url) for url in URLS[2:8]]
+    result, _, obtained, turns = downloaded(wanted, reserve, answers, placeholder_links=3)
+    assert turns == [URLS[:2], [URLS[2]], [URLS[3]], URLS[4:6]]
+    assert (obtained, result.images.count, result.topped_up) == (URLS[4:6], 2, 2)
+    assert result.rejected == {"not_found": 1, "placeholder": 3}
+
+
+def test_where_all_links_lead_to_placeholders_the_class_is_empty() -> None:
+    answers: dict[str, bytes | str] = dict.fromkeys(URLS, GONE)
+    result, report, obtained, _ = downloaded([link(url) for url in URLS], [], answers, placeholder_links=5)
+    assert (obtained, result.images.count, result.images.shards) == ([], 0, ())
+    assert (result.rejected, len(report)) == ({"placeholder": 10}, 10)
+
+
+def test_a_link_that_is_asked_for_twice_is_one_link() -> None:
+    result, _, obtained, _ = downloaded([link(URLS[0])] * 5, [], {URLS[0]: GONE}, placeholder_links=3)
+    assert obtained == [URLS[0]]
+    assert result.rejected == {"duplicate": 4}
+
+
+def test_without_a_number_of_links_no_picture_is_a_placeholder() -> None:
+    result, _, obtained, _ = downloaded([link(url) for url in URLS], [], dict.fromkeys(URLS, GONE))
+    assert obtained == [URLS[0]]
+    assert result.rejected == {"duplicate": 9}
 
 
 def test_the_reserve_is_ranked_by_similarity_and_holds_nothing_twice() -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.tiny_images import draw_shape
+from touchstone_contracts.account import Named
 from touchstone_contracts.catalogue import (
     ArrayFile,
     ClassFolders,
@@ -32,6 +33,7 @@ from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest, listing_digest
+from touchstone_runtime.image_sets import BLANK_ID
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import MemoryObjects
 
@@ -263,11 +265,14 @@ def test_every_row_of_a_link_table_keeps_its_place(tmp_path: Path) -> None:
         "WIDTH": [640, None, 10, 10],
         "unknown": [1, 2, 3, 4],
     }
-    table = read_links(tmp_path / "links.parquet", link_table(tmp_path, columns)).to_pylist()
+    found, account = read_links(tmp_path / "links.parquet", link_table(tmp_path, columns))
+    table = found.to_pylist()
     assert [row["source_key"] for row in table] == ["http://x/a", "", "http://x/c", "http://x/d"]
     assert [row["caption"] for row in table] == ["a cat", "", "c", "d"]
-    assert [row["drop_reason"] for row in table] == ["", "nsfw", "", ""]
-    assert [row["id"] for row in table] == ["a" * 64, sha256(b""), sha256(b"http://x/c"), sha256(b"http://x/d")]
+    assert [row["drop_reason"] for row in table] == ["", "missing_url", "", ""]
+    assert (account.seen, account.taken) == (4, 3)
+    assert account.refused == {"missing_url": Named(count=1, names=("row 1",))}
+    assert [row["id"] for row in table] == ["a" * 64, BLANK_ID, sha256(b"http://x/c"), sha256(b"http://x/d")]
     assert {row["shard"] for row in table} == {""}
     assert table[0]["width"] == 640
 
@@ -281,7 +286,7 @@ def test_an_unreadable_link_table_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource, match="cannot be read as parquet"):
         read_links(path, good)
     captions_only = link_table(tmp_path, {"caption": ["a"]})
-    with pytest.raises(UnreadableSource, match="needs the columns url"):
+    with pytest.raises(UnreadableSource, match="needs a column for url"):
         read_links(path, captions_only)
 
 

@@ -244,7 +244,7 @@ def test_a_link_that_was_taken_down_keeps_its_row_and_is_never_asked_for(tmp_pat
     array = ArrayFile(location="library:links.npy", digest=sha256(b"array"))
     links = LinkTable(location="library:links.parquet", digest=sha256(b"table"), images=3, image_embeddings=array)
     gone = TakenDown.of([Takedown.of([link_id(urls[0])], [urls[1]], REASON, NOON)])
-    rows = read_links(tmp_path / "links.parquet", links, taken_down=gone).to_pylist()
+    rows = read_links(tmp_path / "links.parquet", links, taken_down=gone)[0].to_pylist()
     assert [row["drop_reason"] for row in rows] == ["taken_down", "taken_down", ""]
     assert [row["source_key"] for row in rows] == ["", "", urls[2]]
 

@@ -76,14 +76,47 @@ Cluster = Annotated[ClusterColumn | ClusterOfKey, Field(discriminator="kind")]
 Only of test sets."""
 
 
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+LabelText = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+ClassCount = Annotated[int, Field(ge=2, le=MOST_CLASSES)]
+
+
+class ImageColumns(Strict):
+    """What a file of images calls its columns. One that is left out is found by its usual names."""
+
+    key: ColumnName | None = None
+    image: ColumnName | None = None
+    caption: ColumnName | None = None
+    label: ColumnName | None = None
+
+
 class ParquetFile(Strict):
-    """Columns: `key`, `image` (encoded bytes), and `caption` (upstream) or `class_id` (target split)."""
+    """Columns: an image (encoded bytes, or Hugging Face's struct of `bytes` and `path`), and a caption (upstream) or a
+    label (target split); perhaps a key. Without keys, images are called by the file's digest and their row."""
 
     format: Literal["parquet"] = "parquet"
     location: Annotated[DataPlace, Locator]
     digest: Digest
     images: SourceImages
     cluster: Annotated[Cluster | None, WhenSet] = None
+    columns: Annotated[ImageColumns, WhenSet] = ImageColumns()
+    labels: Annotated[tuple[LabelText, ...], FailFast(), WhenSet] = Field(default=(), max_length=MOST_CLASSES)
+    """What its labels call class 0, 1, 2, ...: texts, names of Hugging Face's ClassLabel, or other numbers. Left out:
+    its numbers are the class ids."""
+    classes: Annotated[ClassCount | None, WhenSet] = None
+    """How many there are, where `labels` does not say: rows of others are refused. None: every number is taken."""
+
+    @model_validator(mode="after")
+    def _labels_are_counted_once(self) -> Self:
+        if self.labels and self.classes is not None:
+            raise ValueError("labels say how many classes there are: leave classes out")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("two classes have one label")
+        return self
+
+    @property
+    def most_classes(self) -> int | None:
+        return len(self.labels) or self.classes
 
 
 class TarShard(Strict):
@@ -128,10 +161,27 @@ class ArrayFile(Strict):
     digest: Digest
 
 
+PlaceholderLinks = Annotated[int, Field(ge=2, le=1_000_000)]
+PLACEHOLDER_LINKS = 5
+"""Links to one picture, where the registration does not say: a copy or two are usual, and are left out anyway."""
+
+
+class LinkColumns(Strict):
+    """What a table of links calls its columns. One that is left out is found by its usual names, if it is there."""
+
+    url: ColumnName | None = None
+    caption: ColumnName | None = None
+    sha256: ColumnName | None = None
+    unsafe: ColumnName | None = None
+    """How unsafe an image is, as a number or a tag."""
+    width: ColumnName | None = None
+    height: ColumnName | None = None
+
+
 class LinkTable(Strict):
     """LAION-style metadata without images: a parquet file with the columns `url` and `caption` (or `text`), perhaps
-    `sha256`, `nsfw`, `width` and `height`, in any case of letters, and row-aligned `.npy` embeddings of the upstream's
-    index encoder.
+    `sha256`, `nsfw`, `punsafe`, `width` and `height`, in any case of letters, and row-aligned `.npy` embeddings of the
+    upstream's index encoder.
 
     Images are downloaded once an arm has retrieved them."""
 
@@ -144,6 +194,16 @@ class LinkTable(Strict):
     """fp16 or fp32 (rows, dimension)."""
     caption_embeddings: ArrayFile | None = None
     """None: computed from the captions."""
+    columns: Annotated[LinkColumns, WhenSet] = LinkColumns()
+    most_unsafe: Annotated[float | None, Field(ge=0, le=1), WhenSet] = None
+    """Rows above it are left out, and rows that do not say. Tags count as numbers: UNLIKELY 0, UNSURE 0.5, NSFW 1.
+    None: those tagged NSFW are left out."""
+
+    @model_validator(mode="after")
+    def _an_unsafe_column_has_a_limit(self) -> Self:
+        if self.columns.unsafe is not None and self.most_unsafe is None:
+            raise ValueError("columns names one that says how unsafe an image is: say most_unsafe, from 0 to 1")
+        return self
 
 
 Source = Annotated[
@@ -327,6 +387,10 @@ class Target(Posted):
                 raise ValueError(
                     f"{name} names {len(split.folders)} folders, the target has {len(self.classes)} classes"
                 )
+            if isinstance(split, ParquetFile) and split.most_classes not in (None, len(self.classes)):
+                raise ValueError(
+                    f"{name} has labels of {split.most_classes} classes, the target has {len(self.classes)}"
+                )
         return self
 
 
@@ -397,6 +461,9 @@ class Upstream(Posted):
     most_losses: Annotated[MostLosses, WhenSet] = MOST_LOSSES
     """Share of a shard's images that may be refused at ingest; where more are, the ingest fails. Links have no limit:
     each arm tells what its downloads gave."""
+    placeholder_links: Annotated[PlaceholderLinks, WhenSet] = PLACEHOLDER_LINKS
+    """Of links: a picture that so many links of a class lead to is a placeholder for images that are gone, and is left
+    out. The same bytes and near-identical pictures count as one."""
     description: LongText = ""
 
     @property

@@ -25,6 +25,7 @@ from touchstone_contracts.catalogue import (
     Generator,
     Lineage,
     LinkTable,
+    PlaceholderLinks,
     Source,
     Template,
 )
@@ -105,7 +106,8 @@ class IngestWhatIsLeft(IngestImages):
 class ImagesIngested(Lenient):
     images: ImageSet
     account: Account | None = Field(default=None, exclude_if=is_none)
-    """None of links, whose downloads tell what became of them, and in results of before there were accounts."""
+    """None in results of before there were accounts, of links before version 3. Of links, the rows that may be fetched
+    are taken; downloads tell what became of those that were."""
     rejected: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
     """Images refused by reason, in results of before there were accounts."""
 
@@ -226,6 +228,8 @@ class DownloadImages(Strict):
     class_id: int = Field(ge=0)
     hosts: Annotated[tuple[Host, ...] | None, WhenSet] = Field(default=None, exclude_if=is_none)
     """Patterns of hosts that links may lead to, beside what the worker itself allows. None: it alone decides."""
+    placeholder_links: Annotated[PlaceholderLinks | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """A picture that so many links lead to is none of their images. None: however many do."""
 
 
 class ImagesDownloaded(ImagesFound):
@@ -661,7 +665,7 @@ class ExperimentJudged(Lenient):
     """Of the verdict, for lists of experiments."""
 
 
-INGEST_IMAGES = Contract("ingest_images", 2, "retrieval", IngestImages, ImagesIngested)
+INGEST_IMAGES = Contract("ingest_images", 3, "retrieval", IngestImages, ImagesIngested)
 EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
@@ -737,12 +741,14 @@ EARLIER: dict[str, AnyContract] = {
         replace(RETRIEVE_IMAGES, version=3),
         replace(AUDIT_POOL, version=1),
         replace(WRITE_CAPTIONS, version=2),
+        replace(INGEST_IMAGES, version=2),
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
-be refused. Their sources are read as they are today (decision 0058), and so are words (decision 0064)."""
+be refused, and from before tables of links had an account. Their sources are read as they are today (decision 0058), and
+so are words (decision 0064)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

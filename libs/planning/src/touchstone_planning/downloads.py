@@ -9,8 +9,11 @@ from touchstone_planning.dag import PlannedImages, TargetContext
 def downloaded(found: StepId, reserve: StepId, context: TargetContext, role: str) -> list[PlannedImages]:
     """`reserve`: what stands in for links of `found` that give no image; the same step again where nothing does."""
     images, hosts = [], context.resolved.hosts_of_links
+    placeholder_links = context.resolved.upstream.placeholder_links
     for label in context.target.classes:
-        request = DownloadImages(wanted=found, reserve=reserve, class_id=label.id, hosts=hosts)
+        request = DownloadImages(
+            wanted=found, reserve=reserve, class_id=label.id, hosts=hosts, placeholder_links=placeholder_links
+        )
         step = context.plan.add(DOWNLOAD_IMAGES, request, f"{role}/download[{label.id}]")
         images.append(PlannedImages(step, f"{role}[{label.id}]"))
     return images

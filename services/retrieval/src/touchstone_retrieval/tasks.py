@@ -99,9 +99,9 @@ def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> Im
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:
     with tools.places.verified_file(links.location, links.digest) as path:
-        table = read_links(path, links, progress, tools.artifacts.taken_down())
-    log.info("links.ingested", count=table.num_rows)
-    return ImagesIngested(images=save_image_set(tools.artifacts, table, ()))
+        table, account = read_links(path, links, progress, tools.artifacts.taken_down())
+    log.info("links.ingested", seen=account.seen, rejected=account.counts)
+    return ImagesIngested(images=save_image_set(tools.artifacts, table, ()), account=account)
 
 
 @handlers.serve(EMBED_IMAGES, progress_counts="images")
@@ -264,7 +264,9 @@ async def _download(
     of_project = () if request.hosts is None else (AllowedSources(hosts=request.hosts),)
     async with open_session(tools.private_addresses, tools.library.allowed, *of_project) as session:
         fetch = RememberedFetches(Fetcher(session).fetch_all, progress.savepoints).fetch_all
-        return await record_images(wanted, reserve, request.class_id, fetch, tools.artifacts, progress)
+        return await record_images(
+            wanted, reserve, request.class_id, fetch, tools.artifacts, progress, request.placeholder_links
+        )
 
 
 @handlers.serve(CURATE_IMAGES)

@@ -13,6 +13,7 @@ from touchstone_contracts.catalogue import (
     Catalogue,
     ClassLabel,
     Dataset,
+    ImageColumns,
     Origin,
     Splits,
     Target,
@@ -26,21 +27,29 @@ from touchstone_runtime.s3_files import connect_files
 
 from touchstone_retrieval.describe.class_list import ClassLine, read_class_list
 from touchstone_retrieval.describe.shards import (
-    DESCRIBE,
+    ENDINGS,
     describe_class_folders,
-    describe_parquet,
     describe_shards,
     describe_tar,
 )
+from touchstone_retrieval.describe.tables import columns_of, describe_labelled
 from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.settings import RetrievalSettings
 
 SPLITS = ("validation", "test", "train")
+TABLES = ("parquet", "links")
 
 
 def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
-    shards = tuple(shard for place in options.places for shard in describe_shards(options.form, place, places))
+    _require_table(options)
+    if options.most_unsafe is not None and options.form != "links":
+        raise Invalid("--most-unsafe is of links alone", code="bad_column")
+    shards = tuple(
+        shard
+        for place in options.places
+        for shard in describe_shards(options.form, place, places, options.column, options.most_unsafe)
+    )
     if not shards:
         raise Invalid(f"no {options.form} below {', '.join(options.places)}", code="place_missing")
     return Catalogue(upstreams=(Upstream(name=options.name, shards=shards, index_encoder=options.index_encoder),))
@@ -76,14 +85,21 @@ def _class_lines(options: argparse.Namespace) -> list[ClassLine]:
     return read_class_list(options.classes)
 
 
+def _require_table(options: argparse.Namespace) -> None:
+    if options.column and options.form not in TABLES:
+        raise Invalid(f"--column is of the forms {' and '.join(TABLES)}, not of {options.form}", code="bad_column")
+
+
 def _labelled(place: str, options: argparse.Namespace, places: Places) -> TargetSplit:
+    _require_table(options)
     match options.form:
         case "class_folders":
             return describe_class_folders(place, [line.folder for line in _class_lines(options)], places)
         case "webdataset":
             return describe_tar(place, places)
         case _:
-            return describe_parquet(place, places)
+            lines = read_class_list(options.classes) if options.classes else []
+            return describe_labelled(place, lines, columns_of(ImageColumns, options.column), places)
 
 
 def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
@@ -121,8 +137,11 @@ def parser() -> argparse.ArgumentParser:
     an_upstream.set_defaults(describe=upstream)
     an_upstream.add_argument("name")
     an_upstream.add_argument("places", nargs="+", help="library:<path> or s3://<bucket>/<prefix>")
-    an_upstream.add_argument("--form", required=True, choices=[*DESCRIBE, "image_folder"])
+    an_upstream.add_argument("--form", required=True, choices=[*ENDINGS, "image_folder"])
     an_upstream.add_argument("--index-encoder", required=True, help="a registered encoder")
+    an_upstream.add_argument(
+        "--most-unsafe", type=float, help="of links: rows whose punsafe or nsfw is higher are left out, from 0 to 1"
+    )
     a_target = kinds.add_parser("target", help="a target: one place per split")
     a_target.set_defaults(describe=target)
     a_target.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
@@ -143,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("place", help="library:<path> or s3://<bucket>/<key>")
     given.add_argument("--target", required=True, help="a registered target, whose class ids the images carry")
     given.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
-    given.add_argument("--classes", type=Path, help="of class folders: file with a folder a line, in the order of ids")
+    given.add_argument("--classes", type=Path, help="file: a line per class, in the order of ids")
     given.add_argument("--licence", default="", help="e.g. CC-BY-4.0")
     given.add_argument("--origin", default="unknown", choices=get_args(Origin), help="what the images are")
     given.add_argument("--made-by", default="", help="of synthetic images: the generator's name and version")
@@ -154,6 +173,14 @@ def parser() -> argparse.ArgumentParser:
     a_dataset.add_argument("--root", required=True, type=Path, help="where torchvision keeps its files")
     a_dataset.add_argument("--download", action="store_true", help="let torchvision fetch what is not there")
     a_dataset.add_argument("--validation-per-class", type=int, default=10, help="carved from the training part")
+    for tables in (an_upstream, a_target, given):
+        tables.add_argument(
+            "--column",
+            action="append",
+            default=[],
+            metavar="WHAT=NAME",
+            help="of parquet: what a column holds and its name, as image=img; may repeat",
+        )
     for one in (a_target, a_dataset):
         one.add_argument("name")
         which = one.add_mutually_exclusive_group(required=True)

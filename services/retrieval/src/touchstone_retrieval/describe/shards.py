@@ -2,15 +2,16 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from touchstone_contracts.catalogue import (
     ArrayFile,
     ClassFolders,
+    ImageColumns,
     ImageFolder,
+    LinkColumns,
     LinkTable,
-    ParquetFile,
     TarShard,
     UpstreamShard,
 )
@@ -19,7 +20,9 @@ from touchstone_runtime.digests import file_digest, listing_digest
 from touchstone_runtime.s3_files import SCHEME
 
 from touchstone_retrieval.describe.class_list import on_disk, require_named_once
+from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, some
 from touchstone_retrieval.ingest.caption_table import read_captions
+from touchstone_retrieval.ingest.column_names import OF_LINKS, find_columns, require_found
 from touchstone_retrieval.ingest.folder_source import (
     images_in,
     in_image_folder,
@@ -42,23 +45,12 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.z
 NAMES_SHOWN = 3
 
 
-class EmptyShard(Invalid):
-    code = "empty_shard"
-    title = "Nothing in a shard"
-
-
 def describe_tar(place: str, places: Places) -> TarShard:
     """Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
     with places.file(place) as path:
         samples, digest = index_samples(path, place), file_digest(path)
     _tell_unused(place, samples.unused)
-    return TarShard(location=place, digest=digest, images=_some(place, len(samples.by_key)))
-
-
-def describe_parquet(place: str, places: Places) -> ParquetFile:
-    with places.file(place) as path:
-        rows = _some(place, open_parquet(path, place).count)
-        return ParquetFile(location=place, digest=file_digest(path), images=rows)
+    return TarShard(location=place, digest=digest, images=some(place, len(samples.by_key)))
 
 
 def describe_folder(place: str, places: Places) -> ImageFolder:
@@ -81,19 +73,26 @@ def describe_class_folders(place: str, folders: Sequence[str], places: Places) -
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 
-def describe_links(place: str, places: Places) -> LinkTable:
+def describe_links(place: str, places: Places, columns: LinkColumns, most_unsafe: float | None) -> LinkTable:
     """`metadata_<n>.parquet` with `img_emb_<n>.npy` and, if it is there, `text_emb_<n>.npy`: beside it, or in folders
     `img_emb` and `text_emb` beside the folder `metadata`, as clip-retrieval lays them out."""
-    table = describe_parquet(place, places)
+    with places.file(place) as path:
+        file, digest = open_parquet(path, place), file_digest(path)
+    rows = some(place, file.count)
+    found = find_columns(file.names, columns, OF_LINKS, place)
+    unsafe = () if most_unsafe is None else ("unsafe",)
+    require_found(found, ("url", "caption", *unsafe), file.names, place)
     image = _array(place, "img_emb", places)
     if image is None:
         raise Invalid(f"{place} has no img_emb of its number", code="place_missing")
     return LinkTable(
         location=place,
-        digest=table.digest,
-        images=table.images,
+        digest=digest,
+        images=rows,
         image_embeddings=image,
         caption_embeddings=_array(place, "text_emb", places),
+        columns=columns,
+        most_unsafe=most_unsafe,
     )
 
 
@@ -110,23 +109,26 @@ def _array(metadata: str, kind: str, places: Places) -> ArrayFile | None:
     return None
 
 
-DESCRIBE: dict[str, tuple[str, Callable[[str, Places], UpstreamShard]]] = {
-    "webdataset": (".tar", describe_tar),
-    "parquet": (".parquet", describe_parquet),
-    "links": (".parquet", describe_links),
-}
-"""Form -> ending of its files, and how one is described."""
+ENDINGS = {"webdataset": ".tar", "parquet": ".parquet", "links": ".parquet"}
+"""Of the files of a form."""
 
 
-def describe_shards(form: str, place: str, places: Places) -> Iterator[UpstreamShard]:
-    """Every shard of that form at or below the place, by name."""
+def describe_shards(
+    form: str, place: str, places: Places, columns: Sequence[str] = (), most_unsafe: float | None = None
+) -> Iterator[UpstreamShard]:
+    """Every shard of that form at or below the place, by name. `columns`: see columns_of."""
     if form == "image_folder":
         yield from (describe_folder(folder, places) for folder in image_folders(place, places))
         return
-    ending, describe = DESCRIBE[form]
-    for file in _files(place, ending, places):
+    for file in _files(place, ENDINGS[form], places):
         try:
-            yield describe(file, places)
+            match form:
+                case "webdataset":
+                    yield describe_tar(file, places)
+                case "parquet":
+                    yield describe_parquet(file, places, columns_of(ImageColumns, columns))
+                case _:
+                    yield describe_links(file, places, columns_of(LinkColumns, columns), most_unsafe)
         except EmptyShard as problem:
             _tell(f"left out: {problem.detail}")
 
@@ -142,12 +144,6 @@ def _files(place: str, ending: str, places: Places) -> list[str]:
         detail = f"{len(compressed)} archives below {place} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
         raise UnreadableSource(f"{detail}: unpack each to a plain .tar, as by gunzip", code="compressed_tar")
     return [file for file in shown if file not in compressed]
-
-
-def _some(place: str, images: int) -> int:
-    if images == 0:
-        raise EmptyShard(f"{place} holds no image")
-    return images
 
 
 def _tell_unused(place: str, unused: Reasons) -> None:

@@ -1,7 +1,7 @@
 """From ranked links of one class to its images, and from which link each came or why not."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from touchstone_contracts.identity import sha256
 from touchstone_runtime.inspection import inspector
 
+from touchstone_retrieval.download.placeholders import PLACEHOLDER, Pictures
 from touchstone_retrieval.ingest.link_table import link_id
 
 OBTAINED = "obtained"
@@ -37,24 +38,31 @@ class Tried:
     link: Link
     reserve: bool
     outcome: str
-    """`obtained`, or the reason why not."""
+    """`obtained`, or the reason why not. What is obtained may turn out to be a placeholder later."""
     image: bytes = b""
     size: tuple[int, int] = (0, 0)
+    picture: int = -1
+    """Number of the picture that the image shows, where it is one."""
 
 
-async def obtain(wanted: Sequence[Link], reserve: Iterable[Link], fetch: FetchAll) -> AsyncGenerator[Tried]:
+async def obtain(
+    wanted: Sequence[Link], reserve: Iterable[Link], fetch: FetchAll, pictures: Pictures
+) -> AsyncGenerator[Tried]:
     """Every link tried, in order: `wanted`, then as many of `reserve` as images are missing, again and again until none
-    is missing or the reserve ends."""
-    seen: set[str] = set()
+    is missing or the reserve ends.
+
+    An image that was obtained is missing, too, once `pictures` takes what it shows for a placeholder."""
+    seen: dict[str, int] = {}
     turn, left, topping_up = list(wanted), iter(reserve), False
     while turn:
         async for link, fetched in _fetched(turn, fetch):
             # In a thread: links that are under way must not run into their limit of time meanwhile.
-            tried = await asyncio.to_thread(_judge, link, topping_up, fetched, seen)
+            tried = await asyncio.to_thread(_judge, link, topping_up, fetched, seen, pictures)
             if tried.outcome == OBTAINED:
-                seen.add(sha256(tried.image))
+                seen[sha256(tried.image)] = tried.picture
             yield tried
-        turn, topping_up = list(islice(left, len(wanted) - len(seen))), True
+        obtained = sum(not pictures.is_placeholder(picture) for picture in seen.values())
+        turn, topping_up = list(islice(left, len(wanted) - obtained)), True
 
 
 async def _fetched(links: Sequence[Link], fetch: FetchAll) -> AsyncIterator[tuple[Link, bytes | str]]:
@@ -64,19 +72,22 @@ async def _fetched(links: Sequence[Link], fetch: FetchAll) -> AsyncIterator[tupl
         yield link, link.drop_reason or await anext(answers)
 
 
-def _judge(link: Link, reserve: bool, fetched: bytes | str, seen: set[str]) -> Tried:
+def _judge(link: Link, reserve: bool, fetched: bytes | str, seen: Mapping[str, int], pictures: Pictures) -> Tried:
     if isinstance(fetched, str):
         return Tried(link, reserve, fetched)
     digest = sha256(fetched)
     if link.id not in (digest, link_id(link.url)):
         # Its embedding and caption describe what was there when the table was made.
         return Tried(link, reserve, "changed")
-    if digest in seen:
-        return Tried(link, reserve, "duplicate")
-    outcome = inspector().outcome(fetched)
+    outcome = (0, 0) if digest in seen else inspector().outcome(fetched)
     if isinstance(outcome, str):
         return Tried(link, reserve, outcome)
-    return Tried(link, reserve, OBTAINED, fetched, outcome)
+    picture = pictures.add(fetched, link.url)
+    if pictures.is_placeholder(picture):
+        return Tried(link, reserve, PLACEHOLDER, fetched, picture=picture)
+    if digest in seen:
+        return Tried(link, reserve, "duplicate", picture=picture)
+    return Tried(link, reserve, OBTAINED, fetched, outcome, picture)
 
 
 def links_of_class(manifest: pa.Table, class_id: int) -> list[Link]:

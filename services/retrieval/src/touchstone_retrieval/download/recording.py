@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import pyarrow as pa
 from touchstone_contracts.identity import sha256
+from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.steps import ImagesDownloaded
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, save_image_set
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.download.obtaining import OBTAINED, FetchAll, Link, Tried, obtain
+from touchstone_retrieval.download.placeholders import PLACEHOLDER, Pictures
 
 REPORT = pa.schema(
     [
@@ -23,6 +26,9 @@ REPORT = pa.schema(
     ]
 )
 
+_Row = dict[str, Any]
+"""Of the report, and the number of the `picture`, which is not written."""
+
 
 async def record_images(
     wanted: Sequence[Link],
@@ -31,27 +37,42 @@ async def record_images(
     fetch: FetchAll,
     artifacts: Artifacts,
     progress: ProgressFunction = no_progress,
+    placeholder_links: int | None = None,
 ) -> ImagesDownloaded:
     """The obtained images in the order of their links, bytes as they came."""
-    writer, outcomes, topped_up = ImageSetWriter(artifacts), Counter[str](), 0
-    report: list[dict[str, object]] = []
-    async with aclosing(obtain(wanted, reserve, fetch)) as tries:
+    writer, report, pictures = ImageSetWriter(artifacts), list[_Row](), Pictures(placeholder_links)
+    written = 0
+    async with aclosing(obtain(wanted, reserve, fetch, pictures)) as tries:
         async for tried in tries:
             if tried.outcome == OBTAINED:
                 writer.add(tried.image, _record(tried, class_id))
-                topped_up += tried.reserve
-            outcomes[tried.outcome] += 1
+                written += 1
             report.append(_reported(tried))
-            progress(outcomes[OBTAINED], len(wanted))
-    images = writer.finish()
+            progress(written, len(wanted))
+    images = _without_placeholders(writer.finish(), report, pictures, artifacts)
+    outcomes = Counter(row["outcome"] for row in report)
     del outcomes[OBTAINED]
     return ImagesDownloaded(
         images=images,
         requested=len(wanted),
         rejected=dict(sorted(outcomes.items())),
-        topped_up=topped_up,
+        topped_up=sum(row["reserve"] and row["outcome"] == OBTAINED for row in report),
         links=artifacts.put_table(pa.Table.from_pylist(report, REPORT)),
     )
+
+
+def _without_placeholders(
+    images: ImageSet, report: Sequence[_Row], pictures: Pictures, artifacts: Artifacts
+) -> ImageSet:
+    """Without what was written before enough links had led to it; the report is corrected."""
+    obtained = [row for row in report if row["outcome"] == OBTAINED]
+    stays = [not pictures.is_placeholder(row["picture"]) for row in obtained]
+    for row in report:
+        if row["picture"] >= 0 and pictures.is_placeholder(row["picture"]):
+            row["outcome"] = PLACEHOLDER
+    if all(stays):
+        return images
+    return save_image_set(artifacts, artifacts.get_table(images.manifest).filter(pa.array(stays)), images.shards)
 
 
 def _record(tried: Tried, class_id: int) -> ImageRecord:
@@ -68,7 +89,7 @@ def _record(tried: Tried, class_id: int) -> ImageRecord:
     )
 
 
-def _reported(tried: Tried) -> dict[str, object]:
+def _reported(tried: Tried) -> _Row:
     digest = sha256(tried.image) if tried.image else ""
     return {
         "url": tried.link.url,
@@ -76,4 +97,5 @@ def _reported(tried: Tried) -> dict[str, object]:
         "outcome": tried.outcome,
         "sha256": digest,
         "bytes": len(tried.image),
+        "picture": tried.picture,
     }

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from itertools import groupby
 
 MAX_CHARACTERS = 2000
@@ -92,15 +93,25 @@ def caption_in(said: object) -> str | None:
     A description is the caption itself, or an object with `caption` or else `text`. Of a list the first text counts."""
     if not isinstance(said, dict):
         return _text_of(said)
-    given = [_text_of(said[name]) for name in CAPTION_NAMES if said.get(name) is not None]
+    return first_caption(said[name] for name in CAPTION_NAMES if said.get(name) is not None)
+
+
+def first_caption(values: Iterable[object]) -> str | None:
+    """The first that is not blank, or None where something is given that is no text."""
+    given = [_text_of(value) for value in values]
     return next((text for text in given if text), None if None in given else "")
 
 
 def _text_of(value: object) -> str | None:
     """None where it is no text, empty where it is blank or null."""
-    if value is None or isinstance(value, str):
+    if value is None or _is_text(value):
         return clean_caption(value)
     if not isinstance(value, list):
         return None
-    texts = [clean_caption(each) for each in value if isinstance(each, str)]
+    texts = [clean_caption(each) for each in value if _is_text(each)]
     return next((text for text in texts if text), None if value and not texts else "")
+
+
+def _is_text(value: object) -> bool:
+    """Numbers are written as text; those of parsed_json are text already."""
+    return isinstance(value, str | bytes | int | float) and not isinstance(value, bool)

@@ -7,65 +7,58 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from touchstone_contracts.account import Account
 from touchstone_contracts.catalogue import LinkTable
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.takedowns import TakenDown
 from touchstone_runtime.image_sets import BLANK_ID, SCHEMA, TAKEN_DOWN, ImageRecord
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
-from touchstone_retrieval.ingest.captions import clean_caption
-from touchstone_retrieval.ingest.parquet_reading import (
-    UNREADABLE,
-    ConfinedParquet,
-    Lost,
-    column_values,
-    open_parquet,
-)
-from touchstone_retrieval.ingest.source import UnreadableSource, clean_key, require_count
+from touchstone_retrieval.ingest.captions import UNREADABLE_CAPTION, first_caption
+from touchstone_retrieval.ingest.column_names import OF_LINKS, Columns, find_columns, require_found
+from touchstone_retrieval.ingest.parquet_reading import UNREADABLE, Lost, column_values, open_parquet
+from touchstone_retrieval.ingest.reasons import Reasons
+from touchstone_retrieval.ingest.safety import refused_as_unsafe
+from touchstone_retrieval.ingest.source import clean_key, require_count
+from touchstone_retrieval.ingest.tally import Tally
 
 ROWS_AT_A_TIME = 10_000
 MOST_URL_CHARACTERS = 4096
-NSFW = "nsfw"
-"""Why a row is not kept: its tag is exactly "NSFW"; "UNLIKELY" and "UNSURE" stay (paper section 1.3)."""
+MISSING_URL, BAD_URL = "missing_url", "bad_url"
 NOTHING = TakenDown()
+Described = tuple[dict[str, Any], tuple[str, ...]]
+"""The record of a link, and what is to be noted of it."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_WANTED = ("url", "caption", "text", "sha256", "nsfw", "width", "height")
 
 
 def read_links(
     path: Path, table: LinkTable, progress: ProgressFunction = no_progress, taken_down: TakenDown = NOTHING
-) -> pa.Table:
-    """image_sets.SCHEMA, a row per row of the file; an empty one, which is not kept, of what was taken down or cannot
-    be read. Raises UnreadableSource when it is no parquet file, lacks url or caption, or has another number of rows."""
+) -> tuple[pa.Table, Account]:
+    """image_sets.SCHEMA, a row per row of the file, and what became of each; an empty row, which is not kept, of what
+    was taken down or cannot be read.
+
+    Raises UnreadableSource when it is no parquet file, lacks a column, or has another number of rows."""
     file = open_parquet(path, table.location)
-    columns = {name.lower(): name for name in file.names if name.lower() in _WANTED}
-    _require_columns(columns, table.location)
+    columns = find_columns(file.names, table.columns, OF_LINKS, table.location)
+    needed = ("url", "caption") if table.most_unsafe is None else ("url", "caption", "unsafe")
+    require_found(columns, needed, file.names, table.location)
     require_count(table.location, file.count, table.images)
-    return pa.Table.from_batches(_manifest_batches(file, columns, progress, taken_down), SCHEMA)
-
-
-def _require_columns(columns: Mapping[str, str], place: str) -> None:
-    if "url" not in columns or not {"caption", "text"} & set(columns):
-        raise UnreadableSource(f"{place} needs the columns url and caption (or text)", code="missing_columns")
-
-
-def _manifest_batches(
-    file: ConfinedParquet, columns: Mapping[str, str], progress: ProgressFunction, taken_down: TakenDown
-) -> Iterator[pa.RecordBatch]:
-    done = 0
-    for part in file.batches(list(columns.values()), ROWS_AT_A_TIME):
+    rows, tally, batches = _Rows(table.most_unsafe, columns, taken_down), Tally(), list[pa.RecordBatch]()
+    for part in file.batches(rows.names, ROWS_AT_A_TIME):
         if isinstance(part, Lost):
-            rows, count = [_dropped(part.reason)] * part.num_rows, part.num_rows
+            found: list[Described] = [(_dropped(part.reason), ())] * part.num_rows
         else:
-            rows, count = [_manifest_row(row, taken_down) for row in _rows(part, columns)], part.num_rows
-        yield pa.RecordBatch.from_pylist(rows, SCHEMA)
-        done += count
-        progress(done, file.count)
+            found = [rows.row(row) for row in _values(part, rows.names)]
+        for record, notes in found:
+            tally.add(record["source_key"], record["drop_reason"], notes)
+        batches.append(pa.RecordBatch.from_pylist([record for record, _ in found], SCHEMA))
+        progress(tally.seen, file.count)
+    return pa.Table.from_batches(batches, SCHEMA), tally.account(Reasons())
 
 
-def _rows(batch: pa.RecordBatch, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    values = zip(*(column_values(batch, name) for name in columns.values()), strict=True)
-    return (dict(zip(columns, row, strict=True)) for row in values)
+def _values(batch: pa.RecordBatch, names: list[str]) -> Iterator[dict[str, Any]]:
+    values = zip(*(column_values(batch, name) for name in names), strict=True)
+    return (dict(zip(names, row, strict=True)) for row in values)
 
 
 def _dropped(reason: str) -> dict[str, Any]:
@@ -74,26 +67,44 @@ def _dropped(reason: str) -> dict[str, Any]:
     return asdict(blank) | {"id": BLANK_ID, "shard": "", "offset": -1, "length": 0}
 
 
-def _manifest_row(row: Mapping[str, Any], taken_down: TakenDown) -> dict[str, Any]:
-    if any(value is UNREADABLE for value in row.values()):
-        return _dropped("unreadable_value")
-    url = str(row["url"] or "")
-    if len(url) > MOST_URL_CHARACTERS:
-        return _dropped("bad_url")
-    url = clean_key(url)
-    if taken_down.covers(link_id(url, row.get("sha256")), url):
-        return _dropped(TAKEN_DOWN)
-    unsafe = str(row.get("nsfw")) == "NSFW"
-    record = ImageRecord(
-        width=_pixels(row.get("width")),
-        height=_pixels(row.get("height")),
-        source_kind="upstream",
-        source_key=url,
-        caption=clean_caption(row["caption"] if "caption" in row else row["text"]),
-        kept=not unsafe,
-        drop_reason=NSFW if unsafe else "",
-    )
-    return asdict(record) | {"id": link_id(url, row.get("sha256")), "shard": "", "offset": -1, "length": 0}
+class _Rows:
+    def __init__(self, most_unsafe: float | None, columns: Columns, taken_down: TakenDown) -> None:
+        self._most_unsafe, self._columns, self._taken_down = most_unsafe, columns, taken_down
+        self.names = list(dict.fromkeys(name for names in columns.values() for name in names))
+
+    def row(self, row: Mapping[str, Any]) -> Described:
+        found = {sought: [row[name] for name in names] for sought, names in self._columns.items()}
+        if any(value is UNREADABLE for sought in ("url", "sha256") for value in found[sought]):
+            return _dropped("unreadable_value"), ()
+        url = _text(_first(found["url"]))
+        if not url or len(url) > MOST_URL_CHARACTERS:
+            return _dropped(BAD_URL if url else MISSING_URL), ()
+        url, stated = clean_key(url), _first(found["sha256"])
+        if self._taken_down.covers(link_id(url, stated), url):
+            return _dropped(TAKEN_DOWN), ()
+        reason = refused_as_unsafe(found["unsafe"], self._most_unsafe)
+        caption = first_caption(found["caption"])
+        record = ImageRecord(
+            width=_pixels(_first(found["width"])),
+            height=_pixels(_first(found["height"])),
+            source_kind="upstream",
+            source_key=url,
+            caption=caption or "",
+            kept=not reason,
+            drop_reason=reason,
+        )
+        place = {"id": link_id(url, stated), "shard": "", "offset": -1, "length": 0}
+        return asdict(record) | place, (UNREADABLE_CAPTION,) if caption is None else ()
+
+
+def _first(values: list[Any]) -> Any:
+    return values[0] if values else None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape").strip()
+    return "" if value is None else str(value).strip()
 
 
 def link_id(url: str, stated: object = None) -> str:

@@ -19,6 +19,8 @@ from touchstone_retrieval.ingest.parquet_frames import BATCH, DESCRIPTION, ERROR
 MOST_SENT_BYTES = 65 * 2**20
 """Of rows that are sent at once: an image of MAX_BYTES and what is said of it."""
 MOST_GROUPS = 100_000
+MOST_TYPE_CHARACTERS = 200
+MOST_JSON_BYTES = 2**20
 
 
 def answers(request: memoryview) -> Iterator[bytes | memoryview]:
@@ -44,9 +46,17 @@ def _described(file: pq.ParquetFile) -> dict[str, Any]:
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     return {
         "names": file.schema_arrow.names,
+        "types": [str(kind)[:MOST_TYPE_CHARACTERS] for kind in file.schema_arrow.types],
+        "huggingface": _huggingface(file.schema_arrow),
         "rows": metadata.num_rows,
         "groups": [[group.num_rows, group.total_byte_size] for group in groups],
     }
+
+
+def _huggingface(schema: pa.Schema) -> str:
+    """What Hugging Face's datasets say of the columns, or nothing where it is longer than a description may be."""
+    said = (schema.metadata or {}).get(b"huggingface", b"")
+    return said.decode("utf-8", "replace") if len(said) <= MOST_JSON_BYTES else ""
 
 
 def _batches(file: pq.ParquetFile, asked: dict[str, Any]) -> Iterator[bytes | memoryview]:

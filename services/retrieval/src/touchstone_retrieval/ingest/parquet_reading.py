@@ -22,6 +22,10 @@ MEMORY_BYTES = 2**30
 take this much."""
 MOST_ROWS = 100_000_000
 """Of a file. Each one that is lost still has its place."""
+BINARY = {
+    pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view(),
+}  # fmt: skip
+"""Bytes in place of text, which may be no UTF-8."""
 UNREADABLE = object()
 """In place of a value that is there and that Python has nothing for."""
 
@@ -42,6 +46,10 @@ class ConfinedParquet:
     """Rows."""
     groups: tuple[tuple[int, int], ...]
     """Rows and bytes of each row group, as the file says."""
+    types: tuple[str, ...] = ()
+    """Of the columns, in the words of Arrow."""
+    huggingface: str = ""
+    """JSON: what Hugging Face's datasets say of the columns, or empty."""
 
     def batches(self, columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch | Lost]:
         """All rows, in order. Where reading breaks off, the row group is read again row by row up to there; what comes
@@ -98,7 +106,7 @@ def open_parquet(path: Path, place: str) -> ConfinedParquet:
         raise UnreadableSource(f"{place} cannot be read as parquet: its row groups do not add up to its rows")
     if len(set(said["names"])) < len(said["names"]):
         raise UnreadableSource(f"{place} has two columns of one name", code="duplicate_column")
-    return ConfinedParquet(path, tuple(said["names"]), said["rows"], groups)
+    return ConfinedParquet(path, tuple(said["names"]), said["rows"], groups, tuple(said["types"]), said["huggingface"])
 
 
 def _description(path: Path, place: str) -> bytearray:
@@ -119,8 +127,7 @@ def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:
     column = batch.column(name)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        binary = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+    if binary := BINARY.get(column.type):
         values = column.cast(binary).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in values]
     try:

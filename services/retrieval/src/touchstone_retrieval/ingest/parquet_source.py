@@ -1,6 +1,6 @@
 """Reading one parquet file of images, as `contracts.catalogue.ParquetFile` describes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,19 @@ from typing import Any
 import pyarrow as pa
 from touchstone_contracts.catalogue import ClusterColumn, ParquetFile
 
-from touchstone_retrieval.ingest.captions import clean_caption
+from touchstone_retrieval.ingest.captions import UNREADABLE_CAPTION, first_caption
+from touchstone_retrieval.ingest.column_names import OF_IMAGES, Columns, find_columns, require_column, require_found
+from touchstone_retrieval.ingest.labels import Labels, class_label_names, labels_of
+from touchstone_retrieval.ingest.parquet_images import image_in
 from touchstone_retrieval.ingest.parquet_reading import UNREADABLE, ConfinedParquet, Lost, column_values, open_parquet
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
 
 ROWS_AT_A_TIME = 256
+DIGEST_CHARACTERS = 12
+"""Of the file's digest in keys that are made: enough to tell the files of an upstream apart."""
+Values = Mapping[str, Any]
+"""Column -> value, of one row."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,12 @@ class ParquetSource:
     """A checked file: the columns are there and the number of rows is the registered one."""
 
     kind: SourceKind
-    """`target` where there is a column class_id."""
     file: ConfinedParquet
-    columns: tuple[str, ...]
-    cluster: str | None = None
-    """The column that says which images belong together."""
+    columns: Columns
+    """With `cluster`: which images belong together."""
+    labels: Labels
+    digest: str
+    """Of the file: without keys, its images are called by it and their row."""
     unused: Reasons = field(default_factory=Reasons)
 
     @property
@@ -33,61 +41,88 @@ class ParquetSource:
         return self.file.count
 
     def rows(self) -> Iterator[SourceRow]:
-        """In file order; without key and image where the file is damaged. Raises UnreadableSource at a row without key
-        or class: guessing would shift labels."""
-        number = 0
-        for part in self.file.batches(self.columns, ROWS_AT_A_TIME):
+        """In file order; without key and image where the file is damaged."""
+        number, needed = 0, list(dict.fromkeys(name for names in self.columns.values() for name in names))
+        for part in self.file.batches(needed, ROWS_AT_A_TIME):
             if isinstance(part, Lost):
-                yield from (
-                    SourceRow(f"row {number + each}", None, reason=part.reason) for each in range(part.num_rows)
-                )
-                number += part.num_rows
+                lost = range(number, number + part.num_rows)
+                yield from (SourceRow(f"row {each}", None, reason=part.reason) for each in lost)
             else:
-                yield from (_parse(row, self.kind, self.cluster) for row in _rows(part, self.columns))
-                number += part.num_rows
+                yield from self._batch(part, number)
+            number += part.num_rows
+
+    def _batch(self, batch: pa.RecordBatch, first: int) -> Iterator[SourceRow]:
+        (image,) = self.columns["image"]
+        others = [name for name in batch.schema.names if name != image]
+        values = zip(*(column_values(batch, name) for name in others), strict=True) if others else None
+        for place, picture in enumerate(batch.column(image)):
+            row = dict(zip(others, next(values), strict=True)) if values else {}
+            yield self._row(first + place, image_in(picture, image), row)
+
+    def _row(self, number: int, image: tuple[bytes | None, str], row: Values) -> SourceRow:
+        key, cluster = self._first(row, "key"), self._first(row, "cluster")
+        caption, notes = self._caption(row)
+        class_id = self.labels.class_id(self._first(row, "label")) if self.kind == "target" else -1
+        found, reason = image
+        if any(value is UNREADABLE for value in (key, cluster, self._first(row, "label"))):
+            reason = "unreadable_value"
+        reason = reason or (class_id if isinstance(class_id, str) else "")
+        return SourceRow(
+            key=_key(key) or f"{self.digest[:DIGEST_CHARACTERS]}-{number:09d}",
+            image=None if reason else found,
+            caption=caption,
+            class_id=class_id if isinstance(class_id, int) else -1,
+            cluster=_key(cluster),
+            reason=reason,
+            notes=notes,
+        )
+
+    def _first(self, row: Values, sought: str) -> Any:
+        return next((row[name] for name in self.columns[sought]), None)
+
+    def _caption(self, row: Values) -> tuple[str, tuple[str, ...]]:
+        caption = first_caption(row[name] for name in self.columns["caption"])
+        return caption or "", (UNREADABLE_CAPTION,) if caption is None else ()
 
 
 def open_source(path: Path, source: ParquetFile) -> ParquetSource:
-    """Raises UnreadableSource when it is no parquet file, lacks a column, or holds another number of images."""
+    """Raises UnreadableSource when it is no parquet file, lacks a column, has labels in words that the registration
+    does not explain, or holds another number of images."""
     file = open_parquet(path, source.location)
-    names = set(file.names)
-    kind: SourceKind = "target" if "class_id" in names else "upstream"
-    cluster = source.cluster.column if isinstance(source.cluster, ClusterColumn) else None
-    needed = {"key", "image", "class_id" if kind == "target" else "caption", *([cluster] if cluster else [])}
-    if missing := needed - names:
-        raise UnreadableSource(f"{source.location} lacks the columns {sorted(missing)}", code="missing_columns")
+    columns = dict(find_columns(file.names, source.columns, OF_IMAGES, source.location))
+    kind = _kind(file, source, columns)
+    require_found(columns, ("image", "label" if kind == "target" else "caption"), file.names, source.location)
+    if kind == "upstream":
+        columns["label"] = ()
+    columns["cluster"] = _cluster(file, source)
     require_count(source.location, file.count, source.images)
-    return ParquetSource(kind, file, tuple(sorted(needed | ({"caption"} & names))), cluster)
+    return ParquetSource(kind, file, columns, _labels(file, source, columns["label"]), source.digest)
 
 
-def _rows(batch: pa.RecordBatch, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    values = zip(*(column_values(batch, name) for name in columns), strict=True)
-    return (dict(zip(columns, row, strict=True)) for row in values)
+def _kind(file: ConfinedParquet, source: ParquetFile, columns: Columns) -> SourceKind:
+    """A column `label` beside captions makes no target by itself: tables of captions have such, too."""
+    if source.labels or source.classes or source.columns.label or "class_id" in file.names:
+        return "target"
+    return "target" if columns["label"] and not columns["caption"] else "upstream"
 
 
-def _parse(row: dict[str, Any], kind: SourceKind, cluster: str | None) -> SourceRow:
-    if row["key"] is None:
-        raise UnreadableSource("a row has no key", code="missing_key")
-    if any(value is UNREADABLE for value in row.values()):
-        return SourceRow("", None, reason="unreadable_value")
-    return SourceRow(
-        key=clean_key(str(row["key"])),
-        image=_image_bytes(row["image"]),
-        caption=clean_caption(row.get("caption")),
-        class_id=_class_id(row) if kind == "target" else -1,
-        cluster="" if cluster is None or row[cluster] is None else clean_key(str(row[cluster])),
-    )
+def _cluster(file: ConfinedParquet, source: ParquetFile) -> tuple[str, ...]:
+    if not isinstance(source.cluster, ClusterColumn):
+        return ()
+    return (require_column(file.names, source.cluster.column, source.location),)
 
 
-def _image_bytes(value: object) -> bytes | None:
-    """None where there are no bytes; a column that holds something else than bytes is an error."""
-    if value is None or isinstance(value, bytes):
-        return value or None
-    raise UnreadableSource(f"column image holds {type(value).__name__}, not encoded bytes", code="wrong_column_type")
+def _labels(file: ConfinedParquet, source: ParquetFile, columns: Sequence[str]) -> Labels:
+    for name in columns:
+        if "string" in file.types[file.names.index(name)] and not source.labels:
+            detail = f"column {name} of {source.location} holds words: say in `labels` which class each one means"
+            raise UnreadableSource(detail, code="labels_needed")
+        return labels_of(source, class_label_names(file.huggingface, name))
+    return Labels({}, None)
 
 
-def _class_id(row: dict[str, Any]) -> int:
-    value = row["class_id"]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UnreadableSource(f"row {row['key']} has class_id {value!r}, not 0, 1, 2, ...", code="bad_class_id")
-    return value
+def _key(value: object) -> str:
+    """Empty for null and for what cannot be read."""
+    if value is None or value is UNREADABLE:
+        return ""
+    return clean_key(value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value))
