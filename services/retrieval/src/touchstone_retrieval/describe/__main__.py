@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
+from touchstone_contracts.account import MOST_LOSSES
 from touchstone_contracts.catalogue import (
     Catalogue,
     ClassLabel,
@@ -43,7 +44,10 @@ def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
     shards = tuple(shard for place in options.places for shard in describe_shards(options.form, place, places))
     if not shards:
         raise Invalid(f"no {options.form} below {', '.join(options.places)}", code="place_missing")
-    return Catalogue(upstreams=(Upstream(name=options.name, shards=shards, index_encoder=options.index_encoder),))
+    described = Upstream(
+        name=options.name, shards=shards, index_encoder=options.index_encoder, most_losses=options.most_losses
+    )
+    return Catalogue(upstreams=(described,))
 
 
 def target(options: argparse.Namespace, places: Places) -> Catalogue:
@@ -66,6 +70,7 @@ def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
         origin=options.origin,
         made_by=options.made_by,
         trained_on=options.trained_on,
+        most_losses=options.most_losses,
     )
     return Catalogue(datasets=(described,))
 
@@ -98,6 +103,7 @@ def _target(options: argparse.Namespace, names: Sequence[str], splits: Splits) -
         classes=tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(names)),
         templates=_templates(options),
         splits=splits,
+        most_losses=options.most_losses,
     )
     return Catalogue(targets=(described,))
 
@@ -154,6 +160,14 @@ def parser() -> argparse.ArgumentParser:
     a_dataset.add_argument("--root", required=True, type=Path, help="where torchvision keeps its files")
     a_dataset.add_argument("--download", action="store_true", help="let torchvision fetch what is not there")
     a_dataset.add_argument("--validation-per-class", type=int, default=10, help="carved from the training part")
+    for kind in (an_upstream, a_target, given, a_dataset):
+        kind.add_argument(
+            "--most-losses",
+            type=float,
+            default=MOST_LOSSES,
+            metavar="SHARE",
+            help="of the images of a file that may be refused before its ingest stops (default: %(default)s)",
+        )
     for one in (a_target, a_dataset):
         one.add_argument("name")
         which = one.add_mutually_exclusive_group(required=True)
