@@ -278,6 +278,29 @@ def test_a_worker_that_dies_each_time_fails_the_experiment_after_three(bench: Be
     assert bench.counts().leased == 0
 
 
+def test_a_target_that_cannot_be_a_fair_test_ends_its_experiment_before_anything_is_trained(bench: Bench) -> None:
+    [check] = PLAN.checks.values()
+    message = next_message(bench, check, work=True)
+    detail = "the test split has no image of 'thing 1' (1): add images of them, or leave the classes out"
+    problem = Problem(title="Class without images", status=422, code="class_without_images", detail=detail)
+    start = StepStarted(step_id=check, attempt=message.attempt, worker="judge")
+    end = StepFailed(step_id=check, attempt=message.attempt, problem=problem, retryable=False)
+    bench.reports.waiting += [start, end]
+    bench.cycle(1)
+    assert bench.phases()[-1] == "failed"
+    failed = bench.step(check)
+    assert (failed.failures, failed.problem and failed.problem.code) == (1, "class_without_images")
+    # What was handed out for it comes back, and nothing more is handed out however long one waits.
+    sent = len(bench.broker.sent)
+    for _ in range(5):
+        bench.cycle(60)
+    assert len(bench.broker.sent) == sent
+    assert bench.counts().leased == 0
+    kinds = {message.kind for message in bench.broker.sent}
+    assert "check_target" in kinds
+    assert not kinds & {"curate_images", "adapt_encoder", "judge_experiment"}
+
+
 def test_heartbeats_keep_a_long_step_alive(bench: Bench) -> None:
     bench.cycle()
     message = bench.broker.take()
@@ -550,13 +573,16 @@ def test_weights_that_were_let_go_are_made_again_when_a_step_misses_them_and_no_
         assert [run for run, row in rows.items() if to_step(row).attempt > 1] == [missed]
 
 
-def next_message(bench: Bench, step: str) -> StepMessage:
-    """The next one for that step; others are dropped."""
+def next_message(bench: Bench, step: str, *, work: bool = False) -> StepMessage:
+    """The next one for that step; others are dropped or, with `work`, finished."""
     for _ in range(50):
         bench.cycle(5)
         while bench.broker.waiting_anywhere():
             if (message := bench.broker.take()).step_id == step:
                 return message
+            if work:
+                bench.compute(message)
+                bench.reports.waiting.append(StepSucceeded(step_id=message.step_id, attempt=message.attempt))
     raise AssertionError(f"no message for {step}")
 
 

@@ -49,6 +49,7 @@ from touchstone_contracts.steps import (
     PoolAudited,
     Predictions,
     SourcesProbed,
+    SplitsCompared,
     TargetChecked,
     Tested,
 )
@@ -224,6 +225,7 @@ def made_up_results(
     }
     results |= {step: ImagesIngested(images=_split(artifacts, "validation")) for step in told.plan.validations.values()}
     results |= {step: TargetChecked() for step in told.plan.checks.values()}
+    results |= {step: SplitsCompared(cosine=0.95) for step in told.plan.likenesses.values()}
     for (target, arm), step in told.plan.curations.items():
         results[step] = _curated(artifacts, target, arm)
     for (_, arm), step in told.plan.audits.items():

@@ -97,6 +97,7 @@ def test_a_further_test_set_of_one_target_leaves_the_steps_of_another_alone() ->
         "evaluate_encoder",
         "probe_sources",
         "check_target",
+        "compare_splits",
         "judge_experiment",
     }
 

@@ -43,7 +43,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
     plan = plan_experiment(resolved())
     assert kinds(plan) == {
         "ingest_images": 2 + 2 * 2,  # upstream shards; validation and test of each target
-        "embed_images": 2 + 2 + 1 + 3,  # shards; test splits; the found set; the generated chunks
+        "embed_images": 2 + 4 + 1 + 3,  # shards; test and validation splits; the found set; the generated chunks
         "index_upstream": 1,
         # The two targets have the same classes, so what does not depend on their splits is shared.
         "retrieve_images": 1,
@@ -55,6 +55,7 @@ def test_an_experiment_is_planned_to_the_last_step() -> None:
         "evaluate_encoder": 2 * (2 + 2 * 2 * 2),
         "probe_sources": 2,
         "check_target": 2,
+        "compare_splits": 2,
         "judge_experiment": 1,
     }
     assert len(plan.evaluations) == 2 * (2 + 2 * 2 * 2)
@@ -180,7 +181,7 @@ def test_links_are_indexed_without_images_and_downloaded_class_by_class() -> Non
     assert counts["take_embeddings"] == 2
     assert counts["retrieve_images"] == 2  # as many as the arm wants, and the deeper list behind it
     assert counts["download_images"] == 3
-    assert counts["embed_images"] == 2 + 3 + 3  # test splits, downloaded classes, generated chunks: no upstream image
+    assert counts["embed_images"] == 4 + 3 + 3  # splits, downloaded classes, generated chunks: no upstream image
     downloads = [step for step in plan.steps if step.kind == "download_images"]
     assert [step.stored["placeholder_links"] for step in downloads] == [5, 5, 5]
     assert [step.role for step in downloads] == [f"fine/retrieved/download[{label}]" for label in range(3)]

@@ -217,6 +217,26 @@ def test_with_the_leak_check_off_copies_of_test_images_are_counted_all_the_same(
     assert "real 0 at fine, other 0 at fine" in api.get(f"/experiments/{told.id}").text
 
 
+def test_copies_of_test_images_are_counted_in_every_arm_and_not_in_the_two_compared_alone(
+    services: Services, objects: MemoryObjects
+) -> None:
+    arms = (*ARMS, Generation(name="third", generator="diffusion", images=400))
+    experiment = spec(arms=arms, targets=("fine",), sizes=(6,), seeds=(0, 1), curation={"leak_cosine": None})
+    told = post_experiment(services, experiment)
+    finish_experiment(services, told, truth=truth)
+    replace_result(objects, told.plan.tests["fine", "test"], "ingest_images", ingested(services.artifacts, TEST))
+    in_arm(objects, told, "third", [("a", 0)])
+    requests = [step.request for step in told.plan.steps if isinstance(step.request, JudgeExperiment)]
+    counted = {request.copies_in for request in requests}
+    assert counted == {("real", "other"), ("real", "other", "third")}
+    tools = Tools(services.artifacts, FinishedSteps(services.artifacts))
+    judged = judge_experiment(requests[-1], tools, no_progress)  # type: ignore[arg-type]
+    assert judged.verdict is not None
+    warnings = Verdict.model_validate_json(services.artifacts.get_blob(judged.verdict)).warnings
+    (found,) = (warning for warning in warnings if "Test images" in warning)
+    assert "real 0 at fine, other 0 at fine, third 1 at fine" in found
+
+
 def test_validation_images_among_an_arms_are_counted_unless_curation_looks_for_them(
     services: Services, objects: MemoryObjects
 ) -> None:

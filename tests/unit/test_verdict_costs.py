@@ -100,11 +100,12 @@ def test_the_index_is_divided_among_the_pools_that_need_it_and_nothing_is_lost(s
             "evaluate_encoder",
             "probe_sources",
             "check_target",
+            "compare_splits",
             "judge_experiment",
         )
     )
     upstream = 2 + 2 + 1  # of its own plan: ingest and embed two shards, index them
-    splits = 2  # each target's validation split serves measuring alone
+    splits = 4  # each target's validation split, ingested and embedded, serves measuring alone
     assert paid == pytest.approx(STEP_CPU * (upstream + len(kinds) - measuring - splits))
 
 

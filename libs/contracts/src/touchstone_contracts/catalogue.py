@@ -133,7 +133,8 @@ class TarShard(Strict):
 class ImageFolder(Strict):
     """The images that lie directly in one folder of an upstream.
 
-    Captions: `metadata.csv` in it (columns `file_name`, `caption`), else a `.txt` of the image's name beside it."""
+    Captions: `metadata.csv` in it (columns `file_name` and `caption`) or `metadata.jsonl` (an object per line with the
+    same fields), else a `.txt` of the image's name beside it."""
 
     format: Literal["image_folder"] = "image_folder"
     location: Annotated[DataPlace, Locator]

@@ -67,7 +67,7 @@ class SplitStep(Strict):
 
 
 class CheckStep(Strict):
-    """A check_target step."""
+    """A check_target or compare_splits step."""
 
     target: Name
     step: StepId
@@ -86,6 +86,8 @@ class PlanLayout(Strict):
 
     checks: Annotated[tuple[CheckStep, ...], WhenSet] = ()
     """Likewise."""
+    likenesses: Annotated[tuple[CheckStep, ...], WhenSet] = ()
+    """Likewise: of each target the compare_splits step."""
     validations: Annotated[tuple[SplitStep, ...], WhenSet] = ()
     """Likewise: the validation split of each target."""
 
@@ -119,5 +121,6 @@ class PlanLayout(Strict):
             tests=self.tests,
             audits=tuple(entry for entry in self.audits if entry.arm in arms),
             checks=self.checks,
+            likenesses=self.likenesses,
             validations=self.validations,
         )

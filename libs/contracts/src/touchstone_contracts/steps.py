@@ -611,6 +611,33 @@ class TargetChecked(Lenient):
     splits: tuple[SplitFacts, ...] = ()
 
 
+class CompareSplits(Strict):
+    """Which images of a target's splits look alike without being the same file: as curation looks for leaks."""
+
+    splits: dict[Name, EmbeddedShard]
+    """By name, all embedded alike."""
+    cosine: float
+    """Images at least this similar look alike."""
+    left_out: tuple[Name, ...] = ()
+    """Splits too large to be compared."""
+
+
+class AlikeImages(Lenient):
+    splits: tuple[str, str]
+    images: int
+    """Of the first split."""
+
+
+class SplitsCompared(Lenient):
+    """Images that are in both splits, or both classes, byte by byte are not counted: check_target does."""
+
+    cosine: float
+    alike: tuple[AlikeImages, ...] = ()
+    in_two_classes: dict[str, int] = Field(default_factory=dict)
+    """By split, where there are any: images that look like one of another class."""
+    left_out: tuple[str, ...] = ()
+
+
 class JudgeExperiment(Strict):
     """Everything that decides a verdict, but for the measurements themselves."""
 
@@ -646,6 +673,8 @@ class JudgeExperiment(Strict):
     """Images of the comparison that were made elsewhere."""
     unchecked: Annotated[tuple[HeldOut, ...], WhenSet] = ()
     """Splits whose images curation did not look for among the training images: exact copies are counted."""
+    copies_in: Annotated[tuple[Name, ...], WhenSet] = ()
+    """Arms whose images are searched for those of `unchecked`; left out: the two compared."""
     upstream: Annotated[Name | None, WhenSet] = None
     """What their lineage is compared with: the experiment's upstream. None where nothing was given."""
 
@@ -684,6 +713,7 @@ GENERATE_IMAGES = Contract("generate_images", 1, "generator", GenerateImages, Im
 PERTURB_IMAGES = Contract("perturb_images", 2, "generator", PerturbImages, ImagesFound)
 ADAPT_ENCODER = Contract("adapt_encoder", 3, "trainer", AdaptEncoder, EncoderAdapted)
 EVALUATE_ENCODER = Contract("evaluate_encoder", 2, "trainer", EvaluateEncoder, EncoderEvaluated)
+COMPARE_SPLITS = Contract("compare_splits", 1, "retrieval", CompareSplits, SplitsCompared)
 PROBE_SOURCES = Contract("probe_sources", 1, "trainer", ProbeSources, SourcesProbed)
 CHECK_TARGET = Contract("check_target", 1, "judge", CheckTarget, TargetChecked)
 JUDGE_EXPERIMENT = Contract("judge_experiment", 2, "judge", JudgeExperiment, ExperimentJudged)
@@ -713,6 +743,7 @@ CATALOGUE: dict[str, AnyContract] = {
         EVALUATE_ENCODER,
         PROBE_SOURCES,
         CHECK_TARGET,
+        COMPARE_SPLITS,
         JUDGE_EXPERIMENT,
     )
 }
@@ -747,8 +778,8 @@ EARLIER: dict[str, AnyContract] = {
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
-be refused, and from before tables of links had an account. Their sources are read as they are today (decision 0058), and
-so are words (decision 0064)."""
+be refused, and from before tables of links had an account. Their sources are read as they are today (decision 0058),
+and so are words (decision 0064)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

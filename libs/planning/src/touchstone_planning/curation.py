@@ -25,17 +25,18 @@ def plan_curation(
         encoder=context.plan.model(resolved.encoder_for_scores),
         classes=context.target.classes,
         templates=context.target.templates.filter,
-        test=_held_out(context, context.test, MAIN_TEST_SET),
-        further_tests=tuple(_held_out(context, step, name) for name, step in context.further_tests.items()),
+        test=held_out(context, context.test, MAIN_TEST_SET),
+        further_tests=tuple(held_out(context, step, name) for name, step in context.further_tests.items()),
         rules=rules.without_names(),
         copy_embeddings=_copy_embeddings(context, candidates),
-        validation=_held_out(context, context.validation, "validation") if "validation" in rules.leak_splits else None,
+        validation=held_out(context, context.validation, "validation") if "validation" in rules.leak_splits else None,
         upstream=_upstream(context) if rules.needs_upstream and synthetic else (),
     )
     return context.plan.add(CURATE_IMAGES, request, f"{role}/curate")
 
 
-def _held_out(context: TargetContext, split: StepId, name: str) -> EmbeddedShard:
+def held_out(context: TargetContext, split: StepId, name: str) -> EmbeddedShard:
+    """A split of the target as images are compared with it."""
     return embedded(context.plan, split, context.resolved.encoder_for_copies, f"{context.target.name}/{name}")
 
 

@@ -93,6 +93,8 @@ class Plan:
     """target -> ingest_images step of its validation split."""
     checks: dict[str, StepId] = field(default_factory=dict)
     """target -> check_target step."""
+    likenesses: dict[str, StepId] = field(default_factory=dict)
+    """target -> compare_splits step."""
     clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
     """(target, test set) -> which of its images were drawn together, where that is known."""
     judgements: list[Judgement] = field(default_factory=list)

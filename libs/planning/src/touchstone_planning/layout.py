@@ -34,6 +34,7 @@ def layout_of(plan: Plan) -> PlanLayout:
         audits=tuple(PoolStep(target=target, arm=arm, step=step) for (target, arm), step in plan.audits.items()),
         probes=tuple(ProbeStep(target=target, arms=(a, b), step=step) for (target, a, b), step in plan.probes.items()),
         checks=tuple(CheckStep(target=target, step=step) for target, step in plan.checks.items()),
+        likenesses=tuple(CheckStep(target=target, step=step) for target, step in plan.likenesses.items()),
         validations=tuple(
             SplitStep(target=target, test_set="validation", step=step) for target, step in plan.validations.items()
         ),
@@ -78,6 +79,7 @@ def judge_request(
             update={
                 "probes": (),
                 "checks": layout.checks if told else (),
+                "likenesses": layout.likenesses if told else (),
                 "validations": layout.validations if "validation" in unchecked else (),
             }
         ),
@@ -106,6 +108,7 @@ def judge_request(
         drawing=None if spread is None else drawing_of(resolved, judged),
         given=given,
         unchecked=unchecked,
+        copies_in=judged if unchecked else (),
         upstream=resolved.upstream.name if given else None,
     )
 

@@ -61,10 +61,10 @@ def plan_size(resolved: ResolvedExperiment) -> PlanSize:
     seeds, grid = len(resolved.spec.seeds), len(resolved.spec.seeds) * _rates(resolved)
     sizes = len(resolved.spec.sizes)
     for target in resolved.targets:
-        # Its splits, embedded for two encoders and the judge; their check, untouched encoder, probe of sources, names
-        # of classes.
+        # Its splits, embedded for two encoders and the judge; two checks of them, untouched encoder, probe of sources,
+        # names of classes.
         names = shards if resolved.spec.zero_shot_names != "given" else 0
-        total += PlanSize(4 * len(target.splits.by_name) + seeds + 3, 2 * grid + names)
+        total += PlanSize(4 * len(target.splits.by_name) + seeds + 4, 2 * grid + names)
         for arm in resolved.spec.training_arms:
             candidates, embedded = planner_of(arm).most_steps(arm, target, resolved), _embedded(arm, target, resolved)
             # Other encoders than the first embed them again.

@@ -25,7 +25,7 @@ from touchstone_planning.dag import Judgement, Plan, TargetContext, UpstreamLayo
 from touchstone_planning.layout import StoredPlan, judge_requests, layout_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.source_probe import plan_source_probe
-from touchstone_planning.split_check import plan_split_check
+from touchstone_planning.split_check import plan_split_check, plan_split_comparison
 
 NO_CONTRACTS: Mapping[str, AnyContract] = {}
 
@@ -62,6 +62,8 @@ def plan_experiment(
         if spread is not None:  # earlier judgements read no checks
             plan_split_check(context)
         _TargetPlanner(context).add_all(audited)
+        if spread is not None:
+            plan_split_comparison(context)
     for request, role in judge_requests(resolved, layout_of(plan), spread):
         step = plan.add(JUDGE_EXPERIMENT, request, role)
         complete = not request.left_out and request.first_seeds is None

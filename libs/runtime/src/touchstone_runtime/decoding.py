@@ -22,7 +22,7 @@ MAX_ASPECT_RATIO = 100
 become 12 billion."""
 MAX_SCANS = 100
 """Of a progressive JPEG, each of which takes as long as a whole image. Encoders write about ten."""
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 START_OF_SCAN = b"\xff\xda"
 DEEP_MODES = ("I", "F")
 """What Pillow calls images of more than eight bits begins so."""

@@ -16,6 +16,7 @@ from touchstone_contracts.steps import (
     AUDIT_POOL,
     CATALOGUE,
     CHECK_TARGET,
+    COMPARE_SPLITS,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EVALUATE_ENCODER,
@@ -26,6 +27,7 @@ from touchstone_contracts.steps import (
     ImagesCurated,
     ImagesDownloaded,
     ImagesIngested,
+    SplitsCompared,
     TargetChecked,
 )
 from touchstone_contracts.values import Blob, StepId
@@ -141,6 +143,9 @@ class FinishedSteps:
 
     def checked(self, step: StepId) -> TargetChecked:
         return self.artifacts.result(CHECK_TARGET, step)
+
+    def compared(self, step: StepId) -> SplitsCompared:
+        return self.artifacts.result(COMPARE_SPLITS, step)
 
     def pool(self, step: StepId) -> "pa.Table":
         """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""

@@ -8,6 +8,7 @@ from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     AUDIT_POOL,
     CHECK_TARGET,
+    COMPARE_SPLITS,
     EMBED_IMAGES,
     EVALUATE_ENCODER,
     INDEX_UPSTREAM,
@@ -19,7 +20,8 @@ from touchstone_contracts.values import StepId
 from touchstone_store.takedowns import Reader
 
 MEASURED = frozenset(
-    contract.name for contract in (ADAPT_ENCODER, CHECK_TARGET, EVALUATE_ENCODER, JUDGE_EXPERIMENT, PROBE_SOURCES)
+    contract.name
+    for contract in (ADAPT_ENCODER, CHECK_TARGET, COMPARE_SPLITS, EVALUATE_ENCODER, JUDGE_EXPERIMENT, PROBE_SOURCES)
 )
 """Kinds of steps whose results stay: they are about what was, and hold no image."""
 READS_ALL = {

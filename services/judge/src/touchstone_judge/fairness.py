@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.experiment import Comparison
-from touchstone_contracts.steps import JudgeExperiment, TargetChecked
+from touchstone_contracts.steps import JudgeExperiment, SplitsCompared, TargetChecked
 from touchstone_contracts.values import StepId
 from touchstone_runtime.finished import FinishedSteps, read_all
 from touchstone_runtime.phases import phase
@@ -25,6 +25,8 @@ class Copies:
 class SplitEvidence:
     checks: Mapping[str, TargetChecked]
     """By target; none of plans of before there were any."""
+    compared: Mapping[str, SplitsCompared]
+    """Likewise; none where the leak check is off."""
     copies: tuple[Copies, ...]
     """Of the splits that curation did not look for."""
 
@@ -32,9 +34,14 @@ class SplitEvidence:
 @phase("load")
 def read_split_evidence(request: JudgeExperiment, comparison: Comparison, steps: FinishedSteps) -> SplitEvidence:
     """Raises MissingObject when a measurement was lost from the object store."""
-    found = read_all(steps.checked, (entry.step for entry in request.layout.checks))
-    checks = {entry.target: found[entry.step] for entry in request.layout.checks}
-    return SplitEvidence(checks, tuple(_copies(request, comparison, steps)))
+    layout = request.layout
+    checks = read_all(steps.checked, (entry.step for entry in layout.checks))
+    compared = read_all(steps.compared, (entry.step for entry in layout.likenesses))
+    return SplitEvidence(
+        checks={entry.target: checks[entry.step] for entry in layout.checks},
+        compared={entry.target: compared[entry.step] for entry in layout.likenesses},
+        copies=tuple(_copies(request, comparison, steps)),
+    )
 
 
 def fairness_warnings(request: JudgeExperiment, evidence: SplitEvidence) -> Iterator[str]:
@@ -48,6 +55,8 @@ def fairness_warnings(request: JudgeExperiment, evidence: SplitEvidence) -> Iter
             if split.in_two_classes:
                 images = split.in_two_classes
                 yield f"{target}: {_images(images)} of the {split.split} split {_are(images)} in two classes or more."
+    for target, compared in evidence.compared.items():
+        yield from _alike_images(target, compared)
     yield from _copied_tests(request, evidence)
     for found in evidence.copies:
         if found.split == "validation" and found.images:
@@ -56,6 +65,19 @@ def fairness_warnings(request: JudgeExperiment, evidence: SplitEvidence) -> Iter
                 f"that {found.arm} may train on, and mislead its choice of learning rate and epoch; "
                 "leak_splits: [test, validation] keeps them out."
             )
+
+
+def _alike_images(target: str, compared: SplitsCompared) -> Iterator[str]:
+    measured = f"a cosine of {compared.cosine:g} or more by the encoder that looks for leaks, in other files"
+    for alike in compared.alike:
+        a, b = alike.splits
+        found = f"{_images(alike.images)} of the {a} split {_look(alike.images)} like one of the {b} split"
+        yield f"{target}: {found}: {measured}."
+    for split, images in compared.in_two_classes.items():
+        found = f"{_images(images)} of the {split} split {_look(images)} like one of another class"
+        yield f"{target}: {found}: {measured}."
+    for split in compared.left_out:
+        yield f"{target}: the {split} split is too large to be searched for images like those of other splits."
 
 
 def _copied_tests(request: JudgeExperiment, evidence: SplitEvidence) -> Iterator[str]:
@@ -76,7 +98,7 @@ def _copied_tests(request: JudgeExperiment, evidence: SplitEvidence) -> Iterator
 def _copies(request: JudgeExperiment, comparison: Comparison, steps: FinishedSteps) -> Iterator[Copies]:
     for target, split, step in _unchecked_splits(request):
         known = set(steps.split(step)["id"].to_pylist())
-        for arm in (comparison.a, comparison.b):
+        for arm in request.copies_in or (comparison.a, comparison.b):
             pool = request.layout.curations.get((target, arm))
             if pool is not None:
                 kept = set(steps.kept(pool)["id"].to_pylist())
@@ -95,6 +117,10 @@ def _images(count: int) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+def _look(count: int) -> str:
+    return "looks" if count == 1 else "look"
 
 
 def _classes(count: int) -> str:

@@ -11,6 +11,7 @@ from touchstone_contracts.curation import MemorisationReport
 from touchstone_contracts.sources import AllowedSources
 from touchstone_contracts.steps import (
     AUDIT_POOL,
+    COMPARE_SPLITS,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
@@ -23,6 +24,7 @@ from touchstone_contracts.steps import (
     TAKE_EMBEDDINGS,
     AuditPool,
     ClassesNamed,
+    CompareSplits,
     CurateImages,
     DownloadImages,
     EmbedImages,
@@ -39,6 +41,7 @@ from touchstone_contracts.steps import (
     NameClasses,
     PoolAudited,
     RetrieveImages,
+    SplitsCompared,
     TakeEmbeddings,
     UpstreamIndexed,
 )
@@ -60,6 +63,7 @@ from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_retrieval.curation.pipeline import count_stages, curate
 from touchstone_retrieval.curation.report import curation_report, memorisation_report
+from touchstone_retrieval.curation.split_likeness import LabelledVectors, compare_splits
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
 from touchstone_retrieval.download.recording import record_images
@@ -309,6 +313,22 @@ def mix_pools(request: MixPools, tools: Tools, progress: Progress) -> ImagesCura
         classes=len(pools[0].kept_by_class),
         requested=sum(pool.counts.requested for pool in pools),
     )
+
+
+@handlers.serve(COMPARE_SPLITS)
+def compare_target_splits(request: CompareSplits, tools: Tools, progress: Progress) -> SplitsCompared:
+    splits = {name: _labelled_vectors(load_embedded(tools.artifacts, split)) for name, split in request.splits.items()}
+    compared = compare_splits(splits, request.cosine, progress)
+    log.info("splits.compared", alike=len(compared.alike), in_two_classes=len(compared.in_two_classes))
+    return compared.model_copy(update={"left_out": request.left_out})
+
+
+def _labelled_vectors(split: EmbeddedImages) -> LabelledVectors:
+    """Without images that were taken down."""
+    table = split.table()
+    there = not_taken_down(table)
+    table, vectors = table.take(there), split.image_vectors()[there]
+    return LabelledVectors(vectors, table["class_id"].to_numpy(), table["id"].to_pylist())
 
 
 @handlers.serve(AUDIT_POOL)

@@ -30,6 +30,7 @@ KIND_WORDS = {
     "evaluate_encoder": "Evaluate the encoder",
     "probe_sources": "Probe for source shortcuts",
     "check_target": "Check the target's splits",
+    "compare_splits": "Compare the target's splits",
     "judge_experiment": "Judge the experiment",
 }
 MOST_CURRENT = 3

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+AVIF = (b"ftypavif", b"ftypavis")
+"""Of still images and of several frames, behind the size of the first box."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +91,7 @@ def read_image(artifacts: Artifacts, pool: "pa.Table", image: str) -> bytes:
 
 def media_type(image: bytes) -> str:
     """By magic bytes, never by name; what is no known image is not shown as one."""
+    if image[4:12] in AVIF:
+        return "image/avif"
     found = (media for magic, media in MEDIA_TYPES.items() if image.startswith(magic))
     return next(found, "application/octet-stream")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
+from touchstone_contracts.account import MOST_LOSSES
 from touchstone_contracts.catalogue import (
     Catalogue,
     ClassLabel,
@@ -52,7 +53,10 @@ def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
     )
     if not shards:
         raise Invalid(f"no {options.form} below {', '.join(options.places)}", code="place_missing")
-    return Catalogue(upstreams=(Upstream(name=options.name, shards=shards, index_encoder=options.index_encoder),))
+    described = Upstream(
+        name=options.name, shards=shards, index_encoder=options.index_encoder, most_losses=options.most_losses
+    )
+    return Catalogue(upstreams=(described,))
 
 
 def target(options: argparse.Namespace, places: Places) -> Catalogue:
@@ -75,6 +79,7 @@ def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
         origin=options.origin,
         made_by=options.made_by,
         trained_on=options.trained_on,
+        most_losses=options.most_losses,
     )
     return Catalogue(datasets=(described,))
 
@@ -114,6 +119,7 @@ def _target(options: argparse.Namespace, names: Sequence[str], splits: Splits) -
         classes=tuple(ClassLabel(id=number, display_name=name) for number, name in enumerate(names)),
         templates=_templates(options),
         splits=splits,
+        most_losses=options.most_losses,
     )
     return Catalogue(targets=(described,))
 
@@ -180,6 +186,14 @@ def parser() -> argparse.ArgumentParser:
             default=[],
             metavar="WHAT=NAME",
             help="of parquet: what a column holds and its name, as image=img; may repeat",
+        )
+    for kind in (an_upstream, a_target, given, a_dataset):
+        kind.add_argument(
+            "--most-losses",
+            type=float,
+            default=MOST_LOSSES,
+            metavar="SHARE",
+            help="of the images of a file that may be refused before its ingest stops (default: %(default)s)",
         )
     for one in (a_target, a_dataset):
         one.add_argument("name")

@@ -28,6 +28,7 @@ from touchstone_retrieval.ingest.folder_source import (
     in_image_folder,
     is_image_name,
     labelled_images,
+    note_unused,
     refuse_other_folders,
     require_named_folders,
     with_captions,
@@ -56,8 +57,11 @@ def describe_tar(place: str, places: Places) -> TarShard:
 def describe_folder(place: str, places: Places) -> ImageFolder:
     with places.folder(place, in_image_folder) as folder:
         images = images_in(folder)
-        digest = listing_digest(folder, with_captions(folder, images))
-        _tell_unused(place, read_captions(folder, (path.name for path in images), place).unused)
+        described = with_captions(folder, images)
+        digest = listing_digest(folder, described)
+        unused = read_captions(folder, (path.name for path in images), place).unused
+        note_unused(folder, described, unused)
+    _tell_unused(place, unused)
     return ImageFolder(location=place, digest=digest, images=len(images))
 
 
@@ -70,6 +74,9 @@ def describe_class_folders(place: str, folders: Sequence[str], places: Places) -
         refuse_other_folders(root, folders, place)
         images = labelled_images(root, folders)
         digest = listing_digest(root, images)
+        unused = Reasons()
+        note_unused(root, images, unused, deep=True)
+    _tell_unused(place, unused)
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 

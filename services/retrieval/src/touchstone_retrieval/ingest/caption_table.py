@@ -22,7 +22,7 @@ from touchstone_retrieval.ingest.captions import (
 )
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
-from touchstone_retrieval.ingest.tar_samples import IMAGE_ENDINGS
+from touchstone_retrieval.ingest.tar_samples import PICTURES
 
 CSV, JSON_LINES = "metadata.csv", "metadata.jsonl"
 NAME = "file_name"
@@ -162,7 +162,7 @@ class _Columns:
         return len(fields) >= self.count and fields[self.name].lower().strip().endswith(_ENDINGS)
 
 
-_ENDINGS = tuple(f".{ending}" for ending in IMAGE_ENDINGS)
+_ENDINGS = tuple(f".{ending}" for ending in PICTURES)
 
 
 def _columns(header: str, table: str) -> _Columns:

@@ -1,13 +1,15 @@
 """From a source of the catalogue to the reader of its form."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, TarShard
 
 from touchstone_retrieval.ingest.folder_source import (
     in_image_folder,
     is_image_name,
+    note_other,
     open_class_folders,
     open_image_folder,
 )
@@ -30,8 +32,31 @@ def opened(source: SourceWithImages, places: Places) -> Iterator[ImageSource]:
             with places.verified_file(source.location, source.digest) as path:
                 yield open_tar(path, source)
         case ImageFolder():
-            with places.folder(source.location, in_image_folder) as folder:
-                yield open_image_folder(folder, source)
+            needed = _Needed(in_image_folder)
+            with places.folder(source.location, needed) as folder:
+                images = open_image_folder(folder, source)
+                for other in needed.others:
+                    if len(other.parts) == 1:  # folders in it are others
+                        note_other(other, images.unused, texts=True)
+                yield images
         case ClassFolders():
-            with places.folder(source.location, is_image_name) as folder:
-                yield open_class_folders(folder, source)
+            needed = _Needed(is_image_name)
+            with places.folder(source.location, needed) as folder:
+                images = open_class_folders(folder, source)
+                for other in needed.others:
+                    note_other(other, images.unused, texts=False)
+                yield images
+
+
+class _Needed:
+    """Which files of a folder in S3 are fetched; the others are remembered. Of a library's folder none is asked for."""
+
+    def __init__(self, needed: Callable[[PurePosixPath], bool]) -> None:
+        self._needed = needed
+        self.others: list[PurePosixPath] = []
+
+    def __call__(self, path: PurePosixPath) -> bool:
+        needed = self._needed(path)
+        if not needed:
+            self.others.append(path)
+        return needed

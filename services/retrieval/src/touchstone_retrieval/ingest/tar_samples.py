@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.tar_members import NO_FILES, Member, tar_members
 
-IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-UNREAD_ENDINGS = ("heic", "heif", "avif", "jxl", "jp2", "jpx", "svg", "psd", "ppm", "pgm", "ico", "tga")
+IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
+UNREAD_ENDINGS = ("heic", "heif", "jxl", "jp2", "jpx", "svg", "psd", "ppm", "pgm", "ico", "tga")
 """Of images that are not decoded here."""
 PICTURES = (*IMAGE_ENDINGS, *UNREAD_ENDINGS)
 """Of several images with one key the one whose ending comes first here is taken."""
