@@ -23,7 +23,8 @@ class IndexUnavailable(Transient):
 
 @dataclass(frozen=True)
 class IndexRows:
-    """The rows of a shard: embeddings of shape (rows, dimension), captions and keys of the same length."""
+    """The rows of a shard: embeddings of shape (rows, dimension), captions and keys of the same length. A row of
+    embeddings that is zero or not finite is found by no search; its caption is, by a match."""
 
     image: np.ndarray
     text: np.ndarray
@@ -114,7 +115,7 @@ class VectorIndex(Protocol):
         Found as they are asked for: a target's hits are too many to exist at once."""
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
-        """L2-normalised float32 (rows, dimension), in the order of `rows`."""
+        """L2-normalised float32 (rows, dimension), in the order of `rows`; zeros where there is no usable embedding."""
 
     def match_text(self, collection: Collection, match: CaptionMatch, limit: int) -> list[int]:
         """The first `limit` rows, in upstream order, whose caption matches."""

@@ -18,6 +18,7 @@ from touchstone_retrieval.index.points import (
     first_matches,
     point_id,
     points_of,
+    present_vectors,
     upstream_row,
     vectors_in_order,
 )
@@ -227,19 +228,10 @@ def _shards_in(folder: Path) -> list[str]:
 def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[edge.Point]]:
     for start in range(0, len(rows.captions), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
-        columns = (
-            rows.image[part].astype(np.float32).tolist(),
-            rows.text[part].astype(np.float32).tolist(),
-            rows.captions[part],
-            rows.keys[part],
-        )
+        columns = (present_vectors(rows, part), rows.captions[part], rows.keys[part])
         yield [
-            edge.Point(
-                point_id(shard, start + i),
-                {"image": image, "text": text},
-                {"shard": shard.name, "caption": caption, "key": key},
-            )
-            for i, (image, text, caption, key) in enumerate(zip(*columns, strict=True))
+            edge.Point(point_id(shard, start + i), vectors, {"shard": shard.name, "caption": caption, "key": key})
+            for i, (vectors, caption, key) in enumerate(zip(*columns, strict=True))
         ]
 
 

@@ -18,6 +18,7 @@ from touchstone_retrieval.index.points import (
     first_matches,
     point_id,
     points_of,
+    present_vectors,
     upstream_row,
     vectors_in_order,
 )
@@ -56,7 +57,7 @@ class QdrantServerIndex:
             for shard in missing:
                 for batch in point_batches(shard, load_rows(shard)):
                     self._client.upsert(engine, batch, wait=True)
-                    done += len(batch.ids)
+                    done += len(batch)
                     progress(done, sum(shard.count for shard in missing))
         return done
 
@@ -149,21 +150,18 @@ class QdrantServerIndex:
         self._client.close()
 
 
-def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[models.Batch]:
+def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[models.PointStruct]]:
     for start in range(0, len(rows.captions), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
-        captions, keys = rows.captions[part], rows.keys[part]
-        yield models.Batch(
-            ids=[str(point_id(shard, start + i)) for i in range(len(captions))],
-            vectors={
-                "image": rows.image[part].astype(np.float32).tolist(),
-                "text": rows.text[part].astype(np.float32).tolist(),
-            },
-            payloads=[
-                {"shard": shard.name, "caption": caption, "key": key}
-                for caption, key in zip(captions, keys, strict=True)
-            ],
-        )
+        columns = (present_vectors(rows, part), rows.captions[part], rows.keys[part])
+        yield [
+            models.PointStruct(
+                id=str(point_id(shard, start + i)),
+                vector=vectors,
+                payload={"shard": shard.name, "caption": caption, "key": key},
+            )
+            for i, (vectors, caption, key) in enumerate(zip(*columns, strict=True))
+        ]
 
 
 def point_filter(shards: Sequence[IndexShard], match: CaptionMatch | None = None) -> models.Filter:
