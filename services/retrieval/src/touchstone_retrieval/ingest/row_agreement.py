@@ -1,6 +1,6 @@
 """Whether given embeddings are those of the encoder and in the order of their table, by a sample of rows.
 
-Agreement is a cosine after the mean of the given rows is subtracted: 1 is the same image and 0 is any other one, however
+Agreement is a cosine after the mean of the given rows is subtracted: 1 is the same image, 0 is any other one, however
 narrow the cone that an encoder's embeddings lie in. The thresholds were chosen by measurements on 400 to 600 images of
 the miniverse with mini-clip (median over all; in brackets the smallest and largest of 200 samples of 16 rows):
 
@@ -43,9 +43,11 @@ NOTHING = 1e-3
 """Length of a difference that is rounding."""
 ROWS_AT_A_TIME = 65_536
 FEWEST_CAPTIONS = 64
-CHANCE_DEVIATIONS = 3
-"""By so many standard errors captions must fit their own images better than by chance."""
-SHIFT_DEVIATIONS = 5
+PERMUTATIONS = 64
+CHANCE_DEVIATIONS = 4
+"""By so many standard deviations of permuted rows captions must fit their own rows better."""
+SHIFT_DEVIATIONS = 6
+"""More, because there are 2 x MOST_SHIFT shifts to choose from."""
 MOST_SHIFT = 64
 COMPARED_IMAGES = 4096
 
@@ -152,20 +154,23 @@ def require_captions_fit(
     usable = np.flatnonzero(usable_rows(given))
     others = normalised(given[rng.choice(usable, min(len(usable), COMPARED_IMAGES), replace=False)])
     cosines = centred @ others.T
-    share, error = _worse(cosines, centred, given[rows]), np.sqrt(1 / 12 / len(rows))
-    if share >= 0.5 + CHANCE_DEVIATIONS * error:
+    share = _worse(cosines, centred, given[rows])
+    # Captions that resemble each other are no independent trials, so chance is what permuted rows give.
+    by_chance = [_worse(cosines, centred, given[rng.permutation(rows)]) for _ in range(PERMUTATIONS)]
+    chance, error = float(np.mean(by_chance)), float(np.std(by_chance))
+    if share >= chance + CHANCE_DEVIATIONS * error:
         return RowsCompared(of="captions_with_images", rows=len(rows), agreement=round(share, 4))
     shifts = [shift for shift in range(-MOST_SHIFT, MOST_SHIFT + 1) if shift and abs(shift) < len(given)]
     by_shift = {shift: _worse(cosines, centred, given[(rows + shift) % len(given)]) for shift in shifts}
     best = max(by_shift, key=by_shift.__getitem__, default=0)
-    if best and by_shift[best] >= 0.5 + SHIFT_DEVIATIONS * error:
+    if best and by_shift[best] >= chance + SHIFT_DEVIATIONS * error:
         reason = f"The rows are in another order: captions fit the rows that are {_rows_further(best)}"
     else:
         reason = "No shift explains it: the rows are permuted, or of another encoder than the index encoder"
     raise UnusableEmbeddings(
         f"{place}: too few images could be downloaded, so {len(rows)} captions were embedded by the index encoder. A "
-        f"caption fits its own row better than {100 * share:.0f} % of the other rows, and by chance it would be 50 %. "
-        f"{reason}. Write the embeddings of the index encoder in the order of the table"
+        f"caption fits its own row better than {100 * share:.0f} % of the other rows; by chance it would be "
+        f"{100 * chance:.0f} %. {reason}. Write the embeddings of the index encoder in the order of the table"
     )
 
 
@@ -180,9 +185,11 @@ def _rows_further(shift: int) -> str:
 
 
 def sampled_captions(captions: Sequence[str], usable: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to `most` of the `usable` rows, each with a caption of its own, in rising order."""
+    """Up to `most` of the rows that are usable, bool (n,), each with a caption of its own, in rising order."""
     first: dict[str, int] = {}
-    for row in rng.permutation(usable).tolist():
-        if len(first) < most and captions[row]:
+    for row in rng.permutation(np.flatnonzero(usable)).tolist():
+        if captions[row]:
             first.setdefault(captions[row], row)
+        if len(first) == most:
+            break
     return np.array(sorted(first.values()), dtype=np.int64)
