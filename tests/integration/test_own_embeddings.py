@@ -1,7 +1,8 @@
-"""Embeddings that are computed here are checked too: encoders whose weights hold a NaN, through the step that embeds."""
+"""Embeddings that are computed here are checked too: encoders with a NaN in their weights, through the step itself."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from support.tiny_images import upstream_rows, write_source
 from support.tiny_models import tiny_encoder
 from touchstone_contracts.messages import StepFailed, StepMessage
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.steps import EMBED_IMAGES, INGEST_IMAGES, EmbedImages, ImagesEmbedded, IngestImages, ModelRef
+from touchstone_contracts.steps import (
+    EMBED_IMAGES,
+    INGEST_IMAGES,
+    Contract,
+    EmbedImages,
+    ImagesEmbedded,
+    IngestImages,
+    ModelRef,
+)
 from touchstone_encoders.loading import EncoderCache
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.tasks import handlers
@@ -47,7 +56,8 @@ class Embedding:
         runner = StepRunner(handlers, tools, self.artifacts, reports, WorkerMetrics(), "retrieval@test", 60)
         ingest = IngestImages(source=write_source(self.library, "up", ROWS))
         embed = EmbedImages(images=INGEST_IMAGES.step_id(ingest), encoder=model, captions=True)
-        for contract, request in ((INGEST_IMAGES, ingest), (EMBED_IMAGES, embed)):
+        asked: tuple[tuple[Contract[Any, Any], Any], ...] = ((INGEST_IMAGES, ingest), (EMBED_IMAGES, embed))
+        for contract, request in asked:
             runner.run(
                 StepMessage(
                     step_id=contract.step_id(request),

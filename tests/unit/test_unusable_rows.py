@@ -33,7 +33,7 @@ def read(folder: Path, rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("value", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("precision", [np.float16, np.float32])
 def test_one_value_that_is_not_finite_costs_its_row_alone(tmp_path: Path, precision: type, value: float) -> None:
-    rows = rows_of(6).astype(precision)
+    rows: np.ndarray = rows_of(6).astype(precision)
     rows[2, 3] = value
     taken = read(tmp_path, rows)
     assert usable_rows(taken).tolist() == [True, True, False, True, True, True]
@@ -84,7 +84,7 @@ def test_another_number_of_rows_is_refused_with_both_numbers(tmp_path: Path) -> 
 def test_whatever_is_bad_goes_and_whatever_is_good_stays(
     tmp_path: Path, kinds: list[str], precision: type, seed: int
 ) -> None:
-    rows = rows_of(len(kinds), seed).astype(precision)
+    rows: np.ndarray = rows_of(len(kinds), seed).astype(precision)
     for row, kind in enumerate(kinds):
         if kind == "zero":
             rows[row] = 0
