@@ -25,6 +25,7 @@ from touchstone_retrieval.index.protocol import (
 )
 from touchstone_retrieval.index.qdrant_edge import COMPLETE, QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import QdrantServerIndex, connect_server, point_filter
+from touchstone_retrieval.unusable_rows import usable_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes", "ignore:Local mode performs exact")
 
@@ -266,3 +267,26 @@ def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit
             np.testing.assert_allclose([hit.score for hit in mine], [hit.score for hit in theirs], atol=2e-6)
             assert len({hit.row for hit in mine} & {hit.row for hit in theirs}) >= len(theirs) - 1
     engine.close()
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf], ids=["zero", "not a number", "infinite"])
+def test_rows_without_a_usable_embedding_never_rank_and_keep_their_captions(index: VectorIndex, value: float) -> None:
+    """Queries opposite to every good row, so that a zero row's cosine would be the best."""
+    good = IMAGES[:60] * np.sign(IMAGES[:60] @ QUERIES[0])[:, None] * -1
+    images, texts = good.copy(), good.copy()
+    images[[0, 30]], texts[[0, 7]] = value, value
+    captions = ["tiger lily" if row in (0, 7, 30) else "a flag" for row in range(60)]
+    shard = IndexShard(
+        uuid.uuid4().hex[:NAME_DIGITS], 60, lambda: IndexRows(images, texts, captions, [str(row) for row in range(60)])
+    )
+    collection = collection_of(shard, new_shard(60, 80))
+    assert index.ensure(collection) == 80
+    assert index.ensure(collection_of(written(shard))) == 0
+    for vector, missing in (("image", {0, 30}), ("text", {0, 7})):
+        (hits,) = index.search(collection, vector, QUERIES[:1], 80)  # type: ignore[arg-type]
+        assert {hit.row for hit in hits} == set(range(80)) - missing
+        assert all(np.isfinite(hit.score) and hit.score for hit in hits)
+        (few,) = index.search(collection_of(shard), vector, QUERIES[:1], 3)  # type: ignore[arg-type]
+        assert len(few) == 3
+        assert {hit.row for hit in few}.isdisjoint(missing)
+    assert usable_rows(index.vectors(collection, "image", [1, 0, 59, 30])).tolist() == [True, False, True, False]

@@ -97,6 +97,8 @@ _BLOB = {"digest": "0" * 64, "size": 0}
 _IMAGES = {"manifest": _BLOB, "shards": [], "count": 0}
 EMPTY_RESULTS: dict[str, dict[str, Any]] = {
     "ingest_images": {"images": _IMAGES},
+    "embed_images": {"count": 0, "dimension": 1, "image_embeddings": _BLOB},
+    "take_embeddings": {"count": 0, "dimension": 1, "image_embeddings": _BLOB, "compared": []},
     "generate_images": {"images": _IMAGES, "requested": 0},
     "perturb_images": {"images": _IMAGES, "requested": 0},
     "write_prompts": {"prompts": _BLOB, "count": 0},

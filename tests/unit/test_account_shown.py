@@ -10,7 +10,7 @@ from touchstone.account_tables import print_account
 from touchstone_api.bootstrap import Services
 from touchstone_contracts.account import Account, Named
 from touchstone_contracts.image_sets import ImageSet
-from touchstone_contracts.steps import ImagesFound, ImagesIngested, PromptsWritten
+from touchstone_contracts.steps import ImagesEmbedded, ImagesFound, ImagesIngested, PromptsWritten
 from touchstone_contracts.values import Blob
 from touchstone_contracts.views import ExperimentAccount, GenerationNotes, SourceAccount
 
@@ -129,3 +129,22 @@ def test_the_terminal_prints_losses_in_red_and_takes_no_name_for_markup() -> Non
     assert lines[1] == f"\x1b[31m  {WORDS.format(NASTY)}\x1b[0m"
     assert lines[2] == "  unreadable caption 1 (d.jpg)"
     assert lines[3:] == ["fine/test: 2 of 2 images taken", "fine/synthetic: prompt truncated 1,200"]
+
+
+def test_embeddings_that_cannot_be_used_are_told_where_losses_are(
+    api: TestClient, services: Services, told: Told
+) -> None:
+    assert told.plan.upstream is not None
+    name = "unusable_image_embedding"
+    lossy = ImagesEmbedded(
+        count=1, dimension=8, image_embeddings=BLOB, unusable={name: Named(count=1, names=("nan-row.jpg",))}
+    )
+    for shard in told.plan.upstream.shards:
+        write_result(services.artifacts, shard.embeddings, "embed_images", lossy)
+    found = sources(api.get(f"/v1/experiments/{told.id}/account").json())
+    notes = found[told.spec.upstream, None]["account"]["notes"]
+    assert notes[name] == {"count": 2, "names": ["nan-row.jpg", "nan-row.jpg"]}
+    assert name not in found["fine", "test"]["account"]["notes"]
+    assert api.get(f"/v1/upstreams/{told.spec.upstream}").json()["account"]["account"]["notes"][name]["count"] == 2
+    html = api.get(f"/experiments/{told.id}").text
+    assert "unusable image embedding 2 (nan-row.jpg, nan-row.jpg)" in html

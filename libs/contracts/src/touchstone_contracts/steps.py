@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from touchstone_contracts.account import MOST_LOSSES, Account, MostLosses, Named
+from touchstone_contracts.account import MOST_LOSSES, Account, MostLosses, Named, NamedByReason
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms.generation import Sampler
 from touchstone_contracts.arms.labelled import LabelTable
@@ -126,13 +126,35 @@ class EmbedImages(Strict):
     captions: bool = False
 
 
+class RowsCompared(Lenient):
+    """How far given embeddings of a sample agree with those that the encoder computes."""
+
+    of: Literal["images", "captions", "captions_with_images"]
+    """Rows of images with the downloaded images; of captions with the captions; of images with the captions."""
+    rows: int
+    agreement: float
+    """Median cosine after the mean of the given rows is subtracted; of captions with images the mean share of rows that
+    fit a caption worse than its own, 0.5 by chance."""
+
+
 class ImagesEmbedded(Lenient):
-    """fp16 .npy arrays of shape (count, dimension), L2-normalised, rows in manifest order."""
+    """fp16 .npy arrays of shape (count, dimension), L2-normalised, rows in manifest order. A row that was not finite,
+    or zero, is zero and takes no part in any search."""
 
     count: int
     dimension: int
     image_embeddings: Blob
     caption_embeddings: Blob | None = None
+    unusable: NamedByReason = Field(default_factory=dict, exclude_if=is_empty)
+    """Zero rows by reason: `unusable_image_embedding`, `unusable_caption_embedding`."""
+    compared: tuple[RowsCompared, ...] | None = Field(default=None, exclude_if=is_none)
+    """Of given embeddings: what was compared before they were taken over. None where they were computed."""
+
+    @property
+    def notes(self) -> NamedByReason:
+        """What an account should tell of the rows."""
+        unseen = self.compared is not None and all(each.of == "captions" for each in self.compared)
+        return self.unusable | ({"embeddings_not_compared": Named(count=self.count)} if unseen and self.count else {})
 
 
 class TakeEmbeddings(Strict):
@@ -141,7 +163,10 @@ class TakeEmbeddings(Strict):
     images: StepId
     table: LinkTable
     encoder: ModelRef
-    """Whose embeddings they are."""
+    """Whose embeddings they are: a sample is compared with what it computes."""
+    hosts: Annotated[tuple[Host, ...] | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Patterns of hosts that a sample of the images may be downloaded from, beside what the worker itself allows. None:
+    it alone decides."""
 
 
 class EmbeddedShard(Strict):
@@ -695,8 +720,8 @@ class ExperimentJudged(Lenient):
 
 
 INGEST_IMAGES = Contract("ingest_images", 3, "retrieval", IngestImages, ImagesIngested)
-EMBED_IMAGES = Contract("embed_images", 1, "retrieval", EmbedImages, ImagesEmbedded)
-TAKE_EMBEDDINGS = Contract("take_embeddings", 1, "retrieval", TakeEmbeddings, ImagesEmbedded)
+EMBED_IMAGES = Contract("embed_images", 2, "retrieval", EmbedImages, ImagesEmbedded)
+TAKE_EMBEDDINGS = Contract("take_embeddings", 2, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
 NAME_CLASSES = Contract("name_classes", 2, "retrieval", NameClasses, ClassesNamed)
 RETRIEVE_IMAGES = Contract("retrieve_images", 4, "retrieval", RetrieveImages, ImagesRetrieved)
@@ -773,13 +798,16 @@ EARLIER: dict[str, AnyContract] = {
         replace(AUDIT_POOL, version=1),
         replace(WRITE_CAPTIONS, version=2),
         replace(INGEST_IMAGES, version=2),
+        replace(EMBED_IMAGES, version=1),
+        replace(TAKE_EMBEDDINGS, version=1),
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
 be refused, and from before tables of links had an account. Their sources are read as they are today (decision 0058),
-and so are words (decision 0064)."""
+and so are words (decision 0064) and embeddings of before unusable rows were told of and given ones compared (decision
+0061)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

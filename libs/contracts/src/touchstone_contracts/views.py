@@ -251,7 +251,7 @@ class SourceAccount(Lenient):
     ingested: int
     """Of the files: those of which there is a result."""
     account: Account = Account()
-    """Of the ingested files together. Rows of link tables are no images and not part of it."""
+    """Of the ingested files together. Rows of link tables are no images and are told of in notes alone."""
 
     @property
     def words(self) -> str:

@@ -109,14 +109,28 @@ def class_vectors(
     encoder: LoadedEncoder, classes: Sequence[ClassLabel], templates: Sequence[str], *, normalize_each: bool
 ) -> np.ndarray:
     """One L2-normalised text vector per class, (classes, dimension): the mean over templates. Raises Invalid where two
-    classes would get the same one.
+    classes would get the same one, and where a class would get none.
 
     `normalize_each=True` is the zero-shot head (paper section 4.3), False the CLIP filter's class vector (3.1)."""
     require_told_apart(encoder, classes, templates)
     embedded = embed_texts(encoder, class_texts(classes, templates), normalize=normalize_each)
     means = embedded.reshape(len(classes), len(templates), -1).mean(axis=1)
+    require_finite(means, [label.display_name for label in classes])
     vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
     return np.asarray(vectors, dtype=np.float32)
+
+
+def require_finite(vectors: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """`vectors` (texts, dimension). Raises Invalid where that of a text is zero or not finite: nothing can be compared
+    with it."""
+    usable = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
+    if not usable.all():
+        raise Invalid(
+            f"the text model has no usable embedding of {texts[int(np.flatnonzero(~usable)[0])]!r}: it is zero or not "
+            "finite. Check the weights of the encoder",
+            code="no_usable_embedding",
+        )
+    return vectors
 
 
 def require_told_apart(encoder: LoadedEncoder, classes: Sequence[ClassLabel], templates: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def _upstream(context: TargetContext) -> tuple[EmbeddedShard, ...]:
     resolved, encoder = context.resolved, context.resolved.encoder_for_copies
     if ModelRef.of(encoder) == ModelRef.of(resolved.index_encoder):
         return context.upstream.shards
-    return reembedded_upstream(context.plan, resolved.upstream, context.upstream, encoder)
+    return reembedded_upstream(context.plan, resolved.upstream, context.upstream, encoder, resolved.hosts_of_links)
 
 
 def most_kept(candidates: int, rules: Curation) -> int:

@@ -22,6 +22,7 @@ from touchstone_contracts.catalogue import (
 from touchstone_contracts.facts import Facts, stored_form
 from touchstone_contracts.inputs import Remembered, inputs_of
 from touchstone_contracts.layout import Cell
+from touchstone_contracts.sources import Host
 from touchstone_contracts.steps import (
     EARLIER,
     EMBED_IMAGES,
@@ -143,37 +144,46 @@ class UpstreamLayout(Strict):
     shards: tuple[EmbeddedShard, ...]
 
 
-def index_upstream(plan: Plan, upstream: Upstream, encoder: Encoder) -> UpstreamLayout:
-    """Ingest, embed and index every shard."""
+def index_upstream(plan: Plan, upstream: Upstream, encoder: Encoder, hosts: tuple[Host, ...] | None) -> UpstreamLayout:
+    """Ingest, embed and index every shard. `hosts`: see TakeEmbeddings."""
     shards = tuple(
-        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}", upstream.most_losses)
+        _embedded_shard(plan, shard, encoder, f"{upstream.name}/{number}", upstream.most_losses, hosts)
         for number, shard in enumerate(upstream.shards)
     )
     index = plan.add(INDEX_UPSTREAM, IndexUpstream(shards=shards), f"{upstream.name}/index")
     return UpstreamLayout(index=index, shards=shards)
 
 
-def _embedded_shard(plan: Plan, shard: UpstreamShard, encoder: Encoder, role: str, most_losses: float) -> EmbeddedShard:
+def _embedded_shard(
+    plan: Plan,
+    shard: UpstreamShard,
+    encoder: Encoder,
+    role: str,
+    most_losses: float,
+    hosts: tuple[Host, ...] | None,
+) -> EmbeddedShard:
     images = ingested(plan, shard, role, most_losses)
     if isinstance(shard, LinkTable):
-        return _taken(plan, images, shard, encoder, role)
+        return _taken(plan, images, shard, encoder, role, hosts)
     return embedded(plan, images, encoder, role, captions=True)
 
 
 def reembedded_upstream(
-    plan: Plan, upstream: Upstream, layout: UpstreamLayout, encoder: Encoder
+    plan: Plan, upstream: Upstream, layout: UpstreamLayout, encoder: Encoder, hosts: tuple[Host, ...] | None
 ) -> tuple[EmbeddedShard, ...]:
     """The ingested images, embedded by an encoder that does not search them: without their captions."""
     return tuple(
-        _taken(plan, place.images, shard, encoder, f"{upstream.name}/{number}")
+        _taken(plan, place.images, shard, encoder, f"{upstream.name}/{number}", hosts)
         if isinstance(shard, LinkTable)
         else embedded(plan, place.images, encoder, f"{upstream.name}/{number}")
         for number, (shard, place) in enumerate(zip(upstream.shards, layout.shards, strict=True))
     )
 
 
-def _taken(plan: Plan, images: StepId, table: LinkTable, encoder: Encoder, role: str) -> EmbeddedShard:
-    request = TakeEmbeddings(images=images, table=table, encoder=plan.model(encoder))
+def _taken(
+    plan: Plan, images: StepId, table: LinkTable, encoder: Encoder, role: str, hosts: tuple[Host, ...] | None
+) -> EmbeddedShard:
+    request = TakeEmbeddings(images=images, table=table, encoder=plan.model(encoder), hosts=hosts)
     return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
 
 

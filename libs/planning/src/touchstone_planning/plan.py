@@ -8,6 +8,7 @@ from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.catalogue import Encoder, Target, TargetSplit, Upstream
 from touchstone_contracts.experiment import SPREAD
 from touchstone_contracts.layout import Adaptation, Cell
+from touchstone_contracts.sources import Host
 from touchstone_contracts.steps import (
     ADAPT_ENCODER,
     EVALUATE_ENCODER,
@@ -31,11 +32,16 @@ NO_CONTRACTS: Mapping[str, AnyContract] = {}
 
 
 def plan_upstream(
-    upstream: Upstream, index_encoder: Encoder, *, contracts: Mapping[str, AnyContract] = NO_CONTRACTS
+    upstream: Upstream,
+    index_encoder: Encoder,
+    hosts: tuple[Host, ...] | None = None,
+    *,
+    contracts: Mapping[str, AnyContract] = NO_CONTRACTS,
 ) -> Plan:
-    """Ingest, embed and index every shard. `contracts` as in plan_experiment."""
+    """Ingest, embed and index every shard. `hosts`: those that its project allows for links, None where nothing narrows
+    them; `contracts` as in plan_experiment."""
     plan = Plan(contracts)
-    plan.upstream = index_upstream(plan, upstream, index_encoder)
+    plan.upstream = index_upstream(plan, upstream, index_encoder, hosts)
     return plan
 
 
@@ -53,7 +59,9 @@ def plan_experiment(
 
     @cache
     def indexed() -> UpstreamLayout:
-        plan.upstream = upstream or index_upstream(plan, resolved.upstream, resolved.index_encoder)
+        plan.upstream = upstream or index_upstream(
+            plan, resolved.upstream, resolved.index_encoder, resolved.hosts_of_links
+        )
         return plan.upstream
 
     spread = None if JUDGE_EXPERIMENT.name in contracts else SPREAD

@@ -19,6 +19,7 @@ from touchstone_contracts.steps import (
     COMPARE_SPLITS,
     CURATE_IMAGES,
     DOWNLOAD_IMAGES,
+    EMBED_IMAGES,
     EVALUATE_ENCODER,
     INGEST_IMAGES,
     PROBE_SOURCES,
@@ -26,6 +27,7 @@ from touchstone_contracts.steps import (
     EncoderEvaluated,
     ImagesCurated,
     ImagesDownloaded,
+    ImagesEmbedded,
     ImagesIngested,
     SplitsCompared,
     TargetChecked,
@@ -82,6 +84,7 @@ class FinishedSteps:
         self.test_images = lru_cache(REMEMBERED_STEPS)(self._test_images)
         self.notes = lru_cache(REMEMBERED_STEPS)(self._notes)
         self._ingests = ByteCache[StepId, ImagesIngested](REMEMBERED_ACCOUNTS, _account_size)
+        self._embeddings = ByteCache[StepId, ImagesEmbedded](REMEMBERED_ACCOUNTS, _noted_size)
         self._pools = ByteCache[Blob, "pa.Table"](REMEMBERED_POOLS, lambda pool: pool.nbytes)
 
     def _adapted(self, step: StepId) -> EncoderAdapted:
@@ -95,6 +98,7 @@ class FinishedSteps:
         for remembered in (self.curated, self.audited, self.downloaded):
             remembered.cache_clear()
         self._ingests.clear()
+        self._embeddings.clear()
 
     def _curated(self, step: StepId) -> ImagesCurated:
         return self.artifacts.result(CURATE_IMAGES, step)
@@ -113,6 +117,10 @@ class FinishedSteps:
 
     def ingested(self, step: StepId) -> ImagesIngested:
         return self._ingests.get_or_make(step, lambda: self.artifacts.result(INGEST_IMAGES, step))
+
+    def embedded(self, step: StepId) -> ImagesEmbedded:
+        """Of images or of a table of links."""
+        return self._embeddings.get_or_make(step, lambda: self.artifacts.result(EMBED_IMAGES, step))
 
     def _notes(self, kind: str, step: StepId) -> dict[str, int]:
         """Of a step of a kind whose result has notes."""
@@ -180,6 +188,10 @@ class FinishedSteps:
 def _account_size(result: ImagesIngested) -> int:
     lost = (*result.account.refused.values(), *result.account.notes.values()) if result.account else ()
     return 1024 + sum(len(name) for named in lost for name in named.names)
+
+
+def _noted_size(result: ImagesEmbedded) -> int:
+    return 1024 + sum(len(name) for named in result.unusable.values() for name in named.names)
 
 
 def cluster_names(cluster: Cluster, split: StepId, steps: FinishedSteps) -> list[str]:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, defer
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.steps import channel_of
+from touchstone_contracts.steps import EMBED_IMAGES, TAKE_EMBEDDINGS, channel_of
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import StepState, StepView
 from touchstone_planning.state import ACTIVE, Step
@@ -42,6 +42,7 @@ from touchstone_store.unreadable import UnreadableRow
 
 ID_BATCH = 500
 """Ids per IN list; SQLite refuses very long ones."""
+EMBEDDING = (EMBED_IMAGES.name, TAKE_EMBEDDINGS.name)
 
 _CHANNEL = StepRow.kind.concat(".").concat(cast(StepRow.version, String))
 """contracts.steps.channel_of, in SQL."""
@@ -485,6 +486,21 @@ def succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
     for batch in batches(ids):
         query = select(StepRow.id).where(StepRow.id.in_(batch), StepRow.state == "succeeded")
         found |= set(session.scalars(query))
+    return found
+
+
+def embeddings_of(session: Session, image_sets: Collection[StepId]) -> dict[StepId, list[StepId]]:
+    """By image set, the finished steps that embedded it or took its embeddings over."""
+    found: dict[StepId, list[StepId]] = {}
+    for batch in batches(sorted(image_sets)):
+        query = (
+            select(StepInputRow.input_id, StepRow.id)
+            .join(StepRow, StepRow.id == StepInputRow.step_id)
+            .where(StepInputRow.input_id.in_(batch), StepRow.kind.in_(EMBEDDING), StepRow.state == "succeeded")
+            .order_by(StepInputRow.input_id, StepRow.id)
+        )
+        for image_set, step in session.execute(query).all():
+            found.setdefault(image_set, []).append(step)
     return found
 
 

@@ -230,7 +230,8 @@ def _submit_upstream(
         policy.require_document(upstream)
         encoder = _index_encoder(policy, upstream)
         known = find_entry(session, Upstream, upstream.name, project) is not None
-    plan = plan_upstream(upstream, encoder)
+        sources = policy.of(project) if upstream.has_links else None
+    plan = plan_upstream(upstream, encoder, None if sources is None else sources.hosts_of_links)
     services.artifacts.put_facts(plan.facts.blobs)
     for _ in range(TRIES):
         found = Survey() if known else survey(services.store, services.artifacts, plan)

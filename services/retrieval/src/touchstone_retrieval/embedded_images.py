@@ -11,6 +11,8 @@ from touchstone_contracts.steps import EMBED_IMAGES, EmbeddedShard, ImagesEmbedd
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.image_sets import with_all_columns
 
+from touchstone_retrieval.unusable_rows import zeroed
+
 
 @dataclass(frozen=True)
 class EmbeddedImages:
@@ -28,11 +30,11 @@ class EmbeddedImages:
         return with_all_columns(table) if columns is None else table
 
     def image_vectors(self) -> np.ndarray:
-        """float32 (count, dimension), L2-normalised."""
+        """float32 (count, dimension), L2-normalised; zeros where there is no usable embedding."""
         return normalised(self.artifacts.get_array(self.embeddings.image_embeddings))
 
     def caption_vectors(self) -> np.ndarray:
-        """Raises Invalid when captions were not embedded."""
+        """As `image_vectors`. Raises Invalid when captions were not embedded."""
         if self.embeddings.caption_embeddings is None:
             raise Invalid("an upstream shard was embedded without its captions", code="captions_not_embedded")
         return normalised(self.artifacts.get_array(self.embeddings.caption_embeddings))
@@ -51,8 +53,8 @@ def load_embedded(artifacts: Artifacts, shard: EmbeddedShard) -> EmbeddedImages:
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:
-    """float32 rows of length 1 again after fp16; a zero row stays zero."""
-    wide = vectors.astype(np.float32)
+    """float32 rows of length 1 again after fp16; a row that is zero or not finite is zero."""
+    wide = zeroed(vectors).astype(np.float32)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True) if wide.size else np.ones((len(wide), 1), np.float32)
     rows: np.ndarray = wide / np.where(lengths > 0, lengths, 1)
     return rows

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.curation import MemorisationReport
-from touchstone_contracts.sources import AllowedSources
+from touchstone_contracts.image_sets import ImageSet
+from touchstone_contracts.sources import AllowedSources, Host
 from touchstone_contracts.steps import (
     AUDIT_POOL,
     COMPARE_SPLITS,
@@ -41,12 +42,13 @@ from touchstone_contracts.steps import (
     NameClasses,
     PoolAudited,
     RetrieveImages,
+    RowsCompared,
     SplitsCompared,
     TakeEmbeddings,
     UpstreamIndexed,
 )
 from touchstone_contracts.values import Blob
-from touchstone_encoders.embedding import class_vectors, embed_texts
+from touchstone_encoders.embedding import class_vectors, embed_texts, require_finite
 from touchstone_encoders.loading import with_text
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.class_names import with_names
@@ -72,10 +74,12 @@ from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors,
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_of
 from touchstone_retrieval.index.protocol import Collection
+from touchstone_retrieval.ingest.comparing import GivenRows, compare_given
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
 from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.ingest.sampled_images import SampledImage, sample_images
 from touchstone_retrieval.ingest.tally import require_few_losses
 from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels, not_taken_down
@@ -84,6 +88,7 @@ from touchstone_retrieval.strategies.findings import asked_table, found_table
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
 from touchstone_retrieval.tools import Tools
+from touchstone_retrieval.unusable_rows import named_rows, require_some_usable, zeroed
 
 log = get_logger(__name__)
 handlers = Handlers[Tools]("retrieval")
@@ -120,17 +125,13 @@ def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> Imag
         return read_images(tools.artifacts, table.take(first_rows[done:]), images.shards)
 
     vectors = embed_image_stream(encoder, images_after, len(first_rows), progress, np.float16)
-    vectors = vectors if len(vectors) == table.num_rows else vectors[place]
+    vectors = zeroed(vectors if len(vectors) == table.num_rows else vectors[place])
     captions = None
     if request.captions:
-        texts = embed_distinct_texts(with_text(encoder), table["caption"].to_pylist(), progress).astype(np.float16)
-        captions = tools.artifacts.put_array(texts)
-    return ImagesEmbedded(
-        count=images.count,
-        dimension=vectors.shape[1],
-        image_embeddings=tools.artifacts.put_array(vectors),
-        caption_embeddings=captions,
-    )
+        texts = table["caption"].to_pylist()
+        captions = zeroed(embed_distinct_texts(with_text(encoder), texts, progress).astype(np.float16))
+    require_some_usable(vectors, request.encoder.model)
+    return _embedded(images, vectors, captions, tools.artifacts)
 
 
 @handlers.serve(TAKE_EMBEDDINGS)
@@ -139,21 +140,52 @@ def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -
     encoder = tools.encoders.get(request.encoder)
     dimension = embed_texts(encoder, ["a"]).shape[1]
 
-    def stored(array: ArrayFile) -> Blob:
+    def read(array: ArrayFile) -> np.ndarray:
         with tools.places.verified_file(array.location, array.digest) as path:
-            return tools.artifacts.put_array(read_embeddings(path, array.location, images.count, dimension))
+            return read_embeddings(path, array.location, images.count, dimension)
 
-    if request.table.caption_embeddings is not None:
-        captions = stored(request.table.caption_embeddings)
-    else:
-        texts = tools.artifacts.get_table(images.manifest)["caption"].to_pylist()
-        captions = tools.artifacts.put_array(embed_distinct_texts(encoder, texts, progress).astype(np.float16))
+    def download(links: Sequence[Link]) -> list[SampledImage]:
+        allowed = (tools.library.allowed, *_of_project(request.hosts))
+        return asyncio.run(sample_images(links, tools.private_addresses, *allowed))
+
+    table = tools.artifacts.get_table(images.manifest)
+    of_captions = request.table.caption_embeddings
+    given = GivenRows(
+        images=read(request.table.image_embeddings),
+        images_place=request.table.image_embeddings.location,
+        captions=None if of_captions is None else read(of_captions),
+        captions_place="" if of_captions is None else of_captions.location,
+    )
+    compared = compare_given(given, table, encoder, download, tools.artifacts.taken_down())
+    captions = given.captions
+    if captions is None:
+        texts = table["caption"].to_pylist()
+        captions = zeroed(embed_distinct_texts(encoder, texts, progress).astype(np.float16))
+    log.info("embeddings.taken", rows=images.count, compared=[each.model_dump() for each in compared])
+    return _embedded(images, given.images, captions, tools.artifacts, compared)
+
+
+def _embedded(
+    images: ImageSet,
+    vectors: np.ndarray,
+    captions: np.ndarray | None,
+    artifacts: Artifacts,
+    compared: tuple[RowsCompared, ...] | None = None,
+) -> ImagesEmbedded:
+    """Stores the arrays, and names the rows that cannot be used."""
+    names = artifacts.get_table(images.manifest, ("source_key",))["source_key"].to_pylist()
     return ImagesEmbedded(
         count=images.count,
-        dimension=dimension,
-        image_embeddings=stored(request.table.image_embeddings),
-        caption_embeddings=captions,
+        dimension=vectors.shape[1],
+        image_embeddings=artifacts.put_array(vectors),
+        caption_embeddings=None if captions is None else artifacts.put_array(captions),
+        unusable=named_rows(names, vectors, captions),
+        compared=compared,
     )
+
+
+def _of_project(hosts: tuple[Host, ...] | None) -> tuple[AllowedSources, ...]:
+    return () if hosts is None else (AllowedSources(hosts=hosts),)
 
 
 @handlers.serve(INDEX_UPSTREAM)
@@ -200,7 +232,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
         index=tools.index,
         collection=collection,
         image_ids=searched["id"].to_pylist(),
-        embed_texts=lambda texts: embed_texts(encoder, texts),
+        embed_texts=lambda texts: require_finite(embed_texts(encoder, texts), texts),
         captions=searched["caption"],
         image_vectors=lambda rows: _image_vectors(shards, rows),
     )
@@ -265,8 +297,7 @@ def download_images(request: DownloadImages, tools: Tools, progress: Progress) -
 async def _download(
     wanted: Sequence[Link], reserve: Sequence[Link], request: DownloadImages, tools: Tools, progress: Progress
 ) -> ImagesDownloaded:
-    of_project = () if request.hosts is None else (AllowedSources(hosts=request.hosts),)
-    async with open_session(tools.private_addresses, tools.library.allowed, *of_project) as session:
+    async with open_session(tools.private_addresses, tools.library.allowed, *_of_project(request.hosts)) as session:
         fetch = RememberedFetches(Fetcher(session).fetch_all, progress.savepoints).fetch_all
         return await record_images(
             wanted, reserve, request.class_id, fetch, tools.artifacts, progress, request.placeholder_links
@@ -288,6 +319,7 @@ def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> Im
         descriptors=load_descriptors(tools.artifacts, request, references.dimension),
     )
     there = not_taken_down(table)
+    there = there[candidates.comparable[there]]
     table, candidates = table.take(there), candidates.take(there)
     curated = curate(candidates, vectors, references.for_curation(), request.rules, request.classes, progress)
     memorisation = None

@@ -1,11 +1,11 @@
 """What came in of registered sources, and what is to be known of generated images: summed over the finished steps."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from touchstone_contracts.account import joined
+from touchstone_contracts.account import Account, NamedByReason, joined
 from touchstone_contracts.catalogue import Dataset, Source, Target, Upstream
 from touchstone_contracts.steps import (
     COLLECT_CAPTIONS,
@@ -13,6 +13,7 @@ from touchstone_contracts.steps import (
     PERTURB_IMAGES,
     WRITE_CAPTIONS,
     WRITE_PROMPTS,
+    ImagesEmbedded,
 )
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import GenerationNotes, ManifestStep, SourceAccount
@@ -21,7 +22,7 @@ from touchstone_planning.dag import ingest_steps
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps, read_finished
 from touchstone_store.database import Store
-from touchstone_store.steps import succeeded_among
+from touchstone_store.steps import embeddings_of, succeeded_among
 
 WITH_NOTES = tuple(
     contract.name for contract in (WRITE_PROMPTS, WRITE_CAPTIONS, COLLECT_CAPTIONS, GENERATE_IMAGES, PERTURB_IMAGES)
@@ -65,8 +66,9 @@ def source_accounts(store: Store, finished: FinishedSteps, asked: Sequence[Sourc
     steps = [[ingest_steps(file, sources.most_losses) for file in sources.files] for sources in asked]
     with store.read() as session:
         done = succeeded_among(session, {step for files in steps for versions in files for step in versions})
+        embedded = embeddings_of(session, done)
     return tuple(
-        _account(sources, [_first_of(versions, done) for versions in files], finished)
+        _account(sources, [_first_of(versions, done) for versions in files], embedded, finished)
         for sources, files in zip(asked, steps, strict=True)
     )
 
@@ -75,16 +77,32 @@ def _first_of(versions: Sequence[StepId], done: Collection[StepId]) -> StepId | 
     return next((step for step in versions if step in done), None)
 
 
-def _account(sources: Sources, steps: Iterable[StepId | None], finished: FinishedSteps) -> SourceAccount:
+def _account(
+    sources: Sources,
+    steps: Iterable[StepId | None],
+    embedded: Mapping[StepId, Sequence[StepId]],
+    finished: FinishedSteps,
+) -> SourceAccount:
     results = read_finished(finished.ingested, (step for step in steps if step is not None))
+    embeddings = read_finished(finished.embedded, (each for step in results for each in embedded.get(step, ())))
+    told = [account for result in results.values() if (account := result.told)]
+    notes = [_notes([embeddings[each] for each in embedded.get(step, ()) if each in embeddings]) for step in results]
     return SourceAccount(
         kind=sources.kind,
         name=sources.name,
         split=sources.split,
         files=len(sources.files),
         ingested=len(results),
-        account=joined(told for result in results.values() if (told := result.told)),
+        account=joined((*told, *notes)),
     )
+
+
+def _notes(embeddings: Iterable[ImagesEmbedded]) -> Account:
+    """Of one file. Several encoders may have embedded it: of each reason, what holds for most rows."""
+    found: NamedByReason = {}
+    for reason, named in (entry for each in embeddings for entry in each.notes.items()):
+        found[reason] = max(found.get(reason, named), named, key=lambda known: known.count)
+    return Account(notes=found)
 
 
 def generation_notes(steps: Iterable[ManifestStep], finished: FinishedSteps) -> tuple[GenerationNotes, ...]:

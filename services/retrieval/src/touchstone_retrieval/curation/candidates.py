@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from touchstone_retrieval.curation.nearest import Nearest
+from touchstone_retrieval.unusable_rows import usable_rows
 
 KEPT = ""
 
@@ -23,6 +24,12 @@ class Candidates:
     @property
     def compared(self) -> np.ndarray:
         return self.images if self.descriptors is None else self.descriptors
+
+    @property
+    def comparable(self) -> np.ndarray:
+        """bool (n,): those with usable embeddings."""
+        mask: np.ndarray = usable_rows(self.images) & usable_rows(self.compared)
+        return mask
 
     def take(self, rows: np.ndarray) -> "Candidates":
         descriptors = None if self.descriptors is None else self.descriptors[rows]

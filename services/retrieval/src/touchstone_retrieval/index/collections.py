@@ -24,7 +24,7 @@ def collection_of(shards: Sequence[EmbeddedImages]) -> Collection:
 
 
 def _content(shard: EmbeddedImages) -> tuple[str, Any]:
-    return shard.images.manifest.digest, shard.embeddings.model_dump(mode="json")
+    return shard.images.manifest.digest, shard.embeddings.model_dump(mode="json", exclude={"compared"})
 
 
 def _named(shards: Sequence[EmbeddedImages], contents: Sequence[tuple[str, Any]]) -> tuple[IndexShard, ...]:

@@ -1,6 +1,6 @@
 """The true nearest neighbours of many queries by blocked matrix products."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,17 +11,22 @@ SCORES_AT_A_TIME = 4_000_000
 """Cosines in memory at once: 16 MB, which the last-level cache of a server holds."""
 GROUP = 16
 """Scores of which first only the largest is looked at."""
+BELOW_EVERY_COSINE = -2.0
 
 
-def exact_nearest(queries: np.ndarray, vectors: np.ndarray, k: int) -> Iterator[list[Hit]]:
-    """For each of queries (q, d) the k best rows of vectors (n, d), n >= 1, all L2-normalised.
+def exact_nearest(
+    queries: np.ndarray, vectors: np.ndarray, k: int, missing: Sequence[int] | np.ndarray = ()
+) -> Iterator[list[Hit]]:
+    """For each of queries (q, d) the k best rows of vectors (n, d), n >= 1, all L2-normalised. Rows `missing` are no
+    results.
 
     Equal rounded scores come in row order, also at the cut, as `ties.nearest_with_ties_by_row` has it."""
     block = max(1, SCORES_AT_A_TIME // len(vectors))
     for start in range(0, len(queries), block):
         cosines = queries[start : start + block] @ vectors.T  # (block, n)
+        cosines[:, np.asarray(missing, dtype=np.int64)] = -np.inf
         # Two scores that round alike may lie one unit of the last decimal apart.
-        bounds = _lower_bounds(cosines, k) - 2 * 10.0**-DECIMALS
+        bounds = np.maximum(_lower_bounds(cosines, k) - 2 * 10.0**-DECIMALS, BELOW_EVERY_COSINE)
         for row, bound in zip(cosines, bounds, strict=True):
             yield _best(row, np.flatnonzero(row >= bound), k)
 

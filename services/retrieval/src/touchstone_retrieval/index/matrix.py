@@ -1,6 +1,7 @@
 """VectorIndex for many queries at once: matrix products over vectors in memory, everything else by another index."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from touchstone_runtime.caches import CacheUse
@@ -10,10 +11,20 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 from touchstone_retrieval.embedded_images import normalised
 from touchstone_retrieval.index.exact_nearest import exact_nearest
 from touchstone_retrieval.index.protocol import Collection, Hit, VectorIndex, VectorName, load_rows
+from touchstone_retrieval.unusable_rows import usable_rows
 
 log = get_logger(__name__)
 
-Matrices = dict[VectorName, np.ndarray]
+
+@dataclass(frozen=True)
+class Matrix:
+    vectors: np.ndarray
+    """float32 (count, dimension), L2-normalised or zero."""
+    missing: np.ndarray
+    """Rows that are zero."""
+
+
+Matrices = dict[VectorName, Matrix]
 
 
 class MatrixIndex:
@@ -43,12 +54,13 @@ class MatrixIndex:
     ) -> Iterator[list[Hit]]:
         if not self._fits(collection):
             return self._inner.search(collection, vector, queries, k)
-        return exact_nearest(normalised(queries), self._matrices(collection)[vector], k)
+        searched = self._matrices(collection)[vector]
+        return exact_nearest(normalised(queries), searched.vectors, k, searched.missing)
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
         if not self._fits(collection):
             return self._inner.vectors(collection, vector, rows)
-        return self._matrices(collection)[vector][list(rows)]
+        return self._matrices(collection)[vector].vectors[list(rows)]
 
     def _fits(self, collection: Collection) -> bool:
         """Two float32 vectors a row."""
@@ -71,10 +83,13 @@ class MatrixIndex:
 
 
 def _read(collection: Collection) -> Matrices:
-    """Each (count, dimension), L2-normalised float32."""
     image, text = (np.empty((collection.count, collection.dimension), dtype=np.float32) for _ in range(2))
     for shard in collection.shards:
         rows, first = load_rows(shard), collection.first_rows[shard.name]
         part = slice(first, first + shard.count)
         image[part], text[part] = normalised(rows.image), normalised(rows.text)
-    return {"image": image, "text": text}
+    return {"image": _matrix(image), "text": _matrix(text)}
+
+
+def _matrix(vectors: np.ndarray) -> Matrix:
+    return Matrix(vectors, np.flatnonzero(~usable_rows(vectors)))

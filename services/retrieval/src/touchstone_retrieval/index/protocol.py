@@ -19,7 +19,7 @@ class IndexUnavailable(Transient):
 
 @dataclass(frozen=True)
 class IndexRows:
-    """The rows of a shard: embeddings of shape (rows, dimension)."""
+    """The rows of a shard: embeddings of shape (rows, dimension). No search finds a row that is zero or not finite."""
 
     image: np.ndarray
     text: np.ndarray
@@ -88,7 +88,7 @@ class VectorIndex(Protocol):
         Found as they are asked for: a target's hits are too many to exist at once."""
 
     def vectors(self, collection: Collection, vector: VectorName, rows: Sequence[int]) -> np.ndarray:
-        """L2-normalised float32 (rows, dimension), in the order of `rows`."""
+        """L2-normalised float32 (rows, dimension), in the order of `rows`; zeros where there is no usable embedding."""
 
     def rest(self) -> None:
         """Gives back what only searches need, when none is to follow soon; the next one takes it again."""

@@ -16,6 +16,7 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 from touchstone_retrieval.index.points import (
     point_id,
     points_of,
+    present_vectors,
     upstream_row,
     vectors_in_order,
 )
@@ -204,10 +205,9 @@ def _shards_in(folder: Path) -> list[str]:
 def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[edge.Point]]:
     for start in range(0, len(rows.image), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
-        columns = (rows.image[part].astype(np.float32).tolist(), rows.text[part].astype(np.float32).tolist())
         yield [
-            edge.Point(point_id(shard, start + i), {"image": image, "text": text}, {"shard": shard.name})
-            for i, (image, text) in enumerate(zip(*columns, strict=True))
+            edge.Point(point_id(shard, start + i), vectors, {"shard": shard.name})
+            for i, vectors in enumerate(present_vectors(rows, part))
         ]
 
 

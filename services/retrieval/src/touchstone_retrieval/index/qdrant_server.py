@@ -16,6 +16,7 @@ from touchstone_retrieval.index.points import (
     engine_collection,
     point_id,
     points_of,
+    present_vectors,
     upstream_row,
     vectors_in_order,
 )
@@ -53,7 +54,7 @@ class QdrantServerIndex:
             for shard in missing:
                 for batch in point_batches(shard, load_rows(shard)):
                     self._client.upsert(engine, batch, wait=True)
-                    done += len(batch.ids)
+                    done += len(batch)
                     progress(done, sum(shard.count for shard in missing))
         return done
 
@@ -123,15 +124,13 @@ class QdrantServerIndex:
         self._client.close()
 
 
-def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[models.Batch]:
+def point_batches(shard: IndexShard, rows: IndexRows) -> Iterator[list[models.PointStruct]]:
     for start in range(0, len(rows.image), UPSERT_ROWS):
         part = slice(start, start + UPSERT_ROWS)
-        image, text = rows.image[part].astype(np.float32).tolist(), rows.text[part].astype(np.float32).tolist()
-        yield models.Batch(
-            ids=[str(point_id(shard, start + i)) for i in range(len(image))],
-            vectors={"image": image, "text": text},
-            payloads=[{"shard": shard.name}] * len(image),
-        )
+        yield [
+            models.PointStruct(id=str(point_id(shard, start + i)), vector=vectors, payload={"shard": shard.name})
+            for i, vectors in enumerate(present_vectors(rows, part))
+        ]
 
 
 def point_filter(shards: Sequence[IndexShard]) -> models.Filter:

@@ -8,6 +8,7 @@ from touchstone_contracts.catalogue import ClassLabel, filled
 
 from touchstone_retrieval.strategies.findings import Finding, FindingReport, Findings, first_of_each_image
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
+from touchstone_retrieval.unusable_rows import usable_rows
 
 
 def draw_at_random(
@@ -19,10 +20,14 @@ def draw_at_random(
 ) -> Findings:
     """Rows drawn uniformly without replacement, each labelled with the class whose text vector is nearest.
 
-    So classes get unequal shares, some perhaps none: the draw does not know them."""
+    A row without a usable embedding has no nearest class and is left out. So classes get unequal shares, some perhaps
+    none: the draw does not know them."""
     requested = strategy.images_per_class * len(classes)
     rows = np.sort(rng.choice(upstream.count, size=min(requested, upstream.count), replace=False))
-    cosines = upstream.image_vectors(rows) @ _class_vectors(upstream, classes, templates).T  # (rows, classes)
+    vectors = upstream.image_vectors(rows)
+    usable = usable_rows(vectors)
+    rows, vectors = rows[usable], vectors[usable]
+    cosines = vectors @ _class_vectors(upstream, classes, templates).T  # (rows, classes)
     nearest = cosines.argmax(axis=1)
     found = sorted(
         Finding(classes[place].id, int(row), "random", round(float(cosine[place]), 6))
