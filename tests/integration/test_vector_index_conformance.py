@@ -270,15 +270,12 @@ def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf], ids=["zero", "not a number", "infinite"])
-def test_rows_without_a_usable_embedding_never_rank_and_keep_their_captions(index: VectorIndex, value: float) -> None:
+def test_rows_without_a_usable_embedding_never_rank(index: VectorIndex, value: float) -> None:
     """Queries opposite to every good row, so that a zero row's cosine would be the best."""
     good = IMAGES[:60] * np.sign(IMAGES[:60] @ QUERIES[0])[:, None] * -1
     images, texts = good.copy(), good.copy()
     images[[0, 30]], texts[[0, 7]] = value, value
-    captions = ["tiger lily" if row in (0, 7, 30) else "a flag" for row in range(60)]
-    shard = IndexShard(
-        uuid.uuid4().hex[:NAME_DIGITS], 60, lambda: IndexRows(images, texts, captions, [str(row) for row in range(60)])
-    )
+    shard = IndexShard(uuid.uuid4().hex[:NAME_DIGITS], 60, lambda: IndexRows(images, texts))
     collection = collection_of(shard, new_shard(60, 80))
     assert index.ensure(collection) == 80
     assert index.ensure(collection_of(written(shard))) == 0

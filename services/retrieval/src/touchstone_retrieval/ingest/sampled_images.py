@@ -9,6 +9,7 @@ from touchstone_contracts.sources import AllowedSources
 
 from touchstone_retrieval.download.fetching import Fetcher, Limits, open_session
 from touchstone_retrieval.download.obtaining import OBTAINED, Link, obtain
+from touchstone_retrieval.download.placeholders import Pictures
 
 IMAGES = 32
 LINKS = 128
@@ -37,7 +38,7 @@ async def sample_images(
     found: list[SampledImage] = []
     async with open_session(private_addresses, allowed, *narrower) as session:
         fetch = FetchUntil(Fetcher(session, limits), asyncio.get_running_loop().time() + seconds).fetch_all
-        async with aclosing(obtain(links[:IMAGES], links[IMAGES:LINKS], fetch)) as tries:
+        async with aclosing(obtain(links[:IMAGES], links[IMAGES:LINKS], fetch, Pictures(None))) as tries:
             place = 0
             async for tried in tries:
                 if tried.outcome == OBTAINED:
