@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
-from touchstone_contracts.families import FAMILIES, Family, GeneratorFamily
+from touchstone_contracts.families import FAMILIES, GeneratorFamily
 from touchstone_contracts.values import (
     MOST_CLASSES,
     Digest,
@@ -209,7 +209,7 @@ class Generator(Model):
     @classmethod
     def _size_of_its_family(cls, value: object) -> object:
         if isinstance(value, dict) and "image_size" not in value:
-            family = dict[str, Family](FAMILIES).get(str(value.get("family")))
+            family = next((known for name, known in FAMILIES.items() if name == value.get("family")), None)
             return value if family is None else value | {"image_size": family.image_size}
         return value
 
