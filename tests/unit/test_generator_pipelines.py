@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from huggingface_hub.errors import RevisionNotFoundError
 from support.tiny_pipeline import tiny_generator, tiny_pipeline
 from touchstone_contracts.catalogue import Generator
@@ -82,7 +82,7 @@ def test_pickled_weights_are_refused(tmp_path: Path, generator: Generator, part:
 def test_another_family_of_pipelines_is_refused_by_name(tmp_path: Path, generator: Generator) -> None:
     folder = tmp_path / "models" / generator.name
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionXLPipeline"}))
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "KandinskyV22Pipeline"}))
 
     assert code_of(ref_of(folder), tmp_path) == "pipeline_unsupported"
 
@@ -109,7 +109,7 @@ def test_a_hub_model_loads_from_the_cache_folder_diffusers_names(
         asked.append((repository, revision))
         return str(tmp_path / "models" / generator.name)
 
-    monkeypatch.setattr(StableDiffusionPipeline, "download", download)
+    monkeypatch.setattr(DiffusionPipeline, "download", download)
     ref = ModelRef(model=f"hub:owner/model@{COMMIT}", digest=generator.digest)
     load_generator(ref, Library(tmp_path, ALLOWED), CPU)
 
@@ -121,7 +121,7 @@ def test_an_unreachable_hub_is_worth_another_attempt(tmp_path: Path, monkeypatch
     def unreachable(*_: object, **__: object) -> str:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(StableDiffusionPipeline, "download", unreachable)
+    monkeypatch.setattr(DiffusionPipeline, "download", unreachable)
 
     assert code_of(ModelRef(model=f"hub:owner/model@{COMMIT}"), tmp_path, Transient) == "hub"
 
@@ -130,6 +130,6 @@ def test_a_revision_the_hub_does_not_have_is_not(tmp_path: Path, monkeypatch: py
     def unknown(*_: object, **__: object) -> str:
         raise OSError("cannot load") from RevisionNotFoundError.__new__(RevisionNotFoundError)
 
-    monkeypatch.setattr(StableDiffusionPipeline, "download", unknown)
+    monkeypatch.setattr(DiffusionPipeline, "download", unknown)
 
     assert code_of(ModelRef(model=f"hub:owner/model@{COMMIT}"), tmp_path) == "hub_model_missing"

@@ -11,7 +11,7 @@ from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
 from touchstone_generator.sampling.batches import batches
 from touchstone_generator.sampling.schedulers import SCHEDULERS, build_scheduler
-from touchstone_generator.sampling.seeds import image_seed, start_noise
+from touchstone_generator.sampling.seeds import image_seed, noise_source
 
 
 def test_an_images_seed_follows_from_experiment_prompt_and_index() -> None:
@@ -19,12 +19,14 @@ def test_an_images_seed_follows_from_experiment_prompt_and_index() -> None:
     assert len({image_seed(seed, prompt, index) for seed in (0, 1) for prompt in "ab" for index in (0, 1)}) == 8
 
 
-def test_start_noise_repeats_and_leaves_global_randomness_alone() -> None:
+def test_noise_repeats_and_leaves_global_randomness_alone() -> None:
     before = torch.get_rng_state()
-    first = start_noise(2**62 + 1, (4, 8, 8))
 
-    assert torch.equal(first, start_noise(2**62 + 1, (4, 8, 8)))
-    assert not torch.equal(first, start_noise(5, (4, 8, 8)))
+    def noise(seed: int) -> torch.Tensor:
+        return torch.randn((4, 8, 8), generator=noise_source(seed))
+
+    assert torch.equal(noise(2**62 + 1), noise(2**62 + 1))
+    assert not torch.equal(noise(2**62 + 1), noise(5))
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
+from touchstone_contracts.families import FAMILIES, GeneratorFamily
 from touchstone_contracts.values import (
     MOST_CLASSES,
     Digest,
@@ -23,6 +24,7 @@ from touchstone_contracts.values import (
     SourceImages,
     Strict,
     WhenSet,
+    is_none,
 )
 
 PLACE = "place"
@@ -256,9 +258,21 @@ class Encoder(Model):
 
 
 class Generator(Model):
-    """A text-to-image pipeline that diffusers can load."""
+    """A text-to-image or class-conditional pipeline that diffusers can load."""
 
+    family: Annotated[GeneratorFamily | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """What it can do, and its usual steps and guidance. Left out: what is asked of it is refused by the worker that
+    loads it and not when an experiment is posted."""
     image_size: Pixels = Field(default=512, multiple_of=8)
+    """Pixels a side. Left out: the usual size of its family, 512 without one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_its_family(cls, value: object) -> object:
+        if isinstance(value, dict) and "image_size" not in value:
+            family = next((known for name, known in FAMILIES.items() if name == value.get("family")), None)
+            return value if family is None else value | {"image_size": family.image_size}
+        return value
 
 
 ClassName = Annotated[str, StringConstraints(max_length=1000)]

@@ -32,6 +32,7 @@ from touchstone_contracts.catalogue import (
 from touchstone_contracts.curation import Curation, CurationCounts, CurationReport, HeldOut
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.facts import Fact, Facts, identity_form
+from touchstone_contracts.families import GeneratorFamily
 from touchstone_contracts.identity import identity_text, sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
@@ -81,12 +82,14 @@ class ModelRef(Strict):
     digest: Digest | None = None
     kind: Annotated[EncoderKind, WhenSet] = "clip"
     """Of an encoder: what loads it."""
+    family: Annotated[GeneratorFamily | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Of a generator: what it is registered as."""
 
     @classmethod
     def of(cls, model: Encoder | Generator) -> "ModelRef":
         if isinstance(model, Encoder):
             return cls(model=model.model, digest=model.digest, kind=model.kind)
-        return cls(model=model.model, digest=model.digest)
+        return cls(model=model.model, digest=model.digest, family=model.family)
 
 
 class IngestImages(Strict):

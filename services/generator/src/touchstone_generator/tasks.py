@@ -37,8 +37,9 @@ from touchstone_runtime.serving import Handlers, Progress, ProgressFunction
 
 from touchstone_generator.devices import arithmetic
 from touchstone_generator.encoding import encode_png
+from touchstone_generator.execution import compute_device
 from touchstone_generator.parents import Parent, kept_images, perturbation_prompt, share
-from touchstone_generator.pipelines import GeneratorCache, LoadedGenerator
+from touchstone_generator.pipelines import GeneratorCache, LoadedGenerator, require_scheduler, require_tunable
 from touchstone_generator.prompts.captions import write_captions
 from touchstone_generator.prompts.retrieved import FoundCaption, collect_captions
 from touchstone_generator.prompts.table import caption_table, collected_table, prompt_table, read_prompts
@@ -113,6 +114,7 @@ def tune_generator(request: TuneGenerator, tools: Tools, progress: Progress) -> 
     rows = draw_tuning_images(table["class_id"].to_numpy(), request.images_per_class, request.seed, request.class_id)
     chosen = table.take(rows)
     loaded = tools.generators.fresh(request.generator)
+    require_tunable(loaded)
     result = GeneratorTuned(
         weights=None,
         base_digest=loaded.digest,
@@ -246,7 +248,8 @@ def _loaded(model: ModelRef | TunedModel, sampler: Sampler, tools: Tools) -> Loa
         loaded = tools.generators.get(base)
     else:
         loaded = tools.generators.tuned(base, weights.digest, lambda: tools.artifacts.get_blob(weights))
-    loaded.pipeline.scheduler = build_scheduler(sampler.scheduler, loaded.scheduler_config)
+    require_scheduler(loaded, sampler.scheduler)
+    loaded.pipeline.scheduler = build_scheduler(sampler.scheduler, loaded.scheduler_config, loaded.own_scheduler)
     return loaded
 
 
@@ -284,7 +287,12 @@ def _encoded_all(
         for batch in draw_after(done):
             yield [encode_png(reduced(image, stored_size)) for image in batch]
 
-    return resumed(DoneItems(progress.savepoints, "images", arithmetic(loaded.pipeline.device)), rest)
+    return resumed(DoneItems(progress.savepoints, "images", _arithmetic(loaded)), rest)
+
+
+def _arithmetic(loaded: LoadedGenerator) -> str:
+    other = loaded.execution.other_arithmetic
+    return arithmetic(compute_device(loaded.pipeline)) + (f", {other}" if other else "")
 
 
 def _made_by(loaded: LoadedGenerator, sampler: Sampler, size: int) -> ImageRecord:
@@ -311,4 +319,7 @@ def _found(
     stored: ImageSet = writer.finish()
     truncated = count_truncated(loaded.pipeline, [record.caption for record in records])
     log.info("images.made", images=stored.count, prompts_truncated=truncated)
-    return ImagesFound(images=stored, requested=len(records), notes={"prompt_truncated": truncated})
+    notes = {"prompt_truncated": truncated}
+    if loaded.execution.other_arithmetic:
+        notes["other_arithmetic"] = stored.count
+    return ImagesFound(images=stored, requested=len(records), notes=notes)

@@ -17,7 +17,7 @@ from touchstone_generator.tasks import Tools, handlers
 
 def build_tools(settings: GeneratorSettings, artifacts: Artifacts) -> Tools:
     library = Library(settings.library, settings.allowed_sources)
-    generators = GeneratorCache(library, pick_device(settings.device), settings.models_bytes)
+    generators = GeneratorCache(library, pick_device(settings.device), settings.models_bytes, settings.execution)
     return Tools(artifacts=artifacts, generators=generators)
 
 

@@ -1,24 +1,58 @@
 """Synthetic images from a text-to-image generator (paper section 2)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from touchstone_contracts.arms.prompts import Prompts, Templates
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.arms.tuning import Tuning
 from touchstone_contracts.catalogue import ClassNames
-from touchstone_contracts.values import Name, Pixels, Seed, Size, Strict, WhenSet
+from touchstone_contracts.families import FAMILIES, GeneratorFamily, SchedulerName
+from touchstone_contracts.values import Name, Pixels, Seed, Size, Strict, WhenSet, is_none
 
 
-class Sampler(Strict):
-    """How the generator samples. Bytes depend on `batch_size`, so it is part of the arm and batches are padded."""
+class AskedSampler(Strict):
+    """How the generator samples, as a spec says it. Bytes depend on `batch_size`, so it is part of the arm and batches
+    are padded."""
 
-    scheduler: Literal["ddim", "dpm_solver", "euler", "pndm", "unipc"] = "ddim"
-    steps: int = Field(default=50, ge=1, le=1000)
-    guidance_scale: float = Field(default=2.0, ge=0, le=50)
+    scheduler: SchedulerName = "ddim"
+    """`own`: the one the generator came with, which flow matching and distilled models need."""
+    steps: int | SkipJsonSchema[None] = Field(default=50, ge=1, le=1000, exclude_if=is_none)
+    """Left out beside the scheduler `own`: as many as the generator's family takes by default."""
+    guidance_scale: float | SkipJsonSchema[None] = Field(default=2.0, ge=0, le=50, exclude_if=is_none)
+    """Left out beside the scheduler `own`: what the generator's family takes by default."""
     negative_prompt: str = Field(default="", max_length=500)
     batch_size: int = Field(default=16, ge=1, le=256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_scheduler_goes_with_own_settings(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("scheduler") == "own":
+            return {"steps": None, "guidance_scale": None} | value
+        return value
+
+    @model_validator(mode="after")
+    def _other_schedulers_have_numbers(self) -> Self:
+        if self.scheduler != "own" and None in (self.steps, self.guidance_scale):
+            raise ValueError("steps and guidance_scale are numbers beside every scheduler but `own`")
+        return self
+
+    def of_family(self, family: GeneratorFamily | None) -> "Sampler":
+        """With numbers in place of what was left to the family. Raises ValueError where that is not known."""
+        missing = [name for name in ("steps", "guidance_scale") if getattr(self, name) is None]
+        if missing and family is None:
+            raise ValueError(f"{' and '.join(missing)}: say a number, or register the generator with its family")
+        found = {name: getattr(FAMILIES[family], name) for name in missing} if family else {}
+        return Sampler.model_validate(self.model_dump() | found)
+
+
+class Sampler(AskedSampler):
+    """As a step is told: nothing is left to the family."""
+
+    steps: int = Field(default=50, ge=1, le=1000)
+    guidance_scale: float = Field(default=2.0, ge=0, le=50)
 
 
 class Generation(ArmSpec):
@@ -27,7 +61,7 @@ class Generation(ArmSpec):
     generator: Name
     images: Size
     """Images asked of the generator before curation, all classes together as in the experiment's sizes."""
-    sampler: Sampler = Sampler()
+    sampler: AskedSampler = AskedSampler()
     prompts: Annotated[Prompts, WhenSet] = Templates()
     image_size: Annotated[Pixels | None, WhenSet] = Field(default=None, multiple_of=8)
     """Pixels. Left out: the size the generator is registered with."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.generation import AskedSampler
 from touchstone_contracts.arms.spec import ArmSpec
 from touchstone_contracts.values import Name, Pixels, WhenSet
 
@@ -30,12 +30,19 @@ class Perturbation(ArmSpec):
     """Share of the noise schedule that is undone and denoised again; floor(steps x gamma) steps are computed."""
     generator: Name
     prompt: PerturbationPrompt = "class_name"
-    sampler: Sampler = Sampler()
+    sampler: AskedSampler = AskedSampler()
     stored_size: Annotated[Pixels | None, WhenSet] = None
     """Pixels to which perturbed images are reduced before they are stored. Left out: the generator's size."""
 
     @model_validator(mode="after")
     def _gamma_reaches_a_step(self) -> Self:
-        if self.gamma > 0 and int(self.sampler.steps * self.gamma) < 1:
-            raise ValueError(f"gamma {self.gamma:g} of {self.sampler.steps} steps is no step; use more steps or 0")
+        if objection := no_step(self.sampler.steps, self.gamma):
+            raise ValueError(objection)
         return self
+
+
+def no_step(steps: int | None, gamma: float) -> str:
+    """Why `gamma` cannot be had with so many steps; empty if it can, or where the generator's family says them."""
+    if steps is None or gamma == 0 or int(steps * gamma) >= 1:
+        return ""
+    return f"gamma {gamma:g} of {steps} steps is no step; use more steps or 0"

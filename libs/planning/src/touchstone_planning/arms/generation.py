@@ -33,6 +33,7 @@ from touchstone_planning.arms.planner import (
 )
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.families import CLASS_NAME_ALONE, sampler_for, told_classes, unfit_generation
 from touchstone_planning.pointers import unknown_classes
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -64,6 +65,7 @@ class GenerationPlanner(ByClassPlanner[Generation]):
         image_size = arm.image_size or resolved.generator(arm.generator).image_size
         yield from larger_than_sampled(arm.stored_size, image_size, place)
         yield from more_than_memory_holds(arm.sampler, image_size, place)
+        yield from unfit_generation(arm, resolved.generator(arm.generator), place)
         if isinstance(arm.prompts, LanguageModel):
             yield from unknown_classes(resolved, arm.prompts.class_backgrounds, f"{place}/prompts/class_backgrounds")
 
@@ -93,7 +95,7 @@ class GenerationPlanner(ByClassPlanner[Generation]):
             last=1,
             generator=context.plan.model(generator),
             image_size=image_size,
-            sampler=arm.sampler,
+            sampler=sampler_for(arm.sampler, generator),
             seed=_seed(arm, context),
             stored_size=arm.stored_size,
         )
@@ -112,7 +114,9 @@ def _seed(arm: Generation, context: TargetContext) -> int:
 
 def _plan_prompts(arm: Generation, context: TargetContext, role: str, pool_of: PoolOf) -> StepId:
     target, seed = context.target, _seed(arm, context)
-    classes, templates = target.classes, target.templates.synthesis
+    classes = target.classes
+    by_name = told_classes(context.resolved.generator(arm.generator))
+    templates = CLASS_NAME_ALONE if by_name else target.templates.synthesis
     count, names = arm.images_per_class(len(classes)), plan_names(arm.names, context)
     if isinstance(arm.prompts, LanguageModel):
         captions = WriteCaptions(

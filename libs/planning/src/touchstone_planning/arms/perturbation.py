@@ -19,6 +19,7 @@ from touchstone_planning.arms.planner import (
     place_of,
 )
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
+from touchstone_planning.families import sampler_for, unfit_perturbation
 from touchstone_planning.resolved import ResolvedExperiment
 
 IMAGES_PER_SHARE = 1024
@@ -49,6 +50,7 @@ class PerturbationPlanner(CuratedPlanner[Perturbation]):
         image_size = resolved.generator(arm.generator).image_size
         yield from larger_than_sampled(arm.stored_size, image_size, place_of(arm, resolved))
         yield from more_than_memory_holds(arm.sampler, image_size, place_of(arm, resolved))
+        yield from unfit_perturbation(arm, resolved.generator(arm.generator), place_of(arm, resolved))
 
     def most_candidates(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
         return most_images(arm, target, resolved)
@@ -76,7 +78,7 @@ class PerturbationPlanner(CuratedPlanner[Perturbation]):
             prompt=arm.prompt,
             generator=context.plan.model(generator),
             image_size=generator.image_size,
-            sampler=arm.sampler,
+            sampler=sampler_for(arm.sampler, generator),
             seed=resolved.spec.sampling_seed,
             stored_size=arm.stored_size,
         )

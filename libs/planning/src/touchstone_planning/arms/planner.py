@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from touchstone_contracts.arms.generation import Sampler
+from touchstone_contracts.arms.generation import AskedSampler
 from touchstone_contracts.arms.mixture import Mixing
 from touchstone_contracts.arms.spec import ARMS, ArmSpec
 from touchstone_contracts.catalogue import Target
@@ -165,7 +165,7 @@ def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
     return f"/arms/{resolved.spec.arms.index(arm)}"
 
 
-def more_than_memory_holds(sampler: Sampler, image_size: int, place: str) -> Iterator[FieldError]:
+def more_than_memory_holds(sampler: AskedSampler, image_size: int, place: str) -> Iterator[FieldError]:
     """An error where one batch has more pixels than a generator has memory for; `place`: JSON pointer to the arm."""
     most = MOST_PIXELS // image_size**2
     if sampler.batch_size > most:

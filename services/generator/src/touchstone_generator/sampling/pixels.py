@@ -1,6 +1,7 @@
 """From the pipeline's numbers to pixels; what is not finite is an error, never a picture."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -24,22 +25,29 @@ class NonFinite(Invalid):
 
 def require_size(pipeline: Any, image_size: int) -> None:
     """Raises Invalid when the pipeline cannot make square images of that many pixels."""
-    grid = max(8, pipeline.vae_scale_factor)
+    if "class_labels" in signature(type(pipeline).__call__).parameters:
+        only = pipeline.transformer.config.sample_size * _pixels_of_a_latent(pipeline)
+        if image_size != only:
+            raise Invalid(f"image size {image_size}: this generator makes images of {only} pixels", code="image_size")
+        return
+    grid = max(8, _pixels_of_a_latent(pipeline) * _latents_of_a_patch(pipeline))
     if image_size < 1 or image_size % grid:
         raise Invalid(f"image size {image_size} is not a multiple of {grid} pixels", code="image_size")
 
 
-def watch(wanted: slice, step_done: StepDone) -> Callable[..., dict[str, Any]]:
-    """A callback for the pipeline: tells of its steps and looks at the `wanted` latents after the last."""
+def _pixels_of_a_latent(pipeline: Any) -> int:
+    found = getattr(pipeline, "vae_scale_factor", None)
+    return int(found or 2 ** (len(pipeline.vae.config.block_out_channels) - 1))
 
-    def on_step_end(pipeline: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        # Looked at before decoding: a codec that squashes its input would turn infinity into a picture.
-        if step + 1 == pipeline.num_timesteps:
-            require_finite(tensors["latents"][wanted])
-        step_done(step + 1, pipeline.num_timesteps)
-        return {}
 
-    return on_step_end
+def _latents_of_a_patch(pipeline: Any) -> int:
+    """A side: transformers read latents in patches."""
+    transformer = pipeline.components.get("transformer")
+    if transformer is None:
+        return 1
+    if type(pipeline).__name__.startswith("Flux"):
+        return 2  # packed by its pipeline, beside the patches of the network
+    return int(transformer.config.patch_size)
 
 
 def to_bytes(images: torch.Tensor) -> np.ndarray:

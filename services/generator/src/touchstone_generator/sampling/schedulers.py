@@ -28,9 +28,13 @@ PREFERRED = {
 }
 
 
-def build_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+def build_scheduler(name: str, config: Mapping[str, Any], own: type | None = None) -> Any:
     """The named scheduler with what the pipeline's own `config` says about its noise: prediction type, betas, timestep
-    spacing, zero terminal SNR. Raises Invalid for an unknown name, and for one that cannot follow that noise."""
+    spacing, zero terminal SNR. `own`: the class that "own" stands for, which takes the config as it is.
+
+    Raises Invalid for an unknown name, and for one that cannot follow that noise."""
+    if name == "own" and own is not None:
+        return own.from_config(config)  # type: ignore[attr-defined]
     if name not in SCHEDULERS:
         raise Invalid(f"unknown scheduler {name!r}; there are {sorted(SCHEDULERS)}", code="unknown_scheduler")
     scheduler = SCHEDULERS[name]

@@ -15,6 +15,6 @@ def perturbation_seed(seed: int, parent: str) -> int:
     return derive_seed(seed, "perturb", parent)
 
 
-def start_noise(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal float32 on the CPU, whose generator gives the same numbers beside every device."""
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+def noise_source(seed: int) -> torch.Generator:
+    """On the CPU, whose generator gives the same numbers beside every device."""
+    return torch.Generator("cpu").manual_seed(seed)

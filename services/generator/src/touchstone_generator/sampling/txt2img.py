@@ -6,10 +6,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from diffusers import StableDiffusionPipeline
 from touchstone_contracts.arms.generation import Sampler
 
+from touchstone_generator.execution import compute_device
 from touchstone_generator.sampling.painter import Painter
-from touchstone_generator.sampling.seeds import start_noise
+from touchstone_generator.sampling.seeds import noise_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +23,25 @@ class Draft:
 
 
 class TextToImage(Painter[Draft]):
-    """A diffusers StableDiffusionPipeline."""
+    """A text-to-image or class-conditional pipeline."""
 
     def __init__(self, pipeline: Any, sampler: Sampler, image_size: int) -> None:
         super().__init__(pipeline, sampler, image_size)
         self._image_size = image_size
 
     def _start(self, drafts: Sequence[Draft]) -> dict[str, Any]:
-        return {"latents": self._noise(drafts), "height": self._image_size, "width": self._image_size}
-
-    def _noise(self, drafts: Sequence[Draft]) -> torch.Tensor:
-        """(batch, latent channels, latent size, latent size) in the UNet's dtype and on its device."""
-        noise = torch.stack([start_noise(draft.seed, self._latent_shape) for draft in drafts])
-        return noise.to(self._pipeline.device, self._pipeline.unet.dtype)
+        # Start noise first, then what a scheduler that adds noise at its steps asks for.
+        generators = [noise_source(draft.seed) for draft in drafts]
+        if not isinstance(self._pipeline, StableDiffusionPipeline):
+            return self._fitting({"generator": generators, "height": self._image_size, "width": self._image_size})
+        noise = torch.stack([torch.randn(self._latent_shape, generator=generator) for generator in generators])
+        return {
+            # In full precision before it is rounded, which diffusers' own draw is not.
+            "latents": noise.to(compute_device(self._pipeline), self._pipeline.unet.dtype),
+            "generator": generators,
+            "height": self._image_size,
+            "width": self._image_size,
+        }
 
     @cached_property
     def _latent_shape(self) -> tuple[int, int, int]:
