@@ -157,7 +157,7 @@ def test_without_the_extra_the_command_says_how_to_install_it(tmp_path: Path, mo
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr.startswith(module)
-    assert answer.stderr.endswith(" is missing: pip install 'touchstone[judge]'\n")
+    assert answer.stderr.endswith(" is missing: pip install 'touchstone-lab[judge]'\n")
 
 
 def test_the_rest_of_the_client_needs_neither_numpy_nor_pyarrow() -> None:

@@ -1,4 +1,4 @@
-"""An experiment's accuracies as a picture file. Needs matplotlib: `pip install touchstone[figures]`."""
+"""An experiment's accuracies as a picture file. Needs matplotlib: `pip install touchstone-lab[figures]`."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -78,7 +78,7 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise stop(f"{error.name} is missing: pip install 'touchstone[{name}]'", 1) from error
+        raise stop(f"{error.name} is missing: pip install 'touchstone-lab[{name}]'", 1) from error
 
 
 def watch_to_the_end(client: Client, experiment: str) -> None:
