@@ -1,5 +1,6 @@
-"""Progress of a running experiment: what to show (pure), and showing it on a terminal or in a log."""
+"""Progress of a running experiment: what to show (pure), and showing it on a terminal, in a notebook or in a log."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from rich.table import Table
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.views import ExperimentDetail, StepView, UpstreamProgress
 
-from touchstone.client import Watcher
+from touchstone.phases import Watcher, ignore
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,45 @@ def seconds_left(kinds: Sequence[KindProgress]) -> float | None:
 
 def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+@contextmanager
+def showing_progress_here(shown: bool = True) -> Iterator[Watcher]:
+    """A bar in a notebook, a live table on a terminal, nothing anywhere else."""
+    console = Console()
+    if shown and in_notebook():
+        with showing_bar() as watcher:
+            yield watcher
+    elif shown and console.is_terminal:
+        with showing_progress(console) as watcher:
+            yield watcher
+    else:
+        yield ignore
+
+
+def in_notebook() -> bool:
+    """Whether this Python is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def showing_bar() -> Iterator[Watcher]:
+    """A bar of steps, where tqdm is installed (`pip install 'touchstone-lab[notebook]'`); nothing otherwise."""
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:
+        yield ignore
+        return
+    with tqdm(unit="step", leave=True) as bar:
+
+        def watch(detail: ExperimentDetail) -> None:
+            bar.total = detail.steps.total
+            bar.n = detail.steps.succeeded
+            bar.set_description(f"{detail.name}: {detail.phase}")
+
+        yield watch
 
 
 @contextmanager

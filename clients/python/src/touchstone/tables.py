@@ -21,7 +21,7 @@ from touchstone_contracts.views import (
     Verdict,
 )
 
-from touchstone.client import FINISHED
+from touchstone.phases import FINISHED
 from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
 PLAIN_WIDTH = 120
