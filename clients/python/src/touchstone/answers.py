@@ -63,12 +63,8 @@ class Results(views.Results):
         rows = dict.fromkeys((row.target, row.test_set, row.arm, row.size) for row in self.summary)
         headings = ("target", "test set", "arm", "images", *(METRICS[metric].words for metric in self.metrics))
         body = [
-            (
-                *map(str, row[:3]),
-                str(row[3] or "untouched"),
-                *(mean_and_std(cells.get((*row, m))) for m in self.metrics),
-            )
-            for row in rows
+            (*place, str(size or "untouched"), *(mean_and_std(cells.get((*place, size, m))) for m in self.metrics))
+            for *place, size in rows
         ]
         note = [] if self.complete else ["The experiment is still running: more rows will come."]
         return html_table("Accuracy in %, mean ± standard deviation over seeds", headings, body) + html_list(note)

@@ -51,7 +51,7 @@ def _parse_yaml(text: str, name: str) -> Any:
 
 
 def spec_document(study: Study) -> dict[str, Any]:
-    """The document to post. A string with a line break or a colon followed by a blank is YAML text, any other is a path.
+    """The document to post. A string with a line break or `: ` in it is YAML text, any other is a path.
 
     Raises UnreadableDocument."""
     if isinstance(study, ExperimentSpec):
