@@ -117,8 +117,8 @@ def test_looks_without_a_plan_are_refused(tmp_path: Path) -> None:
         ({}, ("--b", "dreamt"), "there is no arm 'dreamt' in the predictions; they have made, real"),
         ({}, ("--test-set", "sketch"), "no test set 'sketch' in the predictions; they have test"),
         ({}, ("--metric", "luck"), "luck"),
-        ({}, ("--delta", "3"), "delta: Input should be less than or equal to 1"),
-        ({}, ("--a", "Real"), "a: String should match pattern"),
+        ({}, ("--delta", "3"), "delta: must be less than or equal to 1"),
+        ({}, ("--a", "Real"), "a: must be a name in lower-case letters"),
     ],
 )
 def test_what_is_at_fault_is_said_in_one_message(

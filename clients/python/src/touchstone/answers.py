@@ -60,11 +60,17 @@ class Results(views.Results):
 
     def _repr_html_(self) -> str:
         cells = {(row.target, row.test_set, row.arm, row.size, row.metric): row for row in self.summary}
-        rows = dict.fromkeys((row.target, row.test_set, row.arm, row.size) for row in self.summary)
+        runs = dict.fromkeys((row.target, row.test_set, row.arm, row.size) for row in self.summary)
         headings = ("target", "test set", "arm", "images", *(METRICS[metric].words for metric in self.metrics))
         body = [
-            (*place, str(size or "untouched"), *(mean_and_std(cells.get((*place, size, m))) for m in self.metrics))
-            for *place, size in rows
+            (
+                target,
+                test_set,
+                arm,
+                str(size or "untouched"),
+                *(mean_and_std(cells.get((target, test_set, arm, size, metric))) for metric in self.metrics),
+            )
+            for target, test_set, arm, size in runs
         ]
         note = [] if self.complete else ["The experiment is still running: more rows will come."]
         return html_table("Accuracy in %, mean ± standard deviation over seeds", headings, body) + html_list(note)

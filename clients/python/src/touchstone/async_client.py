@@ -21,7 +21,7 @@ from touchstone.experiments import AsyncExperiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
 from touchstone.phases import Watcher, ignore
 from touchstone.problems import Unreachable, raise_for_problem
-from touchstone.transport import DEFAULT_SERVER, Transport
+from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
 
 T = TypeVar("T")
 
@@ -148,7 +148,7 @@ class AsyncClient(Api, AsyncMethods):
         with self._reached():
             response = await self._http.request(**self._transport.request(call))
         raise_for_problem(response)
-        return call.read(response)
+        return read_answer(call, response, self.server)
 
     async def send_pages(self, listing: Listing[T]) -> AsyncIterator[T]:
         cursor: str | None = None

@@ -17,8 +17,8 @@ P = ParamSpec("P")
 ViewT = TypeVar("ViewT", bound=BaseModel)
 Verb = Literal["GET", "POST", "PUT", "DELETE"]
 Repeatable = Literal["safe", "keyed", "once"]
-"""Whether a request may be sent again when its answer is lost. `safe`: yes, the second time changes nothing. `keyed`: yes,
-with the idempotency key that the client gives it. `once`: no."""
+"""Whether a request may be sent again when its answer is lost. `safe`: yes, the second time changes nothing. `keyed`:
+yes, with the idempotency key that the client gives it. `once`: no."""
 
 
 @dataclass(frozen=True)

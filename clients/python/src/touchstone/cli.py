@@ -1,13 +1,32 @@
 """The `touchstone` command: the REST API for people at a terminal. Joins the sub-commands of `touchstone.commands`."""
 
+from typing import Annotated
+
 import typer
 
-from touchstone.commands import access, experiments, findings, judging, steps, storage
+from touchstone.commands import access, experiments, findings, judging, registered, steps, storage
 from touchstone.terminal import Server, connected, readable_failures
+from touchstone.version import VERSION
 
-app = typer.Typer(help="Compare training images by experiment.", no_args_is_help=True, pretty_exceptions_enable=False)
-for part in (experiments, steps, findings, judging, storage, access):
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+for part in (experiments, registered, steps, findings, judging, storage, access):
     app.add_typer(part.app)
 app.add_typer(access.keys, name="keys")
+
+
+def print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"touchstone-lab {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def touchstone(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Compare training images by experiment."""
+
 
 __all__ = ["Server", "app", "connected", "readable_failures"]

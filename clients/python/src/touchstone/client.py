@@ -20,7 +20,7 @@ from touchstone.experiments import Experiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
 from touchstone.phases import FINISHED, Watcher, ignore
 from touchstone.problems import ProblemError, Unreachable, raise_for_problem
-from touchstone.transport import DEFAULT_SERVER, Transport
+from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
 
 T = TypeVar("T")
 GLANCE_SECONDS = 2.5
@@ -184,7 +184,7 @@ class Client(Api, SyncMethods):
         with self._reached():
             response = self._http.request(**self._transport.request(call))
         raise_for_problem(response)
-        return call.read(response)
+        return read_answer(call, response, self.server)
 
     def send_pages(self, listing: Listing[T]) -> Iterator[T]:
         cursor: str | None = None

@@ -8,7 +8,7 @@ import yaml
 from touchstone_contracts.changes import apply_changes
 from touchstone_contracts.experiment import ExperimentSpec
 
-from touchstone.problems import TouchstoneError
+from touchstone.errors import TouchstoneError
 
 Study = ExperimentSpec | Mapping[str, Any] | str | Path
 """A spec, a dictionary, YAML text, or the path of a YAML file."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from touchstone.problems import TouchstoneError
+from touchstone.errors import TouchstoneError
 
 
 class MissingExtra(TouchstoneError, ImportError):

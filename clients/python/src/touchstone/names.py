@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from touchstone_contracts.problems import in_words
 
-from touchstone.problems import UnknownName
+from touchstone.errors import UnknownName
 
 WHOLE_ID = re.compile(r"exp_[0-9a-f]{16,}|upstream/.+")
 MOST_LISTED = 8
@@ -43,13 +43,17 @@ def unknown(kind: str, text: str, names: Sequence[str]) -> str:
 
 
 def suggestion(text: str, names: Sequence[str]) -> str:
-    lowered = {name.lower(): name for name in names}
-    near = [lowered[each] for each in get_close_matches(text.lower(), lowered, n=3, cutoff=0.6)]
-    if near:
+    if near := nearest(text, names):
         return f"did you mean {in_words([repr(name) for name in near], 'or')}?"
     if not names:
         return "there are none yet"
     return f"there are {in_words([repr(name) for name in _some(list(dict.fromkeys(names)))], 'and')}"
+
+
+def nearest(text: str, names: Iterable[str]) -> list[str]:
+    """At most three that look like it, the nearest first."""
+    lowered = {name.lower(): name for name in names}
+    return [lowered[each] for each in get_close_matches(text.lower(), lowered, n=3, cutoff=0.6)]
 
 
 def _some(names: Sequence[str]) -> list[str]:

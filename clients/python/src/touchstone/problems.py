@@ -19,9 +19,8 @@ from pydantic import ValidationError
 from touchstone_contracts.problems import FieldError, Problem
 from touchstone_contracts.views import ExperimentView
 
-
-class TouchstoneError(Exception):
-    """Base of all errors of this package."""
+from touchstone.errors import TouchstoneError, UnknownName, UnknownStep
+from touchstone.plain_words import served_error
 
 
 class ProblemError(TouchstoneError):
@@ -101,12 +100,14 @@ class StillRunning(TouchstoneError, TimeoutError):
     """The experiment has not ended within the time that was given; it goes on."""
 
 
-class UnknownName(TouchstoneError):
-    """No experiment, arm, target or other thing has the name that was given."""
+class UnreadableAnswer(TouchstoneError, ValueError):
+    """The answer is not what this release of the client expects."""
 
-
-class UnknownStep(UnknownName):
-    """What was typed is not the beginning of one step's id."""
+    def __init__(self, server: str, error: ValidationError) -> None:
+        super().__init__(
+            f"the answer of {server} is not a {error.title} as this client knows it: either that is no Touchstone "
+            f"server, or its release is another; install the client of the server's release"
+        )
 
 
 BY_STATUS: dict[int, type[ProblemError]] = {
@@ -125,7 +126,7 @@ BY_STATUS: dict[int, type[ProblemError]] = {
 
 def describe(problem: Problem) -> str:
     """One line: what, why and where. A server's detail often repeats its first field error, which is said once here."""
-    fields = [f"{error.pointer or '/'}: {error.detail}" for error in problem.errors]
+    fields = [served_error(error) for error in problem.errors]
     detail = "" if fields and _repeats(problem.detail, problem.errors[0]) else problem.detail
     request = f"request_id {problem.request_id}" if problem.status >= 500 and problem.request_id else ""
     return ": ".join(part for part in (problem.title, detail, "; ".join(fields), request) if part)
@@ -162,3 +163,8 @@ def _parse(response: httpx.Response) -> Problem:
     except ValidationError:
         title = response.reason_phrase or f"HTTP {response.status_code}"
         return Problem(title=title, status=response.status_code, code="not_a_problem", detail=response.text[:500])
+
+
+__all__ = ["Conflict", "ExperimentFailed", "Forbidden", "InvalidRequest", "NotFound", "ProblemError", "ServerFailed",
+           "StillRunning", "TooManyRequests", "TouchstoneError", "Unauthorized", "UnknownName", "UnknownStep",
+           "Unreachable", "UnreadableAnswer", "describe", "raise_for_problem"]  # fmt: skip

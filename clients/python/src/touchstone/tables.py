@@ -1,5 +1,6 @@
 """Results, counts and verdicts as text tables."""
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,8 +23,11 @@ from touchstone_contracts.views import (
 )
 
 from touchstone.phases import FINISHED
+from touchstone.progress import NARROW
 from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
+WIDE_LIST = ("id", "name", "phase", "steps", "reused", "created")
+NARROW_LIST = ("id", "name", "phase", "steps", "created")
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal and has no width of its own."""
 
@@ -211,13 +215,16 @@ def _print_power(console: Console, power: Power) -> None:
 
 
 def print_experiments(console: Console, experiments: list[ExperimentView]) -> None:
-    table = Table()
-    for heading in ("id", "name", "phase", "steps", "reused", "created"):
-        table.add_column(heading, no_wrap=heading == "id")
+    """With less on a narrow terminal, so that names can be read."""
+    narrow = console.width < NARROW
+    table = Table(box=SIMPLE_HEAD if narrow else HEAVY_HEAD, pad_edge=not narrow)
+    for heading in NARROW_LIST if narrow else WIDE_LIST:
+        table.add_column(heading, no_wrap=heading != "name")
     for each in experiments:
-        created = each.created_at.strftime("%Y-%m-%d %H:%M")
         done = f"{each.steps.succeeded}/{each.steps.total}"
-        table.add_row(each.id, escape(each.name), each.phase, done, str(each.steps.reused), created)
+        reused = () if narrow else (str(each.steps.reused),)
+        created = each.created_at.strftime("%Y-%m-%d" if narrow else "%Y-%m-%d %H:%M")
+        table.add_row(each.id, escape(each.name), each.phase, done, *reused, created)
     console.print(table)
 
 

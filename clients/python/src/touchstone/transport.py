@@ -1,13 +1,17 @@
 """How requests are sent, whichever client sends them: address, key, retries and idempotency keys."""
 
 import uuid
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from httpx_retries import Retry, RetryTransport
+from pydantic import ValidationError
 
 from touchstone.calls import Call, Repeatable
 from touchstone.credentials import find_key
+from touchstone.problems import UnreadableAnswer
+
+T = TypeVar("T")
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 BUSY = (429, 502, 503, 504)
@@ -54,3 +58,11 @@ class Transport:
         if repeatable == "keyed":
             return {"headers": {"Idempotency-Key": uuid.uuid4().hex}}
         return {"extensions": {"retry": self._unsent}} if repeatable == "once" else {}
+
+
+def read_answer(call: Call[T], response: httpx.Response, server: str) -> T:
+    """Raises UnreadableAnswer."""
+    try:
+        return call.read(response)
+    except ValidationError as error:
+        raise UnreadableAnswer(server, error) from error

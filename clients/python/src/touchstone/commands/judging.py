@@ -1,6 +1,5 @@
 """The verdict on predictions made elsewhere."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +8,8 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spending, Spread, Stopping
 
-from touchstone.tables import console_for_output, print_verdict
-from touchstone.terminal import extra, known_metric, readable_failures
+from touchstone.tables import print_verdict
+from touchstone.terminal import Json, known_metric, needing, readable_failures, show
 
 app = typer.Typer()
 
@@ -43,11 +42,11 @@ def judge(
         typer.Option(help="leave_out: the answer is about runs that did not fail, by a column `validation`."),
     ] = "count",
     paired: Annotated[bool, typer.Option("--paired", help="Seeds draw the same images for both arms.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="The whole verdict, for other programs.")] = False,
+    json: Json = False,
 ) -> None:
     """Which arm is better, from predictions made elsewhere: columns arm, target, test_set, size, seed, image, correct,
     and perhaps metric, cluster and validation. Asks no server."""
-    with extra("judge"):
+    with needing("judge"):
         from touchstone_verdict.judge import judge as judged
 
         from touchstone.predictions import read_predictions
@@ -66,7 +65,4 @@ def judge(
             spending=spending,
         )
         verdict = judged(read_predictions(predictions), comparison, paired=paired)
-    if json:
-        sys.stdout.write(verdict.model_dump_json(indent=2) + "\n")
-    else:
-        print_verdict(console_for_output(), verdict)
+    show(verdict, json, lambda console: print_verdict(console, verdict))

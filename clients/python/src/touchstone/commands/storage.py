@@ -4,22 +4,23 @@ import typer
 
 from touchstone.client import DEFAULT_SERVER
 from touchstone.storage_tables import print_storage
-from touchstone.tables import console_for_output
 from touchstone.takedown_tables import print_takedowns
-from touchstone.terminal import Server, connected
+from touchstone.terminal import Json, Server, connected, show
 
 app = typer.Typer()
 
 
 @app.command()
-def storage(server: Server = DEFAULT_SERVER) -> None:
+def storage(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """How many bytes the results of all experiments and upstreams hold, those with most of their own first."""
     with connected(server) as client:
-        print_storage(console_for_output(), client.storage())
+        found = client.storage()
+    show(found, json, lambda console: print_storage(console, found))
 
 
 @app.command()
-def takedowns(server: Server = DEFAULT_SERVER) -> None:
+def takedowns(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Images that no step uses any more, why, and the experiments whose results were computed with them."""
     with connected(server) as client:
-        print_takedowns(console_for_output(), list(client.takedowns()))
+        found = list(client.takedowns())
+    show(found, json, lambda console: print_takedowns(console, found))
