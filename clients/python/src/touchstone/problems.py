@@ -20,7 +20,7 @@ from touchstone_contracts.problems import FieldError, Problem
 from touchstone_contracts.views import ExperimentView
 
 from touchstone.errors import TouchstoneError, UnknownName, UnknownStep
-from touchstone.plain_words import served_error
+from touchstone.plain_words import first_causes, served_error
 
 
 class ProblemError(TouchstoneError):
@@ -126,7 +126,7 @@ BY_STATUS: dict[int, type[ProblemError]] = {
 
 def describe(problem: Problem) -> str:
     """One line: what, why and where. A server's detail often repeats its first field error, which is said once here."""
-    fields = [served_error(error) for error in problem.errors]
+    fields = [served_error(error) for error in first_causes(problem.errors)]
     detail = "" if fields and _repeats(problem.detail, problem.errors[0]) else problem.detail
     request = f"request_id {problem.request_id}" if problem.status >= 500 and problem.request_id else ""
     return ": ".join(part for part in (problem.title, detail, "; ".join(fields), request) if part)

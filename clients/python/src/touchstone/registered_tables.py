@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from touchstone.fitting import print_table
 from touchstone.registered import Kind
 
 MOST_ITEMS = 12
@@ -21,7 +22,7 @@ def print_entries(console: Console, kind: Kind, entries: Iterable[Any]) -> None:
         table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     for entry in entries:
         table.add_row(*map(escape, kind.row(entry)))
-    console.print(table)
+    print_table(console, table)
 
 
 def print_entry(console: Console, entry: BaseModel) -> None:

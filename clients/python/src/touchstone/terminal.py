@@ -49,7 +49,12 @@ TargetName = Annotated[str | None, typer.Option(help="Needed where the experimen
 Watch = Annotated[bool, typer.Option("--watch", help="Wait for the end with live progress, then show the results.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for other programs.")]
 
-INPUT_AT_FAULT = (UnreadableDocument, UnknownName)
+
+class UnwritableFile(TouchstoneError):
+    """What should be written cannot be, for a reason that is known before."""
+
+
+INPUT_AT_FAULT = (UnreadableDocument, UnknownName, UnwritableFile)
 
 
 def known_metric(name: str | None) -> str | None:
@@ -144,7 +149,11 @@ def require_names(found: ExperimentDetail, *, arm: str | None = None, target: st
 
 
 def require_writable(path: Path) -> None:
-    """Before work is done for a file that cannot be written. Raises OSError."""
+    """Before work is done for a file that cannot be written. Raises UnwritableFile, OSError."""
+    if not path.parent.is_dir():
+        raise UnwritableFile(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UnwritableFile(f"{path} cannot be written: it is a folder")
     existed = path.exists()
     with path.open("ab"):
         pass

@@ -284,6 +284,7 @@ def predictions(
 ) -> None:
     """Save which test images every finished run got right: what the verdict is computed from."""
     with connected(server) as client:
+        require_writable(file)
         size = client.save_predictions(client.find_id(experiment), file)
     told = f"{file}: {size / 2**20:.1f} MiB"
     answer = {"file": file, "bytes": size}
