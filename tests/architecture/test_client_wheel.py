@@ -1,6 +1,7 @@
 """The client's wheel, built from this repository, is all of ours that a notebook needs."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,11 +11,17 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from support.deployment import ROOT
+from support.finished_experiments import finished_on_memory
 from support.fresh_environment import find_uv, run_outside
+from support.memory_services import OPERATOR_KEY
+from support.served_api import serving_api
 from support.servers import server_missing
 from support.workspace import dependencies, third_party
+from touchstone.version import VERSION
 
 CLIENT = "clients/python"
+STUDY, SERVER = "studies/quick-look", "http://127.0.0.1:8000"
+"""As the README's script names them."""
 MODULES = {"touchstone": CLIENT, "touchstone_contracts": "libs/contracts", "touchstone_verdict": "libs/verdict"}
 """What the wheel holds, and the folder that each module comes from."""
 
@@ -81,11 +88,28 @@ print(json.dumps([module.__file__ for module in (touchstone, touchstone_contract
     assert all(place.startswith(str(wheel)) for place in places)
 
 
-def test_one_command_installs_it_in_a_new_environment(wheel: Path, tmp_path: Path) -> None:
+def test_one_command_installs_it_in_a_new_environment_where_the_readmes_script_runs(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """Against an api on a socket that has finished the experiment; its study takes the place of the README's."""
     uv, python = str(find_uv()), tmp_path / "venv/bin/python"
     run_outside(uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv"))
-    run_outside(uv, "pip", "install", "--quiet", "--python", str(python), str(wheel))
-    code = "import touchstone, touchstone_contracts.views, importlib.metadata as m; print(m.version('touchstone-lab'))"
-    assert run_outside(str(python), "-I", "-c", code).strip()
-    helped = run_outside(str(python.with_name("touchstone")), "--help")
-    assert "verdict" in helped
+    run_outside(uv, "pip", "install", "--quiet", "--python", str(python), f"{wheel}[notebook]")
+    version = run_outside(str(python.with_name("touchstone")), "--version")
+    assert version == f"touchstone-lab {VERSION}\n"
+    study, script = tmp_path / "study.yaml", readme_script()
+    assert len([line for line in script.splitlines() if line.strip()]) == 5
+    assert script.count(STUDY) == script.count(SERVER) == 1
+    services, _, told = finished_on_memory(tmp_path)
+    study.write_text(told.spec.model_dump_json())
+    with serving_api(services) as server:
+        here = script.replace(STUDY, str(study)).replace(SERVER, server)
+        printed = run_outside(str(python), "-I", "-c", here, TOUCHSTONE_API_KEY=OPERATOR_KEY)
+    assert "Verdict: retrieved beats synthetic" in printed
+    assert "linear_probe" in printed
+
+
+def readme_script() -> str:
+    """The Python in the repository's README."""
+    [script] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    return str(script)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-import click
+import typer
 
 from touchstone.api import UPSTREAM
 from touchstone.client import DEFAULT_SERVER, Client
@@ -21,7 +21,7 @@ Offers = list[tuple[str, str]]
 """(what is typed, what it is)."""
 
 
-def complete_experiment(ctx: click.Context, incomplete: str) -> Offers:
+def complete_experiment(ctx: typer.Context, incomplete: str) -> Offers:
     """Ids and names of experiments, the newest first."""
     with _asked(ctx) as client:
         newest = ((each.id, each.name) for each in islice(client.experiments(), MOST_OFFERED))
@@ -29,7 +29,7 @@ def complete_experiment(ctx: click.Context, incomplete: str) -> Offers:
     return []
 
 
-def complete_owner(ctx: click.Context, incomplete: str) -> Offers:
+def complete_owner(ctx: typer.Context, incomplete: str) -> Offers:
     """As complete_experiment, and upstreams."""
     offers: Offers = []
     with _asked(ctx) as client:
@@ -40,7 +40,7 @@ def complete_owner(ctx: click.Context, incomplete: str) -> Offers:
 
 
 @contextmanager
-def _asked(ctx: click.Context) -> Iterator[Client]:
+def _asked(ctx: typer.Context) -> Iterator[Client]:
     server = ctx.params.get("server") or os.environ.get("TOUCHSTONE_SERVER") or DEFAULT_SERVER
     try:
         with Client(server, retries=0, timeout=PATIENCE) as client:
