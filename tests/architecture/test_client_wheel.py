@@ -88,9 +88,7 @@ print(json.dumps([module.__file__ for module in (touchstone, touchstone_contract
     assert all(place.startswith(str(wheel)) for place in places)
 
 
-def test_one_command_installs_it_where_the_script_of_the_readme_then_runs(
-    wheel: Path, tmp_path: Path
-) -> None:
+def test_one_command_installs_it_where_the_script_of_the_readme_then_runs(wheel: Path, tmp_path: Path) -> None:
     """Against an api on a socket that has finished the experiment; its study takes the place of the README's."""
     uv, python = str(find_uv()), tmp_path / "venv/bin/python"
     run_outside(uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv"))
