@@ -150,7 +150,7 @@ lock: .uv/ready ## Resolve again and rewrite every requirements.lock
 	for name in $(LOCKED_SERVICES); do \
 		$(UV) export $(EXPORT) --package touchstone-$$name --no-dev --output-file services/$$name/requirements.lock || exit 1; \
 	done
-	$(UV) export $(EXPORT) --package touchstone --no-dev --output-file clients/python/requirements.lock
+	$(UV) export $(EXPORT) --package touchstone-lab --no-dev --output-file clients/python/requirements.lock
 	$(PYTHON) images/shared_lock.py services/retrieval/requirements.lock services/generator/requirements.lock \
 		services/trainer/requirements.lock > images/worker.lock
 	$(UV) pip compile --quiet --no-header --no-annotate --generate-hashes --universal --python-version 3.11 \

@@ -5,7 +5,7 @@ service=$1
 folder=services/$service
 case $service in
 api) libs="contracts planning runtime store verdict" ;;
-client) libs="contracts" folder=clients/python ;;
+client) libs="" folder=clients/python ;;
 conductor) libs="contracts planning runtime store" ;;
 generator) libs="contracts runtime" ;;
 judge) libs="contracts runtime verdict" ;;

@@ -19,7 +19,14 @@ NOT_IMPORTED = {
 """By package: what is used without an import."""
 
 
+BUNDLED = {"clients/python": {"touchstone_contracts", "touchstone_verdict"}}
+"""By package: modules of other packages of ours that its wheel holds too."""
+
+
 def module_of(folder: str) -> str:
+    if folder in BUNDLED:
+        [packaged] = pyproject(folder)["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+        return str(packaged).removeprefix("src/")
     module: str = pyproject(folder)["tool"]["uv"]["build-backend"]["module-name"]
     return module
 
@@ -30,11 +37,13 @@ def declared(folder: str) -> set[str]:
 
 def imported(folder: str) -> set[str]:
     """Top-level modules that the code of a package imports, inside of functions too, less its own and Python's."""
-    sources = sorted((ROOT / folder / "src").rglob("*.py"))
-    assert sources
+    bundled = BUNDLED.get(folder, set())
+    folders = [ROOT / folder / "src", *(ROOT / "libs" / name.removeprefix("touchstone_") / "src" for name in bundled)]
+    sources = sorted(path for sources in folders for path in sources.rglob("*.py"))
+    assert len(sources) >= len(folders)
     nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
     modules = {name.partition(".")[0] for node in nodes for name in names(node)}
-    return modules - sys.stdlib_module_names - {module_of(folder)}
+    return modules - sys.stdlib_module_names - bundled - {module_of(folder)}
 
 
 def names(node: ast.AST) -> Iterator[str]:

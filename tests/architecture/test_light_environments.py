@@ -1,14 +1,12 @@
 """The services without PyTorch, each in an environment made of its own lock: no learning framework, and small."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.deployment import ROOT
+from support.fresh_environment import find_uv, run_outside
 from support.servers import server_missing
 from support.workspace import closure
 
@@ -17,12 +15,6 @@ MEGABYTES = {"api": 150, "conductor": 150, "judge": 250}
 FRAMEWORKS = ("torch", "torchvision", "open_clip", "diffusers", "transformers", "timm", "accelerate")
 MODULES = {"api": 15, "conductor": 5, "judge": 3}
 """By service: at least as many modules are there to import."""
-SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-
-
-def find_uv() -> str | None:
-    bootstrapped = ROOT / ".uv/bin/uv"
-    return str(bootstrapped) if bootstrapped.exists() else shutil.which("uv")
 
 
 @pytest.fixture(scope="module", params=MODULES)
@@ -39,25 +31,17 @@ def python(service: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         server_missing("uv is missing; `make setup` brings it")
     folder = tmp_path_factory.mktemp(service) / "venv"
     python = folder / "bin/python"
-    run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+    run_outside(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
     into = ("pip", "install", "--quiet", "--python", str(python))
-    run(uv, *into, "--require-hashes", "--requirement", str(ROOT / f"services/{service}/requirements.lock"))
-    run(uv, *into, "--no-deps", *(str(ROOT / path) for path in sorted(closure(f"services/{service}"))))
+    run_outside(uv, *into, "--require-hashes", "--requirement", str(ROOT / f"services/{service}/requirements.lock"))
+    run_outside(uv, *into, "--no-deps", *(str(ROOT / path) for path in sorted(closure(f"services/{service}"))))
     return python
-
-
-def run(*command: str) -> str:
-    certificates = {"UV_SYSTEM_CERTS": "true"} if SYSTEM_CERTIFICATES.exists() else {}
-    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment | certificates)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
 
 
 def measure(python: Path, code: str) -> dict[str, object]:
     """Runs `code`, which must leave `facts`, isolated from this checkout."""
     answer: dict[str, object] = json.loads(
-        run(str(python), "-I", "-c", f"{code}\nimport json; print(json.dumps(facts))")
+        run_outside(str(python), "-I", "-c", f"{code}\nimport json; print(json.dumps(facts))")
     )
     return answer
 

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from support.experiment_views import detail
 from support.specs import DictLookup, spec
 from touchstone import Client, ExperimentFailed, ProblemError
 from touchstone.cli import app
@@ -15,8 +14,7 @@ from touchstone.documents import UnreadableDocument, parse_changes, read_documen
 from touchstone.tables import console_for_output, print_estimation
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.catalogue import Catalogue
-from touchstone_contracts.identity import sha256
-from touchstone_contracts.views import Estimation, ExperimentDetail, GpuHours, Prices, StepCounts, Workload
+from touchstone_contracts.views import Estimation, GpuHours, Prices, Workload
 from typer.testing import CliRunner
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -29,19 +27,6 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def client_of(answer: Answer) -> Client:
     return Client("http://touchstone.test", transport=httpx.MockTransport(answer))
-
-
-def detail(phase: str = "succeeded") -> dict[str, Any]:
-    view = ExperimentDetail(
-        id="exp_1",
-        identity=sha256(b"x"),
-        name="quick",
-        phase=phase,
-        spec=spec(),
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        steps=StepCounts(total=1),
-    )
-    return view.model_dump(mode="json")
 
 
 def test_a_new_experiment_is_told_from_a_known_one() -> None:

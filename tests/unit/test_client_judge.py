@@ -117,8 +117,8 @@ def test_looks_without_a_plan_are_refused(tmp_path: Path) -> None:
         ({}, ("--b", "dreamt"), "there is no arm 'dreamt' in the predictions; they have made, real"),
         ({}, ("--test-set", "sketch"), "no test set 'sketch' in the predictions; they have test"),
         ({}, ("--metric", "luck"), "luck"),
-        ({}, ("--delta", "3"), "delta: Input should be less than or equal to 1"),
-        ({}, ("--a", "Real"), "a: String should match pattern"),
+        ({}, ("--delta", "3"), "delta: must be less than or equal to 1"),
+        ({}, ("--a", "Real"), "a: must be a name in lower-case letters"),
     ],
 )
 def test_what_is_at_fault_is_said_in_one_message(
@@ -157,7 +157,7 @@ def test_without_the_extra_the_command_says_how_to_install_it(tmp_path: Path, mo
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr.startswith(module)
-    assert answer.stderr.endswith(" is missing: pip install 'touchstone[judge]'\n")
+    assert answer.stderr.endswith(" is missing: pip install 'touchstone-lab[judge]'\n")
 
 
 def test_the_rest_of_the_client_needs_neither_numpy_nor_pyarrow() -> None:

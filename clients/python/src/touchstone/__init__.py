@@ -1,6 +1,54 @@
-"""Touchstone from Python: describe an experiment, run it on a server, read its results and verdict."""
+"""Touchstone from Python: describe an experiment, run it on a server, read its results and verdict.
 
+>>> import touchstone
+>>> with touchstone.Client("http://127.0.0.1:8000") as client:
+...     experiment = client.run("studies/quick-look").wait()
+...     print(experiment.verdict)
+...     experiment.results.to_pandas(summary=True)
+"""
+
+from touchstone.answers import Results, Verdict
+from touchstone.async_client import AsyncClient
 from touchstone.client import Client
-from touchstone.problems import ExperimentFailed, ProblemError
+from touchstone.documents import UnreadableDocument
+from touchstone.experiments import AsyncExperiment, Experiment
+from touchstone.extras import MissingExtra
+from touchstone.problems import (
+    Conflict,
+    ExperimentFailed,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    ProblemError,
+    ServerFailed,
+    StillRunning,
+    TooManyRequests,
+    TouchstoneError,
+    Unauthorized,
+    UnknownName,
+    Unreachable,
+)
 
-__all__ = ["Client", "ExperimentFailed", "ProblemError"]
+__all__ = [
+    "AsyncClient",
+    "AsyncExperiment",
+    "Client",
+    "Conflict",
+    "Experiment",
+    "ExperimentFailed",
+    "Forbidden",
+    "InvalidRequest",
+    "MissingExtra",
+    "NotFound",
+    "ProblemError",
+    "Results",
+    "ServerFailed",
+    "StillRunning",
+    "TooManyRequests",
+    "TouchstoneError",
+    "Unauthorized",
+    "UnknownName",
+    "Unreachable",
+    "UnreadableDocument",
+    "Verdict",
+]

@@ -11,6 +11,8 @@ from touchstone_contracts.catalogue import ClassLabel, on_test_set
 from touchstone_contracts.curation import CurationReport
 from touchstone_contracts.views import ArmCuration, ClassTable, LinkReport, LinksOfClass
 
+from touchstone.fitting import print_table
+
 CONFUSIONS_SHOWN = 5
 
 
@@ -34,7 +36,7 @@ def print_classes(console: Console, found: ClassTable) -> None:
     for row in found.classes:
         cells = (_percent(row.untouched), _percent(row.accuracy), _percent(row.change, sign="+"))
         table.add_row(escape(row.display_name), str(row.test_images), *cells)
-    console.print(table)
+    print_table(console, table)
     names = {row.class_id: row.display_name for row in found.classes}
     for mistake in found.confusions[:CONFUSIONS_SHOWN]:
         truth, taken_for = names[mistake.class_id], names[mistake.predicted_id]
@@ -55,7 +57,7 @@ def print_curation(console: Console, found: ArmCuration, labels: Sequence[ClassL
     if found.report is None:
         console.print("This pool was curated before there were reports by class.")
         return
-    console.print(_curation_by_class(found.report, labels))
+    print_table(console, _curation_by_class(found.report, labels))
     for line in _scores(found.report):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -103,7 +105,7 @@ def print_links(console: Console, found: LinkReport) -> None:
         table.add_row(*_link_cells(entry))
     table.add_section()
     table.add_row(*_link_cells(found.total))
-    console.print(table)
+    print_table(console, table)
 
 
 def _link_cells(entry: LinksOfClass) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Training images of every arm side by side, as a picture file. Needs matplotlib: `pip install touchstone[figures]`."""
+"""Training images of every arm side by side, as a picture file. Needs `pip install 'touchstone-lab[figures]'`."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from touchstone_contracts.views import ArmLabels, LabelCards
 
+from touchstone.fitting import print_table
+
 Row = tuple[str, ...]
 
 
@@ -95,4 +97,4 @@ def _print(console: Console, title: str, headings: Sequence[str], rows: Sequence
         table.add_column(heading, justify="left" if position < 2 else "right")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    print_table(console, table)

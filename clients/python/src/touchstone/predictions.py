@@ -1,4 +1,4 @@
-"""Predictions made elsewhere, read from a Parquet or CSV file. Needs the extra `touchstone[judge]`."""
+"""Predictions made elsewhere, read from a Parquet or CSV file. Needs the extra `touchstone-lab[judge]`."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,10 +1,12 @@
-"""Progress of a running experiment: what to show (pure), and showing it on a terminal or in a log."""
+"""Progress of a running experiment: what to show (pure), and showing it on a terminal, in a notebook or in a log."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -12,7 +14,11 @@ from rich.table import Table
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.views import ExperimentDetail, StepView, UpstreamProgress
 
-from touchstone.client import Watcher
+from touchstone.phases import Watcher, ignore
+
+NARROW = 100
+"""Columns of a terminal below which tables show less, so that what they show can be read."""
+NARROW_BAR, WIDE_BAR = 12, 24
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,52 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
+def showing_progress_here(shown: bool = True) -> Iterator[Watcher]:
+    """A bar in a notebook, a live table on a terminal, nothing anywhere else."""
+    console = Console()
+    if shown and in_notebook():
+        with showing_bar() as watcher:
+            yield watcher
+    elif shown and console.is_terminal:
+        with showing_progress(console) as watcher:
+            yield watcher
+    else:
+        yield ignore
+
+
+def in_notebook() -> bool:
+    """Whether this Python is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def showing_bar() -> Iterator[Watcher]:
+    """A bar of steps, where tqdm is installed (`pip install 'touchstone-lab[notebook]'`); nothing otherwise."""
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:
+        yield ignore
+        return
+    with tqdm(unit="step", leave=True) as bar:
+
+        def watch(detail: ExperimentDetail) -> None:
+            bar.total = detail.steps.total
+            bar.n = detail.steps.succeeded
+            bar.set_description(f"{detail.name}: {detail.phase}")
+
+        yield watch
+
+
+@contextmanager
 def showing_progress(console: Console, *, line_every: float = 5.0) -> Iterator[Watcher]:
     """A watcher for `Client.wait`: a live table on a terminal, else a plain line every few seconds."""
     started = time.monotonic()
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
-            yield lambda detail: live.update(progress_table(detail, time.monotonic() - started))
+            narrow = console.width < NARROW
+            yield lambda detail: live.update(progress_table(detail, time.monotonic() - started, narrow=narrow))
     else:
         yield _LineWriter(console, line_every, started)
 
@@ -130,28 +176,32 @@ def _upstream_words(upstream: UpstreamProgress) -> str:
     return f"upstream {upstream.name} {upstream.steps.succeeded}/{upstream.steps.total}"
 
 
-def progress_table(detail: ExperimentDetail, elapsed: float) -> Table:
+def progress_table(detail: ExperimentDetail, elapsed: float, *, narrow: bool = False) -> Table:
+    """A row per kind of step; `narrow` leaves out what a terminal of 80 columns has no room for."""
     kinds = progress_by_kind(detail.step_list)
     left = seconds_left(kinds)
     ending = "" if detail.finished_at else f", about {clock(left)} left" if left is not None else ""
     waiting = "".join(f"\nwaits for a server: {outage.detail}" for outage in detail.outages)
     caption = f"{clock(elapsed)}{ending}{waiting}"
-    table = Table(title=f"{detail.name} ({detail.id}): {detail.phase}", caption=caption, title_justify="left")
-    for heading, right in (("step", False), ("", False), ("done", True), ("reused", True), ("s each", True)):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    title = f"{detail.name} ({detail.id}): {detail.phase}"
+    table = Table(title=title, caption=caption, title_justify="left", box=SIMPLE_HEAD if narrow else HEAVY_HEAD)
+    numbers = ("done",) if narrow else ("done", "reused", "s each")
+    for heading in ("step", "", *numbers):
+        table.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=True)
     table.add_column("now", overflow="ellipsis", no_wrap=True)
+    bar = NARROW_BAR if narrow else WIDE_BAR
     if detail.waits_for:
         steps = detail.waits_for.steps
         words = f"upstream {detail.waits_for.name}"
-        bar = ProgressBar(total=steps.total, completed=steps.succeeded, width=24)
-        table.add_row(words, bar, f"{steps.succeeded}/{steps.total}", "", "", detail.waits_for.phase)
+        cells = (f"{steps.succeeded}/{steps.total}", *("" for _ in numbers[1:]), detail.waits_for.phase)
+        table.add_row(words, ProgressBar(total=steps.total, completed=steps.succeeded, width=bar), *cells)
     for each in kinds:
+        extent = (str(each.reused or ""), "" if each.mean_seconds is None else f"{each.mean_seconds:.1f}")
         table.add_row(
             each.kind.replace("_", " "),
-            ProgressBar(total=each.total, completed=each.done, width=24),
+            ProgressBar(total=each.total, completed=each.done, width=bar),
             f"{each.finished}/{each.total}",
-            str(each.reused or ""),
-            "" if each.mean_seconds is None else f"{each.mean_seconds:.1f}",
+            *(() if narrow else extent),
             each.running[0] if each.running else "",
         )
     return table

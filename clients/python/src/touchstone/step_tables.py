@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from touchstone_contracts.views import StepDetail, StepView
 
+from touchstone.fitting import print_table
 from touchstone.problems import UnknownStep, describe
 
 ID_SHOWN = 12
@@ -36,7 +37,7 @@ def print_steps(console: Console, steps: Iterable[StepView]) -> None:
         state = "reused" if step.reused and step.state == "succeeded" else step.state
         cells = (step.id[:ID_SHOWN], step.kind, escape(step.role), state, str(step.attempt or ""), seconds, problem)
         table.add_row(*cells)
-    console.print(table)
+    print_table(console, table)
 
 
 def print_log(console: Console, step: StepDetail) -> None:

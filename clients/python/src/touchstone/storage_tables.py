@@ -6,6 +6,8 @@ from rich.table import Table
 from touchstone_contracts.byte_words import byte_words
 from touchstone_contracts.views import Storage
 
+from touchstone.fitting import print_table
+
 
 def print_storage(console: Console, storage: Storage) -> None:
     quota = f" of a quota of {byte_words(storage.quota)}" if storage.quota else ""
@@ -17,5 +19,5 @@ def print_storage(console: Console, storage: Storage) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for each in storage.largest:
         table.add_row(each.id, escape(each.name), byte_words(each.own), byte_words(each.total))
-    console.print(table)
+    print_table(console, table)
     console.print("own: what a collection removes once the experiment is deleted", highlight=False)

@@ -1,5 +1,6 @@
 """Results, counts and verdicts as text tables."""
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,9 +22,13 @@ from touchstone_contracts.views import (
     Verdict,
 )
 
-from touchstone.client import FINISHED
+from touchstone.fitting import print_table
+from touchstone.phases import FINISHED
+from touchstone.progress import NARROW
 from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
+WIDE_LIST = ("id", "name", "phase", "steps", "reused", "created")
+NARROW_LIST = ("id", "name", "phase", "steps", "created")
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal and has no width of its own."""
 
@@ -51,7 +56,7 @@ def print_results(console: Console, results: Results) -> None:
         values = (mean_and_std(by_metric.get(metric)) for metric in metrics)
         table.add_row(target, arm, str(size) if size else "-", *values)
         previous = target
-    console.print(table)
+    print_table(console, table)
     for gap in results.exhausted:
         console.print(f"{gap.target}/{gap.arm}: size {gap.size} cannot be had, {gap.available} images were kept")
     if not results.complete:
@@ -70,16 +75,18 @@ def mean_and_std(row: SummaryRow | None) -> str:
 
 
 def print_counts(console: Console, results: Results) -> None:
+    """On a narrow terminal without the stages that dropped nothing anywhere."""
     table = Table(title="Images by curation stage", title_justify="left")
+    dropped = [entry.counts.dropped for entry in results.counts]
+    stages = [stage for stage in stage_words() if console.width >= NARROW or any(each[stage] for each in dropped)]
     for heading in ("target", "arm"):
         table.add_column(heading)
-    for stage in ("requested", "obtained", *stage_words(), "kept"):
+    for stage in ("requested", "obtained", *stages, "kept"):
         table.add_column(stage.replace("_", " "), justify="right")
-    for entry in results.counts:
-        counts = entry.counts
-        numbers = (counts.requested, counts.obtained, *counts.dropped.values(), counts.kept)
-        table.add_row(entry.target, entry.arm, *map(str, numbers))
-    console.print(table)
+    for entry, by_stage in zip(results.counts, dropped, strict=True):
+        numbers = (entry.counts.requested, entry.counts.obtained, *(by_stage[each] for each in stages))
+        table.add_row(entry.target, entry.arm, *map(str, (*numbers, entry.counts.kept)))
+    print_table(console, table)
 
 
 def print_verdict(console: Console, verdict: Verdict) -> None:
@@ -123,7 +130,7 @@ def _print_untouched(console: Console, verdict: Verdict) -> None:
         table.add_column(heading, justify="left" if heading in ("target", "arm") else "right")
     for row in untouched_rows(verdict):
         table.add_row(*row)
-    console.print(table)
+    print_table(console, table)
 
 
 def _print_exchange_rates(console: Console, verdict: Verdict) -> None:
@@ -136,7 +143,7 @@ def _print_exchange_rates(console: Console, verdict: Verdict) -> None:
         low = "below" if rate.low is None else f"{rate.low:,.0f}"
         high = "beyond" if rate.high is None else f"{rate.high:,.0f}"
         table.add_row(rate.target, f"{rate.images_a:,}", _images_of_b(rate), f"{low} to {high}")
-    console.print(table)
+    print_table(console, table)
 
 
 def _images_of_b(rate: ExchangeRate) -> str:
@@ -154,7 +161,7 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
         gain = "" if entry.gain is None else f"{100 * entry.gain:+.1f}"
         per_point = _cost(entry.per_point) if entry.per_point else "nothing gained" if gain else ""
         table.add_row(entry.arm, _cost(entry.sourcing), _cost(entry.adapting), gain, per_point)
-    console.print(table)
+    print_table(console, table)
     prices = (("CPU core", verdict.prices.cpu_hour), ("GPU", verdict.prices.gpu_hour))
     known = [f"¤ {price:g} an hour of a {what}" for what, price in prices if price is not None]
     if known:
@@ -192,7 +199,7 @@ def print_estimation(console: Console, estimation: Estimation) -> None:
         table.add_column(part, justify="right")
     for hours in estimation.gpu_hours:
         table.add_row(hours.gpu, *(f"{getattr(hours, part):,.1f}" for part in parts))
-    console.print(table)
+    print_table(console, table)
     for assumption in estimation.assumptions:
         console.print(f"Note: {escape(assumption)}", soft_wrap=True)
     if estimation.power is not None:
@@ -211,14 +218,17 @@ def _print_power(console: Console, power: Power) -> None:
 
 
 def print_experiments(console: Console, experiments: list[ExperimentView]) -> None:
-    table = Table()
-    for heading in ("id", "name", "phase", "steps", "reused", "created"):
-        table.add_column(heading, no_wrap=heading == "id")
+    """With less on a narrow terminal, so that names can be read."""
+    narrow = console.width < NARROW
+    table = Table(box=SIMPLE_HEAD if narrow else HEAVY_HEAD, pad_edge=not narrow)
+    for heading in NARROW_LIST if narrow else WIDE_LIST:
+        table.add_column(heading, no_wrap=heading != "name")
     for each in experiments:
-        created = each.created_at.strftime("%Y-%m-%d %H:%M")
         done = f"{each.steps.succeeded}/{each.steps.total}"
-        table.add_row(each.id, escape(each.name), each.phase, done, str(each.steps.reused), created)
-    console.print(table)
+        reused = () if narrow else (str(each.steps.reused),)
+        created = each.created_at.strftime("%Y-%m-%d" if narrow else "%Y-%m-%d %H:%M")
+        table.add_row(each.id, escape(each.name), each.phase, done, *reused, created)
+    print_table(console, table)
 
 
 def print_experiment(console: Console, experiment: ExperimentView) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from touchstone.fitting import print_table
+
 # What estimates them comes with the extra `judge`.
 if TYPE_CHECKING:
     from touchstone_verdict.variance_sources import Component
@@ -20,4 +22,4 @@ def print_variance(console: Console, target: str, components: Sequence["Componen
         ends = " to ".join(f"{100 * end**0.5:.2f}" for end in (component.low, component.high))
         degrees = str(component.degrees_of_freedom)
         table.add_row(component.source, f"{100 * component.deviation:.2f}", ends, degrees)
-    console.print(table)
+    print_table(console, table)

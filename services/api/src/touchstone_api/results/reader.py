@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
-from touchstone_contracts.problems import Invalid, NotFound
+from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
 from touchstone_contracts.values import Blob, StepId
@@ -324,7 +324,9 @@ def _tested_splits(evaluations: Evaluations) -> set[StepId]:
 
 
 def one_target(targets: Sequence[str], target: str | None) -> str:
-    """The one that is named, or the only one there is."""
+    """The one that is named, or the only one there is. Raises NotFound, Invalid."""
     if target is None and len(targets) > 1:
         raise Invalid(f"name a target: {', '.join(targets)}", code="target_needed")
+    if target is not None and target not in targets:
+        raise NotFound(f"the experiment has no target {target!r}; it has {in_words(targets, 'and')}")
     return target or targets[0]

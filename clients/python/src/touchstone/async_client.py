@@ -1,0 +1,168 @@
+"""The client whose calls are awaited: the methods of Client under the same names."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import httpx_sse
+from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.views import Event, ExperimentDetail
+
+from touchstone.api import Api
+from touchstone.calls import AsyncMethods, Call, Listing
+from touchstone.documents import Study, spec_document
+from touchstone.downloads import unfinished
+from touchstone.experiments import AsyncExperiment, check_end, entries_in_order
+from touchstone.names import chosen, looks_like_id
+from touchstone.phases import Watcher, ignore
+from touchstone.problems import Unreachable, raise_for_problem
+from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
+
+T = TypeVar("T")
+
+
+class AsyncClient(Api, AsyncMethods):
+    """A server, whose calls are awaited. Methods and arguments are those of Client; lists are asynchronous iterators.
+
+    >>> async with AsyncClient("http://127.0.0.1:8000") as client:
+    ...     experiment = await client.run("studies/quick-look")
+    ...     print(await (await experiment.wait()).verdict())
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        key: str | None = None,
+        retries: int = 6,
+        timeout: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._transport = Transport(server, key, retries, timeout)
+        self.server = self._transport.server
+        self._http = httpx.AsyncClient(**self._transport.settings(transport))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.server!r})"
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def run(self, study: Study) -> AsyncExperiment:
+        """As Client.run.
+
+        >>> experiment = await client.run("studies/quick-look")
+        """
+        view, created = await self.post_document(spec_document(study))
+        return AsyncExperiment(self, view, created=created)
+
+    async def find(self, experiment: str) -> AsyncExperiment:
+        """As Client.find.
+
+        >>> experiment = await client.find("quick look")
+        """
+        return AsyncExperiment(self, await self.experiment(await self.find_id(experiment)), created=False)
+
+    async def find_id(self, experiment: str) -> str:
+        """As Client.find_id.
+
+        >>> await client.find_id("quick look")
+        'exp_0123456789abcdef'
+        """
+        if looks_like_id(experiment):
+            return experiment
+        return chosen(experiment, [(each.id, each.name) async for each in self.experiments()])
+
+    async def apply(self, catalogue: Catalogue) -> dict[str, int]:
+        """As Client.apply.
+
+        >>> await client.apply(Catalogue.model_validate(document))
+        """
+        return {
+            resource: sum([await self.register(resource, entry) for entry in entries])
+            for resource, entries in entries_in_order(catalogue)
+        }
+
+    async def save_predictions(self, experiment: str, file: Path) -> int:
+        """As Client.save_predictions.
+
+        >>> await client.save_predictions("exp_0123456789abcdef", Path("predictions.parquet"))
+        """
+        path = f"/v1/experiments/{experiment}/predictions"
+        with unfinished(file) as written:
+            async with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    await response.aread()
+                raise_for_problem(response)
+                return sum([written.write(piece) async for piece in response.aiter_bytes()])
+
+    async def events(self, experiment: str, after: int | None = None, *, silence: float = 60.0) -> AsyncIterator[Event]:
+        """As Client.events.
+
+        >>> async for event in client.events("exp_0123456789abcdef"):
+        ...     print(event.event)
+        """
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        path, timeout = f"/v1/experiments/{experiment}/events", httpx.Timeout(30.0, read=silence)
+        async with httpx_sse.aconnect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
+            if source.response.is_error:
+                await source.response.aread()
+            raise_for_problem(source.response)
+            if source.response.status_code == httpx.codes.NO_CONTENT:
+                return  # it has ended, and nothing came after `after`
+            async for message in source.aiter_sse():
+                if message.data:
+                    yield Event.model_validate_json(message.data)
+
+    async def wait(
+        self, experiment: str, *, watcher: Watcher = ignore, interval: float = 1.0, timeout: float | None = None
+    ) -> ExperimentDetail:
+        """As Client.wait, by asking every `interval` seconds.
+
+        >>> (await client.wait("exp_0123456789abcdef")).phase
+        'succeeded'
+        """
+        started = time.monotonic()
+        while True:
+            detail = await self.experiment(experiment)
+            watcher(detail)
+            if check_end(detail, time.monotonic() - started, timeout):
+                return detail
+            await asyncio.sleep(interval)
+
+    async def send(self, call: Call[T]) -> T:
+        """Sends a described call. The methods do this for you."""
+        with self._reached():
+            response = await self._http.request(**self._transport.request(call))
+        raise_for_problem(response)
+        return read_answer(call, response, self.server)
+
+    async def send_pages(self, listing: Listing[T]) -> AsyncIterator[T]:
+        cursor: str | None = None
+        while True:
+            page = await self.send(listing.call(cursor))
+            for item in page.items:  # type: ignore[attr-defined]  # pages have them, each of its own kind
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise Unreachable(self.server, str(error) or type(error).__name__) from error

@@ -1,0 +1,1 @@
+"""The sub-commands of `touchstone`, a file for each subject; `touchstone.cli` joins them."""

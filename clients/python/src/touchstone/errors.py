@@ -1,0 +1,13 @@
+"""The errors that need no server."""
+
+
+class TouchstoneError(Exception):
+    """Base of all errors of this package."""
+
+
+class UnknownName(TouchstoneError):
+    """No experiment, arm, target or other thing has the name that was given."""
+
+
+class UnknownStep(UnknownName):
+    """What was typed is not the beginning of one step's id."""

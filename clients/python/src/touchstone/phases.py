@@ -1,0 +1,14 @@
+"""How far an experiment can be, and who watches it."""
+
+from collections.abc import Callable
+
+from touchstone_contracts.views import ExperimentDetail
+
+FINISHED = frozenset({"succeeded", "failed", "cancelled"})
+
+Watcher = Callable[[ExperimentDetail], None]
+"""Sees the experiment from time to time while somebody waits for its end."""
+
+
+def ignore(_: ExperimentDetail) -> None:
+    """For callers who only want the end."""
