@@ -12,6 +12,7 @@ from touchstone_contracts.sources import AllowedSources
 from touchstone_contracts.steps import (
     AUDIT_POOL,
     CURATE_IMAGES,
+    DESCRIBE_SOURCE,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
     FIND_LABELLED,
@@ -24,6 +25,7 @@ from touchstone_contracts.steps import (
     AuditPool,
     ClassesNamed,
     CurateImages,
+    DescribeSource,
     DownloadImages,
     EmbedImages,
     FindLabelled,
@@ -38,6 +40,7 @@ from touchstone_contracts.steps import (
     NameClasses,
     PoolAudited,
     RetrieveImages,
+    SourceDescribed,
     TakeEmbeddings,
     UpstreamIndexed,
 )
@@ -59,6 +62,7 @@ from touchstone_retrieval.curation.candidates import Candidates
 from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_retrieval.curation.pipeline import count_stages, curate
 from touchstone_retrieval.curation.report import curation_report, memorisation_report
+from touchstone_retrieval.describe.described import described
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
 from touchstone_retrieval.download.recording import record_images
@@ -82,6 +86,13 @@ from touchstone_retrieval.tools import Tools
 
 log = get_logger(__name__)
 handlers = Handlers[Tools]("retrieval")
+
+
+@handlers.serve(DESCRIBE_SOURCE)
+def describe_source(request: DescribeSource, tools: Tools, progress: Progress) -> SourceDescribed:
+    found = described(request, tools.places, progress)
+    log.info("source.described", form=request.form, shards=len(found.shards), splits=sorted(found.splits))
+    return found
 
 
 @handlers.serve(INGEST_IMAGES)

@@ -16,7 +16,6 @@ from touchstone_contracts.catalogue import (
 )
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
-from touchstone_runtime.s3_files import SCHEME
 
 from touchstone_retrieval.describe.class_list import on_disk, require_named_once
 from touchstone_retrieval.ingest.caption_table import read_captions
@@ -47,25 +46,35 @@ class EmptyShard(Invalid):
     title = "Nothing in a shard"
 
 
-def describe_tar(place: str, places: Places) -> TarShard:
+def tell_at_terminal(line: str) -> None:
+    """Beside the catalogue, which goes to standard output."""
+    print(line, file=sys.stderr)
+
+
+Tell = Callable[[str], None]
+"""Takes what was left out, in words."""
+Describe = Callable[[str, Places, Tell], UpstreamShard]
+
+
+def describe_tar(place: str, places: Places, tell: Tell = tell_at_terminal) -> TarShard:
     """Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
     with places.file(place) as path:
         samples, digest = index_samples(path, place), file_digest(path)
-    _tell_unused(place, samples.unused)
+    _tell_unused(place, samples.unused, tell)
     return TarShard(location=place, digest=digest, images=_some(place, len(samples.by_key)))
 
 
-def describe_parquet(place: str, places: Places) -> ParquetFile:
+def describe_parquet(place: str, places: Places, tell: Tell = tell_at_terminal) -> ParquetFile:
     with places.file(place) as path:
         rows = _some(place, open_parquet(path, place).count)
         return ParquetFile(location=place, digest=file_digest(path), images=rows)
 
 
-def describe_folder(place: str, places: Places) -> ImageFolder:
+def describe_folder(place: str, places: Places, tell: Tell = tell_at_terminal) -> ImageFolder:
     with places.folder(place, in_image_folder) as folder:
         images = images_in(folder)
         digest = listing_digest(folder, with_captions(folder, images))
-        _tell_unused(place, read_captions(folder, (path.name for path in images), place).unused)
+        _tell_unused(place, read_captions(folder, (path.name for path in images), place).unused, tell)
     return ImageFolder(location=place, digest=digest, images=len(images))
 
 
@@ -81,7 +90,7 @@ def describe_class_folders(place: str, folders: Sequence[str], places: Places) -
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 
-def describe_links(place: str, places: Places) -> LinkTable:
+def describe_links(place: str, places: Places, tell: Tell = tell_at_terminal) -> LinkTable:
     """`metadata_<n>.parquet` with `img_emb_<n>.npy` and, if it is there, `text_emb_<n>.npy`: beside it, or in folders
     `img_emb` and `text_emb` beside the folder `metadata`, as clip-retrieval lays them out."""
     table = describe_parquet(place, places)
@@ -104,13 +113,13 @@ def _array(metadata: str, kind: str, places: Places) -> ArrayFile | None:
     folder = metadata[: name.start()].removesuffix("metadata/")
     file = f"{kind}_{name[1]}.npy"
     for place in (f"{folder}{file}", f"{folder}{kind}/{file}"):
-        if place in below(place, places):
+        if place in places.below(place):
             with places.file(place) as path:
                 return ArrayFile(location=place, digest=file_digest(path))
     return None
 
 
-DESCRIBE: dict[str, tuple[str, Callable[[str, Places], UpstreamShard]]] = {
+DESCRIBE: dict[str, tuple[str, Describe]] = {
     "webdataset": (".tar", describe_tar),
     "parquet": (".parquet", describe_parquet),
     "links": (".parquet", describe_links),
@@ -121,22 +130,30 @@ DESCRIBE: dict[str, tuple[str, Callable[[str, Places], UpstreamShard]]] = {
 def describe_shards(form: str, place: str, places: Places) -> Iterator[UpstreamShard]:
     """Every shard of that form at or below the place, by name."""
     if form == "image_folder":
-        yield from (describe_folder(folder, places) for folder in image_folders(place, places))
-        return
-    ending, describe = DESCRIBE[form]
-    for file in _files(place, ending, places):
+        return described_each(form, image_folders(places.below(place.rstrip("/") + "/")), places)
+    return described_each(form, shard_files(form, places.below(place), place), places)
+
+
+def described_each(
+    form: str, shards: Sequence[str], places: Places, tell: Tell = tell_at_terminal
+) -> Iterator[UpstreamShard]:
+    """`shards`: the place of each. Those that hold no image are left out."""
+    describe: Describe = describe_folder if form == "image_folder" else DESCRIBE[form][1]
+    for shard in shards:
         try:
-            yield describe(file, places)
+            yield describe(shard, places, tell)
         except EmptyShard as problem:
-            _tell(f"left out: {problem.detail}")
+            tell(f"left out: {problem.detail}")
 
 
-def _files(place: str, ending: str, places: Places) -> list[str]:
-    """Raises UnreadableSource, naming them, where some are compressed."""
-    files = [file for file in below(place, places) if file.lower().endswith((ending, *COMPRESSED))]
-    shown = [file for file in files if not is_hidden(file)]
-    if len(shown) < len(files):
-        _tell(f"left out: {len(files) - len(shown)} hidden files below {place}")
+def shard_files(form: str, files: Sequence[str], place: str, tell: Tell = tell_at_terminal) -> list[str]:
+    """Those of `files`, found below `place`, that are shards. Raises UnreadableSource, naming them, where some are
+    compressed."""
+    ending, _ = DESCRIBE[form]
+    found = [file for file in files if file.lower().endswith((ending, *COMPRESSED))]
+    shown = [file for file in found if not is_hidden(file)]
+    if len(shown) < len(found):
+        tell(f"left out: {len(found) - len(shown)} hidden files below {place}")
     compressed = [file for file in shown if file.lower().endswith(COMPRESSED)]
     if ending == ".tar" and compressed:
         detail = f"{len(compressed)} archives below {place} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
@@ -150,28 +167,13 @@ def _some(place: str, images: int) -> int:
     return images
 
 
-def _tell_unused(place: str, unused: Reasons) -> None:
+def _tell_unused(place: str, unused: Reasons, tell: Tell) -> None:
     for reason, count in sorted(unused.counts.items()):
         more = ", ..." if count > NAMES_SHOWN else ""
-        _tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
+        tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
 
 
-def _tell(line: str) -> None:
-    """Beside the catalogue, which goes to standard output."""
-    print(line, file=sys.stderr)
-
-
-def below(place: str, places: Places) -> list[str]:
-    """The place itself if it is a file, else the files below it, sorted."""
-    if place.startswith(SCHEME):
-        return places.remote().below(place)
-    path = places.library.path(place)
-    root = places.library.root
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return [f"library:{file.relative_to(root).as_posix()}" for file in files]
-
-
-def image_folders(place: str, places: Places) -> list[str]:
-    """The folders at or below the place that images lie directly in, sorted."""
-    images = (file for file in below(place.rstrip("/") + "/", places) if is_image_name(PurePosixPath(file)))
+def image_folders(files: Sequence[str]) -> list[str]:
+    """The folders that images among the files lie directly in, sorted."""
+    images = (file for file in files if is_image_name(PurePosixPath(file)))
     return sorted({image.rpartition("/")[0] for image in images}, key=PurePosixPath)

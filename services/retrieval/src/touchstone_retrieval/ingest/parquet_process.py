@@ -19,6 +19,8 @@ from touchstone_retrieval.ingest.parquet_frames import BATCH, DESCRIPTION, ERROR
 MOST_SENT_BYTES = 65 * 2**20
 """Of rows that are sent at once: an image of MAX_BYTES and what is said of it."""
 MOST_GROUPS = 100_000
+MOST_SAID_BYTES = 2**20
+"""Of what a file says of its columns beside their types."""
 
 
 def answers(request: memoryview) -> Iterator[bytes | memoryview]:
@@ -44,6 +46,7 @@ def _described(file: pq.ParquetFile) -> dict[str, Any]:
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     return {
         "names": file.schema_arrow.names,
+        "hugging_face": (file.schema_arrow.metadata or {}).get(b"huggingface", b"")[:MOST_SAID_BYTES].decode(),
         "rows": metadata.num_rows,
         "groups": [[group.num_rows, group.total_byte_size] for group in groups],
     }

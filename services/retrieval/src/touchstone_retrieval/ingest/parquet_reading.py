@@ -42,6 +42,8 @@ class ConfinedParquet:
     """Rows."""
     groups: tuple[tuple[int, int], ...]
     """Rows and bytes of each row group, as the file says."""
+    hugging_face: str = ""
+    """What Hugging Face's library wrote of the columns, as JSON; empty where it did not."""
 
     def batches(self, columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch | Lost]:
         """All rows, in order. Where reading breaks off, the row group is read again row by row up to there; what comes
@@ -98,7 +100,7 @@ def open_parquet(path: Path, place: str) -> ConfinedParquet:
         raise UnreadableSource(f"{place} cannot be read as parquet: its row groups do not add up to its rows")
     if len(set(said["names"])) < len(said["names"]):
         raise UnreadableSource(f"{place} has two columns of one name", code="duplicate_column")
-    return ConfinedParquet(path, tuple(said["names"]), said["rows"], groups)
+    return ConfinedParquet(path, tuple(said["names"]), said["rows"], groups, said["hugging_face"])
 
 
 def _description(path: Path, place: str) -> bytearray:
