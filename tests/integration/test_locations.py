@@ -212,7 +212,7 @@ def test_objects_of_s3_are_found_by_prefix_and_pattern(
 
 
 def test_buckets_of_google_need_an_extra_that_the_refusal_names() -> None:
-    with pytest.raises(Invalid, match=r"touchstone-retrieval\[gcs\]") as refused:
+    with pytest.raises(Invalid, match=r"install fsspec\[gcs\]") as refused:
         connect_google()
     assert refused.value.code == "scheme_not_installed"
 

@@ -45,7 +45,7 @@ TargetLayout = Literal["webdataset", "parquet", "class_folders"]
 Layout = UpstreamLayout | TargetLayout
 """The `format` of what is registered. Left out, it is recognised by the names of the files."""
 SomeClasses = Annotated[
-    tuple[Annotated[str, StringConstraints(min_length=1, max_length=1000)], ...],
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...],
     Field(min_length=2, max_length=MOST_CLASSES),
 ]
 DEFAULT_TEMPLATE = "a photo of {article} {name}"

@@ -43,13 +43,14 @@ class Tools:
 def build_tools(settings: RetrievalSettings) -> Tools:
     library, index = Library(settings.library, settings.allowed_sources), connect_index(settings)
     encoders = EncoderCache(library, pick_device(settings.device), settings.models_bytes)
+    artifacts = Artifacts(connect_objects(settings))
     return Tools(
-        artifacts=Artifacts(connect_objects(settings)),
+        artifacts=artifacts,
         library=library,
         encoders=encoders,
         index=index,
         files=connect_files(settings),
-        locations=connect_locations(settings),
+        locations=connect_locations(settings, artifacts.uploads),
         private_addresses=settings.download_private_addresses,
         caches={"encoder": encoders.use, "index": index.use},
     )

@@ -16,6 +16,7 @@ from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_store.deletion import delete_experiment
 from touchstone_store.experiments import experiment_with_identity, list_experiments, require_experiment
 from touchstone_store.plans import cancel_plan
+from touchstone_store.registering import survey
 
 from touchstone_api.access.authorise import BY_READERS, PrincipalHere
 from touchstone_api.bootstrap import Services
@@ -28,7 +29,7 @@ from touchstone_api.problems import documented, invalid_body
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.power import expected_power
 from touchstone_api.retries import experiment_owner, retry_failed_steps
-from touchstone_api.submission import Submitted, prepare, resolve_fairly, submit_experiment, survey
+from touchstone_api.submission import Submitted, prepare, resolve_fairly, submit_experiment
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])

@@ -1,5 +1,5 @@
-"""Objects in buckets of Google (`gs://`), where the extra for it is installed; those of S3 have code of their own
-(touchstone_runtime.s3_files)."""
+"""Objects in buckets of Google (`gs://`), where fsspec's extra for them is installed; those of S3 have code of their
+own (touchstone_runtime.s3_files)."""
 
 from fsspec import get_filesystem_class
 from fsspec.spec import AbstractFileSystem
@@ -11,5 +11,5 @@ def connect_google() -> AbstractFileSystem:
     try:
         return get_filesystem_class("gs")(skip_instance_cache=True)
     except ImportError:
-        detail = "gs:// places need gcsfs on the retrieval workers: install touchstone-retrieval[gcs]"
+        detail = "gs:// places need gcsfs on the retrieval workers: install fsspec[gcs] there"
         raise Invalid(detail, code="scheme_not_installed") from None
