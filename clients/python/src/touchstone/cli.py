@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import httpx
 import typer
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from touchstone_contracts.access import SCOPES, Scope
 from touchstone_contracts.adaptation import METRICS, Metric
-from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue
+from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Templates
 from touchstone_contracts.experiment import CONFIDENCE, SPREAD, Comparison, FailedRuns, Spending, Spread, Stopping
 from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.problems import Invalid, in_words
@@ -21,11 +21,24 @@ from touchstone_contracts.views import Phase, Prices, Results, StepState, StepVi
 
 from touchstone.access_tables import print_audit, print_keys, print_project
 from touchstone.account_tables import print_account, print_sources
+from touchstone.adding import (
+    EntryName,
+    NotAdded,
+    SourceHelp,
+    TargetForm,
+    UpstreamForm,
+    add,
+    class_names,
+    known_origin,
+    locations_of,
+    name_of,
+)
 from touchstone.class_tables import print_classes, print_curation, print_links
-from touchstone.client import DEFAULT_SERVER, UPSTREAM, Client
+from touchstone.client import DEFAULT_SERVER, UPSTREAM, Client, given
 from touchstone.credentials import keep_key
 from touchstone.documents import UnreadableDocument, parse_changes, read_document, read_study
 from touchstone.label_tables import print_label_cards
+from touchstone.packing import NothingToPack
 from touchstone.problems import ExperimentFailed, ProblemError, UnknownStep, describe
 from touchstone.progress import showing_progress
 from touchstone.report import Finding, markdown_reports
@@ -47,6 +60,11 @@ from touchstone.variance_tables import print_variance
 app = typer.Typer(help="Compare training images by experiment.", no_args_is_help=True, pretty_exceptions_enable=False)
 keys = typer.Typer(help="API keys of your project, with an admin's key.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+adding = typer.Typer(
+    help="Register an upstream, a target or a data set from a folder of this machine or a location elsewhere.",
+    no_args_is_help=True,
+)
+app.add_typer(adding, name="add")
 
 Server = Annotated[str, typer.Option(envvar="TOUCHSTONE_SERVER", help="Address of the server.")]
 ExperimentId = Annotated[str, typer.Argument(help="An experiment's id, exp_...")]
@@ -73,7 +91,7 @@ def readable_failures() -> Iterator[None]:
     """Input that is at fault ends the program with one readable line and exit code 2."""
     try:
         yield
-    except (UnreadableDocument, UnknownStep) as error:
+    except (UnreadableDocument, UnknownStep, NothingToPack, NotAdded) as error:
         raise _stop(str(error), 2) from error
     except ValidationError as error:
         fields = (": ".join([*map(str, field["loc"]), field["msg"]]) for field in error.errors())
@@ -118,6 +136,81 @@ def apply(catalogue: Path, server: Server = DEFAULT_SERVER) -> None:
         entries = Catalogue.model_validate(read_document(catalogue))
         for resource, new in client.apply(entries).items():
             console_for_output().print(f"{resource}: {len(getattr(entries, resource))} registered, {new} of them new")
+
+
+@adding.command("upstream")
+def add_upstream(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SourceHelp)],
+    name: EntryName = None,
+    index_encoder: Annotated[
+        str | None, typer.Option(help="What searches it. Left out: the only registered encoder with a text tower.")
+    ] = None,
+    layout: UpstreamForm = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Images with captions that training images are retrieved from: shards, parquet files, folders, tables of links."""
+    console = console_for_output()
+    with connected(server) as client:
+        document: dict[str, Any] = {
+            "name": name or name_of(sources[0]),
+            "location": locations_of(client, sources, console),
+        }
+        add(client, "upstream", document | given(index_encoder=index_encoder, layout=layout), console)
+        found = client.upstream(document["name"])
+    words = f"{found.images} images in {len(found.upstream.shards)} shards; the ingest is {found.phase}"
+    console.print(f"upstream {found.name}: {words} (touchstone account upstream/{found.name})", highlight=False)
+
+
+@adding.command("target")
+def add_target(
+    source: Annotated[str | None, typer.Argument(help=SourceHelp + " With every split below it.")] = None,
+    train: Annotated[str | None, typer.Option(help="Where this split is, in place of SOURCE.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    test: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    name: EntryName = None,
+    classes: Annotated[Path | None, typer.Option(help="File: a display name a line, in the order of ids.")] = None,
+    template: Annotated[list[str] | None, typer.Option(help="A sentence with {name}; may repeat.")] = None,
+    layout: TargetForm = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """The classification task: folders train, validation and test of class folders, or a labelled file for each."""
+    splits = given(train=train, validation=validation, test=test)
+    if (source is None) == (not splits) or (splits and not {"validation", "test"} <= set(splits)):
+        raise typer.BadParameter("name either a SOURCE with every split below it, or --validation and --test")
+    console = console_for_output()
+    document: dict[str, Any] = {"name": name or name_of(source or splits["test"])} | given(layout=layout)
+    with connected(server) as client:
+        if classes is not None:
+            document["classes"] = class_names(classes)
+        if template:
+            document["templates"] = dict.fromkeys(Templates.model_fields, template)
+        places = locations_of(client, [source] if source else list(splits.values()), console)
+        where = {"location": places} if source else {"splits": dict(zip(splits, places, strict=True))}
+        add(client, "target", document | where, console)
+        found = client.target(document["name"])
+    counts = ", ".join(f"{split} {each.images}" for split, each in found.splits.by_name.items())
+    console.print(f"target {found.name}: {len(found.classes)} classes; images: {counts}", highlight=False)
+
+
+@adding.command("dataset")
+def add_dataset(
+    source: Annotated[str, typer.Argument(help=SourceHelp)],
+    target: Annotated[str, typer.Option(help="A registered target, whose classes the images are of.")],
+    name: EntryName = None,
+    layout: TargetForm = None,
+    licence: Annotated[str, typer.Option(help="e.g. CC-BY-4.0")] = "",
+    origin: Annotated[str, typer.Option(callback=known_origin, help="real, synthetic or unknown.")] = "unknown",
+    made_by: Annotated[str, typer.Option(help="Of synthetic images: the generator.")] = "",
+    trained_on: Annotated[str, typer.Option(help="Of synthetic images: what the generator was trained on.")] = "",
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Labelled images for an arm of kind given: a folder for each class of the target, or a labelled file."""
+    console = console_for_output()
+    words = {"licence": licence, "origin": origin, "made_by": made_by, "trained_on": trained_on}
+    with connected(server) as client:
+        document = {"name": name or name_of(source), "target": target} | words | given(layout=layout)
+        view = add(client, "dataset", document | {"location": locations_of(client, [source], console)}, console)
+    console.print(f"dataset {view.name}: registered for target {target}", highlight=False)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -25,9 +25,12 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.catalogue import MAIN_TEST_SET, Catalogue, Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.power import DeclaredSpread
+from touchstone_contracts.uploads import Upload
 from touchstone_contracts.views import (
     ArmCuration,
     ClassTable,
+    DescribedKind,
+    DescriptionView,
     Estimation,
     Event,
     ExperimentAccount,
@@ -64,6 +67,8 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 GLANCE_SECONDS = 2.5
 """While waiting, a stream silent for this long is left for a look at the experiment: below the server's ping interval,
 so that a deadline is noticed while nothing happens."""
+UPLOAD_ANSWER_SECONDS = 600.0
+"""For one part of an archive to be taken, and for the answer to its last one."""
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 Resource = Literal["upstreams", "targets", "datasets", "encoders", "generators"]
 
@@ -78,7 +83,7 @@ PageT = TypeVar("PageT", bound=Page)
 Watcher = Callable[[ExperimentDetail], None]
 
 
-def _given(**query: str | None) -> dict[str, str]:
+def given(**query: str | None) -> dict[str, str]:
     return {name: value for name, value in query.items() if value is not None}
 
 
@@ -89,7 +94,7 @@ def _place(owner: str) -> str:
     return f"/v1/experiments/{owner}"
 
 
-def ignore(_: ExperimentDetail) -> None:
+def ignore(_: object) -> None:
     """For callers who only want the end."""
 
 
@@ -154,6 +159,40 @@ class Client:
             ("datasets", catalogue.datasets),
         )
         return {resource: sum(self.register(resource, entry) for entry in entries) for resource, entries in groups}
+
+    def upload(self, archive: Iterable[bytes]) -> Upload:
+        """Keeps a zip or tar archive on the server; its `location` may stand in a document for `add`. `archive`: one
+        that can be iterated again, as touchstone.packing makes, is sent again where the connection breaks."""
+        headers = {"Content-Type": "application/zip"}
+        timeout = httpx.Timeout(30.0, read=UPLOAD_ANSWER_SECONDS, write=UPLOAD_ANSWER_SECONDS)
+        response = self._call("POST", "/v1/uploads", content=archive, headers=headers, timeout=timeout)
+        return Upload.model_validate_json(response.content)
+
+    def add(self, kind: DescribedKind, document: dict[str, Any]) -> DescriptionView:
+        """Has a worker look at the `location` of the document; what it finds is registered. The same again is the
+        same."""
+        response = self._call("POST", f"/v1/{kind}s", json=document)
+        return DescriptionView.model_validate_json(response.content)
+
+    def description(self, kind: DescribedKind, name: str) -> DescriptionView:
+        """How far looking at its location is."""
+        return self._get(f"/v1/descriptions/{kind}/{name}", DescriptionView)
+
+    def wait_for_description(
+        self,
+        kind: DescribedKind,
+        name: str,
+        *,
+        watcher: Callable[[DescriptionView], None] = ignore,
+        interval: float = 1.0,
+    ) -> DescriptionView:
+        """The last state: `succeeded` where it was registered."""
+        while True:
+            view = self.description(kind, name)
+            watcher(view)
+            if view.phase in FINISHED:
+                return view
+            time.sleep(interval)
 
     def upstream(self, name: str) -> UpstreamView:
         """The upstream with the phase and progress of its ingest."""
@@ -239,7 +278,7 @@ class Client:
 
     def steps(self, owner: str, *, state: StepState | None = None, prefix: str = "") -> Iterator[StepView]:
         """In an order in which they can be done; of those in `state`, whose ids begin with `prefix`."""
-        query = _given(state=state, prefix=prefix or None)
+        query = given(state=state, prefix=prefix or None)
         for page in self._pages(f"{_place(owner)}/steps", StepPage, query):
             yield from page.items
 
@@ -307,7 +346,7 @@ class Client:
     ) -> ClassTable:
         """By class, the largest losses against the untouched encoder first. `target` may be left out where there is
         one, `metric` is then the first measured. Raises ProblemError (409) until every seed is in."""
-        query = {"arm": arm, "size": size, "test_set": test_set} | _given(metric=metric, target=target)
+        query = {"arm": arm, "size": size, "test_set": test_set} | given(metric=metric, target=target)
         return self._get(f"/v1/experiments/{experiment}/classes", ClassTable, params=query)
 
     def label_cards(self, experiment: str) -> LabelCards:
@@ -316,11 +355,11 @@ class Client:
 
     def arm_curation(self, experiment: str, arm: str, target: str | None = None) -> ArmCuration:
         """Images by stage and by class, before and after, with the reasons."""
-        return self._get(f"/v1/experiments/{experiment}/arms/{arm}", ArmCuration, params=_given(target=target))
+        return self._get(f"/v1/experiments/{experiment}/arms/{arm}", ArmCuration, params=given(target=target))
 
     def arm_links(self, experiment: str, arm: str, target: str | None = None) -> LinkReport:
         """What the retrieved links gave. Raises ProblemError (404) where no image comes from a link."""
-        return self._get(f"/v1/experiments/{experiment}/arms/{arm}/links", LinkReport, params=_given(target=target))
+        return self._get(f"/v1/experiments/{experiment}/arms/{arm}/links", LinkReport, params=given(target=target))
 
     def arm_images(self, experiment: str, arm: str, target: str, **params: Any) -> ImagePage:
         query = {"target": target} | params
@@ -419,7 +458,7 @@ class Client:
     def _pages(self, path: str, page: type[PageT], query: dict[str, str] | None = None) -> Iterator[PageT]:
         cursor: str | None = None
         while True:
-            found = self._get(path, page, params=(query or {}) | _given(cursor=cursor))
+            found = self._get(path, page, params=(query or {}) | given(cursor=cursor))
             yield found
             cursor = found.next_cursor
             if cursor is None:
