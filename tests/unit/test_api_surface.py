@@ -156,7 +156,7 @@ def test_the_description_is_complete(client: TestClient) -> None:
     assert len(set(ids)) == len(ids)
     for path, method, operation in operations:
         assert operation.get("tags"), path
-        if "requestBody" in operation:
+        if "requestBody" in operation and path != "/v1/uploads":  # whose body is an archive
             content = operation["requestBody"]["content"]["application/json"]
             assert content.get("examples"), (path, method)
         for status, answer in operation["responses"].items():
