@@ -80,7 +80,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 LOCATED_EXAMPLES: dict[str, dict[str, Any]] = {
     "upstream": {"name": "birds", "location": "hf://datasets/owner/birds@main/*.tar", "index_encoder": "mini-clip"},
-    "target": {"name": "owls", "location": "s3://shop/owls"},
+    "target": {"name": "owls", "location": "library:data/owls"},
     "dataset": {"name": "bought", "target": "flags", "location": "https://example.org/bought.tar", "origin": "real"},
 }
 
