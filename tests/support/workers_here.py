@@ -19,6 +19,8 @@ from touchstone_judge import tasks as judge
 from touchstone_planning.transitions import Limits
 from touchstone_retrieval import tasks as retrieval
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
+from touchstone_retrieval.locations.connecting import connect_locations
+from touchstone_retrieval.settings import RetrievalSettings
 from touchstone_retrieval.tools import Tools as RetrievalTools
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.finished import FinishedSteps
@@ -38,7 +40,9 @@ AT_ONCE = Limits(lease=timedelta(0), retry=timedelta(0))
 class WorkersHere:
     """A dispatcher that computes each step as it is sent: one worker per queue."""
 
-    def __init__(self, artifacts: Artifacts, library: Path, index: QdrantEdgeIndex) -> None:
+    def __init__(
+        self, artifacts: Artifacts, library: Path, index: QdrantEdgeIndex, retrieval_settings: RetrievalSettings
+    ) -> None:
         self.reports = MemoryReports()
         self.done: list[StepMessage] = []
         self._artifacts = artifacts
@@ -46,7 +50,14 @@ class WorkersHere:
         settings = TrainerSettings(library=library, threads=1, device="cpu")
         self._runners: dict[str, StepRunner[Any]] = {
             "retrieval": self._runner(
-                retrieval.handlers, RetrievalTools(artifacts, models, EncoderCache(models, CPU), index)
+                retrieval.handlers,
+                RetrievalTools(
+                    artifacts,
+                    models,
+                    EncoderCache(models, CPU),
+                    index,
+                    locations=connect_locations(retrieval_settings, artifacts.uploads),
+                ),
             ),
             "generator": self._runner(generator.handlers, generator.Tools(artifacts, GeneratorCache(models, CPU))),
             "trainer": self._runner(trainer.handlers, build_tools(settings, artifacts)),
@@ -72,11 +83,13 @@ class WorkersHere:
 
 
 @contextmanager
-def workers_here(artifacts: Artifacts, library: Path, folder: Path) -> Iterator[WorkersHere]:
-    """`folder`: for the search index."""
+def workers_here(
+    artifacts: Artifacts, library: Path, folder: Path, retrieval_settings: RetrievalSettings | None = None
+) -> Iterator[WorkersHere]:
+    """`folder`: for the search index. `retrieval_settings`: which locations may be read."""
     index = QdrantEdgeIndex(folder / "index")
     try:
-        yield WorkersHere(artifacts, library, index)
+        yield WorkersHere(artifacts, library, index, retrieval_settings or RetrievalSettings())
     finally:
         index.close()
 

@@ -24,6 +24,7 @@ from touchstone_store.tables import ApiKeyRow
 
 NOW = datetime.now(UTC)
 UNKNOWN = {"step": "0" * 64, "image": "0" * 64, "arm": "retrieved", "plural": "targets", "key": "0" * 16}
+UNKNOWN |= {"kind": "target", "upload": f"default.{'0' * 32}"}
 HOOK = {"url": "https://hooks.example.org/touchstone"}
 KINDS = ("upstreams", "targets", "datasets", "encoders", "generators")
 
@@ -96,7 +97,7 @@ def calls(two: TwoProjects) -> list[Call]:
 
 def _call(two: TwoProjects, method: str, path: str, kind: str, operation: Any) -> Call:
     known = UNKNOWN | {"experiment": two.experiment, "webhook": two.webhook, "delivery": two.delivery}
-    known |= {"plural": kind, "name": two.names.get(kind, "")}
+    known |= {"plural": kind, "name": two.names.get(kind, "nothing")}
     names_something = any(part in path for part in ("{name}", "{experiment}", "{webhook}"))
     filled = re.sub(r"{(\w+)}", lambda part: known[part[1]], path)
     return Call(method.upper(), filled, _body(operation), operation[SCOPE], names_something)

@@ -47,7 +47,8 @@ def test_what_is_allowed_passes(place: str) -> None:
         "s3://shop", "s3://shop/photos-of-staff/1.tar", "s3://shop/other", "s3://shop/photos/../keys", "s3://wholesale/a",
         "s3://shop/photos/./x", "s3://touchstone/blobs/aa/bb",
         f"hub:openai/clip2@{COMMIT}", f"hub:openai/other@{COMMIT}", f"hub:laion@{COMMIT}", "hub:ViT-B-16@openai",
-        "http://example.org/x", "/etc/passwd", "",
+        "https://example.net/x", "https://example.org.evil.net/x", "ftp://example.org/x", "/etc/passwd", "",
+        "gs://shop/other", "hf://datasets/openai/other/x", "hf://datasets/laion2/clip@main",
     ],
 )  # fmt: skip
 def test_what_is_not_allowed_is_refused(place: str) -> None:

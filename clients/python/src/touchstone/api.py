@@ -16,6 +16,8 @@ from touchstone_contracts.views import (
     ArmCuration,
     ClassTable,
     DatasetPage,
+    DescribedKind,
+    DescriptionView,
     EncoderPage,
     Estimation,
     ExperimentAccount,
@@ -104,6 +106,24 @@ class Api:
         18950
         """
         return get(f"/v1/upstreams/{name}", UpstreamView)
+
+    @method
+    def add(self, kind: DescribedKind, document: dict[str, Any]) -> Call[DescriptionView]:
+        """Has a worker look at the `location` of the document; what it finds is registered. The same again is the same.
+
+        >>> client.add("upstream", {"name": "birds", "location": "hf://datasets/owner/birds"}).phase
+        'queued'
+        """
+        return post(f"/v1/{kind}s", DescriptionView, document)
+
+    @method
+    def description(self, kind: DescribedKind, name: str) -> Call[DescriptionView]:
+        """How far looking at its location is.
+
+        >>> client.description("upstream", "birds").phase
+        'succeeded'
+        """
+        return get(f"/v1/descriptions/{kind}/{name}", DescriptionView)
 
     @listing
     def upstreams(self) -> Listing[UpstreamView]:

@@ -1,7 +1,7 @@
 """The client that waits for each answer."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +10,8 @@ from typing import Self, TypeVar
 import httpx
 import httpx_sse
 from touchstone_contracts.catalogue import Catalogue
-from touchstone_contracts.views import Event, ExperimentDetail
+from touchstone_contracts.uploads import Upload
+from touchstone_contracts.views import DescribedKind, DescriptionView, Event, ExperimentDetail
 
 from touchstone.api import NO_PRICES, NO_SPREAD, UPSTREAM, Api, Resource
 from touchstone.calls import Call, Listing, SyncMethods
@@ -26,6 +27,9 @@ T = TypeVar("T")
 GLANCE_SECONDS = 2.5
 """While waiting, a stream silent for this long is left for a look at the experiment: below the server's ping interval,
 so that a deadline is noticed while nothing happens."""
+
+UPLOAD_ANSWER_SECONDS = 600.0
+"""For one part of an archive to be taken, and for the answer to its last one."""
 
 
 class Client(Api, SyncMethods):
@@ -102,6 +106,40 @@ class Client(Api, SyncMethods):
             resource: sum(self.register(resource, entry) for entry in entries)
             for resource, entries in entries_in_order(catalogue)
         }
+
+    def upload(self, archive: Iterable[bytes]) -> Upload:
+        """Keeps a zip or tar archive on the server; its `location` may stand in a document for `add`. An `archive` that
+        can be iterated again, as touchstone.packing makes, is sent again where the connection breaks.
+
+        >>> client.upload(packed(Path("birds"))).location
+        'upload://default.0123456789abcdef'
+        """
+        headers = {"Content-Type": "application/zip"}
+        timeout = httpx.Timeout(self._transport.timeout, read=UPLOAD_ANSWER_SECONDS, write=UPLOAD_ANSWER_SECONDS)
+        with self._reached():
+            response = self._http.post("/v1/uploads", content=archive, headers=headers, timeout=timeout)
+        raise_for_problem(response)
+        return Upload.model_validate_json(response.content)
+
+    def wait_for_description(
+        self,
+        kind: DescribedKind,
+        name: str,
+        *,
+        watcher: Callable[[DescriptionView], None] = ignore,
+        interval: float = 1.0,
+    ) -> DescriptionView:
+        """The last state after `add`: `succeeded` where it was registered.
+
+        >>> client.wait_for_description("upstream", "birds").phase
+        'succeeded'
+        """
+        while True:
+            view = self.description(kind, name)
+            watcher(view)
+            if view.phase in FINISHED:
+                return view
+            time.sleep(interval)
 
     def save_predictions(self, experiment: str, file: Path) -> int:
         """Which test images every finished run got right, as parquet; the bytes written. An interrupted download

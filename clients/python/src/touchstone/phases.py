@@ -10,5 +10,5 @@ Watcher = Callable[[ExperimentDetail], None]
 """Sees the experiment from time to time while somebody waits for its end."""
 
 
-def ignore(_: ExperimentDetail) -> None:
+def ignore(_: object) -> None:
     """For callers who only want the end."""

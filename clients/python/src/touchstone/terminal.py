@@ -17,6 +17,7 @@ from touchstone_contracts.problems import Failure, in_words
 from touchstone_contracts.views import ExperimentDetail
 
 from touchstone.account_tables import print_account
+from touchstone.adding import NotAdded
 from touchstone.api import UPSTREAM
 from touchstone.client import Client
 from touchstone.completion import complete_experiment, complete_owner
@@ -24,6 +25,7 @@ from touchstone.documents import UnreadableDocument
 from touchstone.errors import TouchstoneError, UnknownName
 from touchstone.extras import MissingExtra, extra
 from touchstone.names import one_of
+from touchstone.packing import NothingToPack
 from touchstone.phases import ignore
 from touchstone.plain_words import field_errors
 from touchstone.problems import ProblemError, describe
@@ -54,7 +56,7 @@ class UnwritableFile(TouchstoneError):
     """What should be written cannot be, for a reason that is known before."""
 
 
-INPUT_AT_FAULT = (UnreadableDocument, UnknownName, UnwritableFile)
+INPUT_AT_FAULT = (UnreadableDocument, UnknownName, UnwritableFile, NothingToPack, NotAdded)
 
 
 def known_metric(name: str | None) -> str | None:

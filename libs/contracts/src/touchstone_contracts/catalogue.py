@@ -1,8 +1,10 @@
 """What an experiment refers to by name: upstreams, targets, encoders, generators.
 
-Places are written `library:<path>` (below the worker's read-only library folder), `s3://<bucket>/<key>` (data alone, on
-the S3 server of the workers' settings, which also hold the credentials) or `hub:<owner>/<repository>@<commit>` (a model
-hub). Which of them may be read is said by touchstone_contracts.sources.
+Places are written `library:<path>` (below the worker's read-only library folder), `hub:<owner>/<repository>@<commit>`
+(a model hub), or, for data alone, `s3://<bucket>/<key>` (on the S3 server of the workers' settings, which also hold the
+credentials), `gs://<bucket>/<key>`, `hf://datasets/<owner>/<name>@<commit>/<path>` (a data set of a hub),
+`https://<host>/<path>` or `upload://<project>.<number>/<path>` (in an uploaded archive). Which of them may be read is
+said by touchstone_contracts.sources.
 """
 
 import re
@@ -35,9 +37,22 @@ out of the library folder."""
 _PATH = rf"{SEGMENT}(/{SEGMENT})*"
 _REPOSITORY = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
 _OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^./\x00-\x1f\x7f][^\x00-\x1f\x7f]*"  # bucket/key
-DataPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|s3://{_OBJECT})$", max_length=1000), PLACE]
-"""A file or folder of the library, or an object or the objects below a prefix on the S3 server that the workers'
-settings name (`s3://bucket/key`)."""
+UPLOAD = r"[a-z0-9]{1,12}\.[a-z0-9]{32}"
+"""The id of an uploaded archive: the project's id and what nobody guesses."""
+HUB_DATASET = r"datasets/[\w-][\w.-]*/[\w-][\w.-]*"
+WEB_FILE = r"https?://[a-zA-Z0-9.:\[\]-]+/[^\x00-\x20\x7f?#]+"
+"""Without credentials and without a query, which often is one."""
+DataPlace = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(library:{_PATH}|(s3|gs)://{_OBJECT}|hf://{HUB_DATASET}@[0-9a-f]{{40}}(/{_PATH})?|{WEB_FILE}"
+        rf"|upload://{UPLOAD}(/{_PATH})?)$",
+        max_length=1000,
+    ),
+    PLACE,
+]
+"""A file or folder of the library, of a data set of the hub at one commit or of an uploaded archive; an object, or the
+objects below a prefix, of a bucket; a file of a web server."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
 ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|hub:{_REPOSITORY})$", max_length=400), PLACE]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]

@@ -3,6 +3,7 @@
 from touchstone_contracts.values import Digest, StepId
 
 BLOBS, STEPS, SAVEPOINTS, DERIVED, TAKEDOWNS = "blobs/", "steps/", "savepoints/", "derived/", "takedowns/"
+UPLOADS = "uploads/"
 """What keys begin with."""
 
 
@@ -26,3 +27,12 @@ def savepoint_key(step: StepId, part: str) -> str:
 def derived_key(name: Digest, part: int) -> str:
     """Of a part of what follows from stored objects and is kept because others will ask for it."""
     return f"{DERIVED}{name[:2]}/{name}/{part}"
+
+
+def upload_document_key(upload: str) -> str:
+    """What is known of an uploaded archive; written after all its parts."""
+    return f"{UPLOADS}{upload.replace('.', '/')}/upload.json"
+
+
+def upload_part_key(upload: str, part: int) -> str:
+    return f"{UPLOADS}{upload.replace('.', '/')}/{part:06d}"

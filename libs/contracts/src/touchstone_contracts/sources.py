@@ -6,6 +6,7 @@ settings, before it reads or fetches a byte. A project's list narrows what the i
 import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, StringConstraints
 
@@ -56,6 +57,23 @@ def hub_model(place: str) -> HubModel:
     return HubModel(repository, revision)
 
 
+class HubDataset(NamedTuple):
+    repository: str
+    """`owner/name`."""
+    revision: str
+    """A commit, branch or tag; empty: the newest of the main branch."""
+    path: str
+    """Of a file or folder in it; empty: all of it."""
+
+
+def hub_dataset(place: str) -> HubDataset:
+    """Of `hf://datasets/<owner>/<name>[@<revision>][/<path>]`."""
+    owner, _, rest = place.removeprefix("hf://datasets/").partition("/")
+    named, _, path = rest.partition("/")
+    name, _, revision = named.partition("@")
+    return HubDataset(f"{owner}/{name}", revision, path)
+
+
 class AllowedSources(Strict):
     """By default the library alone: nothing that needs a network."""
 
@@ -63,20 +81,27 @@ class AllowedSources(Strict):
     buckets: tuple[Bucket, ...] = ()
     hub: tuple[Repository, ...] = ()
     hosts: tuple[Host, ...] = ()
-    """Of the web servers that links of an upstream lead to."""
+    """Of the web servers that data comes from and links of an upstream lead to."""
 
     def require(self, place: str) -> None:
-        """`library:<path>`, `s3://<bucket>/<key>` or `hub:<owner>/<repository>@<commit>`. Raises SourceNotAllowed."""
+        """A place of the catalogue, or a location. Uploaded archives were allowed when they were uploaded. Raises
+        SourceNotAllowed."""
         scheme, _, rest = place.partition(":")
         match scheme:
             case "library":
                 self._require(_below(rest, self.library), place, "library", "library folders")
-            case "s3":
+            case "s3" | "gs":
                 self._require(_below(rest.removeprefix("//"), self.buckets), place, "buckets", "buckets")
             case "hub":
                 self._require(_in_hub(rest.partition("@")[0], self.hub), place, "hub", "hub repositories")
+            case "hf":
+                self._require(_in_hub(hub_dataset(place).repository, self.hub), place, "hub", "hub repositories")
+            case "https" | "http":
+                self._require(self.permits_host(urlsplit(place).hostname or ""), place, "hosts", "hosts")
+            case "upload":
+                return
             case _:
-                raise SourceNotAllowed(f"{place} is no place of the library, of S3 or of a hub")
+                raise SourceNotAllowed(f"{place} is no place of the library, of a bucket, of a hub or of a web server")
 
     def permits_host(self, host: str) -> bool:
         name = host.lower().rstrip(".")
@@ -117,6 +142,8 @@ def places_in(document: BaseModel, pointer: str = "") -> Iterator[tuple[str, str
         value = getattr(document, name)
         if PLACE in field.metadata and isinstance(value, str):
             yield f"{pointer}/{name}", value, document
+        elif PLACE in field.metadata and isinstance(value, tuple):
+            yield from ((f"{pointer}/{name}/{number}", place, document) for number, place in enumerate(value))
         else:
             yield from _places_within(value, f"{pointer}/{name}")
 
@@ -134,6 +161,8 @@ def _places_within(value: object, pointer: str) -> Iterator[tuple[str, str, Base
 
 def _below(path: str, allowed: Sequence[str]) -> bool:
     """Whether a path of plain segments is one of `allowed` or below it. A last "/" of a prefix says nothing."""
+    if path == "":
+        return EVERYTHING in allowed
     segments = path.removesuffix("/").split("/")
     if {"", ".", ".."} & set(segments):
         return False

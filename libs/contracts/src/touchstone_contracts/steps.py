@@ -27,7 +27,9 @@ from touchstone_contracts.catalogue import (
     LinkTable,
     PlaceholderLinks,
     Source,
+    TargetSplit,
     Template,
+    UpstreamShard,
 )
 from touchstone_contracts.curation import Curation, CurationCounts, CurationReport, HeldOut
 from touchstone_contracts.experiment import Comparison
@@ -38,11 +40,23 @@ from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
+from touchstone_contracts.locations import Layout, Locations
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.sources import Host
-from touchstone_contracts.values import Blob, Digest, Lenient, Name, StepId, Strict, WhenSet, is_empty, is_none
+from touchstone_contracts.values import (
+    MOST_CLASSES,
+    Blob,
+    Digest,
+    Lenient,
+    Name,
+    StepId,
+    Strict,
+    WhenSet,
+    is_empty,
+    is_none,
+)
 
 RequestT = TypeVar("RequestT", bound=Strict)
 ResultT = TypeVar("ResultT", bound=Lenient)
@@ -90,6 +104,32 @@ class ModelRef(Strict):
         if isinstance(model, Encoder):
             return cls(model=model.model, digest=model.digest, kind=model.kind)
         return cls(model=model.model, digest=model.digest, family=model.family)
+
+
+class DescribeSource(Strict):
+    """What lies at locations, written down so that it can be registered. Files that were found are not read again
+    because they are known: what lies there may change."""
+
+    form: Literal["upstream", "target", "dataset"]
+    locations: dict[str, Locations]
+    """By split of a target. Under an empty name: all there is."""
+    layout: Layout | None = None
+    classes: tuple[str, ...] = Field(default=(), max_length=MOST_CLASSES)
+    """Display names in the order of ids, where they are given."""
+    asked: str = Field(max_length=100)
+    """Of which request it is an answer: nobody else shares it."""
+
+
+class SourceDescribed(Lenient):
+    """The parts of a document of the catalogue; see contracts/locations.py."""
+
+    shards: tuple[UpstreamShard, ...] = ()
+    splits: dict[str, TargetSplit] = Field(default_factory=dict)
+    """By name. The images of a data set: under an empty name."""
+    classes: tuple[str, ...] = ()
+    """Display names in the order of ids, as they were given or found."""
+    notes: tuple[str, ...] = ()
+    """What was left out, in words."""
 
 
 class IngestImages(Strict):
@@ -722,6 +762,7 @@ class ExperimentJudged(Lenient):
     """Of the verdict, for lists of experiments."""
 
 
+DESCRIBE_SOURCE = Contract("describe_source", 1, "retrieval", DescribeSource, SourceDescribed)
 INGEST_IMAGES = Contract("ingest_images", 3, "retrieval", IngestImages, ImagesIngested)
 EMBED_IMAGES = Contract("embed_images", 2, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 2, "retrieval", TakeEmbeddings, ImagesEmbedded)
@@ -750,6 +791,7 @@ AnyContract = Contract[Any, Any]
 CATALOGUE: dict[str, AnyContract] = {
     contract.name: contract
     for contract in (
+        DESCRIBE_SOURCE,
         INGEST_IMAGES,
         EMBED_IMAGES,
         TAKE_EMBEDDINGS,

@@ -13,6 +13,7 @@ from touchstone_contracts.class_groups import ClassGroup
 from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
 from touchstone_contracts.label_card import LabelCard
+from touchstone_contracts.locations import LocatedDataset, LocatedTarget, LocatedUpstream
 from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
@@ -321,6 +322,33 @@ class UpstreamView(Lenient):
 
 class UpstreamPage(Page):
     items: tuple[UpstreamView, ...]
+
+
+DescribedKind = Literal["upstream", "target", "dataset"]
+
+
+class DescriptionView(Lenient):
+    """What was asked for by its location, and how far looking at it is."""
+
+    kind: DescribedKind
+    name: Name
+    asked: LocatedUpstream | LocatedTarget | LocatedDataset
+    phase: Phase
+    """`succeeded`: it is registered."""
+    done: int = 0
+    """Files that were looked at, of `total`."""
+    total: int | None = None
+    problems: tuple[Problem, ...] = ()
+    """Why it failed, or which server it waits for."""
+    notes: tuple[str, ...] = ()
+    """What was left out."""
+    registered: str | None = None
+    """Where it is in the API, e.g. `/v1/upstreams/birds`."""
+    created_at: datetime
+
+
+class DescriptionPage(Page):
+    items: tuple[DescriptionView, ...]
 
 
 class TargetSummary(Lenient):

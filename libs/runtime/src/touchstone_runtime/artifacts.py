@@ -25,6 +25,7 @@ from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject, ObjectStore, StoredObject
 from touchstone_runtime.phases import phase
 from touchstone_runtime.savepoints import StepSavepoints
+from touchstone_runtime.uploads import Uploads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -193,6 +194,10 @@ class Artifacts:
     def derived(self, name: Digest) -> DerivedParts:
         """What may be kept of something that `name` says all of that it follows from."""
         return DerivedParts(self._objects, name)
+
+    @property
+    def uploads(self) -> Uploads:
+        return Uploads(self._objects)
 
     def image_set(self, step: StepId) -> tuple[ImageSet, int]:
         """The image set any image-making step wrote, and how many images it was asked for.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from sqlalchemy import exists, select
+from sqlalchemy import Text, cast, exists, select
 from sqlalchemy.orm import Session, aliased
 from touchstone_contracts.catalogue import (
     Dataset,
@@ -143,6 +143,16 @@ def list_entries(
         query = query.where(CatalogueRow.name > after)
     rows = session.scalars(query.order_by(CatalogueRow.name).limit(limit))
     return [Registered(entry_type.model_validate(row.body), row.project_id, row.shared) for row in rows]
+
+
+def names_with(session: Session, text: str, project: str) -> list[str]:
+    """`kind name` of the project's entries whose body holds the text, which is plain ASCII."""
+    query = select(CatalogueRow.kind, CatalogueRow.name).where(
+        CatalogueRow.project_id == project, cast(CatalogueRow.body, Text).contains(text, autoescape=True)
+    )
+    return [
+        f"{kind} {name}" for kind, name in session.execute(query.order_by(CatalogueRow.kind, CatalogueRow.name)).all()
+    ]
 
 
 class RegisteredNames:

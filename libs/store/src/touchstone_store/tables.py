@@ -236,6 +236,27 @@ class CatalogueRow(Base):
     created_at: Mapped[datetime]
 
 
+class DescriptionRow(Base):
+    """What is to be registered once a worker has looked at its location; see descriptions.py."""
+
+    __tablename__ = "descriptions"
+
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """Of what it becomes in the catalogue."""
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body: Mapped[dict[str, Any]]
+    """As it was asked for, with what stood open filled in."""
+    plan_id: Mapped[str] = mapped_column(ForeignKey("plans.id"))
+    """Whose one step looks at the location."""
+    step_id: Mapped[str] = mapped_column(String(64))
+    problem: Mapped[dict[str, Any] | None]
+    """Why it could not be registered."""
+    notes: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    registered_at: Mapped[datetime | None]
+
+
 class IdempotencyKeyRow(Base):
     __tablename__ = "idempotency_keys"
 

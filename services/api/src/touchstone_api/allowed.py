@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Entry, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
+from touchstone_contracts.locations import Located
 from touchstone_contracts.problems import FieldError, Invalid
-from touchstone_contracts.sources import AllowedSources, Host, ProjectSources, SourceNotAllowed
+from touchstone_contracts.sources import AllowedSources, Host, ProjectSources, SourceNotAllowed, places_in
 from touchstone_planning.resolve import Found
 from touchstone_planning.sources import MOST_NAMED, and_more, require_allowed
 from touchstone_store.catalogue import RegisteredNames, kind_of
@@ -22,9 +24,10 @@ class ProjectPolicy:
     project: str
     installation: AllowedSources
 
-    def require_document(self, document: Entry | ExperimentSpec) -> None:
+    def require_document(self, document: Entry | ExperimentSpec | Located) -> None:
         """That everything it wants read may be read. Raises SourceNotAllowed, or Invalid (code `hub_not_pinned`)."""
         own = self.of(self.project)
+        _require_own_uploads(document, self.project)
         require_allowed((self.installation,) if own is None else (self.installation, own), document)
 
     def require_registered(self, found: Iterable[Found], names: RegisteredNames) -> None:
@@ -61,3 +64,14 @@ class ProjectPolicy:
                 return f"{named}: {refused.detail}"
             return f"{named} may not be read by the project that shares it any more; ask the operator"
         return None
+
+
+def _require_own_uploads(document: BaseModel, project: str) -> None:
+    """Raises SourceNotAllowed: another project's archives are its own, whoever knows their ids."""
+    errors = [
+        FieldError(pointer=pointer, detail=f"{place} is no upload of this project: GET /v1/uploads lists those it has")
+        for pointer, place, _ in places_in(document)
+        if place.startswith("upload://") and not place.startswith(f"upload://{project}.")
+    ]
+    if errors:
+        raise SourceNotAllowed(and_more(errors[0].detail, len(errors)), errors=tuple(errors[:MOST_NAMED]))

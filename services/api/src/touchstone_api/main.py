@@ -25,6 +25,7 @@ from touchstone_api.routes import (
     assets,
     catalogue,
     dashboard,
+    descriptions,
     events,
     experiments,
     health,
@@ -34,6 +35,7 @@ from touchstone_api.routes import (
     steps,
     storage,
     takedowns,
+    uploads,
     webhooks,
 )
 from touchstone_api.security.bodies import JsonBudget, LimitBodies
@@ -43,7 +45,7 @@ from touchstone_api.security.text import refuse_unstorable_address, refuse_unsto
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
-RESOURCES = (experiments, steps, events, results, arms, catalogue, takedowns, webhooks, storage, keys)
+RESOURCES = (experiments, steps, events, results, arms, catalogue, descriptions, takedowns, webhooks, storage, keys)
 PAGES = (dashboard,)
 OPEN_TO_ALL = (health, login, assets)
 """What is the same for everybody, or says who somebody is."""
@@ -57,7 +59,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     services = services or build_services(ApiSettings())
     app = FastAPI(
         title="Touchstone",
-        version="0.1.0",
+        version="0.2.0",
         description="Do generated training images beat simply retrieving real ones?",
         generate_unique_id_function=_operation_id,
         # Before `authorise`, which looks up and writes down what the path names.
@@ -79,6 +81,8 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.state.provider = Provider(services.settings) if services.settings.oidc_issuer else None
     for resource in RESOURCES:
         app.include_router(resource.router, dependencies=OF_RESOURCES)
+    # Its bodies are streamed: nobody looks for text in them.
+    app.include_router(uploads.router, dependencies=[Depends(authorise), Depends(refuse_unknown_parameters)])
     for resource in PAGES:
         app.include_router(resource.router, dependencies=[Depends(authorise_page)])
     app.include_router(health.scrapes, dependencies=[Depends(authorise)])

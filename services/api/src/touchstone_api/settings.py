@@ -43,6 +43,10 @@ class ApiSettings(StoreSettings):
     """Off: run `python -m touchstone_store.migrate` before the api starts."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     """Larger request bodies are refused; a target of ten thousand classes needs about 2 MiB."""
+    max_upload_bytes: int = Field(default=20 * 2**30, gt=0)
+    """Of one uploaded archive. Its parts are in memory one after the other."""
+    upload_quota_bytes: int = Field(default=100 * 2**30, gt=0)
+    """Of all that a project has uploaded and not removed."""
     max_plan_steps: int = Field(default=25_000, gt=0, le=1_000_000)
     """An experiment that takes more steps is refused with what to lower. The paper's study of ImageNet has 11,808;
     planning 25,000 takes one to two seconds of one CPU."""

@@ -1,6 +1,5 @@
 """Posting work: gather what exists, decide, create everything in one transaction or nothing."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,26 +9,22 @@ from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import Encoder, Entry, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
-from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import FieldError, Invalid, Transient
 from touchstone_contracts.registration import Parent
-from touchstone_contracts.values import StepId
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.limits import check_size
-from touchstone_planning.plan import plan_experiment, plan_upstream, stored_plan
+from touchstone_planning.plan import plan_experiment, stored_plan
 from touchstone_planning.resolve import Found, resolve_names
 from touchstone_planning.resolved import ResolvedExperiment
-from touchstone_runtime.artifacts import Artifacts
-from touchstone_store.catalogue import RegisteredNames, find_entry, register, require_registered
-from touchstone_store.database import Store
+from touchstone_store.catalogue import RegisteredNames, require_registered
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
-from touchstone_store.idempotency import digest_of_entry, recall, remember
+from touchstone_store.idempotency import recall, remember
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
 from touchstone_store.listing import facets_of
 from touchstone_store.plans import Survey, create_plan
-from touchstone_store.steps import succeeded_among
+from touchstone_store.registering import TRIES, register_entry, register_upstream, survey
 from touchstone_store.tables import ExperimentFacetRow, ExperimentRow
 
 from touchstone_api.allowed import ProjectPolicy
@@ -39,29 +34,11 @@ from touchstone_api.quota import most_steps_of, require_quota
 from touchstone_api.registration import registered_facts
 from touchstone_api.settings import ApiSettings
 
-SURVEY_THREADS = 8
-TRIES = 4
-"""Another process may create the same steps at the same moment; the second try finds them."""
-
 
 @dataclass(frozen=True)
 class Submitted:
     id: str
     created: bool
-
-
-def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
-    """Which of the plan's results the object store has, whatever SQL believes: their manifests are read, of their blobs
-    existence and sizes are compared. Raises Transient."""
-    ids = [step.id for step in plan.steps]
-    with store.read() as session:
-        believed = succeeded_among(session, ids)
-    with ThreadPoolExecutor(SURVEY_THREADS) as pool:
-        results = pool.map(artifacts.present, ids)
-        verified: dict[StepId, StepManifest] = {
-            step: manifest for step, manifest in zip(ids, results, strict=True) if manifest is not None
-        }
-    return Survey(verified=verified, lost=believed - set(verified))
 
 
 def submit_experiment(
@@ -198,69 +175,30 @@ def submit_entry(services: Services, project: str, entry: Entry, idempotency_key
     """Registers what takes no steps. Whether it is new. Raises SourceNotAllowed, KeyReused, NameTaken or Transient."""
     with services.store.read() as session:
         ProjectPolicy(session, project, services.settings.allowed_sources).require_document(entry)
-    for _ in range(TRIES):
-        try:
-            with services.store.write() as session:
-                return _register(session, project, entry, idempotency_key, datetime.now(UTC))
-        except IntegrityError:
-            continue
-    raise Transient("the same is being registered by others; try again", code="contended")
-
-
-def _register(session: Session, project: str, entry: Entry, idempotency_key: str | None, now: datetime) -> bool:
-    if idempotency_key:
-        remember(session, project, idempotency_key, digest_of_entry(entry), now)
-    return register(session, entry, project, now)
+    return register_entry(services.store, project, entry, idempotency_key)
 
 
 def submit_upstream(services: Services, project: str, upstream: Upstream, idempotency_key: str | None = None) -> bool:
     """Registers the upstream and starts its ingest. Whether it is new. Raises SourceNotAllowed, Invalid, NameTaken
     or Transient."""
     with services.traces.span("plan upstream", upstream=upstream.name) as span:
-        created = _submit_upstream(services, project, upstream, idempotency_key, span.traceparent)
+        with services.store.read() as session:
+            policy = ProjectPolicy(session, project, services.settings.allowed_sources)
+            policy.require_document(upstream)
+            encoder = index_encoder(policy, upstream.index_encoder)
+        created = register_upstream(
+            services.store, services.artifacts, project, upstream, encoder, idempotency_key, span.traceparent
+        )
         span.tell(created=created)
     return created
 
 
-def _submit_upstream(
-    services: Services, project: str, upstream: Upstream, idempotency_key: str | None, traceparent: str | None
-) -> bool:
-    with services.store.read() as session:
-        policy = ProjectPolicy(session, project, services.settings.allowed_sources)
-        policy.require_document(upstream)
-        encoder = _index_encoder(policy, upstream)
-        known = find_entry(session, Upstream, upstream.name, project) is not None
-        sources = policy.of(project) if upstream.has_links else None
-    plan = plan_upstream(upstream, encoder, None if sources is None else sources.hosts_of_links)
-    services.artifacts.put_facts(plan.facts.blobs)
-    for _ in range(TRIES):
-        found = Survey() if known else survey(services.store, services.artifacts, plan)
-        try:
-            with services.store.write() as session:
-                now = datetime.now(UTC)
-                if created := _register(session, project, upstream, idempotency_key, now):
-                    create_plan(
-                        session,
-                        upstream_plan_id(upstream.name, project),
-                        plan.steps,
-                        found,
-                        now,
-                        traceparent,
-                        project=project,
-                        layout=plan.upstream,
-                    )
-            return created
-        except IntegrityError:
-            continue
-    raise Transient("other work with the same steps is being created; try again", code="contended")
-
-
-def _index_encoder(policy: ProjectPolicy, upstream: Upstream) -> Encoder:
+def index_encoder(policy: ProjectPolicy, name: str) -> Encoder:
     """Raises Invalid or SourceNotAllowed."""
     pointer, names = "/index_encoder", RegisteredNames(policy.session, policy.project)
-    encoder = names.encoder(upstream.index_encoder)
+    encoder = names.encoder(name)
     if encoder is None:
-        problem = FieldError(pointer=pointer, detail=f"no encoder named {upstream.index_encoder!r}")
+        problem = FieldError(pointer=pointer, detail=f"no encoder named {name!r}")
         raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
     if not encoder.has_text_tower:
         problem = FieldError(pointer=pointer, detail=f"encoder {encoder.name!r} has no text tower")

@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.keys import BLOBS, STEPS, TAKEDOWNS
+from touchstone_contracts.keys import BLOBS, STEPS, TAKEDOWNS, UPLOADS
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.objects import StoredObject
 from touchstone_runtime.whole_files import PART, whole_file
 
-COPIED = (STEPS, BLOBS, TAKEDOWNS)
+COPIED = (STEPS, BLOBS, TAKEDOWNS, UPLOADS)
 """In the order in which they are copied. Savepoints are not: a step that is at work begins anew."""
 DUMP = ".jsonl.gz"
 SAME_SECONDS = 0.001

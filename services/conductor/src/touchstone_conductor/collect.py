@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import get_args
 
-from touchstone_contracts.keys import BLOBS, DERIVED, SAVEPOINTS, STEPS, blob_key, manifest_key
+from touchstone_contracts.keys import BLOBS, DERIVED, SAVEPOINTS, STEPS, UPLOADS, blob_key, manifest_key
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import ObjectStore
+from touchstone_runtime.uploads import DOCUMENT
 from touchstone_store.database import Store
 from touchstone_store.deletion import delete_steps, unowned_steps
 from touchstone_store.plan_steps import facts_of_steps
@@ -31,9 +32,10 @@ from touchstone_conductor.unread_weights import UnreadWeights
 PAGE = 500
 GRACE_HOURS = 7 * 24.0
 """Above the longest time that a step takes: what it has written is needed once it has finished."""
-PREFIXES = (STEPS, BLOBS, SAVEPOINTS, DERIVED)
+PREFIXES = (STEPS, BLOBS, SAVEPOINTS, DERIVED, UPLOADS)
 """Manifests first: without its manifest a step is not done, and nobody looks for its blobs. No savepoint is needed
-after the grace period: a step that is at work replaces its own all the time. What is derived is computed again."""
+after the grace period: a step that is at work replaces its own all the time. What is derived is computed again.
+Of uploads those that never came to their end."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Collection:
         found.steps = delete_steps(self.store, unowned) if self.delete else len(unowned)
         artifacts = Artifacts(self.objects)
         spare = UnreadWeights(self.store, artifacts, self.weights, frozenset(unowned)).runs(before)
-        needed = self._needed(artifacts, frozenset(unowned), spare, found)
+        needed = self._needed(artifacts, frozenset(unowned), spare, found) | self._whole_uploads()
         for prefix in PREFIXES:
             for stored in self.objects.listed(prefix):
                 if stored.key in needed:
@@ -105,6 +107,11 @@ class Collection:
             kept = (manifest for step, manifest in manifests.items() if step not in unread)
             needed |= {blob_key(blob.digest) for manifest in kept for blob in manifest.blobs}
         return needed
+
+    def _whole_uploads(self) -> set[str]:
+        keys = [stored.key for stored in self.objects.listed(UPLOADS)]
+        whole = {key.removesuffix(DOCUMENT) for key in keys if key.endswith(f"/{DOCUMENT}")}
+        return {key for key in keys if key.rpartition("/")[0] + "/" in whole}
 
     def _let_go(self, artifacts: Artifacts, runs: set[StepId]) -> None:
         for run in runs:

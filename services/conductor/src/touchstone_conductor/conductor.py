@@ -1,4 +1,4 @@
-"""The conductor's cycle: receive reports, apply them, expire leases, hand out ready steps.
+"""The conductor's cycle: receive reports, apply them, expire leases, register what was looked at, hand out ready steps.
 
 Truth lies in SQL (leases) and in the object store (results). Every cycle may end anywhere, by a signal or a dead
 server: what was not applied shows again as an expired lease, and what was leased but never sent as a message that is
@@ -55,6 +55,7 @@ from touchstone_store.stored_bytes import note_blobs, steps_with_blob
 from touchstone_store.tables import StepRow
 from touchstone_store.unreadable import UnreadableRow
 
+from touchstone_conductor.described import DescribedSources
 from touchstone_conductor.history import event_of
 from touchstone_conductor.lost_messages import Fate, LostMessages
 from touchstone_conductor.metrics import ConductorMetrics
@@ -151,6 +152,7 @@ class Conductor:
             self._apply_reports,
             self._expire_leases,
             self._take_back_unwanted,
+            self._register_described,
             self._hand_out,
             self._compact_histories,
         )
@@ -339,6 +341,11 @@ class Conductor:
         for step in unwanted:
             self.reports.mark_cancelled(step)
             self._change(step, lambda before: before if before.started_at else transitions.release(before))
+
+    def _register_described(self) -> None:
+        for step in DescribedSources(self.store, self.artifacts, self.now).register_all():
+            log.warning("result.lost", step=step[:12])
+            self._change(step, transitions.forget_result)
 
     def _hand_out(self) -> None:
         # Raises when Redis is away: then messages would not arrive either.

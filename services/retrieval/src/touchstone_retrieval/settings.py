@@ -17,4 +17,7 @@ class RetrievalSettings(WorkerSettings):
     index_folder: Path = Path(".touchstone/index")
     """Where the embedded engine keeps its collections. One process owns it; it is a cache and may be deleted."""
     download_private_addresses: bool = False
-    """Whether links of an upstream may lead into private networks. Anyone may write a link, so not by default."""
+    """Whether links of an upstream and https:// locations may lead into private networks. Anyone may write one, so not
+    by default. Locations may then be http://, too."""
+    fetched_bytes: int = Field(default=64 * 2**30, gt=0)
+    """Of one file that is fetched from a location, or of all files that an uploaded archive unpacks to."""

@@ -14,6 +14,7 @@ from touchstone_contracts.steps import (
     AUDIT_POOL,
     COMPARE_SPLITS,
     CURATE_IMAGES,
+    DESCRIBE_SOURCE,
     DOWNLOAD_IMAGES,
     EMBED_IMAGES,
     FIND_LABELLED,
@@ -27,6 +28,7 @@ from touchstone_contracts.steps import (
     ClassesNamed,
     CompareSplits,
     CurateImages,
+    DescribeSource,
     DownloadImages,
     EmbedImages,
     FindLabelled,
@@ -43,6 +45,7 @@ from touchstone_contracts.steps import (
     PoolAudited,
     RetrieveImages,
     RowsCompared,
+    SourceDescribed,
     SplitsCompared,
     TakeEmbeddings,
     UpstreamIndexed,
@@ -66,6 +69,7 @@ from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_retrieval.curation.pipeline import count_stages, curate
 from touchstone_retrieval.curation.report import curation_report, memorisation_report
 from touchstone_retrieval.curation.split_likeness import LabelledVectors, compare_splits
+from touchstone_retrieval.describe.described import described
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
 from touchstone_retrieval.download.recording import record_images
@@ -92,6 +96,13 @@ from touchstone_retrieval.unusable_rows import named_rows, require_some_usable, 
 
 log = get_logger(__name__)
 handlers = Handlers[Tools]("retrieval")
+
+
+@handlers.serve(DESCRIBE_SOURCE)
+def describe_source(request: DescribeSource, tools: Tools, progress: Progress) -> SourceDescribed:
+    found = described(request, tools.places, progress)
+    log.info("source.described", form=request.form, shards=len(found.shards), splits=sorted(found.splits))
+    return found
 
 
 @handlers.serve(INGEST_IMAGES)

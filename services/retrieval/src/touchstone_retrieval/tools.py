@@ -8,6 +8,7 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import CacheUse
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import connect_objects
+from touchstone_runtime.remote_files import RemoteFiles
 from touchstone_runtime.s3_files import S3Files, connect_files
 
 from touchstone_retrieval.index.matrix import MatrixIndex
@@ -15,6 +16,7 @@ from touchstone_retrieval.index.protocol import VectorIndex
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import connect_server
 from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.locations.connecting import connect_locations
 from touchstone_retrieval.settings import RetrievalSettings
 
 
@@ -26,6 +28,8 @@ class Tools:
     index: VectorIndex
     files: S3Files | None = None
     """Where `s3://` places are; None: nowhere."""
+    locations: Mapping[str, RemoteFiles] = field(default_factory=dict)
+    """Where places of other schemes are, by scheme."""
     private_addresses: bool = False
     """Whether links may lead into private networks."""
     caches: Mapping[str, CacheUse] = field(default_factory=dict)
@@ -33,18 +37,20 @@ class Tools:
 
     @property
     def places(self) -> Places:
-        return Places(self.library, self.files)
+        return Places(self.library, self.files, self.locations)
 
 
 def build_tools(settings: RetrievalSettings) -> Tools:
     library, index = Library(settings.library, settings.allowed_sources), connect_index(settings)
     encoders = EncoderCache(library, pick_device(settings.device), settings.models_bytes)
+    artifacts = Artifacts(connect_objects(settings))
     return Tools(
-        artifacts=Artifacts(connect_objects(settings)),
+        artifacts=artifacts,
         library=library,
         encoders=encoders,
         index=index,
         files=connect_files(settings),
+        locations=connect_locations(settings, artifacts.uploads),
         private_addresses=settings.download_private_addresses,
         caches={"encoder": encoders.use, "index": index.use},
     )

@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator, Tag
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
+from touchstone_contracts.locations import Located, LocatedDataset, LocatedTarget, LocatedUpstream
 from touchstone_contracts.views import (
     DatasetPage,
+    DescriptionView,
     EncoderPage,
     GeneratorPage,
     SourceAccount,
@@ -20,6 +22,7 @@ from touchstone_contracts.views import (
 from touchstone_planning.splits import check_dataset, check_splits
 from touchstone_planning.target_checks import check_clusters
 from touchstone_store.catalogue import EntryT, Registered, list_entries, require_entry, require_registered
+from touchstone_store.descriptions import kind_of
 from touchstone_store.keys import Principal
 from touchstone_store.layouts import upstream_plan_id
 from touchstone_store.plans import cancel_plan
@@ -29,6 +32,7 @@ from touchstone_api.bootstrap import Services
 from touchstone_api.busy import planning_place
 from touchstone_api.cursors import Position, PositionHere
 from touchstone_api.dependencies import ServicesHere
+from touchstone_api.descriptions import submit_located, view_of
 from touchstone_api.parameters import IdempotencyKey
 from touchstone_api.problems import documented
 from touchstone_api.results.accounts import source_accounts, sources_of
@@ -74,13 +78,52 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
+LOCATED_EXAMPLES: dict[str, dict[str, Any]] = {
+    "upstream": {"name": "birds", "location": "hf://datasets/owner/birds@main/*.tar", "index_encoder": "mini-clip"},
+    "target": {"name": "owls", "location": "library:data/owls"},
+    "dataset": {"name": "bought", "target": "flags", "location": "https://example.org/bought.tar", "origin": "real"},
+}
+
+
 def _example(kind: str) -> Any:
     return Body(openapi_examples={kind: {"value": EXAMPLES[kind]}})
 
 
-def _answers(view: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Registering the same body again answers 200; another body under the same name 409."""
-    return {200: {"model": view, "description": "Registered before, with the same body"}, **documented(409)}
+def _example_of_either(kind: str) -> Any:
+    examples: Any = {"document": {"value": EXAMPLES[kind]}, "by location": {"value": LOCATED_EXAMPLES[kind]}}
+    return Body(openapi_examples=examples)
+
+
+def _form(body: Any) -> str:
+    """Whether a body is a document of the catalogue or names a location."""
+    if isinstance(body, Located):
+        return "by location"
+    if not isinstance(body, dict):
+        return "document"
+    splits = body.get("splits")
+    of_splits = isinstance(splits, dict) and any(isinstance(split, str | list) for split in splits.values())
+    return "by location" if "location" in body or of_splits else "document"
+
+
+_DOCUMENT, _LOCATED, _EITHER = Tag("document"), Tag("by location"), Discriminator(_form)
+
+
+def _answers(view: type[BaseModel], *, located: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Registering the same body again answers 200; another body under the same name 409. `located`: the body may name
+    a location, too."""
+    accepted = "The location is being looked at; what is there will be registered"
+    return {
+        200: {"model": view, "description": "Registered before, with the same body"},
+        **({202: {"model": DescriptionView, "description": accepted}} if located else {}),
+        **documented(409),
+    }
+
+
+def _described(services: Services, principal: Principal, located: Located) -> Response:
+    submit_located(services, principal.project, located)
+    view = view_of(services, kind_of(located), principal.project, located.name)
+    headers = {"Location": f"/v1/descriptions/{view.kind}/{view.name}"}
+    return Response(view.model_dump_json(), 202, headers, media_type="application/json")
 
 
 def _registered(response: Response, created: bool, place: str) -> None:
@@ -119,16 +162,24 @@ def _upstream_view(services: Services, principal: Principal, name: str) -> Upstr
     status_code=201,
     tags=["upstreams"],
     dependencies=[Depends(planning_place)],
-    responses=_answers(UpstreamView),
+    response_model=UpstreamView,
+    responses=_answers(UpstreamView, located=True),
 )
 def register_upstream(
-    upstream: Annotated[Upstream, _example("upstream")],
+    upstream: Annotated[
+        Annotated[Upstream, _DOCUMENT] | Annotated[LocatedUpstream, _LOCATED], _EITHER, _example_of_either("upstream")
+    ],
     response: Response,
     principal: PrincipalHere,
     services: ServicesHere,
     idempotency_key: IdempotencyKey = None,
-) -> UpstreamView:
-    """Registers and starts the ingest: its phase and progress are part of the answer and of GET."""
+) -> UpstreamView | Response:
+    """Registers and starts the ingest: its phase and progress are part of the answer and of GET.
+
+    In place of a document the body may name a `location`, or several: a worker looks what is there, writes the document
+    and has it registered (202, and `GET /v1/descriptions/upstream/{name}` tells how far it is)."""
+    if isinstance(upstream, LocatedUpstream):
+        return _described(services, principal, upstream)
     created = submit_upstream(services, principal.project, upstream, idempotency_key)
     _registered(response, created, f"/v1/upstreams/{upstream.name}")
     return _upstream_view(services, principal, upstream.name)
@@ -168,14 +219,27 @@ def cancel_upstream(name: str, principal: PrincipalHere, services: ServicesHere)
     return _upstream_view(services, principal, name)
 
 
-@router.post("/targets", status_code=201, tags=["targets"], responses=_answers(TargetSummary))
+@router.post(
+    "/targets",
+    status_code=201,
+    tags=["targets"],
+    response_model=TargetSummary,
+    responses=_answers(TargetSummary, located=True),
+)
 def register_target(
-    target: Annotated[Target, _example("target")],
+    target: Annotated[
+        Annotated[Target, _DOCUMENT] | Annotated[LocatedTarget, _LOCATED], _EITHER, _example_of_either("target")
+    ],
     response: Response,
     principal: PrincipalHere,
     services: ServicesHere,
     idempotency_key: IdempotencyKey = None,
-) -> TargetSummary:
+) -> TargetSummary | Response:
+    """In place of a document the body may name a `location` with all splits below it, or one of each split: a worker
+    looks what is there, writes the document and has it registered (202, and `GET /v1/descriptions/target/{name}` tells
+    how far it is)."""
+    if isinstance(target, LocatedTarget):
+        return _described(services, principal, target)
     check_clusters(target)
     check_splits(target)
     return target_summary(_register(services, principal, target, response, "targets", idempotency_key))
@@ -205,15 +269,25 @@ def get_target_account(
     return TargetAccount(target=name, splits=source_accounts(reader.store, reader.finished, sources_of(target)))
 
 
-@router.post("/datasets", status_code=201, tags=["datasets"], responses=_answers(Dataset))
+@router.post(
+    "/datasets",
+    status_code=201,
+    tags=["datasets"],
+    response_model=Dataset,
+    responses=_answers(Dataset, located=True),
+)
 def register_dataset(
-    dataset: Annotated[Dataset, _example("dataset")],
+    dataset: Annotated[
+        Annotated[Dataset, _DOCUMENT] | Annotated[LocatedDataset, _LOCATED], _EITHER, _example_of_either("dataset")
+    ],
     response: Response,
     principal: PrincipalHere,
     services: ServicesHere,
     idempotency_key: IdempotencyKey = None,
-) -> Dataset:
-    """Labelled images for arms of kind `given`."""
+) -> Dataset | Response:
+    """Labelled images for arms of kind `given`: a document, or a `location` as for targets."""
+    if isinstance(dataset, LocatedDataset):
+        return _described(services, principal, dataset)
     check_dataset(dataset)
     return _register(services, principal, dataset, response, "datasets", idempotency_key)
 

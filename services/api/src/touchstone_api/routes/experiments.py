@@ -25,6 +25,7 @@ from touchstone_store.deletion import delete_experiment
 from touchstone_store.experiments import experiment_with_identity, require_experiment, require_presence
 from touchstone_store.listing import change_experiment, list_experiments
 from touchstone_store.plans import cancel_plan, lock_plans
+from touchstone_store.registering import survey
 
 from touchstone_api.access.authorise import BY_READERS, PrincipalHere
 from touchstone_api.bootstrap import Services
@@ -38,7 +39,7 @@ from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.power import expected_power
 from touchstone_api.retries import experiment_owner, retry_failed_steps
 from touchstone_api.search import WantedHere
-from touchstone_api.submission import Submitted, prepare, resolve_fairly, submit_experiment, survey
+from touchstone_api.submission import Submitted, prepare, resolve_fairly, submit_experiment
 from touchstone_api.views import experiment_detail, experiment_views
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])

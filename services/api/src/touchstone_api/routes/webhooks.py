@@ -16,6 +16,7 @@ from touchstone_contracts.webhooks import (
     WebhookView,
 )
 from touchstone_store.idempotency import remember
+from touchstone_store.registering import TRIES
 from touchstone_store.webhook_keys import WebhookKeys
 from touchstone_store.webhooks import (
     list_deliveries,
@@ -35,7 +36,6 @@ from touchstone_api.cursors import PositionHere
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.parameters import IdempotencyKey
 from touchstone_api.problems import documented
-from touchstone_api.submission import TRIES
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from touchstone_contracts.problems import Problem
 
 from touchstone_api.problems import problem_response
+from touchstone_api.security.gate import UPLOADS
 
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 # Possessive, and the last quote may be missing: no byte is looked at twice, whatever the quotes are.
@@ -52,7 +53,7 @@ def _is_deeper(bare: bytes, depth: int) -> bool:
 
 class LimitBodies:
     """Pure ASGI middleware: reads a body whole, and answers 413 or 422 where it exceeds a limit, whether or not it
-    declared its length.
+    declared its length. Uploads are bounded where they are streamed.
 
     FastAPI's own `max_body_size` answers a declared length in plain text, which is no problem document."""
 
@@ -60,7 +61,7 @@ class LimitBodies:
         self.app, self.max_bytes, self.budget = app, max_bytes, budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in WITHOUT_BODY:
+        if scope["type"] != "http" or scope["method"] in WITHOUT_BODY or scope["path"] == UPLOADS:
             await self.app(scope, receive, send)
             return
         body = await self._read(scope, receive)

@@ -21,6 +21,9 @@ PROBES = frozenset({"/healthz", "/readyz"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM = "application/x-www-form-urlencoded"
 FORM_PAGES = frozenset({"/login", "/logout"})
+ARCHIVES = frozenset({"application/zip", "application/x-tar", "application/octet-stream"})
+UPLOADS = "/v1/uploads"
+"""The one path whose body is no JSON and may be large; it is streamed."""
 PROTECTIVE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -98,6 +101,9 @@ class OwnRequests:
         if not _is_same_origin(headers):
             return Refusal(403, "other_origin", "pages of other sites may not send requests here")
         if _has_body(headers) and not _is_expected(scope["path"], headers.get("content-type", "")):
+            if scope["path"] == UPLOADS:
+                detail = f"the body must be an archive, with the header Content-Type: {' or '.join(sorted(ARCHIVES))}"
+                return Refusal(415, "not_an_archive", detail)
             return Refusal(415, "not_json", "the body must be JSON, with the header Content-Type: application/json")
         return None
 
@@ -125,4 +131,6 @@ def _has_body(headers: Headers) -> bool:
 
 def _is_expected(path: str, content_type: str) -> bool:
     media_type = content_type.partition(";")[0].strip().lower()
+    if path == UPLOADS:
+        return media_type in ARCHIVES
     return media_type == (FORM if path in FORM_PAGES else "application/json")

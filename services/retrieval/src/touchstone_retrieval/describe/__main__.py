@@ -36,6 +36,7 @@ from touchstone_retrieval.describe.shards import (
 from touchstone_retrieval.describe.tables import columns_of, describe_labelled
 from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
 from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.locations.connecting import connect_locations
 from touchstone_retrieval.settings import RetrievalSettings
 
 SPLITS = ("validation", "test", "train")
@@ -133,7 +134,8 @@ def _templates(options: argparse.Namespace) -> Templates:
 
 def places_of(settings: RetrievalSettings) -> Places:
     has_key = settings.s3_credentials == "machine" or settings.s3_secret_key.get_secret_value() != ""
-    return Places(Library(settings.library, settings.allowed_sources), connect_files(settings) if has_key else None)
+    s3 = connect_files(settings) if has_key else None
+    return Places(Library(settings.library, settings.allowed_sources), s3, connect_locations(settings))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from touchstone_contracts.catalogue import (
@@ -17,7 +17,6 @@ from touchstone_contracts.catalogue import (
 )
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
-from touchstone_runtime.s3_files import SCHEME
 
 from touchstone_retrieval.describe.class_list import on_disk, require_named_once
 from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, some
@@ -46,26 +45,37 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.z
 NAMES_SHOWN = 3
 
 
-def describe_tar(place: str, places: Places) -> TarShard:
+def tell_at_terminal(line: str) -> None:
+    """Beside the catalogue, which goes to standard output."""
+    print(line, file=sys.stderr)
+
+
+Tell = Callable[[str], None]
+"""Takes what was left out, in words."""
+
+
+def describe_tar(place: str, places: Places, tell: Tell = tell_at_terminal) -> TarShard:
     """Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
     with places.file(place) as path:
         samples, digest = index_samples(path, place), file_digest(path)
-    _tell_unused(place, samples.unused)
+    _tell_unused(place, samples.unused, tell)
     return TarShard(location=place, digest=digest, images=some(place, len(samples.by_key)))
 
 
-def describe_folder(place: str, places: Places) -> ImageFolder:
+def describe_folder(place: str, places: Places, tell: Tell = tell_at_terminal) -> ImageFolder:
     with places.folder(place, in_image_folder) as folder:
         images = images_in(folder)
         described = with_captions(folder, images)
         digest = listing_digest(folder, described)
         unused = read_captions(folder, (path.name for path in images), place).unused
         note_unused(folder, described, unused)
-    _tell_unused(place, unused)
+    _tell_unused(place, unused, tell)
     return ImageFolder(location=place, digest=digest, images=len(images))
 
 
-def describe_class_folders(place: str, folders: Sequence[str], places: Places) -> ClassFolders:
+def describe_class_folders(
+    place: str, folders: Sequence[str], places: Places, tell: Tell = tell_at_terminal
+) -> ClassFolders:
     """Raises Invalid, naming it, when a folder is missing, named twice or belongs to no class."""
     require_named_once(folders)
     with places.folder(place, is_image_name) as root:
@@ -76,13 +86,16 @@ def describe_class_folders(place: str, folders: Sequence[str], places: Places) -
         digest = listing_digest(root, images)
         unused = Reasons()
         note_unused(root, images, unused, deep=True)
-    _tell_unused(place, unused)
+    _tell_unused(place, unused, tell)
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 
-def describe_links(place: str, places: Places, columns: LinkColumns, most_unsafe: float | None) -> LinkTable:
+def describe_links(
+    place: str, places: Places, columns: LinkColumns | None = None, most_unsafe: float | None = None
+) -> LinkTable:
     """`metadata_<n>.parquet` with `img_emb_<n>.npy` and, if it is there, `text_emb_<n>.npy`: beside it, or in folders
     `img_emb` and `text_emb` beside the folder `metadata`, as clip-retrieval lays them out."""
+    columns = columns or LinkColumns()
     with places.file(place) as path:
         file, digest = open_parquet(path, place), file_digest(path)
     rows = some(place, file.count)
@@ -110,7 +123,7 @@ def _array(metadata: str, kind: str, places: Places) -> ArrayFile | None:
     folder = metadata[: name.start()].removesuffix("metadata/")
     file = f"{kind}_{name[1]}.npy"
     for place in (f"{folder}{file}", f"{folder}{kind}/{file}"):
-        if place in below(place, places):
+        if place in places.below(place):
             with places.file(place) as path:
                 return ArrayFile(location=place, digest=file_digest(path))
     return None
@@ -125,27 +138,45 @@ def describe_shards(
 ) -> Iterator[UpstreamShard]:
     """Every shard of that form at or below the place, by name. `columns`: see columns_of."""
     if form == "image_folder":
-        yield from (describe_folder(folder, places) for folder in image_folders(place, places))
-        return
-    for file in _files(place, ENDINGS[form], places):
+        found = image_folders(places.below(place.rstrip("/") + "/"))
+    else:
+        found = shard_files(form, places.below(place), place)
+    return described_each(form, found, places, columns=columns, most_unsafe=most_unsafe)
+
+
+def described_each(
+    form: str,
+    shards: Sequence[str],
+    places: Places,
+    tell: Tell = tell_at_terminal,
+    *,
+    columns: Sequence[str] = (),
+    most_unsafe: float | None = None,
+) -> Iterator[UpstreamShard]:
+    """`shards`: the place of each. Those that hold no image are left out."""
+    for shard in shards:
         try:
             match form:
+                case "image_folder":
+                    yield describe_folder(shard, places, tell)
                 case "webdataset":
-                    yield describe_tar(file, places)
+                    yield describe_tar(shard, places, tell)
                 case "parquet":
-                    yield describe_parquet(file, places, columns_of(ImageColumns, columns))
+                    yield describe_parquet(shard, places, columns_of(ImageColumns, columns))
                 case _:
-                    yield describe_links(file, places, columns_of(LinkColumns, columns), most_unsafe)
+                    yield describe_links(shard, places, columns_of(LinkColumns, columns), most_unsafe)
         except EmptyShard as problem:
-            _tell(f"left out: {problem.detail}")
+            tell(f"left out: {problem.detail}")
 
 
-def _files(place: str, ending: str, places: Places) -> list[str]:
-    """Raises UnreadableSource, naming them, where some are compressed."""
-    files = [file for file in below(place, places) if file.lower().endswith((ending, *COMPRESSED))]
-    shown = [file for file in files if not is_hidden(file)]
-    if len(shown) < len(files):
-        _tell(f"left out: {len(files) - len(shown)} hidden files below {place}")
+def shard_files(form: str, files: Sequence[str], place: str, tell: Tell = tell_at_terminal) -> list[str]:
+    """Those of `files`, found below `place`, that are shards. Raises UnreadableSource, naming them, where some are
+    compressed."""
+    ending = ENDINGS[form]
+    found = [file for file in files if file.lower().endswith((ending, *COMPRESSED))]
+    shown = [file for file in found if not is_hidden(file)]
+    if len(shown) < len(found):
+        tell(f"left out: {len(found) - len(shown)} hidden files below {place}")
     compressed = [file for file in shown if file.lower().endswith(COMPRESSED)]
     if ending == ".tar" and compressed:
         detail = f"{len(compressed)} archives below {place} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
@@ -153,28 +184,13 @@ def _files(place: str, ending: str, places: Places) -> list[str]:
     return [file for file in shown if file not in compressed]
 
 
-def _tell_unused(place: str, unused: Reasons) -> None:
+def _tell_unused(place: str, unused: Reasons, tell: Tell) -> None:
     for reason, count in sorted(unused.counts.items()):
         more = ", ..." if count > NAMES_SHOWN else ""
-        _tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
+        tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
 
 
-def _tell(line: str) -> None:
-    """Beside the catalogue, which goes to standard output."""
-    print(line, file=sys.stderr)
-
-
-def below(place: str, places: Places) -> list[str]:
-    """The place itself if it is a file, else the files below it, sorted."""
-    if place.startswith(SCHEME):
-        return places.remote().below(place)
-    path = places.library.path(place)
-    root = places.library.root
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return [f"library:{file.relative_to(root).as_posix()}" for file in files]
-
-
-def image_folders(place: str, places: Places) -> list[str]:
-    """The folders at or below the place that images lie directly in, sorted."""
-    images = (file for file in below(place.rstrip("/") + "/", places) if is_image_name(PurePosixPath(file)))
+def image_folders(files: Sequence[str]) -> list[str]:
+    """The folders that images among the files lie directly in, sorted."""
+    images = (file for file in files if is_image_name(PurePosixPath(file)))
     return sorted({image.rpartition("/")[0] for image in images}, key=PurePosixPath)

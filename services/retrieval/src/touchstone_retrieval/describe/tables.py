@@ -70,6 +70,14 @@ def describe_labelled(place: str, lines: Sequence[ClassLine], columns: ImageColu
     return described.model_copy(update={"labels": tuple(line.folder for line in lines)})
 
 
+def named_classes(place: str, places: Places) -> tuple[str, ...]:
+    """As Hugging Face's library names them in a parquet file, in the order of ids; none where it does not."""
+    with places.file(place) as path:
+        file = open_parquet(path, place)
+    found = find_columns(file.names, ImageColumns(), OF_IMAGES, place)["label"]
+    return class_label_names(file.huggingface, found[0]) if found else ()
+
+
 def _in_words(file: ConfinedParquet, label: str, lines: Sequence[ClassLine], place: str) -> bool:
     names = class_label_names(file.huggingface, label)
     if not names:

@@ -1,0 +1,107 @@
+"""Upstreams, targets and data sets by where their files lie alone.
+
+A retrieval worker looks what is there and writes the document of the catalogue, with digests and counts (contract
+`describe_source`). Then that is registered."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from touchstone_contracts.account import MOST_LOSSES, MostLosses
+from touchstone_contracts.catalogue import HUB_DATASET, PLACE, SEGMENT, UPLOAD, WEB_FILE, Lineage, Templates
+from touchstone_contracts.values import MOST_CLASSES, LongText, Name, Posted, Strict
+
+_PATH = rf"{SEGMENT}(/{SEGMENT})*/?"
+_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+MOST_LOCATIONS = 10_000
+
+Location = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(library:{_PATH}|(s3|gs)://{_BUCKET}(/([^./\x00-\x1f\x7f][^\x00-\x1f\x7f]*)?)?"
+        rf"|hf://{HUB_DATASET}(@[\w.-]+)?(/{_PATH})?|{WEB_FILE}|upload://{UPLOAD}(/{_PATH})?)$",
+        max_length=1000,
+    ),
+]
+"""A file, a folder, or files by a pattern: `*` stands for any characters but `/`, `**` for any folders.
+
+`hf://datasets/<owner>/<name>[@<revision>][/<path>]`, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`,
+`https://<host>/<file>`, `library:<path>` or `upload://<id>[/<path>]`."""
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Locations = Annotated[
+    tuple[Location, ...],
+    BeforeValidator(_several, json_schema_input_type=Location | tuple[Location, ...]),
+    Field(min_length=1, max_length=MOST_LOCATIONS),
+]
+"""One location, or a list of them."""
+
+UpstreamLayout = Literal["webdataset", "parquet", "links", "image_folder"]
+TargetLayout = Literal["webdataset", "parquet", "class_folders"]
+Layout = UpstreamLayout | TargetLayout
+"""The `format` of what is registered. Left out, it is recognised by the names of the files."""
+SomeClasses = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...],
+    Field(min_length=2, max_length=MOST_CLASSES),
+]
+DEFAULT_TEMPLATE = "a photo of {article} {name}"
+
+
+class LocatedUpstream(Posted):
+    """An upstream by where its files lie."""
+
+    name: Name
+    location: Annotated[Locations, PLACE]
+    layout: UpstreamLayout | None = None
+    index_encoder: Name | None = None
+    """Left out: the encoder with a text tower, where just one is registered."""
+    most_losses: MostLosses = MOST_LOSSES
+    description: LongText = ""
+
+
+class LocatedSplits(Strict):
+    validation: Annotated[Locations, PLACE]
+    test: Annotated[Locations, PLACE]
+    train: Annotated[Locations | None, PLACE] = None
+
+
+class LocatedTarget(Posted):
+    """A target by where its files lie: all below one location, in folders or files called `train`, `validation` (`val`,
+    `valid`, `dev`) and `test`, or each split at its own."""
+
+    name: Name
+    location: Annotated[Locations | None, PLACE] = None
+    splits: LocatedSplits | None = None
+    layout: TargetLayout | None = None
+    classes: SomeClasses | None = None
+    """Display names in the order of ids. Left out: the class folders in the order of their names, or the classes that a
+    Hugging Face parquet file names."""
+    templates: Templates | None = None
+    """Left out: "a photo of {article} {name}" for every purpose."""
+    most_losses: MostLosses = MOST_LOSSES
+    description: LongText = ""
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if (self.location is None) == (self.splits is None):
+            raise ValueError("name a location with every split below it, or `splits` with the location of each")
+        return self
+
+
+class LocatedDataset(Posted, Lineage):
+    """Labelled images for the classes of a registered target, by where they lie."""
+
+    name: Name
+    target: Name
+    location: Annotated[Locations, PLACE]
+    layout: TargetLayout | None = None
+    most_losses: MostLosses = MOST_LOSSES
+    licence: str = Field(default="", max_length=200)
+    description: LongText = ""
+
+
+Located = LocatedUpstream | LocatedTarget | LocatedDataset

@@ -1,0 +1,66 @@
+"""What files are, by their names: nobody has to say which layout a data set has."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from touchstone_contracts.catalogue import ImageColumns, LinkColumns
+from touchstone_contracts.locations import Layout
+from touchstone_contracts.problems import Invalid, in_words
+
+from touchstone_retrieval.describe.listing import NAMES_SHOWN, FoundFile
+from touchstone_retrieval.describe.shards import COMPRESSED
+from touchstone_retrieval.ingest.column_names import OF_IMAGES, OF_LINKS, find_columns
+from touchstone_retrieval.ingest.folder_source import is_image_name
+from touchstone_retrieval.ingest.parquet_reading import open_parquet
+from touchstone_retrieval.ingest.places import Places
+
+TARS = (".tar", *COMPRESSED)
+WORDS = {"tar": "tar shards", "parquet": "parquet files", "image": "images"}
+
+
+class UnknownLayout(Invalid):
+    code = "unknown_layout"
+    title = "Unknown layout"
+
+
+def recognised_upstream(files: Sequence[FoundFile], places: Places) -> Layout:
+    """Raises UnknownLayout, which says what was found."""
+    kind = _kind_of(files, "webdataset, parquet, links or image_folder")
+    if kind == "parquet":
+        first = next(file.place for file in files if _kind(file) == "parquet")
+        with places.file(first) as path:
+            names = open_parquet(path, first).names
+        has_links = find_columns(names, LinkColumns(), OF_LINKS, first)["url"]
+        has_images = find_columns(names, ImageColumns(), OF_IMAGES, first)["image"]
+        return "links" if has_links and not has_images else "parquet"
+    return "webdataset" if kind == "tar" else "image_folder"
+
+
+def recognised_labelled(files: Sequence[FoundFile]) -> Layout:
+    """Raises UnknownLayout, which says what was found."""
+    kind = _kind_of(files, "webdataset, parquet or class_folders")
+    return {"tar": "webdataset", "parquet": "parquet", "image": "class_folders"}[kind]  # type: ignore[return-value]
+
+
+def _kind_of(files: Sequence[FoundFile], layouts: str) -> str:
+    kinds = Counter(kind for file in files if (kind := _kind(file)))
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    if kinds:
+        found = in_words([f"{count} {WORDS[kind]}" for kind, count in kinds.items()], "and")
+        raise UnknownLayout(f"found {found}: name the files by a pattern, such as */*.tar, or say `layout` ({layouts})")
+    endings = Counter(PurePosixPath(file.path).suffix or "no ending" for file in files)
+    found = in_words([f"{count} with {ending}" for ending, count in endings.most_common(NAMES_SHOWN)], "and")
+    raise UnknownLayout(
+        f"found {len(files)} files ({found}), such as {files[0].path}, and none is an image, a .tar or a .parquet file"
+    )
+
+
+def _kind(file: FoundFile) -> str | None:
+    name = file.path.lower()
+    if name.endswith(TARS):
+        return "tar"
+    if name.endswith(".parquet"):
+        return "parquet"
+    return "image" if is_image_name(PurePosixPath(name)) else None
