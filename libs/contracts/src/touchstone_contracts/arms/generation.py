@@ -2,8 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
 
 from touchstone_contracts.arms.prompts import Prompts, Templates
 from touchstone_contracts.arms.spec import ArmSpec
@@ -12,6 +11,9 @@ from touchstone_contracts.catalogue import ClassNames
 from touchstone_contracts.families import FAMILIES, GeneratorFamily, SchedulerName
 from touchstone_contracts.values import Name, Pixels, Seed, Size, Strict, WhenSet, is_none
 
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Guidance = Annotated[float, Field(ge=0, le=50)]
+
 
 class AskedSampler(Strict):
     """How the generator samples, as a spec says it. Bytes depend on `batch_size`, so it is part of the arm and batches
@@ -19,9 +21,13 @@ class AskedSampler(Strict):
 
     scheduler: SchedulerName = "ddim"
     """`own`: the one the generator came with, which flow matching and distilled models need."""
-    steps: int | SkipJsonSchema[None] = Field(default=50, ge=1, le=1000, exclude_if=is_none)
+    steps: Annotated[Steps | None, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000})] = Field(
+        default=50, exclude_if=is_none
+    )
     """Left out beside the scheduler `own`: as many as the generator's family takes by default."""
-    guidance_scale: float | SkipJsonSchema[None] = Field(default=2.0, ge=0, le=50, exclude_if=is_none)
+    guidance_scale: Annotated[Guidance | None, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 50})] = Field(
+        default=2.0, exclude_if=is_none
+    )
     """Left out beside the scheduler `own`: what the generator's family takes by default."""
     negative_prompt: str = Field(default="", max_length=500)
     batch_size: int = Field(default=16, ge=1, le=256)
@@ -51,8 +57,8 @@ class AskedSampler(Strict):
 class Sampler(AskedSampler):
     """As a step is told: nothing is left to the family."""
 
-    steps: int = Field(default=50, ge=1, le=1000)
-    guidance_scale: float = Field(default=2.0, ge=0, le=50)
+    steps: Steps = 50
+    guidance_scale: Guidance = 2.0
 
 
 class Generation(ArmSpec):
