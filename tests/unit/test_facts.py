@@ -78,7 +78,7 @@ def test_a_version_from_before_facts_is_the_same_request_under_another_identity(
     earlier, today = contract_of(kind, int(version)), CATALOGUE[kind]
     assert earlier is not None
     assert earlier.request == today.request
-    assert earlier.version == today.version - 1
+    assert not [version for version in range(1, earlier.version) if contract_of(kind, version)]
     request: type[BaseModel] = today.request
     assert fact_fields(request)
     assert len(BEFORE_FACTS) == 10

@@ -27,7 +27,11 @@ from touchstone_store.tables import ExperimentRow, PlanRow, PlanStepRow
 
 log = get_logger(__name__)
 
-CONTRACTS_BEFORE = {contract.name: contract for contract in EARLIER.values()}
+CONTRACTS_BEFORE = {
+    # Of several earlier versions the first, which that release knew.
+    contract.name: contract
+    for contract in sorted(EARLIER.values(), key=lambda contract: contract.version, reverse=True)
+}
 JUDGEMENTS = "judgement/"
 """Prefix of the plans that judge experiments of that release: their own plans stay as they ended."""
 
