@@ -22,6 +22,7 @@ export function openManagement(experiment, refresh) {
   async function done(within, failure, follow = refresh) {
     if (failure === null) return follow();
     const place = within.querySelector("[role=alert]");
+    place.className = "problem";
     place.textContent = failure;
     place.hidden = false;
     return null;
