@@ -32,7 +32,8 @@ def test_any_name_is_a_place(place: str) -> None:
     [
         "library:", "library:/etc/passwd", "library:../x", "library:a/../b", "library:a/./b", "library:.hidden",
         "library:a//b", "library:a/", "library:a\nb", "library:a\0b", "s3://shop/", "s3://shop/../x", "s3://shop/a\nb",
-        "s3://s/x", "s3://key:secret@bucket/x.tar", "http://x/y", "/etc/passwd", "file:///x", "",
+        "s3://s/x", "s3://key:secret@bucket/x.tar", "http://me:secret@x/y", "http://x/y?key=1", "http://x",
+        "ftp://x/y", "/etc/passwd", "file:///x", "",
     ],
 )  # fmt: skip
 def test_what_could_lead_elsewhere_is_none(place: str) -> None:

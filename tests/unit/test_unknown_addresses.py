@@ -57,10 +57,10 @@ def test_a_browser_gets_a_page_for_every_error(client: TestClient, address: str)
 
 
 def test_programs_get_a_problem_document(client: TestClient) -> None:
-    for address in ("/nonsense", "/v1/nonsense", "/v1/experiments/exp_none"):
+    for address in ("/nonsense", "/v1/nonsense", "/v1/experiments/exp_none", "/v1/experiments?sort=up"):
         answer = client.get(address)
         assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["status"] == 404
+        assert answer.json()["status"] in {404, 422}
     assert client.get("/v1/nonsense", headers=BROWSER).headers["content-type"] == "application/problem+json"
 
 

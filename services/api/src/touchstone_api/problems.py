@@ -63,10 +63,13 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
+def _is_of_a_page(request: Request) -> bool:
+    return not request.url.path.startswith(NO_PAGES) and request.method in {"GET", "HEAD"}
+
+
 def _is_for_a_person(request: Request) -> bool:
-    """Whether a browser shows the answer: then it is a page."""
-    is_page = not request.url.path.startswith(NO_PAGES) and request.method in {"GET", "HEAD"}
-    return is_page and "text/html" in request.headers.get("accept", "")
+    """Whether a browser shows the answer: then it is a page, also where there is none."""
+    return _is_of_a_page(request) and "text/html" in request.headers.get("accept", "")
 
 
 def _page(problem: Problem, headers: dict[str, str] | None = None) -> Response:
@@ -77,7 +80,7 @@ def _page(problem: Problem, headers: dict[str, str] | None = None) -> Response:
 
 async def _failure(request: Request, error: Exception) -> Response:
     assert isinstance(error, Failure)
-    if _is_for_a_person(request):
+    if _is_of_a_page(request):
         return _page(error.problem())
     experiment = request.path_params.get("experiment")
     if isinstance(error, MissingObject) and experiment is not None:
@@ -98,7 +101,7 @@ async def _malformed_request(request: Request, error: Exception) -> Response:
         problem = Problem(title="Malformed JSON", status=400, code="malformed_json", detail="the body is not JSON")
         return problem_response(request, problem)
     problem = invalid_fields(details, error.body).problem()
-    return _page(problem) if _is_for_a_person(request) else problem_response(request, problem)
+    return _page(problem) if _is_of_a_page(request) else problem_response(request, problem)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

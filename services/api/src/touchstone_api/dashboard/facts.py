@@ -9,6 +9,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import ComparisonResult, Exhausted, Results, StepView, SummaryRow, Verdict
 
 KIND_WORDS = {
+    "describe_source": "Look at files",
     "ingest_images": "Ingest images",
     "embed_images": "Embed images",
     "take_embeddings": "Take embeddings over",
