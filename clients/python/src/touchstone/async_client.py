@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,8 @@ from typing import Self, TypeVar
 import httpx
 import httpx_sse
 from touchstone_contracts.catalogue import Catalogue
-from touchstone_contracts.views import Event, ExperimentDetail
+from touchstone_contracts.uploads import Upload
+from touchstone_contracts.views import DescribedKind, DescriptionView, Event, ExperimentDetail
 
 from touchstone.api import Api
 from touchstone.calls import AsyncMethods, Call, Listing
@@ -19,7 +20,7 @@ from touchstone.documents import Study, spec_document
 from touchstone.downloads import unfinished
 from touchstone.experiments import AsyncExperiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
-from touchstone.phases import Watcher, ignore
+from touchstone.phases import FINISHED, Watcher, ignore
 from touchstone.problems import Unreachable, raise_for_problem
 from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
 
@@ -96,6 +97,37 @@ class AsyncClient(Api, AsyncMethods):
             for resource, entries in entries_in_order(catalogue)
         }
 
+    async def upload(self, archive: Iterable[bytes]) -> Upload:
+        """As Client.upload.
+
+        >>> (await client.upload(packed(Path("birds")))).location
+        'upload://default.0123456789abcdef'
+        """
+        with self._reached():
+            response = await self._http.post("/v1/uploads", content=_Pieces(archive), **self._transport.upload())
+        raise_for_problem(response)
+        return Upload.model_validate_json(response.content)
+
+    async def wait_for_description(
+        self,
+        kind: DescribedKind,
+        name: str,
+        *,
+        watcher: Callable[[DescriptionView], None] = ignore,
+        interval: float = 1.0,
+    ) -> DescriptionView:
+        """As Client.wait_for_description.
+
+        >>> (await client.wait_for_description("upstream", "birds")).phase
+        'succeeded'
+        """
+        while True:
+            view = await self.description(kind, name)
+            watcher(view)
+            if view.phase in FINISHED:
+                return view
+            await asyncio.sleep(interval)
+
     async def save_predictions(self, experiment: str, file: Path) -> int:
         """As Client.save_predictions.
 
@@ -166,3 +198,14 @@ class AsyncClient(Api, AsyncMethods):
             yield
         except httpx.TransportError as error:
             raise Unreachable(self.server, str(error) or type(error).__name__) from error
+
+
+class _Pieces:
+    """The pieces of an archive, from the beginning each time that they are asked for."""
+
+    def __init__(self, archive: Iterable[bytes]) -> None:
+        self._archive = archive
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._archive:
+            yield piece

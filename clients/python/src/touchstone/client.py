@@ -28,9 +28,6 @@ GLANCE_SECONDS = 2.5
 """While waiting, a stream silent for this long is left for a look at the experiment: below the server's ping interval,
 so that a deadline is noticed while nothing happens."""
 
-UPLOAD_ANSWER_SECONDS = 600.0
-"""For one part of an archive to be taken, and for the answer to its last one."""
-
 
 class Client(Api, SyncMethods):
     """A server, whose calls return their answers.
@@ -114,10 +111,8 @@ class Client(Api, SyncMethods):
         >>> client.upload(packed(Path("birds"))).location
         'upload://default.0123456789abcdef'
         """
-        headers = {"Content-Type": "application/zip"}
-        timeout = httpx.Timeout(self._transport.timeout, read=UPLOAD_ANSWER_SECONDS, write=UPLOAD_ANSWER_SECONDS)
         with self._reached():
-            response = self._http.post("/v1/uploads", content=archive, headers=headers, timeout=timeout)
+            response = self._http.post("/v1/uploads", content=archive, **self._transport.upload())
         raise_for_problem(response)
         return Upload.model_validate_json(response.content)
 

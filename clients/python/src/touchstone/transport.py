@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 BUSY = (429, 502, 503, 504)
+UPLOAD_SECONDS = 600.0
+"""For one part of an archive to be taken, and for the answer to its last one."""
 LONGEST_PAUSE = 60.0
 """Seconds: limits of requests are counted by the minute."""
 NEVER_ARRIVED = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -53,6 +55,11 @@ class Transport:
         """The arguments of httpx's `request`."""
         found: dict[str, Any] = {"method": call.method, "url": call.path, "params": call.params, "json": call.json}
         return found | self._repeating(call.repeatable)
+
+    def upload(self) -> dict[str, Any]:
+        """The options of a request that sends an archive."""
+        patience = httpx.Timeout(self.timeout, read=UPLOAD_SECONDS, write=UPLOAD_SECONDS)
+        return {"headers": {"Content-Type": "application/zip"}, "timeout": patience}
 
     def _repeating(self, repeatable: Repeatable) -> dict[str, Any]:
         if repeatable == "keyed":
