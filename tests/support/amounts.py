@@ -30,7 +30,7 @@ WHOLE = Amounts(
     crash_places=10**6,
     outage_seconds=600.0,
     schedules=100_000,
-    training_epochs=1000,
+    training_epochs=2500,
     training_kills=10,
     minute=60.0,
 )

@@ -99,6 +99,7 @@ EMPTY_RESULTS: dict[str, dict[str, Any]] = {
     "ingest_images": {"images": _IMAGES},
     "embed_images": {"count": 0, "dimension": 1, "image_embeddings": _BLOB},
     "take_embeddings": {"count": 0, "dimension": 1, "image_embeddings": _BLOB, "compared": []},
+    "retrieve_images": {"images": _IMAGES, "requested": 0},
     "generate_images": {"images": _IMAGES, "requested": 0},
     "perturb_images": {"images": _IMAGES, "requested": 0},
     "write_prompts": {"prompts": _BLOB, "count": 0},

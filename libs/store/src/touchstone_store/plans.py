@@ -349,12 +349,19 @@ def retry_plan(session: Session, plan: str, now: datetime, require: Require = no
     `require` is asked once all that changes is locked."""
     chain = _with_broken_needs(session, plan)
     changes = _retried_steps(session, chain)
-    rows = lock_owners(session, [change.row.id for change in changes], chain)
+    rows = _lock_all_that_follow(session, [change.row.id for change in changes], chain)
     require(session)
     save_steps(session, changes, now)
     for row in (rows[each] for each in reversed(chain)):
         row.cancelled_at = None
         _enter(session, [row], _phases(session, [row]), now)
+
+
+def _lock_all_that_follow(session: Session, steps: Collection[StepId], chain: Collection[str]) -> dict[str, PlanRow]:
+    """The plans of `chain`, those that need one of `steps`, and those that wait for any of these: at once, because
+    plans that are locked later would be out of order."""
+    changed = {*chain, *_owners_of(session, steps)}
+    return lock_plans(session, {*changed, *_waiting_for(session, changed, _PHASES)})
 
 
 def retry_step(session: Session, step: StepId, now: datetime) -> None:
