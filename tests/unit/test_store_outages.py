@@ -31,7 +31,7 @@ def test_a_missing_table_or_column_names_the_migration(store: Store) -> None:
     with pytest.raises(WrongSchema, match=missing_table), store.read() as session:
         list_experiments(session, DEFAULT_PROJECT, after=None, limit=1)
     migrate(store, "0003")
-    with pytest.raises(WrongSchema, match=r"no such column: experiments.*touchstone_store.migrate"), store.read() as session:
+    with pytest.raises(WrongSchema, match=r"no such column: experiments.*store.migrate"), store.read() as session:
         list_experiments(session, DEFAULT_PROJECT, after=None, limit=1)
     with pytest.raises(WrongSchema, match="no column named phase"):
         run(store, "INSERT INTO plans (id, phase) VALUES ('a', 'queued')")
