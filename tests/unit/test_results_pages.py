@@ -19,6 +19,7 @@ from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
+BROWSER = {"Accept": "text/html"}
 
 
 def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:
@@ -84,7 +85,7 @@ def test_the_form_begins_with_an_example_or_with_the_spec_of_a_parent(api: TestC
 
 
 def test_an_unknown_experiment_is_a_page_not_found(api: TestClient) -> None:
-    answer = api.get("/experiments/exp_nothing")
+    answer = api.get("/experiments/exp_nothing", headers=BROWSER)
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
 
@@ -102,7 +103,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
     imported = {
         f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
     }
-    assert len(imported) == 5
+    assert len(imported) == 6
     named |= imported
     assert {api.get(asset).status_code for asset in named} == {200}
     assert api.get("/assets/../main.py").status_code == 404
@@ -219,7 +220,7 @@ def test_no_page_names_an_address_elsewhere(api: TestClient, services: Services)
     finish_experiment(services, told)
     places = ("/", "/new", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
     for place in places:
-        answer = api.get(place)
+        answer = api.get(place, headers=BROWSER)
         found = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
         assert len(found) >= 5
         assert all(re.match(r"[/#](?!/)", address) for address in found), place

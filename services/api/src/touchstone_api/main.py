@@ -24,6 +24,7 @@ from touchstone_api.routes import (
     arms,
     assets,
     catalogue,
+    compare,
     dashboard,
     descriptions,
     events,
@@ -46,7 +47,7 @@ from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
 RESOURCES = (experiments, steps, events, results, arms, catalogue, descriptions, takedowns, webhooks, storage, keys)
-PAGES = (dashboard,)
+PAGES = (dashboard, compare)
 OPEN_TO_ALL = (health, login, assets)
 """What is the same for everybody, or says who somebody is."""
 

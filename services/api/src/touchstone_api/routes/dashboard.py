@@ -30,10 +30,10 @@ from touchstone_api.dashboard.class_groups import groups_of_targets
 from touchstone_api.dashboard.facts import (
     accuracy_tables,
     class_tables,
-    draw_interval,
     largest_class_differences,
     progress_by_kind,
 )
+from touchstone_api.dashboard.intervals import draw_interval
 from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
 from touchstone_api.dashboard.rendering import DOCS_POLICY, html_page
 from touchstone_api.dependencies import ServicesHere
