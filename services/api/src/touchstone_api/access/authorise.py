@@ -42,7 +42,7 @@ ENTRIES: Mapping[str, type[Entry]] = {
     "encoders": Encoder,
     "generators": Generator,
 }
-"""By the word in their paths."""
+"""By the first word in their paths, in the API and of pages."""
 
 
 class Forbidden(Invalid):
@@ -158,7 +158,7 @@ def require_objects(
     experiment, name = parameters.get("experiment"), parameters.get("name")
     if experiment is not None:
         require_experiment_access(session, principal, experiment, write=write)
-    entry_type = ENTRIES.get(path.split("/")[2]) if name is not None else None
+    entry_type = ENTRIES.get(path.removeprefix("/v1").split("/")[1]) if name is not None else None
     if entry_type is not None and name is not None:
         owner = owner_of(session, entry_type, name, principal.project)
         if write and owner != principal.project:
