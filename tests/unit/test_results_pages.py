@@ -98,7 +98,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
     assert "/assets/plotly.min.js" in named
-    assert len(named) == 9
+    assert len(named) == 10
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
         f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
@@ -118,7 +118,7 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     assert len(tables) == 7 + 1 + 4 + 4 + 1 + 1 + 4  # verdict, progress, results, labels, account, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    assert len(labelled) == 11
+    assert len(labelled) == 12
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
 
 

@@ -6,13 +6,12 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
-from touchstone_contracts.problems import NotFound
 from touchstone_contracts.views import DescriptionView
-from touchstone_store.catalogue import EntryT, list_entries, owner_of, require_registered
+from touchstone_store.catalogue import list_entries, require_registered
 from touchstone_store.descriptions import list_descriptions
 from touchstone_store.keys import Principal
 
-from touchstone_api.access.authorise import PageReader
+from touchstone_api.access.authorise import PageReader, may_see_entry
 from touchstone_api.cursors import PositionHere
 from touchstone_api.dashboard.registered import KINDS, facts_of, files_of, listed
 from touchstone_api.dashboard.rendering import html_page
@@ -169,14 +168,5 @@ def _links(session: Session, principal: Principal, named: Any) -> dict[str, str]
     return {
         name: f"/{KINDS[entry_type].plural}/{name}"
         for entry_type, name in named
-        if name and may_see(session, principal, entry_type, name)
+        if name and may_see_entry(session, principal, entry_type, name)
     }
-
-
-def may_see(session: Session, principal: Principal, entry_type: type[EntryT], name: str) -> bool:
-    """Whether there is an entry of that name whose page the reader may open."""
-    try:
-        owner_of(session, entry_type, name, principal.project)
-    except NotFound:
-        return False
-    return True
