@@ -19,6 +19,7 @@ from touchstone_contracts.steps import CATALOGUE
 from touchstone_contracts.views import StepView
 
 NASTY = "<script>alert(1)</script> & co"
+BROWSER = {"Accept": "text/html"}
 
 
 def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:
@@ -84,7 +85,7 @@ def test_the_form_begins_with_an_example_or_with_the_spec_of_a_parent(api: TestC
 
 
 def test_an_unknown_experiment_is_a_page_not_found(api: TestClient) -> None:
-    answer = api.get("/experiments/exp_nothing")
+    answer = api.get("/experiments/exp_nothing", headers=BROWSER)
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
 
@@ -97,7 +98,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
     assert "/assets/plotly.min.js" in named
-    assert len(named) == 9
+    assert len(named) == 10
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
         f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
@@ -117,7 +118,7 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     assert len(tables) == 7 + 1 + 4 + 4 + 1 + 1 + 4  # verdict, progress, results, labels, account, counts, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    assert len(labelled) == 11
+    assert len(labelled) == 12
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
 
 
@@ -219,7 +220,7 @@ def test_no_page_names_an_address_elsewhere(api: TestClient, services: Services)
     finish_experiment(services, told)
     places = ("/", "/new", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
     for place in places:
-        answer = api.get(place)
+        answer = api.get(place, headers=BROWSER)
         found = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
         assert len(found) >= 5
         assert all(re.match(r"[/#](?!/)", address) for address in found), place

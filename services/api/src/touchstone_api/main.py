@@ -24,6 +24,7 @@ from touchstone_api.routes import (
     arms,
     assets,
     catalogue,
+    compare,
     dashboard,
     descriptions,
     events,
@@ -31,6 +32,7 @@ from touchstone_api.routes import (
     health,
     keys,
     login,
+    registered,
     results,
     steps,
     storage,
@@ -46,7 +48,7 @@ from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
 RESOURCES = (experiments, steps, events, results, arms, catalogue, descriptions, takedowns, webhooks, storage, keys)
-PAGES = (dashboard,)
+PAGES = (dashboard, compare, registered)
 OPEN_TO_ALL = (health, login, assets)
 """What is the same for everybody, or says who somebody is."""
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 from touchstone_contracts.access import Scope, allows
 from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Target, Upstream
-from touchstone_contracts.problems import Failure, Invalid, Transient
+from touchstone_contracts.problems import Failure, Invalid, NotFound, Transient
 from touchstone_runtime.logs import get_logger
 from touchstone_store.audit import note_request, note_status
 from touchstone_store.catalogue import owner_of
@@ -42,7 +42,7 @@ ENTRIES: Mapping[str, type[Entry]] = {
     "encoders": Encoder,
     "generators": Generator,
 }
-"""By the word in their paths."""
+"""By the first word in their paths, in the API and of pages."""
 
 
 class Forbidden(Invalid):
@@ -158,7 +158,7 @@ def require_objects(
     experiment, name = parameters.get("experiment"), parameters.get("name")
     if experiment is not None:
         require_experiment_access(session, principal, experiment, write=write)
-    entry_type = ENTRIES.get(path.split("/")[2]) if name is not None else None
+    entry_type = ENTRIES.get(path.removeprefix("/v1").split("/")[1]) if name is not None else None
     if entry_type is not None and name is not None:
         owner = owner_of(session, entry_type, name, principal.project)
         if write and owner != principal.project:
@@ -178,6 +178,15 @@ def may_change(session: Session, principal: Principal, experiment: str) -> bool:
     except SharedReadOnly:
         return False
     return allows(principal.scope, "write")
+
+
+def may_see_entry(session: Session, principal: Principal, entry_type: type[Entry], name: str) -> bool:
+    """Whether there is an entry of that name whose page the principal may open."""
+    try:
+        owner_of(session, entry_type, name, principal.project)
+    except NotFound:
+        return False
+    return True
 
 
 def _require_own_form(request: Request, principal: Principal) -> None:

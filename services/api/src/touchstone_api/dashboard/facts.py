@@ -1,6 +1,6 @@
-"""What the pages show, arranged for reading: progress by kind of step, tables of accuracies, the drawn interval."""
+"""What the pages show, arranged for reading: progress by kind of step, tables of accuracies, classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from touchstone_contracts.adaptation import Metric
@@ -9,7 +9,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.views import ComparisonResult, Exhausted, Results, StepView, SummaryRow, Verdict
 
 KIND_WORDS = {
-    "describe_source": "Look at files",
+    "describe_source": "Look at a location",
     "ingest_images": "Ingest images",
     "embed_images": "Embed images",
     "take_embeddings": "Take embeddings over",
@@ -134,50 +134,6 @@ def class_tables(spec: ExperimentSpec, results: Results) -> list[tuple[str, str,
         for target, arm, size, metric, test_set in complete
         if size and (spec.untouched is None or (target, spec.untouched, 0, metric, test_set) in complete)
     )
-
-
-@dataclass(frozen=True)
-class IntervalDrawing:
-    """Positions in a drawing of WIDTH units: the interval, the band of differences that do not matter, zero."""
-
-    low: float
-    high: float
-    middle: float
-    zero: float
-    band_low: float
-    band_high: float
-    ticks: tuple[tuple[float, float], ...]
-    """(position, difference in points)"""
-
-    WIDTH = 600.0
-    MARGIN = 24.0
-
-
-def draw_interval(verdict: Verdict) -> IntervalDrawing:
-    primary, delta = verdict.primary, verdict.delta
-    reach = 1.1 * max(abs(primary.low), abs(primary.high), 1.5 * delta)
-
-    def place(difference: float) -> float:
-        inner = IntervalDrawing.WIDTH - 2 * IntervalDrawing.MARGIN
-        return round(IntervalDrawing.MARGIN + inner * (difference + reach) / (2 * reach), 1)
-
-    step = _tick_step(reach)
-    marks = [number * step for number in range(-int(reach / step), int(reach / step) + 1)]
-    return IntervalDrawing(
-        low=place(primary.low),
-        high=place(primary.high),
-        middle=place(primary.difference),
-        zero=place(0),
-        band_low=place(-delta),
-        band_high=place(delta),
-        ticks=tuple((place(mark), round(mark * 100, 6)) for mark in marks),
-    )
-
-
-def _tick_step(reach: float) -> float:
-    """The smallest round step that puts at most four marks on each side of zero."""
-    steps: Sequence[float] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-    return next((step for step in steps if reach / step <= 4), 1.0)
 
 
 def largest_class_differences(verdict: Verdict, targets: Iterable[Target]) -> list[tuple[ComparisonResult, str]]:

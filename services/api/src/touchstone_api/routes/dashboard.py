@@ -7,16 +7,19 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
 from touchstone_contracts.access import allows
+from touchstone_contracts.catalogue import Entry
 from touchstone_contracts.layout import PlanLayout
-from touchstone_contracts.problems import Failure, Problem
+from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import Phase, Prices, Verdict
+from touchstone_contracts.views import ExperimentDetail, Phase, Prices, Verdict
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
 from touchstone_store.database import Store
-from touchstone_store.experiments import require_experiment
+from touchstone_store.experiments import Experiment, require_experiment
+from touchstone_store.keys import Principal
 from touchstone_store.layouts import downloads_of
 from touchstone_store.listing import facets_to_choose, list_experiments
 from touchstone_store.projects import limits_of
@@ -24,18 +27,22 @@ from touchstone_store.stored_bytes import bytes_seen_by
 from touchstone_store.webhooks import list_deliveries, list_webhooks
 from touchstone_verdict.costs import priced
 
-from touchstone_api.access.authorise import PageReader, may_change, require_experiment_access
+from touchstone_api.access.authorise import PageReader, may_change, may_see_entry, require_experiment_access
 from touchstone_api.cursors import PositionHere
 from touchstone_api.dashboard.class_groups import groups_of_targets
+from touchstone_api.dashboard.configuration import named_entries
+from touchstone_api.dashboard.copies import copies_of
 from touchstone_api.dashboard.facts import (
     accuracy_tables,
     class_tables,
-    draw_interval,
     largest_class_differences,
     progress_by_kind,
 )
+from touchstone_api.dashboard.intervals import draw_interval
 from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
+from touchstone_api.dashboard.registered import KINDS
 from touchstone_api.dashboard.rendering import DOCS_POLICY, html_page
+from touchstone_api.dashboard.spec_differences import spec_differences
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.links import Downloads, link_reports
@@ -90,7 +97,7 @@ def show_new(
 
 @router.get("/experiments/{experiment}", response_class=HTMLResponse)
 def show_experiment(
-    experiment: str, principal: PageReader, services: ServicesHere, reader: ResultsHere
+    experiment: str, request: Request, principal: PageReader, services: ServicesHere, reader: ResultsHere
 ) -> HTMLResponse:
     with services.store.read() as session:
         detail = experiment_detail(session, experiment)
@@ -105,6 +112,9 @@ def show_experiment(
         reader.resolved(experiment),
         reader.planned(experiment).plan.layout,
     )
+    with services.store.read() as session:
+        parent = _parent(session, principal, detail)
+        named = _named(session, principal, resolved)
     verdict, obstacle = _verdict(reader, experiment, services.settings.prices)
     done = {step.id for step in detail.step_list if step.state == "succeeded"}
     downloads = _downloads(services.store, layout) if resolved.upstream.has_links else {}
@@ -112,6 +122,10 @@ def show_experiment(
     facts: dict[str, Any] = {
         "experiment": detail,
         "may_write": may_write,
+        "named": named,
+        "copies": copies_of(detail.spec, str(request.base_url).rstrip("/")),
+        "parent": parent,
+        "differences": spec_differences([parent.readable_spec, detail.spec]) if parent else [],
         "account": reader.account(experiment),
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
@@ -129,6 +143,33 @@ def show_experiment(
         "links": [(report, most_rotten(report)) for report in reports],
     }
     return html_page("experiment.html", csrf=principal.csrf, **facts)
+
+
+def _parent(session: Session, principal: Principal, detail: ExperimentDetail) -> Experiment | None:
+    """What it was cloned from, if that is still there, can be read and is the reader's to see."""
+    declared = detail.registration and detail.registration.parent
+    if not declared:
+        return None
+    try:
+        require_experiment_access(session, principal, declared.experiment)
+        parent = require_experiment(session, declared.experiment)
+    except NotFound:
+        return None
+    return parent if parent.spec is not None else None
+
+
+def _named(
+    session: Session, principal: Principal, resolved: ResolvedExperiment
+) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    """(heading, (name, address)) of what the spec names; None where the reader may not see its page."""
+    return [
+        (heading, [(name, _address(session, principal, entry_type, name)) for name in names])
+        for heading, entry_type, names in named_entries(resolved)
+    ]
+
+
+def _address(session: Session, principal: Principal, entry_type: type[Entry], name: str) -> str | None:
+    return f"/{KINDS[entry_type].plural}/{name}" if may_see_entry(session, principal, entry_type, name) else None
 
 
 def _downloads(store: Store, layout: PlanLayout) -> dict[tuple[str, str], Downloads]:
