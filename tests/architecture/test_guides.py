@@ -15,6 +15,7 @@ UP_LOCALLY = (LOCAL_CLUSTER, "test_one_command_loads_every_image_of_ours_and_app
 BACKED_UP = (MAKE_TARGETS, "test_a_backup_brings_back_an_experiment_that_was_deleted")
 TAKEN_DOWN = (MAKE_TARGETS, "test_weights_are_collected_and_images_taken_down")
 CHECKS_ON_CPU = ("tests/integration/test_gpu_check.py", "test_")
+FIRST_RUN = ("tests/e2e/test_first_run.py", "test_five_commands_lead_to_a_verdict")
 COMPOSED = (CONTAINERS, "test_down_and_up_again_keeps_the_answer")
 
 TRIED = {
@@ -25,6 +26,14 @@ TRIED = {
         "make compose-up": COMPOSED,
         "k8s/overlays/local/up kind": UP_LOCALLY,
         "make gpu-check": CHECKS_ON_CPU,
+    },
+    "docs/first-run.md": {
+        "make up": FIRST_RUN,
+        '.venv/bin/touchstone add upstream "my photos" --index-encoder mini-clip': FIRST_RUN,
+        '.venv/bin/touchstone add target "my classes"': FIRST_RUN,
+        '.venv/bin/touchstone add dataset "my own images" --target my-classes': FIRST_RUN,
+        ".venv/bin/touchstone run my-study.yaml --watch": FIRST_RUN,
+        "make down": FIRST_RUN,
     },
     "docs/guides/operations.md": {
         "make up": (MAKE_TARGETS, "test_up_starts_a_system_that_is_ready_and_knows_the_miniverse"),

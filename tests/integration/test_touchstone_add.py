@@ -86,7 +86,7 @@ def test_a_folder_of_images_and_class_folders_with_spaces_are_added_by_two_comma
     server: str, tmp_path: Path
 ) -> None:
     said = run("add", "upstream", str(photos(tmp_path / "my holiday photos")))
-    assert "upstream my-holiday-photos: 4 images in 1 shards" in said
+    assert "upstream my-holiday-photos: 4 images in 1 shard;" in said
     said = run("add", "target", str(class_folders(tmp_path / "my icons", "train", "val", "test")), "--name", "icons")
     assert "target icons: 2 classes; images: test 2, validation 2, train 2" in said
     with Client(server) as client:

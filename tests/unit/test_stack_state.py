@@ -123,10 +123,17 @@ def test_the_configuration_names_every_process_and_starts_none_by_itself(state: 
 def test_settings_of_the_callers_environment_do_not_leak_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOUCHSTONE_DATABASE_URL", "postgresql://elsewhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
-    monkeypatch.setenv("TOUCHSTONE_GPU_HOUR_PRICE", "1.2")
+    kept = {
+        "TOUCHSTONE_GPU_HOUR_PRICE": "1.2",
+        "TOUCHSTONE_ALLOWED_HOSTS": "example.org",
+        "TOUCHSTONE_DOWNLOAD_PRIVATE_ADDRESSES": "true",
+        "TOUCHSTONE_MAX_UPLOAD_BYTES": "1000",
+    }
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
     environment = inherited_environment(Folder(tmp_path))
     assert "TOUCHSTONE_DATABASE_URL" not in environment
-    assert environment["TOUCHSTONE_GPU_HOUR_PRICE"] == "1.2"
+    assert kept.items() <= environment.items()
     assert environment["HTTPS_PROXY"] == "http://proxy"
 
 

@@ -18,8 +18,12 @@ OF_EVERY_STACK = (
     "TOUCHSTONE_CPU_HOUR_PRICE",
     "TOUCHSTONE_GPU_HOUR_PRICE",
     *(f"TOUCHSTONE_ALLOWED_{source}" for source in ("LIBRARY", "BUCKETS", "HUB", "HOSTS")),
+    "TOUCHSTONE_DOWNLOAD_PRIVATE_ADDRESSES",
+    "TOUCHSTONE_FETCHED_BYTES",
+    "TOUCHSTONE_MAX_UPLOAD_BYTES",
+    "TOUCHSTONE_UPLOAD_QUOTA_BYTES",
 )
-"""Variables of the caller that a stack keeps: prices, and where models and data may come from."""
+"""Variables of the caller that a stack keeps: prices, where models and data may come from, how large they may be."""
 
 
 OF_ITS_OWN = {"judge": {"TOUCHSTONE_THREADS": "1", "OMP_NUM_THREADS": "1"}}

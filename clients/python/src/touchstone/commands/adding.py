@@ -59,7 +59,8 @@ def add_upstream(
 
 
 def _upstream_words(found: UpstreamView) -> str:
-    words = f"{found.images} images in {len(found.upstream.shards)} shards; the ingest is {found.phase}"
+    shards = len(found.upstream.shards)
+    words = f"{found.images} images in {shards} shard{'s' * (shards != 1)}; the ingest is {found.phase}"
     return f"upstream {found.name}: {words} (touchstone account upstream/{found.name})"
 
 
