@@ -13,7 +13,8 @@ from touchstone_api.main import create_app
 
 LONGEST_PATTERN_MATCH = 10_000
 LOWER, UPPER = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
-BOUNDED_FORMATS = {"date-time", "uuid"}
+BOUNDED_FORMATS = {"date-time", "uuid", "binary"}
+"""`binary`: an upload, which is counted while it is streamed."""
 Schema = dict[str, Any]
 
 

@@ -33,11 +33,8 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Locations = Annotated[
-    tuple[Location, ...],
-    BeforeValidator(_several, json_schema_input_type=Location | tuple[Location, ...]),
-    Field(min_length=1, max_length=MOST_LOCATIONS),
-]
+SomeLocations = Annotated[tuple[Location, ...], Field(min_length=1, max_length=MOST_LOCATIONS)]
+Locations = Annotated[SomeLocations, BeforeValidator(_several, json_schema_input_type=Location | SomeLocations)]
 """One location, or a list of them."""
 
 UpstreamLayout = Literal["webdataset", "parquet", "links", "image_folder"]
