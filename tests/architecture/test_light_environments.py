@@ -10,7 +10,7 @@ from support.fresh_environment import find_uv, run_outside
 from support.servers import server_missing
 from support.workspace import closure
 
-MEGABYTES = {"api": 150, "conductor": 150, "judge": 250}
+MEGABYTES = {"api": 170, "conductor": 170, "judge": 250}
 """By service: the resident memory that its imports may take. The judge's are scipy's most of all."""
 FRAMEWORKS = ("torch", "torchvision", "open_clip", "diffusers", "transformers", "timm", "accelerate")
 MODULES = {"api": 15, "conductor": 5, "judge": 3}

@@ -17,7 +17,8 @@ REQUIRED: dict[str, dict[str, bool]] = {
     "AutoTokenizer.from_pretrained": TRANSFORMERS | {"local_files_only": True},
     "AutoModelForCausalLM.from_pretrained": SAFETENSORS | {"local_files_only": True},
     "StableDiffusionPipeline.from_pretrained": SAFETENSORS | {"local_files_only": True},
-    "StableDiffusionPipeline.download": SAFETENSORS,
+    "auto_pipeline.from_pretrained": SAFETENSORS | {"local_files_only": True},  # of diffusers, by the family
+    "DiffusionPipeline.download": SAFETENSORS,
     "CLIPTokenizer.from_pretrained": TRANSFORMERS | {"local_files_only": True},
     "np.load": {"allow_pickle": False},
     "np.save": {"allow_pickle": False},

@@ -43,7 +43,7 @@ def members(union: Any) -> set[str]:
         (members(retrieval.Strategy), set(STRATEGY_FUNCTIONS)),
         (members(retrieval.Strategy), set(STRATEGY_RULES)),
         (members(Writer), set(WRITER_FUNCTIONS)),
-        (set(get_args(Sampler.model_fields["scheduler"].annotation)), set(SCHEDULERS)),
+        (set(get_args(Sampler.model_fields["scheduler"].annotation)) - {"own"}, set(SCHEDULERS)),  # `own`: the folder's
         (set(get_args(EncoderKind)), set(LOADERS)),
     ],
     ids=["recipes", "score rules", "metrics", "strategies", "planned strategies", "writers", "schedulers", "encoders"],

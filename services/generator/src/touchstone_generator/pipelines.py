@@ -68,7 +68,8 @@ def read_generator(ref: ModelRef, library: Library, device: torch.device, execut
     try:
         folder, digest = find_model(ref, library, _download)
         family = _known_family(ref, folder)
-        pipeline = _auto_pipeline(family).from_pretrained(
+        auto_pipeline = _auto_pipeline(family)
+        pipeline = auto_pipeline.from_pretrained(
             folder,
             trust_remote_code=False,
             dtype=execution.dtype(device, family.half),
