@@ -52,7 +52,7 @@ def test_every_arm_has_a_row_and_the_untouched_encoder_stands_at_every_size() ->
         "| flags | none | 40.0 | 40.0 |",
         "| broad | none | 40.0 | 40.0 |",
         *(
-            f"| {target} | {arm} | 50.0 ± 0.4 | 50.0 ± 0.4 |"
+            f"| {target} | {arm} | **50.0 ± 0.4** | **50.0 ± 0.4** |"
             for target in ("flags", "broad")
             for arm in ("real", "made")
         ),
@@ -64,22 +64,23 @@ def test_another_test_set_has_rows_of_its_own() -> None:
     there = [row.model_copy(update={"test_set": "sketch", "mean": 0.1}) for row in here.summary]
     both = here.model_copy(update={"summary": (*here.summary, *there)})
     lines = markdown_report(Finding("two domains", both, None)).splitlines()
-    assert "| flags | real | 50.0 ± 0.4 | 50.0 ± 0.4 |" in lines
-    assert "| flags on sketch | real | 10.0 ± 0.4 | 10.0 ± 0.4 |" in lines
+    assert "| flags | real | **50.0 ± 0.4** | **50.0 ± 0.4** |" in lines
+    assert "| flags on sketch | real | **10.0 ± 0.4** | **10.0 ± 0.4** |" in lines
     assert len([line for line in lines if " on sketch | " in line]) == 6
 
 
-def test_the_verdict_comes_with_its_means_over_sizes_and_its_warnings() -> None:
+def test_the_verdict_comes_with_every_comparison_its_p_value_and_its_warnings() -> None:
     text = markdown_report(Finding("quick look", results(), verdict()))
     assert "**real beats made**" in text
     assert text.endswith("few seeds\n")
     rows = [line for line in text.splitlines() if "0.1 to" in line]
     assert rows == [
-        f"| {target} | {metric} | +2.1 | +0.1 to +4.1 |"
-        for target, metric in (
-            ("all targets", "zero-shot accuracy"),
-            ("flags", "zero-shot accuracy"),
-            ("broad", "linear-probe accuracy"),
+        f"| {target} | {metric} | {size} | +2.1 | +0.1 to +4.1 | 0.0400 |  |"
+        for target, metric, size in (
+            ("all targets", "zero-shot accuracy", "all"),
+            ("flags", "zero-shot accuracy", "all"),
+            ("flags", "zero-shot accuracy", "240"),
+            ("broad", "linear-probe accuracy", "all"),
         )
     ]
 
@@ -124,7 +125,9 @@ def test_variants_stand_in_one_table_before_their_reports() -> None:
     undecided = verdict().model_copy(update={"answer": "undecided", "a": "made", "b": "real"})
     variants = [Finding("plain", results(), verdict()), Finding("strict", results(), undecided)]
     text = markdown_reports(variants)
-    assert text.splitlines()[:4] == [
+    assert text.splitlines()[:6] == [
+        "Primary endpoints:",
+        "",
         "| experiment | compared | points | interval | answer |",
         "| --- | --- | --- | --- | --- |",
         "| plain | real - made | +2.1 | +0.1 to +4.1 | real is better |",

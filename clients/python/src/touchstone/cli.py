@@ -4,12 +4,23 @@ from typing import Annotated
 
 import typer
 
-from touchstone.commands import access, adding, experiments, findings, judging, registered, steps, storage, webhooks
+from touchstone.commands import (
+    access,
+    adding,
+    experiments,
+    findings,
+    judging,
+    registered,
+    report,
+    steps,
+    storage,
+    webhooks,
+)
 from touchstone.terminal import Server, connected, readable_failures
 from touchstone.version import VERSION
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for part in (experiments, registered, steps, findings, judging, storage, access):
+for part in (experiments, registered, steps, findings, report, judging, storage, access):
     app.add_typer(part.app)
 app.add_typer(access.keys, name="keys")
 app.add_typer(adding.app, name="add")

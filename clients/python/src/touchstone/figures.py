@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from touchstone_contracts.adaptation import METRICS, Metric
@@ -27,6 +28,16 @@ class Plot(Figure):
 def draw_accuracies(results: Results, metric: Metric, path: Path) -> None:
     """Writes `accuracy_figure` into a file; the suffix of `path` names the format."""
     accuracy_figure(results, metric).savefig(path, dpi=110)
+
+
+def accuracy_svg(results: Results, metric: Metric) -> str:
+    """`accuracy_figure` as an element to put into HTML: text stays text, and the same numbers give the same element."""
+    content = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{results.digest}{metric}"}):
+        accuracy_figure(results, metric).savefig(content, format="svg", metadata=nothing)
+    drawn = content.getvalue()
+    return drawn[drawn.index("<svg") :].strip()
 
 
 def accuracy_figure(results: Results, metric: Metric) -> Plot:

@@ -140,10 +140,15 @@ def _print_exchange_rates(console: Console, verdict: Verdict) -> None:
     for heading in (verdict.a, verdict.b, "interval"):
         table.add_column(heading, justify="right")
     for rate in verdict.exchange_rates:
-        low = "below" if rate.low is None else f"{rate.low:,.0f}"
-        high = "beyond" if rate.high is None else f"{rate.high:,.0f}"
-        table.add_row(rate.target, f"{rate.images_a:,}", _images_of_b(rate), f"{low} to {high}")
+        table.add_row(*exchange_row(rate))
     print_table(console, table)
+
+
+def exchange_row(rate: ExchangeRate) -> tuple[str, str, str, str]:
+    """Target, images of a, images of b, and the interval of the latter."""
+    low = "below" if rate.low is None else f"{rate.low:,.0f}"
+    high = "beyond" if rate.high is None else f"{rate.high:,.0f}"
+    return rate.target, f"{rate.images_a:,}", _images_of_b(rate), f"{low} to {high}"
 
 
 def _images_of_b(rate: ExchangeRate) -> str:
@@ -159,8 +164,8 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
         table.add_column(heading, justify="right")
     for entry in verdict.costs:
         gain = "" if entry.gain is None else f"{100 * entry.gain:+.1f}"
-        per_point = _cost(entry.per_point) if entry.per_point else "nothing gained" if gain else ""
-        table.add_row(entry.arm, _cost(entry.sourcing), _cost(entry.adapting), gain, per_point)
+        per_point = cost_words(entry.per_point) if entry.per_point else "nothing gained" if gain else ""
+        table.add_row(entry.arm, cost_words(entry.sourcing), cost_words(entry.adapting), gain, per_point)
     print_table(console, table)
     prices = (("CPU core", verdict.prices.cpu_hour), ("GPU", verdict.prices.gpu_hour))
     known = [f"¤ {price:g} an hour of a {what}" for what, price in prices if price is not None]
@@ -168,7 +173,7 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
         console.print(f"¤ is the currency of the prices, whichever that is: {', '.join(known)}", highlight=False)
 
 
-def _cost(cost: Cost) -> str:
+def cost_words(cost: Cost) -> str:
     """Seconds, and money where the prices are known."""
     parts = [f"{_amount(cost.cpu_seconds)} CPU s"]
     if cost.gpu_seconds:

@@ -11,11 +11,10 @@ from touchstone_contracts.catalogue import MAIN_TEST_SET, ClassLabel
 from touchstone_contracts.views import ClassTable, Prices
 
 from touchstone.class_tables import print_classes, print_curation, print_links
-from touchstone.client import DEFAULT_SERVER, Client
+from touchstone.client import DEFAULT_SERVER
 from touchstone.label_tables import print_label_cards
 from touchstone.names import one_of
 from touchstone.query_tables import print_queries
-from touchstone.report import Finding, markdown_reports
 from touchstone.tables import print_counts, print_results, print_verdict
 from touchstone.terminal import (
     ArmName,
@@ -197,35 +196,6 @@ def links(
         require_names(detail, arm=arm, target=target)
         found = client.arm_links(detail.id, arm, target)
     show(found, json, lambda console: print_links(console, found))
-
-
-@app.command()
-def report(
-    experiments: Annotated[list[str], typer.Argument(help="Ids or names of experiments; a study's variants together.")],
-    figure: Annotated[
-        Path | None, typer.Option(callback=picture_file, help="Draw the accuracies of the first into this file.")
-    ] = None,
-    metric: Annotated[Metric, typer.Option(callback=known_metric, help="Which accuracy to draw.")] = "zero_shot",
-    server: Server = DEFAULT_SERVER,
-    json: Json = False,
-) -> None:
-    """What experiments found, as Markdown."""
-    with connected(server) as client:
-        if figure is not None:
-            with needing("figures"):
-                from touchstone.figures import draw_accuracies
-            require_writable(figure)
-        findings = [_finding(client, client.find_id(experiment)) for experiment in experiments]
-        if figure is not None:
-            draw_accuracies(findings[0].results, metric, figure)
-    answer = [finding._asdict() for finding in findings]
-    show(answer, json, lambda _: sys.stdout.write(markdown_reports(findings)))
-
-
-def _finding(client: Client, experiment: str) -> Finding:
-    spec = client.experiment(experiment).readable_spec
-    verdict = client.verdict(experiment) if spec.primary is not None else None
-    return Finding(spec.name, client.results(experiment), verdict, client.label_cards(experiment))
 
 
 @app.command()
