@@ -106,7 +106,7 @@ def test_a_page_without_losses_has_nothing_red(api: TestClient, services: Servic
     finish_experiment(services, told)
     html = api.get(f"/experiments/{told.id}").text
     assert "What came in" in html
-    assert 'class="problem"' not in html
+    assert 'class="problem" role="note"' not in html
     assert '<td class="number bad">' not in html
 
 
