@@ -495,9 +495,11 @@ def test_a_lost_object_is_made_again_by_whoever_wrote_it_however_far_away(bench:
 def test_damaged_bytes_are_computed_again_from_where_they_were_made_at_no_cost(bench: Bench) -> None:
     """A step that needs other results again, which need others: all of them are gone."""
     bench.work_all()
-    by_id, chain = {step.id: step for step in PLAN.steps}, [PLAN.steps[-1]]
-    while chain[-1].inputs:
-        chain.append(max((by_id[needed] for needed in chain[-1].inputs), key=lambda step: PLAN.steps.index(step)))
+    by_id, depths, chain = {step.id: step for step in PLAN.steps}, dict[str, int](), [PLAN.steps[-1]]
+    for step in PLAN.steps:  # in topological order; those of the upstream's plan are elsewhere
+        depths[step.id] = 1 + max((depths.get(needed, 0) for needed in step.inputs), default=0)
+    while needed := [each for each in chain[-1].inputs if each in by_id]:
+        chain.append(by_id[max(needed, key=lambda each: depths[each])])
     reader, *made = chain
     assert len(made) >= 4
     for step in made:
