@@ -111,13 +111,13 @@ def with_generator(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("changes", "status", "code", "pointer", "reason"),
     [
-        ({"colour": "red"}, 422, "invalid_request", "/colour", "not permitted"),
+        ({"colour": "red"}, 422, "invalid_request", "/colour", "there is no such field"),
         ({"arms": [{"kind": "none"}, {"kind": "magic"}]}, 422, "invalid_request", "/arms/1/kind", "magic"),
         ({"targets": ["shapes", "dragons"]}, 422, "unknown_name", "/targets/1", "dragons"),
         ({"sizes": [4, 5000]}, 422, "size_unreachable", "/sizes/1", "at most 192 images"),
         ({"arms": with_generator("stranger")}, 409, "generator_of_another_upstream", "/arms/2/generator", "elsewhere"),
         ({"sizes": [4, 4]}, 422, "invalid_request", "", "sizes must not repeat"),
-        ({"curation": {"filter": {"kind": "keep_all", "minimum": 0}}}, 422, "invalid_request", None, "not permitted"),
+        ({"curation": {"filter": {"kind": "keep_all", "minimum": 0}}}, 422, "invalid_request", None, "there is no such field"),
     ],
     ids=["unknown-field", "unknown-arm", "unknown-target", "size", "generator", "repeated-size", "wrong-combination"],
 )

@@ -161,9 +161,10 @@ def test_the_bar_of_a_notebook_counts_steps(
     experiment: touchstone.Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not in_notebook()
+    detail = experiment._client.experiment(experiment.id)
     with showing_bar() as watcher:
-        watcher(experiment._client.experiment(experiment.id))
-    assert "82/82" in capsys.readouterr().err
+        watcher(detail)
+    assert f"{detail.steps.total}/{detail.steps.total}" in capsys.readouterr().err
 
 
 def test_the_awaited_client_answers_as_the_other_does(
