@@ -117,7 +117,7 @@ def with_generator(name: str) -> list[dict[str, Any]]:
         ({"sizes": [4, 5000]}, 422, "size_unreachable", "/sizes/1", "at most 192 images"),
         ({"arms": with_generator("stranger")}, 409, "generator_of_another_upstream", "/arms/2/generator", "elsewhere"),
         ({"sizes": [4, 4]}, 422, "invalid_request", "", "sizes must not repeat"),
-        ({"curation": {"filter": {"kind": "keep_all", "minimum": 0}}}, 422, "invalid_request", None, "there is no such field"),
+        ({"curation": {"filter": {"kind": "keep_all", "minimum": 0}}}, 422, "invalid_request", None, "no such field"),
     ],
     ids=["unknown-field", "unknown-arm", "unknown-target", "size", "generator", "repeated-size", "wrong-combination"],
 )
