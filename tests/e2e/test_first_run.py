@@ -30,6 +30,9 @@ from support.served_files import serving_files
 from support.waiting import until
 from touchstone_stack.servers import free_ports
 
+pytestmark = pytest.mark.timeout(1800)
+"""Seconds, of a system that starts on a machine which other tests use as well."""
+
 PAGE = (ROOT / "docs/first-run.md").read_text()
 MOST_COMMANDS = 5
 ENDED = {"succeeded", "failed", "cancelled"}
@@ -72,7 +75,7 @@ def type_in(checkout: Path, variables: Mapping[str, str], command: str) -> str:
     """What a command of the page prints. The environment that runs the tests is not set up once more."""
     run = re.sub(r"^make ", "make --old-file=.venv/ready ", command)
     answer = subprocess.run(
-        ("sh", "-c", run), cwd=checkout, env={**os.environ, **variables}, capture_output=True, text=True, timeout=500
+        ("sh", "-c", run), cwd=checkout, env={**os.environ, **variables}, capture_output=True, text=True, timeout=900
     )
     assert answer.returncode == 0, f"{command}\n{answer.stdout}{answer.stderr}"
     return answer.stdout
@@ -110,7 +113,7 @@ def add(api: httpx.Client, kind: str, document: Mapping[str, Any]) -> None:
         view = answered(api.get(f"/v1/descriptions/{kind}/{document['name']}"), 200)
         return view if view["phase"] in ENDED else None
 
-    view = until(ended, within=120)
+    view = until(ended, within=300)
     assert view["phase"] == "succeeded", view["problems"]
     assert view["notes"] == []
 
@@ -130,7 +133,7 @@ def judged(api: httpx.Client, study: Mapping[str, Any]) -> Any:
         view = answered(api.get(f"/v1/experiments/{experiment}"), 200)
         return view if view["phase"] in ENDED else None
 
-    view = until(ended, within=300)
+    view = until(ended, within=600)
     assert view["phase"] == "succeeded", view["problems"]
     return answered(api.get(f"/v1/experiments/{experiment}/verdict"), 200)
 

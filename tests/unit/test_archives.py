@@ -5,6 +5,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from support.archives import lying_zip, tar_of, tar_with_link, zip_bomb, zip_of, zip_with_link
 from touchstone_contracts.problems import Invalid
@@ -58,6 +59,14 @@ def test_a_name_that_leads_out_refuses_the_archive(tmp_path: Path, pack: object,
 def test_links_and_devices_refuse_the_archive(tmp_path: Path, data: bytes, reason: str) -> None:
     with pytest.raises(UnusableArchive, match=f"'b.png', which is no file that can be read .{reason}"):
         archive(tmp_path, data)
+
+
+def test_no_process_that_read_an_archive_is_left(tmp_path: Path) -> None:
+    before = len(psutil.Process().children())
+    for number in range(3):
+        (folder := tmp_path / str(number)).mkdir()
+        assert unpacked(folder, archive(folder, zip_of(FILES))) == FILES
+    assert len(psutil.Process().children()) == before
 
 
 def test_a_hard_link_has_the_bytes_of_the_file_it_names(tmp_path: Path) -> None:

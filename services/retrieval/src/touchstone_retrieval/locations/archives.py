@@ -6,13 +6,12 @@ allowed, whatever an archive says of itself."""
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from touchstone_contracts.problems import Invalid
-from touchstone_runtime.confined import ConfinedPool, Died, Limits
+from touchstone_runtime.confined import ConfinedProcess, Died, Limits
 
 from touchstone_retrieval.ingest.source import clean_key
 from touchstone_retrieval.ingest.tar_members import MOST_MEMBERS, Member, tar_members
@@ -21,6 +20,9 @@ from touchstone_retrieval.locations.archive_process import DATA, END, ERROR, MEM
 
 NO_FILES = ("folder", "trailing_bytes", "no_end_marker")
 COPIED_AT_ONCE = 4 * 2**20
+READER = "touchstone_retrieval.locations.archive_process:answers"
+LIMITS = Limits(memory_bytes=2**30)
+"""Of the process that reads a zip archive."""
 
 
 class UnusableArchive(Invalid):
@@ -176,9 +178,9 @@ def _payload(answer: bytearray, kind: bytes, place: str) -> bytes:
 
 @contextmanager
 def _asked(request: object, place: str) -> Iterator[Iterator[bytearray]]:
-    """Raises UnusableArchive where the process ends."""
+    """By a process of its own, which ends with the block. Raises UnusableArchive where it ends before."""
     try:
-        with _readers().process(fresh=True) as process:
+        with closing(ConfinedProcess(READER, LIMITS)) as process:
             yield process.ask(json.dumps(request).encode())
     except Died as death:
         raise UnusableArchive(f"{place} cannot be read as a zip archive: {death.how.replace('_', ' ')}") from None
@@ -189,9 +191,3 @@ def _too_large(place: str, most_bytes: int) -> UnusableArchive:
         f"{place} unpacks to more than {most_bytes:,} bytes (TOUCHSTONE_FETCHED_BYTES on the retrieval workers)",
         code="too_many_bytes",
     )
-
-
-@cache
-def _readers() -> ConfinedPool:
-    """Of this process."""
-    return ConfinedPool("touchstone_retrieval.locations.archive_process:answers", Limits(memory_bytes=2**30))
