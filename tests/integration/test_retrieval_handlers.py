@@ -237,7 +237,7 @@ def test_adding_a_shard_upserts_its_rows_alone(world: World, library: Path) -> N
 
     class Counting(QdrantClient):
         def upsert(self, *arguments: Any, **options: Any) -> Any:
-            upserted.extend(map(str, arguments[1].ids))
+            upserted.extend(str(point.id) for point in arguments[1])
             return super().upsert(*arguments, **options)
 
     world.runner.tools = replace(world.runner.tools, index=QdrantServerIndex(Counting(":memory:")))

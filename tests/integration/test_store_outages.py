@@ -13,7 +13,7 @@ from touchstone_store.outages import NO_ANSWER, WrongSchema
 
 def test_missing_tables_and_columns_name_the_migration(postgres_url: str) -> None:
     store = open_store(postgres_url)
-    for revision, missing in (("0003", "experiments"), ("head", "phase")):
+    for revision, missing in (("0003", "experiments"), ("head", "archived_at")):
         with pytest.raises(WrongSchema, match=rf"{missing}.*touchstone_store\.migrate"), store.read() as session:
             list_experiments(session, DEFAULT_PROJECT, after=None, limit=1)
         migrate(store, revision)

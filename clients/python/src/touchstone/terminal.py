@@ -163,15 +163,11 @@ def require_writable(path: Path) -> None:
         path.unlink()
 
 
-def watch_to_the_end(client: Client, experiment: str, as_json: bool = False) -> None:
-    """Follows an experiment, then prints what it found. Progress is shown on a terminal alone, never in a pipe."""
-    screen = next((each for each in (Console(), Console(stderr=True)) if each.is_terminal), None)
+@contextmanager
+def goes_on(experiment: str) -> Iterator[None]:
+    """Ctrl-C ends the command alone, and says so."""
     try:
-        if screen is None or as_json:
-            client.wait(experiment, watcher=ignore)
-        else:
-            with showing_progress(screen) as watcher:
-                client.wait(experiment, watcher=watcher)
+        yield
     except KeyboardInterrupt:
         raise stop(
             f"Experiment {experiment} goes on.\n"
@@ -179,6 +175,17 @@ def watch_to_the_end(client: Client, experiment: str, as_json: bool = False) -> 
             f"Stop it:         touchstone cancel {experiment}",
             INTERRUPTED,
         ) from None
+
+
+def watch_to_the_end(client: Client, experiment: str, as_json: bool = False) -> None:
+    """Follows an experiment, then prints what it found. Progress is shown on a terminal alone, never in a pipe."""
+    screen = next((each for each in (Console(), Console(stderr=True)) if each.is_terminal), None)
+    with goes_on(experiment):
+        if screen is None or as_json:
+            client.wait(experiment, watcher=ignore)
+        else:
+            with showing_progress(screen) as watcher:
+                client.wait(experiment, watcher=watcher)
     results = client.results(experiment)
     # Without two arms that train there is nothing to compare.
     compares = client.experiment(experiment).readable_spec.primary is not None

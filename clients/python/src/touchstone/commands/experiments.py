@@ -23,6 +23,7 @@ from touchstone.terminal import (
     connected,
     find_owner,
     found_experiment,
+    goes_on,
     print_json,
     readable_failures,
     show,
@@ -200,10 +201,11 @@ def clone(
         copy = client.clone(client.find_id(experiment), changes)
         reused = ", ".join(f"{kind} {count}" for kind, count in copy.reused_by_kind.items())
         told = f"{copy.id}: {copy.steps.total} steps, {copy.steps.reused} reused" + f" ({reused})" * bool(reused)
-        if not (json and watch):
-            show(copy, json, lambda console: console.print(told, soft_wrap=True))
-        if watch:
-            watch_to_the_end(client, copy.id, json)
+        with goes_on(copy.id):
+            if not (json and watch):
+                show(copy, json, lambda console: console.print(told, soft_wrap=True))
+            if watch:
+                watch_to_the_end(client, copy.id, json)
 
 
 def show_experiment(client: Client, text: str, watch: bool, json: bool) -> None:
