@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.arms.target_train import TargetTrain
-from touchstone_contracts.catalogue import ClusterOfKey, Target
+from touchstone_contracts.catalogue import ClusterOfKey, Dataset, Target
 from touchstone_contracts.problems import FieldError, Invalid, in_words
 
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.patterns import impossible_patterns
 from touchstone_planning.resolved import ResolvedExperiment
-from touchstone_planning.splits import split_pointer
+from touchstone_planning.splits import check_dataset, check_splits, split_pointer
 
 
 def unmet_needs(resolved: ResolvedExperiment) -> Iterator[FieldError]:
@@ -31,6 +31,15 @@ def check_clusters(target: Target) -> None:
     if errors := tuple(impossible_patterns(patterns)):
         detail = "a test set's clusters are named by a pattern that RE2 does not take"
         raise Invalid(detail, code="bad_pattern", errors=errors)
+
+
+def check_entry(entry: Target | Dataset) -> None:
+    """What a document of labelled images must not say, whoever wrote it. Raises Invalid."""
+    if isinstance(entry, Target):
+        check_clusters(entry)
+        check_splits(entry)
+    else:
+        check_dataset(entry)
 
 
 def _train_splits(resolved: ResolvedExperiment) -> Iterator[FieldError]:

@@ -4,17 +4,16 @@ one transaction or nothing."""
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Encoder, Entry, Upstream
 from touchstone_contracts.messages import StepManifest
-from touchstone_contracts.problems import Transient
 from touchstone_contracts.values import StepId
 from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_upstream
 from touchstone_runtime.artifacts import Artifacts
 
 from touchstone_store.catalogue import find_entry, register
+from touchstone_store.contention import created_or_found
 from touchstone_store.database import Store
 from touchstone_store.idempotency import digest_of_entry, remember
 from touchstone_store.layouts import upstream_plan_id
@@ -23,8 +22,6 @@ from touchstone_store.projects import limits_of
 from touchstone_store.steps import succeeded_among
 
 SURVEY_THREADS = 8
-TRIES = 4
-"""Another process may create the same steps at the same moment; the second try finds them."""
 
 
 def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
@@ -43,13 +40,12 @@ def survey(store: Store, artifacts: Artifacts, plan: Plan) -> Survey:
 
 def register_entry(store: Store, project: str, entry: Entry, idempotency_key: str | None = None) -> bool:
     """What takes no steps. Whether it is new. Raises KeyReused, NameTaken or Transient."""
-    for _ in range(TRIES):
-        try:
-            with store.write() as session:
-                return _register(session, project, entry, idempotency_key, datetime.now(UTC))
-        except IntegrityError:
-            continue
-    raise Transient("the same is being registered by others; try again", code="contended")
+
+    def attempt() -> bool:
+        with store.write() as session:
+            return _register(session, project, entry, idempotency_key, datetime.now(UTC))
+
+    return created_or_found(attempt, "the same is being registered by others")
 
 
 def register_upstream(
@@ -68,26 +64,25 @@ def register_upstream(
         sources = limits_of(session, project).sources if upstream.has_links else None
     plan = plan_upstream(upstream, encoder, None if sources is None else sources.hosts_of_links)
     artifacts.put_facts(plan.facts.blobs)
-    for _ in range(TRIES):
+
+    def attempt() -> bool:
         found = Survey() if known else survey(store, artifacts, plan)
-        try:
-            with store.write() as session:
-                now = datetime.now(UTC)
-                if created := _register(session, project, upstream, idempotency_key, now):
-                    create_plan(
-                        session,
-                        upstream_plan_id(upstream.name, project),
-                        plan.steps,
-                        found,
-                        now,
-                        traceparent,
-                        project=project,
-                        layout=plan.upstream,
-                    )
-            return created
-        except IntegrityError:
-            continue
-    raise Transient("other work with the same steps is being created; try again", code="contended")
+        with store.write() as session:
+            now = datetime.now(UTC)
+            if created := _register(session, project, upstream, idempotency_key, now):
+                create_plan(
+                    session,
+                    upstream_plan_id(upstream.name, project),
+                    plan.steps,
+                    found,
+                    now,
+                    traceparent,
+                    project=project,
+                    layout=plan.upstream,
+                )
+        return created
+
+    return created_or_found(attempt, "other work with the same steps is being created")
 
 
 def _register(session: Session, project: str, entry: Entry, idempotency_key: str | None, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from touchstone_store.settings import split_keys
 from touchstone_store.tables import WebhookRow
 
 PLAIN = "whsec_"
-"""How a secret begins. Releases before migration 0010 stored them so."""
+"""How a secret begins. Releases before migration 0011 stored them so."""
 
 
 class NoWebhookKey(Invalid):

@@ -4,11 +4,10 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
-from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Target, Upstream
+from touchstone_contracts.catalogue import Encoder
 from touchstone_contracts.locations import Located, LocatedDataset, LocatedUpstream
-from touchstone_contracts.problems import FieldError, Invalid, Transient, in_words
+from touchstone_contracts.problems import FieldError, Invalid, in_words
 from touchstone_contracts.steps import DESCRIBE_SOURCE
 from touchstone_contracts.views import DescribedKind, DescriptionView, Phase
 from touchstone_planning.dag import Plan
@@ -16,6 +15,7 @@ from touchstone_planning.located import describe_request
 from touchstone_planning.resolve import Found
 from touchstone_planning.state import ACTIVE
 from touchstone_store.catalogue import NameTaken, RegisteredNames, find_entry, list_entries
+from touchstone_store.contention import created_or_found
 from touchstone_store.descriptions import (
     Description,
     find_description,
@@ -26,15 +26,14 @@ from touchstone_store.descriptions import (
 )
 from touchstone_store.experiments import PlanState, plan_states
 from touchstone_store.plans import Survey, create_plan
-from touchstone_store.registering import TRIES
 from touchstone_store.steps import outages_of, owned_steps, problems_of
 
+from touchstone_api.access.authorise import ENTRIES
 from touchstone_api.allowed import ProjectPolicy
 from touchstone_api.bootstrap import Services
 from touchstone_api.submission import index_encoder
 
 PLURALS: dict[DescribedKind, str] = {"upstream": "upstreams", "target": "targets", "dataset": "datasets"}
-ENTRIES: dict[DescribedKind, type[Entry]] = {"upstream": Upstream, "target": Target, "dataset": Dataset}
 MOST_ENCODERS_LOOKED_AT = 1000
 
 
@@ -45,13 +44,12 @@ def submit_located(services: Services, project: str, located: Located) -> bool:
         policy = ProjectPolicy(session, project, services.settings.allowed_sources)
         policy.require_document(located)
         located, classes = _completed(policy, located)
-    for _ in range(TRIES):
-        try:
-            with services.store.write() as session:
-                return _create_or_find(session, project, located, classes)
-        except IntegrityError:
-            continue
-    raise Transient("the same is being asked for by others; try again", code="contended")
+
+    def attempt() -> bool:
+        with services.store.write() as session:
+            return _create_or_find(session, project, located, classes)
+
+    return created_or_found(attempt, "the same is being asked for by others")
 
 
 def _completed(policy: ProjectPolicy, located: Located) -> tuple[Located, Sequence[str]]:
@@ -90,7 +88,7 @@ def _create_or_find(session: Session, project: str, located: Located, classes: S
             return False
         state = "was registered from" if known.registered else "is being described at"
         raise NameTaken(f"{kind} {located.name!r} {state} another location or in another way; choose another name")
-    if known is None and find_entry(session, ENTRIES[kind], located.name, project) is not None:  # type: ignore[type-var]
+    if known is None and find_entry(session, ENTRIES[PLURALS[kind]], located.name, project) is not None:  # type: ignore[type-var]
         raise NameTaken(f"{kind} {located.name!r} is registered already; choose another name")
     plan, now, id_ = Plan(), datetime.now(UTC), new_description_plan()
     request = describe_request(located, f"{now.isoformat()} {secrets.token_hex(8)}", classes)

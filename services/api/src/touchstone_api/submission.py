@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import Encoder, Entry, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
-from touchstone_contracts.problems import FieldError, Invalid, Transient
+from touchstone_contracts.problems import FieldError, Invalid
 from touchstone_contracts.registration import Parent
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
@@ -19,12 +18,13 @@ from touchstone_planning.plan import plan_experiment, stored_plan
 from touchstone_planning.resolve import Found, resolve_names
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_store.catalogue import RegisteredNames, require_registered
+from touchstone_store.contention import created_or_found
 from touchstone_store.experiments import experiment_with_identity, new_experiment_id
 from touchstone_store.idempotency import recall, remember
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
 from touchstone_store.listing import facets_of
 from touchstone_store.plans import Survey, create_plan
-from touchstone_store.registering import TRIES, register_entry, register_upstream, survey
+from touchstone_store.registering import register_entry, register_upstream, survey
 from touchstone_store.tables import ExperimentFacetRow, ExperimentRow
 
 from touchstone_api.allowed import ProjectPolicy
@@ -121,17 +121,16 @@ def _submit_experiment(
     services.artifacts.put_facts(prepared.plan.facts.blobs)
     if known and known.phase == "succeeded":
         heal(services, known.id)
-    for _ in range(TRIES):
+
+    def attempt() -> Submitted:
         found = Survey() if known else survey(services.store, services.artifacts, prepared.plan)
-        try:
-            with services.store.write() as session:
-                submitted = _create_or_find(session, prepared, found, parent, traceparent)
-                if idempotency_key:
-                    remember(session, project, idempotency_key, body_digest, datetime.now(UTC), submitted.id)
-            return submitted
-        except IntegrityError:
-            continue
-    raise Transient("other experiments with the same steps are being created; try again", code="contended")
+        with services.store.write() as session:
+            submitted = _create_or_find(session, prepared, found, parent, traceparent)
+            if idempotency_key:
+                remember(session, project, idempotency_key, body_digest, datetime.now(UTC), submitted.id)
+        return submitted
+
+    return created_or_found(attempt, "other experiments with the same steps are being created")
 
 
 def _create_or_find(

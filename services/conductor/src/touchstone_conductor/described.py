@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from touchstone_contracts.catalogue import Encoder, Target, Upstream
+from touchstone_contracts.catalogue import Encoder, Upstream
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import DESCRIBE_SOURCE, SourceDescribed
 from touchstone_contracts.values import StepId
 from touchstone_planning.located import document_of
-from touchstone_planning.splits import check_dataset, check_splits
-from touchstone_planning.target_checks import check_clusters
+from touchstone_planning.target_checks import check_entry
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject
@@ -60,9 +59,5 @@ class DescribedSources:
                 encoder = require_entry(session, Encoder, entry.index_encoder, project)
             register_upstream(self.store, self.artifacts, project, entry, encoder)
             return
-        if isinstance(entry, Target):
-            check_clusters(entry)
-            check_splits(entry)
-        else:
-            check_dataset(entry)
+        check_entry(entry)
         register_entry(self.store, project, entry)

@@ -19,8 +19,7 @@ from touchstone_contracts.views import (
     UpstreamPage,
     UpstreamView,
 )
-from touchstone_planning.splits import check_dataset, check_splits
-from touchstone_planning.target_checks import check_clusters
+from touchstone_planning.target_checks import check_entry
 from touchstone_store.catalogue import EntryT, Registered, list_entries, require_entry, require_registered
 from touchstone_store.descriptions import kind_of
 from touchstone_store.keys import Principal
@@ -240,8 +239,7 @@ def register_target(
     how far it is)."""
     if isinstance(target, LocatedTarget):
         return _described(services, principal, target)
-    check_clusters(target)
-    check_splits(target)
+    check_entry(target)
     return target_summary(_register(services, principal, target, response, "targets", idempotency_key))
 
 
@@ -288,7 +286,7 @@ def register_dataset(
     """Labelled images for arms of kind `given`: a document, or a `location` as for targets."""
     if isinstance(dataset, LocatedDataset):
         return _described(services, principal, dataset)
-    check_dataset(dataset)
+    check_entry(dataset)
     return _register(services, principal, dataset, response, "datasets", idempotency_key)
 
 

@@ -4,9 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
-from sqlalchemy.exc import IntegrityError
 from touchstone_contracts.identity import identity
-from touchstone_contracts.problems import Transient
 from touchstone_contracts.webhooks import (
     DeliveryPage,
     DeliveryView,
@@ -15,8 +13,8 @@ from touchstone_contracts.webhooks import (
     WebhookSpec,
     WebhookView,
 )
+from touchstone_store.contention import created_or_found
 from touchstone_store.idempotency import remember
-from touchstone_store.registering import TRIES
 from touchstone_store.webhook_keys import WebhookKeys
 from touchstone_store.webhooks import (
     list_deliveries,
@@ -72,16 +70,15 @@ def create_webhook(
 def _register(services: Services, project: str, spec: WebhookSpec, key: str | None) -> tuple[WebhookRegistered, bool]:
     now, secret = datetime.now(UTC), new_secret()
     encrypted = WebhookKeys(services.settings.webhook_key).encrypt(secret)
-    for _ in range(TRIES):
-        try:
-            with services.store.write() as session:
-                if key:
-                    remember(session, project, key, identity({"webhook": spec.url}), now)
-                row, created = register_webhook(session, project, spec.url, encrypted, now)
-                return WebhookRegistered(**dict(webhook_view(row)), secret=secret if created else None), created
-        except IntegrityError:
-            continue
-    raise Transient("the same is being registered by others; try again", code="contended")
+
+    def attempt() -> tuple[WebhookRegistered, bool]:
+        with services.store.write() as session:
+            if key:
+                remember(session, project, key, identity({"webhook": spec.url}), now)
+            row, created = register_webhook(session, project, spec.url, encrypted, now)
+            return WebhookRegistered(**dict(webhook_view(row)), secret=secret if created else None), created
+
+    return created_or_found(attempt, "the same is being registered by others")
 
 
 @router.get("", responses=documented(422, 503))

@@ -3,13 +3,12 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from touchstone_contracts.catalogue import ImageColumns, TargetSplit, UpstreamShard
+from touchstone_contracts.catalogue import TargetSplit, UpstreamShard
 from touchstone_contracts.locations import MOST_LOCATIONS, Layout
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 from touchstone_runtime.serving import ProgressFunction
 
-from touchstone_retrieval.describe.class_list import ClassLine
 from touchstone_retrieval.describe.labelled_files import FilesOfSplits, by_split, class_root
 from touchstone_retrieval.describe.listing import NAMES_SHOWN, FoundFile, files_at
 from touchstone_retrieval.describe.recognising import recognised_labelled, recognised_upstream
@@ -21,7 +20,7 @@ from touchstone_retrieval.describe.shards import (
     image_folders,
     shard_files,
 )
-from touchstone_retrieval.describe.tables import describe_labelled, named_classes
+from touchstone_retrieval.describe.tables import describe_named
 from touchstone_retrieval.ingest.places import Places
 
 MOST_NOTES, MOST_NOTE_CHARACTERS = 100, 500
@@ -97,9 +96,7 @@ def _splits(
         if layout == "webdataset":
             splits[split] = describe_tar(place, places, tell)
         else:
-            classes = classes or named_classes(place, places)
-            lines = [ClassLine(name, name) for name in classes]
-            splits[split] = describe_labelled(place, lines, ImageColumns(), places)
+            splits[split], classes = describe_named(place, classes, places)
     if not classes and request.form == "target":
         raise Invalid("the files do not say what their classes are called: name them in `classes`", code="no_classes")
     return splits, classes

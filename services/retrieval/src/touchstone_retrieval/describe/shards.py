@@ -19,7 +19,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
 
 from touchstone_retrieval.describe.class_list import on_disk, require_named_once
-from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, some
+from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, opened_parquet, some
 from touchstone_retrieval.ingest.caption_table import read_captions
 from touchstone_retrieval.ingest.column_names import OF_LINKS, find_columns, require_found
 from touchstone_retrieval.ingest.folder_source import (
@@ -32,7 +32,6 @@ from touchstone_retrieval.ingest.folder_source import (
     require_named_folders,
     with_captions,
 )
-from touchstone_retrieval.ingest.parquet_reading import open_parquet
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
@@ -96,8 +95,7 @@ def describe_links(
     """`metadata_<n>.parquet` with `img_emb_<n>.npy` and, if it is there, `text_emb_<n>.npy`: beside it, or in folders
     `img_emb` and `text_emb` beside the folder `metadata`, as clip-retrieval lays them out."""
     columns = columns or LinkColumns()
-    with places.file(place) as path:
-        file, digest = open_parquet(path, place), file_digest(path)
+    file, digest = opened_parquet(place, places)
     rows = some(place, file.count)
     found = find_columns(file.names, columns, OF_LINKS, place)
     unsafe = () if most_unsafe is None else ("unsafe",)

@@ -6,6 +6,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 from touchstone_contracts.catalogue import ImageColumns, LinkColumns, ParquetFile
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.values import Digest
 from touchstone_runtime.digests import file_digest
 
 from touchstone_retrieval.describe.class_list import ClassLine, require_named_once
@@ -44,8 +45,7 @@ def columns_of(kind: type[ColumnsT], given: Sequence[str]) -> ColumnsT:
 
 def describe_parquet(place: str, places: Places, columns: ImageColumns) -> ParquetFile:
     """Of an upstream. Raises UnreadableSource when a column is missing, EmptyShard when it holds no row."""
-    with places.file(place) as path:
-        file, digest = open_parquet(path, place), file_digest(path)
+    file, digest = opened_parquet(place, places)
     rows = some(place, file.count)
     require_found(find_columns(file.names, columns, OF_IMAGES, place), ("image", "caption"), file.names, place)
     return ParquetFile(location=place, digest=digest, images=rows, columns=columns)
@@ -56,8 +56,28 @@ def describe_labelled(place: str, lines: Sequence[ClassLine], columns: ImageColu
     where they are numbers, these are the class ids.
 
     Raises UnreadableSource when a column is missing, Invalid when the file names its classes otherwise."""
+    file, digest = opened_parquet(place, places)
+    return _labelled(place, file, digest, lines, columns)
+
+
+def describe_named(place: str, names: Sequence[str], places: Places) -> tuple[ParquetFile, Sequence[str]]:
+    """A target split, and what its classes are called: `names`, or where there are none what Hugging Face's library
+    wrote into the file, which may be nothing. Raises as `describe_labelled`."""
+    file, digest = opened_parquet(place, places)
+    label = find_columns(file.names, ImageColumns(), OF_IMAGES, place)["label"]
+    names = names or (class_label_names(file.huggingface, label[0]) if label else ())
+    return _labelled(place, file, digest, [ClassLine(name, name) for name in names], ImageColumns()), names
+
+
+def opened_parquet(place: str, places: Places) -> tuple[ConfinedParquet, Digest]:
+    """Fetched once, which for a file that lies elsewhere takes longest."""
     with places.file(place) as path:
-        file, digest = open_parquet(path, place), file_digest(path)
+        return open_parquet(path, place), file_digest(path)
+
+
+def _labelled(
+    place: str, file: ConfinedParquet, digest: Digest, lines: Sequence[ClassLine], columns: ImageColumns
+) -> ParquetFile:
     found = find_columns(file.names, columns, OF_IMAGES, place)
     require_found(found, ("image", "label"), file.names, place)
     (label,) = found["label"]
@@ -68,14 +88,6 @@ def describe_labelled(place: str, lines: Sequence[ClassLine], columns: ImageColu
         return described.model_copy(update={"classes": len(lines)})
     require_named_once([line.folder for line in lines])
     return described.model_copy(update={"labels": tuple(line.folder for line in lines)})
-
-
-def named_classes(place: str, places: Places) -> tuple[str, ...]:
-    """As Hugging Face's library names them in a parquet file, in the order of ids; none where it does not."""
-    with places.file(place) as path:
-        file = open_parquet(path, place)
-    found = find_columns(file.names, ImageColumns(), OF_IMAGES, place)["label"]
-    return class_label_names(file.huggingface, found[0]) if found else ()
 
 
 def _in_words(file: ConfinedParquet, label: str, lines: Sequence[ClassLine], place: str) -> bool:
