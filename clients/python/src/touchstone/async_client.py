@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,7 +20,7 @@ from touchstone.downloads import unfinished
 from touchstone.experiments import AsyncExperiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
 from touchstone.phases import FINISHED, Watcher, ignore
-from touchstone.problems import Unreachable, raise_for_problem
+from touchstone.problems import raise_for_problem
 from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
 
 T = TypeVar("T")
@@ -103,7 +102,7 @@ class AsyncClient(Api, AsyncMethods):
         >>> (await client.upload(packed(Path("birds")))).location
         'upload://default.0123456789abcdef'
         """
-        with self._reached():
+        with self._transport.reached():
             response = await self._http.post("/v1/uploads", content=_Pieces(archive), **self._transport.upload())
         raise_for_problem(response)
         return Upload.model_validate_json(response.content)
@@ -177,7 +176,7 @@ class AsyncClient(Api, AsyncMethods):
 
     async def send(self, call: Call[T]) -> T:
         """Sends a described call. The methods do this for you."""
-        with self._reached():
+        with self._transport.reached():
             response = await self._http.request(**self._transport.request(call))
         raise_for_problem(response)
         return read_answer(call, response, self.server)
@@ -191,13 +190,6 @@ class AsyncClient(Api, AsyncMethods):
             cursor = page.next_cursor
             if cursor is None:
                 return
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TransportError as error:
-            raise Unreachable(self.server, str(error) or type(error).__name__) from error
 
 
 class _Pieces:

@@ -6,7 +6,7 @@ one that returns an awaitable of it, so each call is written down once."""
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 import httpx
 from pydantic import BaseModel
@@ -64,22 +64,6 @@ def nothing(_: httpx.Response) -> None:
 def given(**query: str | None) -> dict[str, str]:
     """What is not None."""
     return {name: value for name, value in query.items() if value is not None}
-
-
-class Sender(Protocol):
-    """Sends a call and waits for its answer."""
-
-    def send(self, call: Call[T]) -> T: ...
-
-    def send_pages(self, listing: Listing[T]) -> Iterator[T]: ...
-
-
-class AsyncSender(Protocol):
-    """Sends a call; the answer is awaited."""
-
-    async def send(self, call: Call[T]) -> T: ...
-
-    def send_pages(self, listing: Listing[T]) -> AsyncIterator[T]: ...
 
 
 class method(Generic[P, T]):  # a decorator

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,7 +19,7 @@ from touchstone.downloads import unfinished
 from touchstone.experiments import Experiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
 from touchstone.phases import FINISHED, Watcher, ignore
-from touchstone.problems import ProblemError, Unreachable, raise_for_problem
+from touchstone.problems import ProblemError, raise_for_problem
 from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
 
 T = TypeVar("T")
@@ -111,7 +110,7 @@ class Client(Api, SyncMethods):
         >>> client.upload(packed(Path("birds"))).location
         'upload://default.0123456789abcdef'
         """
-        with self._reached():
+        with self._transport.reached():
             response = self._http.post("/v1/uploads", content=archive, **self._transport.upload())
         raise_for_problem(response)
         return Upload.model_validate_json(response.content)
@@ -209,12 +208,12 @@ class Client(Api, SyncMethods):
 
         >>> client.require_answer(2.5)
         """
-        with self._reached():
+        with self._transport.reached():
             self._http.get("/healthz", timeout=seconds, extensions={"retry": self._transport.at_once})
 
     def send(self, call: Call[T]) -> T:
         """Sends a described call. The methods do this for you."""
-        with self._reached():
+        with self._transport.reached():
             response = self._http.request(**self._transport.request(call))
         raise_for_problem(response)
         return read_answer(call, response, self.server)
@@ -227,13 +226,6 @@ class Client(Api, SyncMethods):
             cursor = page.next_cursor
             if cursor is None:
                 return
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TransportError as error:
-            raise Unreachable(self.server, str(error) or type(error).__name__) from error
 
 
 __all__ = ["DEFAULT_SERVER", "FINISHED", "NO_PRICES", "NO_SPREAD", "UPSTREAM", "Client", "ProblemError", "Resource",

@@ -38,11 +38,9 @@ def about_field(message: str, field: str) -> str:
     if message.endswith(f"'{NAME_PATTERN}'"):
         return "must be a name in lower-case letters, digits, '.', '_' and '-', of 64 characters at most"
     said = _SUBJECT.sub("must ", message.removeprefix("Value error, "))
-    return (
-        said.replace(" after validation", "")
-        .replace("be a valid tuple", "be a list")
-        .replace("be a valid dictionary", "be a mapping")
-    )
+    for theirs, ours in _PLAINER.items():
+        said = said.replace(theirs, ours)
+    return said
 
 
 def field_errors(error: ValidationError) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,18 +136,17 @@ def find_owner(client: Client, text: str) -> str:
     return text if text.startswith(UPSTREAM) else client.find_id(text)
 
 
-def found_experiment(client: Client, text: str) -> ExperimentDetail:
-    """By its id or name. Raises UnknownName, NotFound."""
-    return client.experiment(client.find_id(text))
-
-
-def require_names(found: ExperimentDetail, *, arm: str | None = None, target: str | None = None) -> None:
-    """Raises UnknownName where an experiment has no such arm or target, and suggests the nearest."""
-    spec = found.readable_spec
-    if arm is not None:
-        one_of("arm", arm, [each.name for each in spec.arms])
+def found_experiment(
+    client: Client, text: str, *, arms: Sequence[str] = (), target: str | None = None
+) -> ExperimentDetail:
+    """By its id or name. Raises NotFound; UnknownName, which suggests the nearest, also where the experiment has no
+    such arm or target."""
+    found = client.experiment(client.find_id(text))
+    for arm in arms:
+        one_of("arm", arm, [each.name for each in found.readable_spec.arms])
     if target is not None:
-        one_of("target", target, spec.targets)
+        one_of("target", target, found.readable_spec.targets)
+    return found
 
 
 def require_writable(path: Path) -> None:
@@ -175,6 +174,19 @@ def goes_on(experiment: str) -> Iterator[None]:
             f"Stop it:         touchstone cancel {experiment}",
             INTERRUPTED,
         ) from None
+
+
+def told_of(
+    client: Client, experiment: str, found: Any, as_json: bool, print_it: Callable[[Console], object], *, watch: bool
+) -> None:
+    """What a command did to an experiment. With `watch` it is followed to its end, of which JSON is all there is."""
+    if not watch:
+        show(found, as_json, print_it)
+        return
+    with goes_on(experiment):
+        if not as_json:
+            print_it(console_for_output())
+        watch_to_the_end(client, experiment, as_json)
 
 
 def watch_to_the_end(client: Client, experiment: str, as_json: bool = False) -> None:

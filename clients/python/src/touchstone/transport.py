@@ -1,6 +1,8 @@
 """How requests are sent, whichever client sends them: address, key, retries and idempotency keys."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 
 from touchstone.calls import Call, Repeatable
 from touchstone.credentials import find_key
-from touchstone.problems import UnreadableAnswer
+from touchstone.problems import Unreachable, UnreadableAnswer
 
 T = TypeVar("T")
 
@@ -60,6 +62,14 @@ class Transport:
         """The options of a request that sends an archive."""
         patience = httpx.Timeout(self.timeout, read=UPLOAD_SECONDS, write=UPLOAD_SECONDS)
         return {"headers": {"Content-Type": "application/zip"}, "timeout": patience}
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Around what is sent. Raises Unreachable where no answer comes."""
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise Unreachable(self.server, str(error) or type(error).__name__) from error
 
     def _repeating(self, repeatable: Repeatable) -> dict[str, Any]:
         if repeatable == "keyed":

@@ -23,10 +23,10 @@ from touchstone.terminal import (
     connected,
     find_owner,
     found_experiment,
-    goes_on,
     print_json,
     readable_failures,
     show,
+    told_of,
     watch_to_the_end,
 )
 
@@ -165,10 +165,7 @@ def retry(
     with connected(server) as client:
         owner = find_owner(client, owner)
         answer, told = _retried(client, owner, step)
-        if not (json and watch):
-            show(answer, json, lambda console: console.print(told, highlight=False))
-        if watch:
-            watch_to_the_end(client, owner, json)
+        told_of(client, owner, answer, json, lambda console: console.print(told, highlight=False), watch=watch)
 
 
 def _retried(client: Client, owner: str, step: str | None) -> tuple[dict[str, Any], str]:
@@ -201,11 +198,7 @@ def clone(
         copy = client.clone(client.find_id(experiment), changes)
         reused = ", ".join(f"{kind} {count}" for kind, count in copy.reused_by_kind.items())
         told = f"{copy.id}: {copy.steps.total} steps, {copy.steps.reused} reused" + f" ({reused})" * bool(reused)
-        with goes_on(copy.id):
-            if not (json and watch):
-                show(copy, json, lambda console: console.print(told, soft_wrap=True))
-            if watch:
-                watch_to_the_end(client, copy.id, json)
+        told_of(client, copy.id, copy, json, lambda console: console.print(told, soft_wrap=True), watch=watch)
 
 
 def show_experiment(client: Client, text: str, watch: bool, json: bool) -> None:

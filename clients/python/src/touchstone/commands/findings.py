@@ -26,7 +26,6 @@ from touchstone.terminal import (
     found_experiment,
     known_metric,
     needing,
-    require_names,
     require_writable,
     show,
 )
@@ -106,8 +105,7 @@ def classes(
 ) -> None:
     """An arm class by class: what it lost against the untouched encoder comes first."""
     with connected(server) as client:
-        detail = found_experiment(client, experiment)
-        require_names(detail, arm=arm, target=target)
+        detail = found_experiment(client, experiment, arms=[arm], target=target)
         asked = max(detail.readable_spec.sizes) if size is None else size
         table = client.classes(detail.id, arm, asked, metric=metric, target=target, test_set=test_set)
         found = _of_classes(table, only or [])
@@ -134,8 +132,7 @@ def curation(
 ) -> None:
     """An arm's images before and after curation, class by class, with the reasons."""
     with connected(server) as client:
-        detail = found_experiment(client, experiment)
-        require_names(detail, arm=arm, target=target)
+        detail = found_experiment(client, experiment, arms=[arm], target=target)
         found = client.arm_curation(detail.id, arm, target)
         labels = client.target(found.target).classes
     show(found, json, lambda console: print_curation(console, found, labels))
@@ -165,9 +162,8 @@ def variance(
     with needing("judge"):
         from touchstone_verdict.variance_sources import nested_accuracies, nested_components
     with connected(server) as client:
-        detail, names = found_experiment(client, experiment), arms.split(",")
-        for arm in names:
-            require_names(detail, arm=arm, target=target)
+        names = arms.split(",")
+        detail = found_experiment(client, experiment, arms=names, target=target)
         spec, rows = detail.readable_spec, client.results(detail.id).rows
         asked = max(spec.sizes) if size is None else size
         found = {
@@ -192,8 +188,7 @@ def links(
 ) -> None:
     """How many of an arm's retrieved links gave an image, and why the others did not."""
     with connected(server) as client:
-        detail = found_experiment(client, experiment)
-        require_names(detail, arm=arm, target=target)
+        detail = found_experiment(client, experiment, arms=[arm], target=target)
         found = client.arm_links(detail.id, arm, target)
     show(found, json, lambda console: print_links(console, found))
 
@@ -233,8 +228,7 @@ def grid(
         from touchstone.grid import Place, draw_grid, evenly, fetch_row
     with connected(server) as client:
         require_writable(picture)
-        detail = found_experiment(client, experiment)
-        require_names(detail, target=target)
+        detail = found_experiment(client, experiment, target=target)
         spec = detail.readable_spec
         place = Place(detail.id, target or spec.targets[0])
         labels = client.target(place.target).classes
