@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 from support.archives import zip_of
-from support.deployment import ROOT
+from support.deployment import ROOT, lookalike
 from support.own_data import (
     CLASSES,
     files_below,
@@ -42,10 +42,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like this repository, keeps its own `.touchstone` and has the data of the page."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for path in ROOT.iterdir():
-        if path.name not in {".touchstone", ".git"}:
-            (folder / path.name).symlink_to(path)
+    folder = lookalike(tmp_path_factory.mktemp("checkout"))
     write_photos(folder / "my photos")
     write_target(folder / "my classes")
     write_class_folders(folder / "my own images", own_images())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.deployment import ROOT
+from support.deployment import ROOT, lookalike
 from touchstone_stack.servers import free_ports
 
 README_SERVER = "http://127.0.0.1:8000"
@@ -17,11 +17,7 @@ README_SERVER = "http://127.0.0.1:8000"
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like this repository and keeps its own `.touchstone`."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for path in ROOT.iterdir():
-        if path.name not in {".touchstone", ".git"}:
-            (folder / path.name).symlink_to(path)
-    return folder
+    return lookalike(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")

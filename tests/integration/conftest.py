@@ -1,10 +1,14 @@
-"""What tests of the generator's steps start from: a library with a tiny pipeline, a worker on it, one thread."""
+"""What tests of several files start from: services on either database, a web server; of the generator's steps a library
+with a tiny pipeline, a worker on it, one thread."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.memory_services import memory_services, on_postgres
+from support.served_files import serving_files
+from touchstone_api.bootstrap import Services
 from touchstone_contracts.catalogue import Generator
 
 # Imported where used: torch and diffusers are seconds that tests of other services shall not pay.
@@ -40,3 +44,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> Services:
+    """Services without servers, but for the database."""
+    services = memory_services(tmp_path)
+    return on_postgres(services, request.getfixturevalue("postgres_url")) if request.param == "postgres" else services
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a web server, and the folder that it serves."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with serving_files(folder) as address:
+        yield address, folder

@@ -16,7 +16,6 @@ import pytest
 from fastapi.testclient import TestClient
 from support.archives import tar_of, zip_of, zip_with_link
 from support.memory_services import api_client, memory_services
-from support.served_files import serving_files
 from support.tiny_images import SHAPES, draw_shape, upstream_rows
 from support.tiny_models import tiny_encoder
 from support.workers_here import WorkersHere, work_to_the_end, workers_here
@@ -73,14 +72,6 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield Installation(api, services, workers, library)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    with serving_files(folder) as address:
-        yield address, folder
-
-
 def shard(keys: int) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -103,9 +94,9 @@ def class_folders(root: Path, *splits: str) -> None:
 
 
 def test_files_of_a_web_server_become_a_searchable_upstream(
-    installation: Installation, server: tuple[str, Path]
+    installation: Installation, served: tuple[str, Path]
 ) -> None:
-    address, folder = server
+    address, folder = served
     (folder / "0.tar").write_bytes(shard(4))
     pq.write_table(pa.Table.from_pylist(upstream_rows(3)), folder / "images.parquet")
     asked = installation.ask("upstreams", {"name": "birds", "location": f"{address}/0.tar"})
@@ -123,9 +114,9 @@ def test_files_of_a_web_server_become_a_searchable_upstream(
 
 
 def test_the_document_is_the_one_that_would_have_been_posted(
-    installation: Installation, server: tuple[str, Path]
+    installation: Installation, served: tuple[str, Path]
 ) -> None:
-    address, folder = server
+    address, folder = served
     (folder / "0.tar").write_bytes(shard(2))
     installation.ask("upstreams", {"name": "birds", "location": f"{address}/0.tar", "description": "of birds"})
     installation.work()
@@ -241,8 +232,8 @@ def test_one_that_was_cancelled_is_not_looked_at(installation: Installation) -> 
     assert not installation.workers.done
 
 
-def test_a_name_that_was_taken_meanwhile_is_told(installation: Installation, server: tuple[str, Path]) -> None:
-    address, folder = server
+def test_a_name_that_was_taken_meanwhile_is_told(installation: Installation, served: tuple[str, Path]) -> None:
+    address, folder = served
     (folder / "0.tar").write_bytes(shard(2))
     installation.ask("upstreams", {"name": "birds", "location": f"{address}/0.tar"})
     installation.work()

@@ -4,13 +4,13 @@ with another request it is refused. On both databases."""
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from support.memory_services import api_client, memory_services, on_postgres, register_everything
+from support.memory_services import api_client, register_everything
 from support.specs import spec
+from touchstone_api.bootstrap import Services
 
 SOURCE = {"format": "parquet", "location": "library:a.parquet", "digest": "0" * 64, "images": 9}
 WORDS = ["an icon of {name}"]
@@ -29,12 +29,9 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
-    services = memory_services(tmp_path)
-    if request.param == "postgres":
-        services = on_postgres(services, request.getfixturevalue("postgres_url"))
-    with api_client(services, raise_server_exceptions=False) as client:
+@pytest.fixture
+def client(either_database: Services) -> Iterator[TestClient]:
+    with api_client(either_database, raise_server_exceptions=False) as client:
         register_everything(client)
         yield client
 

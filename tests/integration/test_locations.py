@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from support.served_files import COMMIT, serving_files, serving_hub
+from support.served_files import COMMIT, serving_hub
 from support.tiny_images import draw_shape, upstream_rows
 from touchstone_contracts.problems import Invalid, Transient
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
@@ -81,19 +80,10 @@ def captions(found: SourceDescribed, places: Places) -> list[str]:
     return read
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Its address, and the folder that it serves."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    with serving_files(folder) as address:
-        yield address, folder
-
-
 def test_a_shard_and_a_parquet_file_of_web_servers_are_described_and_ingested(
-    server: tuple[str, Path], tmp_path: Path
+    served: tuple[str, Path], tmp_path: Path
 ) -> None:
-    address, folder = server
+    address, folder = served
     (folder / "my shard.tar").write_bytes(shard("a", "b"))
     pq.write_table(pa.Table.from_pylist(upstream_rows(3)), folder / "images.parquet")
     places = at(tmp_path, web())
@@ -105,8 +95,8 @@ def test_a_shard_and_a_parquet_file_of_web_servers_are_described_and_ingested(
     assert len(captions(parquet, places)) == 3
 
 
-def test_a_file_that_changed_since_it_was_described_is_not_ingested(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, folder = server
+def test_a_file_that_changed_since_it_was_described_is_not_ingested(served: tuple[str, Path], tmp_path: Path) -> None:
+    address, folder = served
     (folder / "a.tar").write_bytes(shard("a"))
     places = at(tmp_path, web())
     found = describe(places, f"{address}/a.tar")
@@ -116,8 +106,8 @@ def test_a_file_that_changed_since_it_was_described_is_not_ingested(server: tupl
     assert refused.value.code == "digest_mismatch"
 
 
-def test_a_web_server_lists_nothing_and_says_what_is_missing(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, _ = server
+def test_a_web_server_lists_nothing_and_says_what_is_missing(served: tuple[str, Path], tmp_path: Path) -> None:
+    address, _ = served
     places = at(tmp_path, web())
     with pytest.raises(Invalid) as missing:
         describe(places, f"{address}/gone.tar")
@@ -127,8 +117,8 @@ def test_a_web_server_lists_nothing_and_says_what_is_missing(server: tuple[str, 
         describe(places, f"{address}/shards/*.tar")
 
 
-def test_private_networks_and_hosts_that_are_not_allowed_are_refused(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, folder = server
+def test_private_networks_and_hosts_that_are_not_allowed_are_refused(served: tuple[str, Path], tmp_path: Path) -> None:
+    address, folder = served
     (folder / "a.tar").write_bytes(shard("a"))
     https = address.replace("http://", "https://")
     with pytest.raises(Invalid) as private:
@@ -141,8 +131,8 @@ def test_private_networks_and_hosts_that_are_not_allowed_are_refused(server: tup
         describe(at(tmp_path, web(AllowedSources(hosts=("example.org",)))), f"{address}/a.tar")
 
 
-def test_a_file_of_too_many_bytes_is_not_fetched_to_its_end(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, folder = server
+def test_a_file_of_too_many_bytes_is_not_fetched_to_its_end(served: tuple[str, Path], tmp_path: Path) -> None:
+    address, folder = served
     (folder / "large.tar").write_bytes(b"0" * 5000)
     with pytest.raises(Invalid, match="TOUCHSTONE_FETCHED_BYTES") as refused:
         describe(at(tmp_path, web(most=4999)), f"{address}/large.tar")

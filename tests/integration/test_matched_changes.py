@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 
 import pytest
 from support.finished_experiments import finish_experiment, post_experiment
-from support.memory_services import api_client, fail_step, memory_services, on_postgres
+from support.memory_services import api_client, fail_step
 from touchstone_api.bootstrap import Services
 from touchstone_contracts.keys import manifest_key
 from touchstone_store.experiments import require_experiment
@@ -16,10 +15,9 @@ from touchstone_store.experiments import require_experiment
 AT_ONCE, ROUNDS = 6, 4
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def services(request: pytest.FixtureRequest, tmp_path: Path) -> Services:
-    services = memory_services(tmp_path)
-    return on_postgres(services, request.getfixturevalue("postgres_url")) if request.param == "postgres" else services
+@pytest.fixture
+def services(either_database: Services) -> Services:
+    return either_database
 
 
 def at_once(services: Services, method: str, path: str, etag: str | None) -> Counter[int]:

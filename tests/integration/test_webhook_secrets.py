@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import MetaData, select
-from support.memory_services import WEBHOOK_KEY, api_client, memory_services, on_postgres
+from support.memory_services import WEBHOOK_KEY, api_client
 from support.webhook_receiver import Receiver, receiving
 from touchstone.webhooks import verify_webhook
 from touchstone_api.bootstrap import Services
@@ -62,13 +62,10 @@ def stored(store: Store) -> list[str]:
         return list(session.scalars(select(WebhookRow.secret).order_by(WebhookRow.id)))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    services = memory_services(tmp_path)
-    if request.param == "postgres":
-        services = on_postgres(services, request.getfixturevalue("postgres_url"))
-    with receiving() as receiver, api_client(services) as api:
-        yield World(services, api, receiver)
+@pytest.fixture
+def world(either_database: Services) -> Iterator[World]:
+    with receiving() as receiver, api_client(either_database) as api:
+        yield World(either_database, api, receiver)
 
 
 def test_neither_the_database_nor_its_dump_holds_a_secret(world: World, tmp_path: Path) -> None:

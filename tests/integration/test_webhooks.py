@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, post_experiment
-from support.memory_services import WEBHOOK_KEY, api_client, memory_services, on_postgres
+from support.memory_services import WEBHOOK_KEY, api_client
 from support.webhook_receiver import Received, Receiver, receiving
 from touchstone_api.bootstrap import Services
 from touchstone_conductor.posting import post
@@ -53,13 +52,10 @@ class World:
         return list(self.api.get(f"/v1/webhooks/{webhook['id']}/deliveries").json()["items"])
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    services = memory_services(tmp_path)
-    if request.param == "postgres":
-        services = on_postgres(services, request.getfixturevalue("postgres_url"))
-    with receiving() as receiver, api_client(services) as api:
-        yield World(services, api, receiver)
+@pytest.fixture
+def world(either_database: Services) -> Iterator[World]:
+    with receiving() as receiver, api_client(either_database) as api:
+        yield World(either_database, api, receiver)
 
 
 def is_signed(received: Received, secret: str) -> bool:
