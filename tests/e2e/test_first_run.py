@@ -15,13 +15,18 @@ from support.deployment import ROOT, lookalike
 from support.own_data import (
     CLASSES,
     files_below,
+    held_out_images,
     own_images,
     photos,
+    validation,
     write_captioned_table,
     write_class_folders,
+    write_hugging_face_parquet,
     write_photos,
     write_target,
+    write_webdataset,
 )
+from support.served_files import serving_files
 from support.waiting import until
 from touchstone_stack.servers import free_ports
 
@@ -192,3 +197,26 @@ def test_the_same_through_rest_alone(api: httpx.Client, tmp_path: Path) -> None:
     assert (verdict["a"], verdict["b"]) == ("retrieved", "own")
     [caveat] = [warning for warning in verdict["warnings"] if "PixelForge 2" in warning]
     assert "Whether their generator was trained on rest-photos is not known" in caveat
+
+
+def test_published_files_of_a_web_server_are_run_to_a_verdict(api: httpx.Client, tmp_path: Path) -> None:
+    write_webdataset(tmp_path / "photos 0.tar")
+    for split, rows in (("validation", validation()), ("test", held_out_images()), ("train", own_images())):
+        write_hugging_face_parquet(tmp_path / f"{split}-00000-of-00001.parquet", rows)
+    with serving_files(tmp_path) as address:
+        splits = {split: f"{address}/{split}-00000-of-00001.parquet" for split in ("validation", "test")}
+        add(api, "upstream", {
+            "name": "web-photos", "index_encoder": "mini-clip", "location": f"{address}/photos%200.tar",
+        })  # fmt: skip
+        add(api, "target", {"name": "web-classes", "splits": splits})
+        add(api, "dataset", {
+            "name": "web-own", "target": "web-classes", "origin": "real",
+            "location": f"{address}/train-00000-of-00001.parquet",
+        })  # fmt: skip
+        verdict = judged(api, small_study("web"))
+    names = [label["display_name"] for label in answered(api.get("/v1/targets/web-classes"), 200)["classes"]]
+    assert tuple(names) == CLASSES
+    upstream = answered(api.get("/v1/upstreams/web-photos"), 200)
+    assert upstream["account"]["account"]["taken"] == len(photos())
+    assert verdict["primary"]["test_images"] == len(held_out_images())
+    assert not any("not known" in warning for warning in verdict["warnings"])
