@@ -128,15 +128,16 @@ def test_dying_while_failing_retrying_cancelling_and_going_on(
         until(lambda: faulted.client.experiment(experiment).phase == "failed", within=600)
     finally:
         shutil.move(hidden, generator)
-    with faulted.stopped("trainer", "trainer-2"):  # or it might end before it is cancelled
+    # Earlier experiments need the same steps, so a cancelled one may end all the same: not while nobody trains.
+    with faulted.stopped("trainer", "trainer-2"):
         crashes.arm(places([*RETRYING[1], *CANCELLING]))
         until(lambda: retried(faulted, experiment), within=120)
         until(lambda: cancelled(faulted, experiment), within=120)
         crashes.require_all_reached()
-    crashes.arm(places(RESUMING))
-    until(lambda: retried(faulted, experiment), within=120)
+        crashes.arm(places(RESUMING))
+        until(lambda: retried(faulted, experiment), within=120)
+        crashes.require_all_reached()
     faulted.require_undisturbed(experiment, within=600)
-    crashes.require_all_reached(within=1)
     counted(f"seed {seed}: died at {crashes.armed} places of failing, retrying, cancelling and going on")
 
 
