@@ -14,6 +14,9 @@ WORKSPACE := libs/contracts libs/planning libs/verdict libs/runtime libs/store l
 PYPROJECTS := pyproject.toml $(WORKSPACE:%=%/pyproject.toml)
 SOURCES := libs services clients stack miniverse images tests
 TESTS ?= unit contract architecture integration demo e2e faults containers
+# Whole systems take every core by themselves; the other tests run in several processes, a file in one.
+WHOLE_SYSTEMS := demo e2e faults containers
+PROCESSES := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 COMPOSE ?= docker compose
 
 # The environment of this folder alone: nothing that is installed elsewhere leaks in.
@@ -85,8 +88,13 @@ types: .venv/ready ## mypy
 imports: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
 
+PARTS = $(filter-out $(WHOLE_SYSTEMS),$(TESTS))
+WHOLES = $(filter $(WHOLE_SYSTEMS),$(TESTS))
 tests: .venv/ready browser containers-engine
-	$(BIN)/pytest $(TESTS:%=tests/%)
+	@failed=0; \
+	$(if $(PARTS),$(BIN)/pytest $(PROCESSES) $(PARTS:%=tests/%) || failed=1;) \
+	$(if $(WHOLES),$(BIN)/pytest $(WHOLES:%=tests/%) || failed=1;) \
+	exit $$failed
 
 containers: .venv/ready containers-engine ## Build every image, run an experiment in containers, kill, scale, restart; needs 30 GB
 	$(BIN)/pytest tests/containers --every-image
