@@ -98,7 +98,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
     assert "/assets/plotly.min.js" in named
-    assert len(named) == 10
+    assert len(named) == 11
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
         f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)

@@ -5,4 +5,4 @@ const requestInterceptor = (request) => {
   if (token) request.headers["X-CSRF-Token"] = token;
   return request;
 };
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null, requestInterceptor });
+SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", validatorUrl: null, requestInterceptor });

@@ -26,5 +26,5 @@ export function table(caption, columns, rows) {
     element("thead", {}, element("tr", {}, ...head)),
     element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...line(cells)))),
   );
-  return element("div", { className: "scroll" }, made);
+  return element("div", { className: "scroll", tabIndex: 0 }, made);
 }
