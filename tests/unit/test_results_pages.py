@@ -1,5 +1,6 @@
 """The dashboard's pages as HTML: true, escaped, and without inline scripts."""
 
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -11,6 +12,7 @@ from support.finished_experiments import finish_experiment, finish_only, made_up
 from support.memory_services import api_client
 from support.specs import spec
 from touchstone_api.bootstrap import Services
+from touchstone_api.dashboard.assets import assets_folder
 from touchstone_api.dashboard.facts import KIND_WORDS, progress_by_kind
 from touchstone_api.dashboard.pools import curated_pool
 from touchstone_contracts.catalogue import ClassLabel
@@ -22,7 +24,7 @@ NASTY = "<script>alert(1)</script> & co"
 BROWSER = {"Accept": "text/html"}
 
 
-def test_an_empty_house_says_how_to_begin(api: TestClient) -> None:
+def test_an_empty_list_says_how_to_begin(api: TestClient) -> None:
     assert "touchstone run" in api.get("/").text
 
 
@@ -97,17 +99,52 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for place in ("/", "/new", "/docs", f"/experiments/{told.id}")
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
-    assert "/assets/plotly.min.js" in named
+    assert f"{assets_folder()}/plotly.min.js" in named
     assert len(named) == 11
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
-        f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
+        f"{assets_folder()}/{module}"
+        for script in scripts
+        for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
     }
     assert len(imported) == 6
     named |= imported
-    assert {api.get(asset).status_code for asset in named} == {200}
+    answers = [api.get(asset) for asset in named]
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["cache-control"] for answer in answers} == {"public, max-age=31536000, immutable"}
     assert api.get("/assets/../main.py").status_code == 404
     assert api.get("/assets/rendering.py").status_code == 404
+
+
+def test_an_asset_under_the_path_of_another_version_is_kept_for_minutes(api: TestClient) -> None:
+    for address in ("/assets/style.css", "/assets/0123456789abcdef/style.css"):
+        assert api.get(address).headers["cache-control"] == "public, max-age=300"
+
+
+def test_assets_are_compressed_for_those_who_read_that(api: TestClient) -> None:
+    small, large = (
+        api.get("/assets/swagger-ui.css", headers={"Accept-Encoding": encoding})
+        for encoding in ("gzip, br", "identity")
+    )
+    assert small.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in large.headers
+    assert small.headers["vary"] == large.headers["vary"] == "Accept-Encoding"
+    assert int(small.headers["content-length"]) < int(large.headers["content-length"]) / 4
+    assert small.content == large.content
+    assert api.get("/assets/rendering.py", headers={"Accept-Encoding": "gzip"}).status_code == 404
+
+
+def test_the_list_loads_in_a_hundred_kilobytes(api: TestClient) -> None:
+    """Compressed: the page, what it names, and what its scripts import."""
+    html = api.get("/").text
+    named = set(re.findall(r'(?:src|href)="(/assets/[^"]+)"', html))
+    bodies = {asset: api.get(asset).text for asset in named}
+    imported = {
+        f"{assets_folder()}/{name}" for body in bodies.values() for name in re.findall(r'from "\./(\S+)"', body)
+    }
+    sizes = [len(gzip.compress(api.get(address).content)) for address in {"/", *named, *imported}]
+    assert len(sizes) >= 4
+    assert sum(sizes) < 100_000
 
 
 def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, services: Services) -> None:

@@ -16,6 +16,8 @@ from touchstone_contracts.curation import stage_words
 from touchstone_contracts.views import Cost
 from touchstone_verdict.words import measure_words, points
 
+from touchstone_api.dashboard.assets import assets_folder
+
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
 PAGE_POLICY = (
@@ -46,7 +48,7 @@ def environment() -> Environment:
         "metric": lambda name: METRICS[name].words,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),
     }
-    pages.globals["stage_words"] = stage_words
+    pages.globals |= {"stage_words": stage_words, "assets": assets_folder()}
     return pages
 
 

@@ -1,47 +1,27 @@
-"""/assets: the files that pages need. All of them come from here: a page works without the internet."""
+"""/assets: style sheets, scripts and pictures of the pages."""
 
 import mimetypes
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import FileResponse
-from touchstone_contracts.problems import NotFound
 
-from touchstone_api.dashboard.rendering import HERE
+from touchstone_api.dashboard.assets import assets_folder, compressed_asset, find_asset
 
 router = APIRouter(include_in_schema=False)
 
-OWN = frozenset(path.name for path in (HERE / "static").iterdir())
-INSTALLED = {
-    "plotly.min.js": ("plotly", "package_data"),
-    "swagger-ui-bundle.js": ("fastapi_offline", "static"),
-    "swagger-ui.css": ("fastapi_offline", "static"),
-}
-"""Name -> the installed Python package that ships it, and the folder in it."""
-CACHE = "public, max-age=300"
+FOR_EVER = "public, max-age=31536000, immutable"
+FOR_MINUTES = "public, max-age=300"
+"""Under a path that does not say which version it is, or says one that is not this gateway's."""
 
 
 @router.get("/assets/{name}")
-def get_asset(name: str) -> FileResponse:
+@router.get("/assets/{version}/{name}")
+def get_asset(name: str, version: str = "", accept_encoding: Annotated[str, Header()] = "") -> Response:
+    kept = FOR_EVER if f"/assets/{version}" == assets_folder() else FOR_MINUTES
+    headers = {"Cache-Control": kept, "Vary": "Accept-Encoding"}
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return FileResponse(_asset(name), media_type=media_type, headers={"Cache-Control": CACHE})
-
-
-def _asset(name: str) -> Path:
-    if name in OWN:
-        return HERE / "static" / name
-    if name in INSTALLED:
-        package, folder = INSTALLED[name]
-        return _home_of(package) / folder / name
-    raise NotFound(f"no asset {name!r}")
-
-
-@cache
-def _home_of(package: str) -> Path:
-    """Found without importing the package, which may be large."""
-    found = find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise NotFound(f"{package} is not installed")
-    return Path(found.submodule_search_locations[0])
+    if "gzip" in accept_encoding.lower():
+        headers["Content-Encoding"] = "gzip"
+        return Response(compressed_asset(name), media_type=media_type, headers=headers)
+    return FileResponse(find_asset(name), media_type=media_type, headers=headers)
