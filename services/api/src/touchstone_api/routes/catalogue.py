@@ -20,7 +20,7 @@ from touchstone_contracts.views import (
     UpstreamView,
 )
 from touchstone_planning.target_checks import check_entry
-from touchstone_store.catalogue import EntryT, Registered, list_entries, require_entry, require_registered
+from touchstone_store.catalogue import EntryT, Registered, find_entry, list_entries, require_entry, require_registered
 from touchstone_store.descriptions import kind_of
 from touchstone_store.keys import Principal
 from touchstone_store.layouts import upstream_plan_id
@@ -308,8 +308,10 @@ def get_dataset_account(
     name: str, principal: PrincipalHere, services: ServicesHere, reader: ResultsHere
 ) -> SourceAccount:
     """What came in of it: images seen, taken and refused, by reason and name. Experiments ingest what they need."""
-    dataset = _get(services, principal, Dataset, name)
-    [account] = source_accounts(reader.store, reader.finished, sources_of(dataset))
+    with services.store.read() as session:
+        dataset = require_entry(session, Dataset, name, principal.project)
+        target = find_entry(session, Target, dataset.target, principal.project)
+    [account] = source_accounts(reader.store, reader.finished, sources_of(dataset, target))
     return account
 
 
