@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from support.tiny_images import draw_shape
 from touchstone_contracts.account import Account
 from touchstone_contracts.catalogue import ImageColumns, ParquetFile
+from touchstone_contracts.class_lists import ClassLine
 from touchstone_contracts.problems import Invalid
-from touchstone_retrieval.describe.class_list import ClassLine
 from touchstone_retrieval.describe.tables import columns_of, describe_labelled, describe_parquet
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.opening import opened
