@@ -133,13 +133,12 @@ def test_every_variable_of_ours_is_read_by_the_process_that_gets_it(rendered_ove
 
 def test_processes_get_the_same_variables_as_in_compose(rendered_overlays: dict[str, Manifests]) -> None:
     """A setting that compose passes on and Kubernetes forgets would be found at night."""
-    by_choice = {"TOUCHSTONE_MIGRATE_ON_START"}
-    # Nobody's default: an overlay that knows its prices, or has a collector, adds them to the ConfigMap `settings`.
-    by_choice |= {"TOUCHSTONE_CPU_HOUR_PRICE", "TOUCHSTONE_GPU_HOUR_PRICE", "OTEL_EXPORTER_OTLP_ENDPOINT"}
-    # An overlay that has a provider names it in `api-settings`, its client's secret in `operator`.
-    by_choice |= {name for name in variables("api") if name.startswith("TOUCHSTONE_OIDC_")}
     manifests, services = rendered_overlays["local"], compose_services("cpu")
     for process in PROCESSES:
+        # Nobody's default: compose takes them from .env, an overlay says them in a ConfigMap of the process (a client's
+        # secret of OpenID Connect in `operator`).
+        by_choice = {name for name, value in services[process]["environment"].items() if value is None}
+        by_choice |= {"TOUCHSTONE_MIGRATE_ON_START"}
         here = container(manifests, process)
         image = image_of(here["image"])
         assert image is not None

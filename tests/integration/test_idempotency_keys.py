@@ -28,6 +28,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "experiments": spec(name="with a key").model_dump(mode="json"),
 }
 
+LOCATED: dict[str, dict[str, Any]] = {
+    "upstreams": {"name": "u", "index_encoder": "clip", "location": "library:photos"},
+    "targets": {"name": "t", "location": "library:classes"},
+    "datasets": {"name": "d", "target": "fine", "location": "library:bought"},
+}
+
 
 @pytest.fixture
 def client(either_database: Services) -> Iterator[TestClient]:
@@ -52,6 +58,30 @@ def test_a_repeated_key_answers_as_before_and_no_other_request(client: TestClien
     refused = client.post(f"/v1/{elsewhere}", json=BODIES[elsewhere], headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
     assert "other" not in [item["name"] for item in client.get(f"/v1/{kind}").json()["items"]]
+
+
+@pytest.mark.parametrize("kind", LOCATED)
+def test_the_key_of_a_registration_by_location_is_recorded(client: TestClient, kind: str) -> None:
+    headers, body = {"Idempotency-Key": "k-1"}, LOCATED[kind]
+    first, again = (client.post(f"/v1/{kind}", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202), first.text
+    assert first.json()["created_at"] == again.json()["created_at"]
+    for path, other in ((kind, body | {"name": "other"}), (kind, BODIES[kind]), ("encoders", BODIES["encoders"])):
+        refused = client.post(f"/v1/{path}", json=other, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(client.get("/v1/descriptions").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("kind", LOCATED)
+def test_of_many_locations_with_one_key_at_once_one_is_looked_at(client: TestClient, kind: str) -> None:
+    def post(number: int) -> Any:
+        body = LOCATED[kind] | {"name": f"n{number % 2}"}
+        return client.post(f"/v1/{kind}", json=body, headers={"Idempotency-Key": "k-1"})
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(post, range(6)))
+    assert Counter(answer.status_code for answer in answers) == {202: 3, 422: 3}, [each.text for each in answers]
+    assert len(client.get("/v1/descriptions").json()["items"]) == 1
 
 
 def test_a_clone_has_a_key_too(client: TestClient) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.served_files import COMMIT, serving_hub
 from support.tiny_images import draw_shape, upstream_rows
+from support.web import Page, serving
 from touchstone_contracts.problems import Invalid, Transient
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
@@ -93,6 +94,19 @@ def test_a_shard_and_a_parquet_file_of_web_servers_are_described_and_ingested(
     assert captions(tar, places) == ["a red bar", "a red bar"]
     assert [each.format for each in parquet.shards] == ["parquet"]
     assert len(captions(parquet, places)) == 3
+
+
+def table_bytes(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def test_a_parquet_file_is_fetched_once_to_be_recognised_and_described(tmp_path: Path) -> None:
+    with serving({f"/{name}.parquet": Page(table_bytes(upstream_rows(3))) for name in "ab"}) as server:
+        found = describe(at(tmp_path, web()), *(server.url(f"/{name}.parquet") for name in "ab"))
+    assert [(each.format, each.images) for each in found.shards] == [("parquet", 3)] * 2
+    assert {path: server.asked.count(path) for path in server.asked} == {"/a.parquet": 1, "/b.parquet": 1}
 
 
 def test_a_file_that_changed_since_it_was_described_is_not_ingested(served: tuple[str, Path], tmp_path: Path) -> None:

@@ -181,8 +181,14 @@ def keys_of_sources(manifests: Manifests) -> dict[str, set[str]]:
 
 
 def sources(container: Manifest) -> list[tuple[str, str | None]]:
-    """`Kind/name` of each ConfigMap and Secret that an environment comes from, and the key where one is named."""
-    whole = [(_source(*each), None) for entry in container.get("envFrom", []) for each in entry.items()]
+    """`Kind/name` of each ConfigMap and Secret that an environment comes from, and the key where one is named. Without
+    those that may be missing."""
+    whole = [
+        (_source(*each), None)
+        for entry in container.get("envFrom", [])
+        for each in entry.items()
+        if not each[1].get("optional")
+    ]
     single = [
         (_source(*each), str(each[1]["key"]))
         for entry in container.get("env", [])

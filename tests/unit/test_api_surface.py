@@ -190,6 +190,25 @@ def test_pointers_leave_out_the_member_of_a_tagged_union() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "pointers"),
+    [
+        ("upstreams", {"name": "birds", "location": ["../photos"]}, ["/location/0"]),
+        ("upstreams", {"name": "birds", "location": ["library:a", "b", "c"]}, ["/location/1", "/location/2"]),
+        ("upstreams", {"name": "birds", "location": "../photos"}, ["/location"]),
+        ("upstreams", {"name": "birds", "location": []}, ["/location"]),
+        ("targets", {"name": "owls", "splits": {"validation": ["a"], "test": "library:b"}}, ["/splits/validation/0"]),
+        ("targets", {"name": "owls", "location": "library:a", "classes": ["x", ""]}, ["/classes/1"]),
+        ("targets", {"name": "owls", "location": "library:a", "classes": [""]}, ["/classes/0", "/classes"]),
+    ],
+)
+def test_a_list_with_a_refused_item_is_not_called_too_short(
+    client: TestClient, path: str, body: dict[str, object], pointers: list[str]
+) -> None:
+    problem = problem_of(client, "POST", f"/v1/{path}", json=body)
+    assert [error.pointer for error in problem.errors] == pointers
+
+
+@pytest.mark.parametrize(
     ("document", "changes", "changed"),
     [
         ({"a": "b"}, {"a": "c"}, {"a": "c"}),

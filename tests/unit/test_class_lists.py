@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from support.tiny_models import tiny_encoder
+from touchstone.adding import class_names
+from touchstone.documents import UnreadableDocument
 from touchstone_contracts.catalogue import ClassLabel, filled
+from touchstone_contracts.class_lists import ClassLine, read_class_list
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import ModelRef
 from touchstone_encoders.embedding import class_vectors
 from touchstone_encoders.loading import EncoderCache, LoadedEncoder
-from touchstone_retrieval.describe.class_list import ClassLine, on_disk, read_class_list, require_named_once
+from touchstone_retrieval.describe.class_folders import on_disk, require_named_once
 from touchstone_runtime.library import Library
 
 CAFE = unicodedata.normalize("NFC", "café")
@@ -55,6 +58,31 @@ def test_what_names_no_class_is_refused_with_what_to_do(tmp_path: Path, data: by
     with pytest.raises(Invalid, match=r"a class a line|write one a line") as refused:
         read_class_list(path)
     assert refused.value.code == "no_classes"
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("cat\ndog\n".encode("utf-16"), ["cat", "dog"]),
+        ("café\n".encode("latin-1"), ["café"]),
+        (b"\xef\xbb\xbfcat\r\n\r\n dog \r\n", ["cat", "dog"]),
+        (b"n01\tcat\nn02\tgreat white shark\n", ["cat", "great white shark"]),
+        (b"great_white shark\n", ["great_white shark"]),
+        ("a\u2028b\n".encode(), ["a\u2028b"]),
+    ],
+)
+def test_the_client_reads_lists_as_describe_does(tmp_path: Path, data: bytes, names: list[str]) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_bytes(data)
+    assert class_names(path) == names
+
+
+def test_the_client_says_what_is_wrong_with_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    for refused, detail in ((path, "is no text: save it as UTF-8"), (tmp_path / "nowhere.txt", "cannot be read")):
+        with pytest.raises(UnreadableDocument, match=detail):
+            class_names(refused)
 
 
 def test_a_list_that_is_not_there_is_told(tmp_path: Path) -> None:

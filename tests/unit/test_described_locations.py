@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from support.tiny_images import draw_shape
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, TarShard
+from touchstone_contracts.locations import LocatedUpstream
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
@@ -232,3 +234,23 @@ def test_what_is_not_allowed_is_not_looked_for(tmp_path: Path) -> None:
     places = Places(Library(tmp_path, AllowedSources(library=("open",))), None)
     with pytest.raises(SourceNotAllowed, match="library:secret may not be read"):
         described(request, places, no_progress)
+
+
+def test_blanks_in_the_address_of_a_file_are_encoded() -> None:
+    asked = LocatedUpstream(name="birds", location=("https://example.org/my photos/0.tar", "library:my photos"))
+    assert asked.location == ("https://example.org/my%20photos/0.tar", "library:my photos")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../photos", "photos", "", "library:.hidden", "ftp://example.org/0.tar", "https://example.org",
+        "https://example.org/0.tar?token=s3cret", "https://me:s3cret@example.org/0.tar", "https://example.org/0.tar\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_location_is_told_which_there_are(location: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        LocatedUpstream(name="birds", location=(location,))
+    error = caught.value.errors()[0]
+    assert "Allowed are hf://datasets/OWNER/NAME" in error["msg"]
+    assert "s3cret" not in error["msg"]

@@ -5,16 +5,24 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.odd_tars import Put, image, opened_tar, tar
+from support.tiny_images import draw_shape
 from touchstone_contracts.catalogue import ImageFolder
 from touchstone_retrieval.ingest.caption_table import MOST_LINE, read_captions
 from touchstone_retrieval.ingest.captions import clean_caption, composed
 from touchstone_retrieval.ingest.folder_source import images_in, in_image_folder, open_image_folder, with_captions
+from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.source import UnreadableSource
+from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import listing_digest
+from touchstone_runtime.objects import MemoryObjects
 
 UNREADABLE = ("unreadable_caption",)
 Form = Literal["NFC", "NFD"]
@@ -343,3 +351,69 @@ def test_a_hostile_table_takes_no_longer_than_an_honest_one(tmp_path: Path) -> N
 
 def test_these_tests_look_at_enough() -> None:
     assert len(DESCRIPTIONS) + len(BESIDE) + len(TEXTS) + len(TABLES) + len(JSON_LINES) >= 100
+
+
+PICTURE = draw_shape("circle", "red", np.random.default_rng(0))
+FILES = ("a.png", "b.JPG", "caf\u00e9.png", "with blank.png", "z.png")
+LONG = "x" * (MOST_LINE + 9)
+ROWS: dict[str, tuple[str, str, bool]] = {
+    "plain": ("{name}{d}one bird", "one bird", False),
+    "quoted": ('{name}{d}"one{d}two"', "one{d}two", False),
+    "several lines": ('{name}{d}"one\ntwo"', "one two", False),
+    "doubled quotes": ('{name}{d}"say ""one"""', 'say "one"', False),
+    "a quote within": ('{name}{d}5" of snow', '5" of snow', False),
+    "unclosed": ('{name}{d}"one', "one", True),
+    "text behind a quote": ('{name}{d}"one" two', "one two", True),
+    "delimiters without quotes": ("{name}{d}one{d}two", "one{d}two", True),
+    "a huge field": (f'{{name}}{{d}}"{LONG}"', LONG[:2000], True),
+    "no caption": ("{name}{d}", "", False),
+    "no UTF-8": ("{name}{d}caf\udce9", "caf\N{REPLACEMENT CHARACTER}", False),
+}
+"""Kind of row -> what is written, the caption that is read (`{d}`: the delimiter), and whether that is malformed."""
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from([*ROWS, "no name", "blank"]), st.sampled_from([*FILES, "gone.png"])), max_size=12
+    ),
+    broken=st.sets(st.sampled_from(FILES[:-1])),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    form=st.sampled_from(["NFC", "NFD"]),
+    marked=st.booleans(),
+)
+def test_every_row_of_a_malformed_table_is_used_or_told_by_name_and_costs_no_image(
+    rows: list[tuple[str, str]], broken: set[str], delimiter: str, line_end: str, form: Form, marked: bool
+) -> None:
+    text, number = f"file_name{delimiter}caption{line_end}", 2
+    expected: dict[str, tuple[str, set[str]]] = {name: ("", set()) for name in FILES}
+    named, told = set[str](), dict[str, list[str]]()
+    for kind, name in rows:
+        written, caption, malformed = ROWS.get(kind, ("{d}one" if kind == "no name" else "", "", False))
+        line = written.format(name=unicodedata.normalize(form, name), d=delimiter).replace("\n", line_end)
+        if kind == "no name":
+            told.setdefault("unreadable_row", []).append(f"line {number} of metadata.csv of library:photos")
+        elif kind != "blank" and name not in FILES:
+            told.setdefault("caption_without_image", []).append(name)
+        elif kind != "blank" and name in named:
+            expected[name][1].update(REPEATED)
+        elif kind != "blank":
+            named.add(name)
+            expected[name] = (caption.format(d=delimiter).replace("\t", " "), set(MALFORMED if malformed else ()))
+        text, number = text + line + line_end, number + line.count("\n") + 1
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        files = {file: b"no image" if file in broken else PICTURE for file in FILES}
+        table = text.encode("utf-8-sig" if marked else "utf-8", "surrogateescape")
+        source = open_image_folder(root, folder(root, files | {"metadata.csv": table}))
+        found = {row.key: (row.caption, set(row.notes)) for row in source.rows()}
+        images, account = write_source(source, Artifacts(MemoryObjects()))
+    assert found == expected
+    assert source.unused.names == told
+    refused = {name for each in account.refused.values() for name in each.names}
+    assert (account.seen, account.taken, images.count) == (len(FILES), len(FILES) - len(broken), account.taken)
+    assert refused == broken
+    assert {reason: named.names for reason, named in account.notes.items() if reason in told} == {
+        reason: tuple(names) for reason, names in told.items()
+    }

@@ -120,6 +120,16 @@ def test_every_learning_rate_of_a_grid_is_planned(recipe: type[Optimisation]) ->
     )
 
 
+def test_ingests_of_a_targets_splits_know_its_classes_and_those_of_an_upstream_none() -> None:
+    lookup, plan = DictLookup(), plan_experiment(resolved())
+    ingests = {step.id: step.stored.get("classes") for step in plan.steps if step.kind == "ingest_images"}
+    for target in lookup.targets.values():
+        for split in (target.splits.validation, target.splits.test):
+            classes = len(target.classes)
+            assert ingests.pop(ingest_steps(split, target.most_losses, classes)[0]) == classes
+    assert list(ingests.values()) == [None] * len(lookup.upstreams["world"].shards)
+
+
 def test_an_experiment_reuses_every_step_of_its_upstreams_ingest() -> None:
     lookup = DictLookup()
     ingest = plan_upstream(lookup.upstreams["world"], lookup.encoders["clip"])

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from support.tiny_images import draw_shape
 from touchstone_contracts.account import Account
 from touchstone_contracts.catalogue import ImageColumns, ParquetFile
+from touchstone_contracts.class_lists import ClassLine
 from touchstone_contracts.problems import Invalid
-from touchstone_retrieval.describe.class_list import ClassLine
 from touchstone_retrieval.describe.tables import columns_of, describe_labelled, describe_parquet
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.opening import opened
@@ -49,10 +49,12 @@ def registered(folder: Path, table: pa.Table, row_group: int = 100, **said: Any)
     return ParquetFile(location="library:x.parquet", digest=digest, images=table.num_rows, **said)
 
 
-def ingested(folder: Path, table: pa.Table, row_group: int = 100, **said: Any) -> tuple[list[dict[str, Any]], Account]:
-    """Rows that were taken, and the account."""
+def ingested(
+    folder: Path, table: pa.Table, row_group: int = 100, of_target: int | None = None, **said: Any
+) -> tuple[list[dict[str, Any]], Account]:
+    """Rows that were taken, and the account. `of_target`: how many classes it has."""
     artifacts, source = Artifacts(MemoryObjects()), registered(folder, table, row_group, **said)
-    with opened(source, Places(Library(folder), None)) as rows:
+    with opened(source, Places(Library(folder), None), of_target) as rows:
         images, account = write_source(rows, artifacts)
     return artifacts.get_table(images.manifest).to_pylist(), account
 
@@ -168,6 +170,29 @@ def test_numbers_are_class_ids_and_those_beyond_the_classes_are_refused(tmp_path
     assert account.refused["unknown_class"].names == ("c", "d")
     assert account.refused["missing_label"].names == ("e",)
     assert account.seen == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 2, 3, -1, 5], {}),
+        ([0.0, 2.0, 3.0, 0.5, -1.0], {}),
+        ([0, 2, 3, 4, -1], {"classes": 5}),
+        ([0, 2, 3, 1000, 9], {"labels": ("0", "1", "2", "3")}),
+    ],
+)
+def test_a_label_that_is_none_of_the_targets_classes_is_refused_whatever_the_document_says(
+    tmp_path: Path, labels: list[float], said: dict[str, Any]
+) -> None:
+    table = pa.table({"key": list("abcde"), "image": PICTURES[:5], "label": labels})
+    rows, account = ingested(tmp_path, table, of_target=3, **said)
+    assert [(row["source_key"], row["class_id"]) for row in rows] == [("a", 0), ("b", 2)]
+    assert {reason: named.names for reason, named in account.refused.items()} == {"unknown_class": ("c", "d", "e")}
+
+
+def test_a_file_of_a_target_needs_labels(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"needs a column for label"):
+        ingested(tmp_path, pa.table({"image": PICTURES[:2], "text": ["a", "b"]}), of_target=3)
 
 
 def test_whole_numbers_stored_as_floats_are_class_ids(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ OF_EVERY_STACK = (
     "TOUCHSTONE_FETCHED_BYTES",
     "TOUCHSTONE_MAX_UPLOAD_BYTES",
     "TOUCHSTONE_UPLOAD_QUOTA_BYTES",
+    *(f"TOUCHSTONE_{setting}" for setting in ("TORCH_DTYPE", "TORCH_COMPILE", "ATTENTION_SLICING", "OFFLOAD")),
 )
-"""Variables of the caller that a stack keeps: prices, where models and data may come from, how large they may be."""
+"""Variables of the caller that a stack keeps: prices, where models and data may come from, how large they may be, and
+how generators run."""
 
 
 OF_ITS_OWN = {"judge": {"TOUCHSTONE_THREADS": "1", "OMP_NUM_THREADS": "1"}}

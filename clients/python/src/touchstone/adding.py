@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from touchstone_contracts.catalogue import Origin
+from touchstone_contracts.class_lists import display_name, read_class_list
 from touchstone_contracts.locations import TargetLayout, UpstreamLayout
+from touchstone_contracts.problems import Invalid
 from touchstone_contracts.views import DescribedKind, DescriptionView
 
 from touchstone.client import Client
@@ -94,12 +96,12 @@ def _showing_upload(console: Console, source: str, total: int) -> Iterator[Calla
 
 
 def class_names(file: Path) -> list[str]:
-    """A display name a line, in the order of ids. Raises UnreadableDocument."""
+    """In the order of ids: what stands after a line's tab, else the line as it is. Raises UnreadableDocument."""
     try:
-        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableDocument(f"the list of classes cannot be read: {error}") from error
-    return [line for line in lines if line]
+        lines = read_class_list(file)
+    except Invalid as error:
+        raise UnreadableDocument(error.detail) from error
+    return [line.folder if line.display_name == display_name(line.folder) else line.display_name for line in lines]
 
 
 def known_layout(layouts: Any) -> Callable[[str | None], str | None]:

@@ -121,7 +121,7 @@ class ParquetFile(Strict):
     """What its labels call class 0, 1, 2, ...: texts, names of Hugging Face's ClassLabel, or other numbers. Left out:
     its numbers are the class ids."""
     classes: Annotated[ClassCount | None, WhenSet] = None
-    """How many there are, where `labels` does not say: rows of others are refused. None: every number is taken."""
+    """How many there are, where `labels` does not say: rows of others are refused. None: those of the target."""
 
     @model_validator(mode="after")
     def _labels_are_counted_once(self) -> Self:

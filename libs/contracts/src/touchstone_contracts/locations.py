@@ -3,9 +3,11 @@
 A retrieval worker looks what is there and writes the document of the catalogue, with digests and counts (contract
 `describe_source`). Then that is registered."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
 from touchstone_contracts.catalogue import HUB_DATASET, PLACE, SEGMENT, UPLOAD, WEB_FILE, Lineage, Templates
@@ -15,14 +17,29 @@ _PATH = rf"{SEGMENT}(/{SEGMENT})*/?"
 _BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 MOST_LOCATIONS = 10_000
 
-Location = Annotated[
-    str,
-    StringConstraints(
-        pattern=rf"^(library:{_PATH}|(s3|gs)://{_BUCKET}(/([^./\x00-\x1f\x7f][^\x00-\x1f\x7f]*)?)?"
-        rf"|hf://{HUB_DATASET}(@[\w.-]+)?(/{_PATH})?|{WEB_FILE}|upload://{UPLOAD}(/{_PATH})?)$",
-        max_length=1000,
-    ),
-]
+_FORMS = (
+    rf"^(library:{_PATH}|(s3|gs)://{_BUCKET}(/([^./\x00-\x1f\x7f][^\x00-\x1f\x7f]*)?)?"
+    rf"|hf://{HUB_DATASET}(@[\w.-]+)?(/{_PATH})?|{WEB_FILE}|upload://{UPLOAD}(/{_PATH})?)$"
+)
+
+
+def _of_a_known_form(value: Any) -> Any:
+    """Blanks in the address of a web server are encoded, as browsers do."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("http://", "https://")):
+        value = value.replace(" ", "%20")
+    if not re.fullmatch(_FORMS, value):
+        raise PydanticCustomError(
+            "location",
+            "This is not a location. Allowed are hf://datasets/OWNER/NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
+            "https://HOST/FILE (without a query or password), library:FOLDER and upload://ID; no part of a path may "
+            "begin with a dot.",
+        )
+    return value
+
+
+Location = Annotated[str, StringConstraints(pattern=_FORMS, max_length=1000), BeforeValidator(_of_a_known_form)]
 """A file, a folder, or files by a pattern: `*` stands for any characters but `/`, `**` for any folders.
 
 `hf://datasets/<owner>/<name>[@<revision>][/<path>]`, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`,

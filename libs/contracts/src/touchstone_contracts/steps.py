@@ -19,6 +19,7 @@ from touchstone_contracts.arms.retrieval import Strategy
 from touchstone_contracts.arms.tuning import LoraSettings
 from touchstone_contracts.catalogue import (
     MAIN_TEST_SET,
+    ClassCount,
     ClassLabel,
     Encoder,
     EncoderKind,
@@ -138,6 +139,9 @@ class IngestImages(Strict):
     source: Source
     most_losses: Annotated[MostLosses, WhenSet] = Field(default=MOST_LOSSES, exclude_if=MOST_LOSSES.__eq__)
     """Share of its images that may be refused."""
+    classes: Annotated[ClassCount | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Of labelled images whose source does not say it: how many classes the target has. Images of others are refused.
+    None: every number is taken."""
 
 
 class IngestWhatIsLeft(IngestImages):
@@ -763,7 +767,7 @@ class ExperimentJudged(Lenient):
 
 
 DESCRIBE_SOURCE = Contract("describe_source", 1, "retrieval", DescribeSource, SourceDescribed)
-INGEST_IMAGES = Contract("ingest_images", 3, "retrieval", IngestImages, ImagesIngested)
+INGEST_IMAGES = Contract("ingest_images", 4, "retrieval", IngestImages, ImagesIngested)
 EMBED_IMAGES = Contract("embed_images", 2, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 2, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
@@ -843,6 +847,7 @@ EARLIER: dict[str, AnyContract] = {
         replace(AUDIT_POOL, version=1),
         replace(WRITE_CAPTIONS, version=2),
         replace(INGEST_IMAGES, version=2),
+        replace(INGEST_IMAGES, version=3),
         replace(EMBED_IMAGES, version=1),
         replace(TAKE_EMBEDDINGS, version=1),
     )
@@ -850,9 +855,9 @@ EARLIER: dict[str, AnyContract] = {
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
-be refused, and from before tables of links had an account. Their sources are read as they are today (decision 0058),
-and so are words (decision 0064) and embeddings of before unusable rows were told of and given ones compared (decision
-0061)."""
+be refused, from before tables of links had an account, and from before they knew how many classes a target has. Their
+sources are read as they are today (decision 0058), and so are words (decision 0064) and embeddings of before unusable
+rows were told of and given ones compared (decision 0061)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

@@ -15,6 +15,7 @@ from touchstone_contracts.catalogue import (
     ParquetFile,
     Source,
     Target,
+    TargetSplit,
     TarShard,
     Upstream,
     UpstreamShard,
@@ -187,25 +188,33 @@ def _taken(
     return EmbeddedShard(images=images, embeddings=plan.add(TAKE_EMBEDDINGS, request, f"{role}/embed"))
 
 
-def ingested(plan: Plan, source: Source, role: str, most_losses: float) -> StepId:
-    return plan.add(INGEST_IMAGES, ingest_request(source, most_losses), f"{role}/ingest")
+def ingested(plan: Plan, source: Source, role: str, most_losses: float, classes: int | None = None) -> StepId:
+    """`classes`: of the target that the images are labelled for, which earlier versions were not told."""
+    if INGEST_IMAGES.name in plan.contracts:
+        classes = None
+    return plan.add(INGEST_IMAGES, ingest_request(source, most_losses, classes), f"{role}/ingest")
 
 
-def ingest_request(source: Source, most_losses: float) -> IngestImages:
+def ingest_request(source: Source, most_losses: float, classes: int | None = None) -> IngestImages:
     if isinstance(source, ParquetFile | TarShard | ClassFolders) and isinstance(source.cluster, ClusterOfKey):
         # Keys are kept anyway: what is made of them concerns the judge alone.
         source = source.model_copy(update={"cluster": None})
     if isinstance(source, LinkTable):
         # A limit does not decide what becomes of it.
         return IngestImages(source=source)
-    return IngestImages(source=source, most_losses=most_losses)
+    return IngestImages(source=source, most_losses=most_losses, classes=None if _says(source, classes) else classes)
 
 
-def ingest_steps(source: Source, most_losses: float) -> tuple[StepId, ...]:
+def _says(source: UpstreamShard | TargetSplit, classes: int | None) -> bool:
+    """Whether the source itself gives each of its images one of so many classes."""
+    return isinstance(source, ClassFolders) or (isinstance(source, ParquetFile) and source.most_classes == classes)
+
+
+def ingest_steps(source: Source, most_losses: float, classes: int | None = None) -> tuple[StepId, ...]:
     """The ingest of a source in every version that may have been planned, today's first."""
     earlier = (contract for contract in EARLIER.values() if contract.name == INGEST_IMAGES.name)
-    request = ingest_request(source, most_losses)
-    return tuple(contract.step_id(request) for contract in (INGEST_IMAGES, *earlier))
+    today, before = ingest_request(source, most_losses, classes), ingest_request(source, most_losses)
+    return (INGEST_IMAGES.step_id(today), *(contract.step_id(before) for contract in earlier))
 
 
 def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:

@@ -94,7 +94,7 @@ def _context(
     splits, name = target.splits, target.name
 
     def ingested_split(split: TargetSplit, role: str) -> StepId:
-        return ingested(plan, split, f"{name}/{role}", target.most_losses)
+        return ingested(plan, split, f"{name}/{role}", target.most_losses, len(target.classes))
 
     return TargetContext(
         plan=plan,

@@ -4,12 +4,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 from touchstone_contracts.access import DEFAULT_PROJECT
-from touchstone_contracts.catalogue import Entry
 from touchstone_contracts.identity import canonical_json, identity, sha256
 from touchstone_contracts.problems import Invalid
-from touchstone_contracts.values import Digest
+from touchstone_contracts.values import Digest, Posted
 
-from touchstone_store.catalogue import kind_of
 from touchstone_store.tables import IdempotencyKeyRow
 
 
@@ -42,6 +40,6 @@ def _stored(project: str, key: str) -> str:
     return key if project == DEFAULT_PROJECT else identity([project, key])
 
 
-def digest_of_entry(entry: Entry) -> Digest:
-    """Unlike its identity also of what says where bytes lie."""
-    return sha256(canonical_json({"kind": kind_of(type(entry)), "body": entry.model_dump(mode="json")}))
+def digest_of_posted(kind: str, posted: Posted) -> Digest:
+    """Unlike an identity also of what says where bytes lie."""
+    return sha256(canonical_json({"kind": kind, "body": posted.model_dump(mode="json")}))

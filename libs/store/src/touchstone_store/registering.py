@@ -12,10 +12,10 @@ from touchstone_planning.dag import Plan
 from touchstone_planning.plan import plan_upstream
 from touchstone_runtime.artifacts import Artifacts
 
-from touchstone_store.catalogue import find_entry, register
+from touchstone_store.catalogue import find_entry, kind_of, register
 from touchstone_store.contention import created_or_found
 from touchstone_store.database import Store
-from touchstone_store.idempotency import digest_of_entry, remember
+from touchstone_store.idempotency import digest_of_posted, remember
 from touchstone_store.layouts import upstream_plan_id
 from touchstone_store.plans import Survey, create_plan
 from touchstone_store.projects import limits_of
@@ -87,5 +87,5 @@ def register_upstream(
 
 def _register(session: Session, project: str, entry: Entry, idempotency_key: str | None, now: datetime) -> bool:
     if idempotency_key:
-        remember(session, project, idempotency_key, digest_of_entry(entry), now)
+        remember(session, project, idempotency_key, digest_of_posted(kind_of(type(entry)), entry), now)
     return register(session, entry, project, now)

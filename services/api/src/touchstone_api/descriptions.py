@@ -25,6 +25,7 @@ from touchstone_store.descriptions import (
     require_description,
 )
 from touchstone_store.experiments import PlanState, plan_states
+from touchstone_store.idempotency import digest_of_posted, remember
 from touchstone_store.plans import Survey, create_plan
 from touchstone_store.steps import outages_of, owned_steps, problems_of
 
@@ -37,9 +38,10 @@ PLURALS: dict[DescribedKind, str] = {"upstream": "upstreams", "target": "targets
 MOST_ENCODERS_LOOKED_AT = 1000
 
 
-def submit_located(services: Services, project: str, located: Located) -> bool:
+def submit_located(services: Services, project: str, located: Located, idempotency_key: str | None = None) -> bool:
     """Has a worker look at the location. Whether that is new: the same again is the same, and is tried again where it
-    had failed. Raises SourceNotAllowed, Invalid, NameTaken or Transient."""
+    had failed. Raises SourceNotAllowed, Invalid, KeyReused, NameTaken or Transient."""
+    asked = digest_of_posted(f"located {kind_of(located)}", located)
     with services.store.read() as session:
         policy = ProjectPolicy(session, project, services.settings.allowed_sources)
         policy.require_document(located)
@@ -47,6 +49,8 @@ def submit_located(services: Services, project: str, located: Located) -> bool:
 
     def attempt() -> bool:
         with services.store.write() as session:
+            if idempotency_key:
+                remember(session, project, idempotency_key, asked, datetime.now(UTC))
             return _create_or_find(session, project, located, classes)
 
     return created_or_found(attempt, "the same is being asked for by others")

@@ -134,11 +134,27 @@ def invalid_body(error: ValidationError, body: object) -> Invalid:
 def invalid_fields(details: Sequence[dict[str, Any]], body: object) -> Invalid:
     errors = tuple(
         FieldError(pointer=json_pointer(_place(detail), body), detail=detail["msg"])
-        for detail in details[: MOST_ERRORS + 1]
+        for detail in _without_repeats(details)[: MOST_ERRORS + 1]
     )
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Invalid(f"{first.pointer or 'body'}: {first.detail}{more}", code="invalid_request", errors=errors)
+
+
+def _without_repeats(details: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pydantic counts refused items of a list as missing and so calls the list too short. That is left out where the
+    list is long enough and an error names its item."""
+    short = {id(detail): tuple(detail["loc"]) for detail in details if _is_long_enough(detail)}
+    if not short:
+        return list(details)
+    lists = {place[:length] for place in (tuple(detail["loc"]) for detail in details) for length in range(len(place))}
+    return [detail for detail in details if short.get(id(detail)) not in lists]
+
+
+def _is_long_enough(detail: dict[str, Any]) -> bool:
+    if detail["type"] != "too_short" or not isinstance(detail["input"], list | tuple):
+        return False
+    return bool(len(detail["input"]) >= detail["ctx"]["min_length"])
 
 
 def _place(detail: dict[str, Any]) -> tuple[str | int, ...]:
@@ -149,8 +165,10 @@ def _place(detail: dict[str, Any]) -> tuple[str | int, ...]:
 
 
 def json_pointer(place: Sequence[str | int], body: object) -> str:
-    """RFC 6901 pointer into `body`. Pydantic also names the chosen member of a tagged union; the body has no such
-    level, so it is left out. A place outside the body (query, path, header) is written `/query/limit`."""
+    """RFC 6901 pointer into `body`. A place outside the body (query, path, header) is written `/query/limit`.
+
+    Pydantic also names the chosen member of a tagged union, and the item of a list that was written as one text; the
+    body has no such level, so it is left out."""
     if not place or place[0] != "body":
         return "".join(f"/{part}" for part in place)
     parts: list[str] = []
@@ -159,7 +177,7 @@ def json_pointer(place: Sequence[str | int], body: object) -> str:
         found = _has(here, part)
         if found:
             here = here[part]  # type: ignore[index]  # _has checked it
-        if found or index == len(place):
+        if found or (index == len(place) and not isinstance(here, str)):
             parts.append(str(part).replace("~", "~0").replace("/", "~1"))
     return "".join(f"/{part}" for part in parts)
 

@@ -109,7 +109,7 @@ def describe_source(request: DescribeSource, tools: Tools, progress: Progress) -
 def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> ImagesIngested:
     if isinstance(request.source, LinkTable):
         return _ingest_links(request.source, tools, progress)
-    with opened(request.source, tools.places) as source:
+    with opened(request.source, tools.places, request.classes) as source:
         done = DoneItems(progress.savepoints, "rows")
         images, account = write_source(source, tools.artifacts, progress, done)
         log.info("images.ingested", source_kind=source.kind, seen=account.seen, rejected=account.counts)

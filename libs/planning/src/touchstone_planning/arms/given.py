@@ -48,12 +48,11 @@ class GivenPlanner(ByClassPlanner[Given]):
         return min(super().most_images(arm, target, resolved), self.most_candidates(arm, target, resolved))
 
     def plan_candidates(self, arm: Given, context: TargetContext, role: str, pool_of: PoolOf) -> list[PlannedImages]:
+        plan, classes = context.plan, len(context.target.classes)
+        own = {f"{role}/{dataset.name}": dataset for dataset in _own(arm, context.target, context.resolved)}
         return [
-            PlannedImages(
-                ingested(context.plan, dataset.images, f"{role}/{dataset.name}", dataset.most_losses),
-                f"{role}/{dataset.name}",
-            )
-            for dataset in _own(arm, context.target, context.resolved)
+            PlannedImages(ingested(plan, dataset.images, name, dataset.most_losses, classes), name)
+            for name, dataset in own.items()
         ]
 
 

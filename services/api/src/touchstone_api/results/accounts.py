@@ -38,17 +38,21 @@ class Sources:
     split: str | None
     files: tuple[Source, ...]
     most_losses: float
+    classes: int | None = None
+    """Of the target that the images are labelled for."""
 
 
-def sources_of(entry: Upstream | Target | Dataset) -> tuple[Sources, ...]:
+def sources_of(entry: Upstream | Target | Dataset, target: Target | None = None) -> tuple[Sources, ...]:
+    """`target`: of a data set."""
     match entry:
         case Upstream():
             return (Sources("upstream", entry.name, None, entry.shards, entry.most_losses),)
         case Dataset():
-            return (Sources("dataset", entry.name, None, (entry.images,), entry.most_losses),)
+            classes = len(target.classes) if target else None
+            return (Sources("dataset", entry.name, None, (entry.images,), entry.most_losses, classes),)
         case Target():
             return tuple(
-                Sources("split", entry.name, name, (split,), entry.most_losses)
+                Sources("split", entry.name, name, (split,), entry.most_losses, len(entry.classes))
                 for name, split in entry.splits.by_name.items()
             )
 
@@ -58,12 +62,14 @@ def sources_of_experiment(resolved: ResolvedExperiment) -> tuple[Sources, ...]:
     needs_upstream = any(planner_of(arm).needs(arm).upstream for arm in resolved.spec.arms)
     upstream = sources_of(resolved.upstream) if needs_upstream else ()
     targets = (each for target in resolved.targets for each in sources_of(target))
-    return (*upstream, *targets, *(each for dataset in resolved.datasets for each in sources_of(dataset)))
+    by_name = {target.name: target for target in resolved.targets}
+    datasets = (each for dataset in resolved.datasets for each in sources_of(dataset, by_name.get(dataset.target)))
+    return (*upstream, *targets, *datasets)
 
 
 def source_accounts(store: Store, finished: FinishedSteps, asked: Sequence[Sources]) -> tuple[SourceAccount, ...]:
     """Raises Transient."""
-    steps = [[ingest_steps(file, sources.most_losses) for file in sources.files] for sources in asked]
+    steps = [[ingest_steps(file, sources.most_losses, sources.classes) for file in sources.files] for sources in asked]
     with store.read() as session:
         done = succeeded_among(session, {step for files in steps for versions in files for step in versions})
         embedded = embeddings_of(session, done)

@@ -20,7 +20,7 @@ from touchstone_contracts.views import (
     UpstreamView,
 )
 from touchstone_planning.target_checks import check_entry
-from touchstone_store.catalogue import EntryT, Registered, list_entries, require_entry, require_registered
+from touchstone_store.catalogue import EntryT, Registered, find_entry, list_entries, require_entry, require_registered
 from touchstone_store.descriptions import kind_of
 from touchstone_store.keys import Principal
 from touchstone_store.layouts import upstream_plan_id
@@ -118,8 +118,8 @@ def _answers(view: type[BaseModel], *, located: bool = False) -> dict[int | str,
     }
 
 
-def _described(services: Services, principal: Principal, located: Located) -> Response:
-    submit_located(services, principal.project, located)
+def _described(services: Services, principal: Principal, located: Located, key: str | None) -> Response:
+    submit_located(services, principal.project, located, key)
     view = view_of(services, kind_of(located), principal.project, located.name)
     headers = {"Location": f"/v1/descriptions/{view.kind}/{view.name}"}
     return Response(view.model_dump_json(), 202, headers, media_type="application/json")
@@ -178,7 +178,7 @@ def register_upstream(
     In place of a document the body may name a `location`, or several: a worker looks what is there, writes the document
     and has it registered (202, and `GET /v1/descriptions/upstream/{name}` tells how far it is)."""
     if isinstance(upstream, LocatedUpstream):
-        return _described(services, principal, upstream)
+        return _described(services, principal, upstream, idempotency_key)
     created = submit_upstream(services, principal.project, upstream, idempotency_key)
     _registered(response, created, f"/v1/upstreams/{upstream.name}")
     return _upstream_view(services, principal, upstream.name)
@@ -238,7 +238,7 @@ def register_target(
     looks what is there, writes the document and has it registered (202, and `GET /v1/descriptions/target/{name}` tells
     how far it is)."""
     if isinstance(target, LocatedTarget):
-        return _described(services, principal, target)
+        return _described(services, principal, target, idempotency_key)
     check_entry(target)
     return target_summary(_register(services, principal, target, response, "targets", idempotency_key))
 
@@ -285,7 +285,7 @@ def register_dataset(
 ) -> Dataset | Response:
     """Labelled images for arms of kind `given`: a document, or a `location` as for targets."""
     if isinstance(dataset, LocatedDataset):
-        return _described(services, principal, dataset)
+        return _described(services, principal, dataset, idempotency_key)
     check_entry(dataset)
     return _register(services, principal, dataset, response, "datasets", idempotency_key)
 
@@ -308,8 +308,10 @@ def get_dataset_account(
     name: str, principal: PrincipalHere, services: ServicesHere, reader: ResultsHere
 ) -> SourceAccount:
     """What came in of it: images seen, taken and refused, by reason and name. Experiments ingest what they need."""
-    dataset = _get(services, principal, Dataset, name)
-    [account] = source_accounts(reader.store, reader.finished, sources_of(dataset))
+    with services.store.read() as session:
+        dataset = require_entry(session, Dataset, name, principal.project)
+        target = find_entry(session, Target, dataset.target, principal.project)
+    [account] = source_accounts(reader.store, reader.finished, sources_of(dataset, target))
     return account
 
 

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.views import DescriptionView
-from touchstone_store.catalogue import list_entries, require_registered
+from touchstone_store.catalogue import find_entry, list_entries, require_registered
 from touchstone_store.descriptions import list_descriptions
 from touchstone_store.keys import Principal
 
@@ -116,7 +116,8 @@ def show_dataset(name: str, principal: PageReader, services: ServicesHere, reade
     with services.store.read() as session:
         entry = require_registered(session, Dataset, name, principal.project).entry
         links = _links(session, principal, [(Target, entry.target), (Upstream, entry.trained_on)])
-    accounts = source_accounts(reader.store, reader.finished, sources_of(entry))
+        target = find_entry(session, Target, entry.target, principal.project)
+    accounts = source_accounts(reader.store, reader.finished, sources_of(entry, target))
     return _entry(principal, entry, accounts=accounts, links=links)
 
 

@@ -22,11 +22,11 @@ from touchstone_contracts.catalogue import (
     Templates,
     Upstream,
 )
+from touchstone_contracts.class_lists import ClassLine, read_class_list
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.library import Library
 from touchstone_runtime.s3_files import connect_files
 
-from touchstone_retrieval.describe.class_list import ClassLine, read_class_list
 from touchstone_retrieval.describe.shards import (
     ENDINGS,
     describe_class_folders,

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from touchstone_contracts.catalogue import TargetSplit, UpstreamShard
+from touchstone_contracts.class_lists import display_name
 from touchstone_contracts.locations import MOST_LOCATIONS, Layout
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
@@ -54,7 +55,20 @@ def described(request: DescribeSource, places: Places, progress: ProgressFunctio
 def _shards(
     request: DescribeSource, files: Sequence[FoundFile], places: Places, tell: Tell, progress: ProgressFunction
 ) -> tuple[UpstreamShard, ...]:
-    layout = request.layout or recognised_upstream(files, places)
+    if request.layout is None:
+        with recognised_upstream(files, places) as (layout, held):
+            return _shards_of(layout, request, files, held, tell, progress)
+    return _shards_of(request.layout, request, files, places, tell, progress)
+
+
+def _shards_of(
+    layout: Layout,
+    request: DescribeSource,
+    files: Sequence[FoundFile],
+    places: Places,
+    tell: Tell,
+    progress: ProgressFunction,
+) -> tuple[UpstreamShard, ...]:
     shards = _shard_places(layout, files, request.locations[ALL][0], tell)
     if len(shards) > MOST_LOCATIONS:
         raise Invalid(
@@ -127,7 +141,3 @@ def _folders_of(names: Sequence[str], there: Sequence[str]) -> list[str]:
     """The folder of each class: called as it is, or with underscores for blanks."""
     known: Mapping[str, str] = {display_name(folder): folder for folder in there} | {folder: folder for folder in there}
     return [known.get(unicodedata.normalize("NFC", name), name) for name in names]
-
-
-def display_name(folder: str) -> str:
-    return unicodedata.normalize("NFC", folder.replace("_", " "))

@@ -1,7 +1,8 @@
 """What files are, by their names: nobody has to say which layout a data set has."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from touchstone_contracts.catalogue import ImageColumns, LinkColumns
@@ -24,17 +25,25 @@ class UnknownLayout(Invalid):
     title = "Unknown layout"
 
 
-def recognised_upstream(files: Sequence[FoundFile], places: Places) -> Layout:
-    """Raises UnknownLayout, which says what was found."""
+@contextmanager
+def recognised_upstream(files: Sequence[FoundFile], places: Places) -> Iterator[tuple[Layout, Places]]:
+    """The layout, and the places with the file that was looked into for it. Raises UnknownLayout, which says what was
+    found."""
     kind = _kind_of(files, "webdataset, parquet, links or image_folder")
-    if kind == "parquet":
-        first = next(file.place for file in files if _kind(file) == "parquet")
-        with places.file(first) as path:
-            names = open_parquet(path, first).names
-        has_links = find_columns(names, LinkColumns(), OF_LINKS, first)["url"]
-        has_images = find_columns(names, ImageColumns(), OF_IMAGES, first)["image"]
-        return "links" if has_links and not has_images else "parquet"
-    return "webdataset" if kind == "tar" else "image_folder"
+    if kind != "parquet":
+        yield "webdataset" if kind == "tar" else "image_folder", places
+        return
+    first = next(file.place for file in files if _kind(file) == "parquet")
+    with places.holding(first) as held:
+        yield _layout_of(first, held), held
+
+
+def _layout_of(table: str, places: Places) -> Layout:
+    with places.file(table) as path:
+        names = open_parquet(path, table).names
+    has_links = find_columns(names, LinkColumns(), OF_LINKS, table)["url"]
+    has_images = find_columns(names, ImageColumns(), OF_IMAGES, table)["image"]
+    return "links" if has_links and not has_images else "parquet"
 
 
 def recognised_labelled(files: Sequence[FoundFile]) -> Layout:

@@ -18,7 +18,7 @@ from touchstone_contracts.catalogue import (
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
 
-from touchstone_retrieval.describe.class_list import on_disk, require_named_once
+from touchstone_retrieval.describe.class_folders import on_disk, require_named_once
 from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, opened_parquet, some
 from touchstone_retrieval.ingest.caption_table import read_captions
 from touchstone_retrieval.ingest.column_names import OF_LINKS, find_columns, require_found

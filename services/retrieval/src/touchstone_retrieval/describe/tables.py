@@ -5,11 +5,12 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 from touchstone_contracts.catalogue import ImageColumns, LinkColumns, ParquetFile
+from touchstone_contracts.class_lists import ClassLine
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.values import Digest
 from touchstone_runtime.digests import file_digest
 
-from touchstone_retrieval.describe.class_list import ClassLine, require_named_once
+from touchstone_retrieval.describe.class_folders import require_named_once
 from touchstone_retrieval.ingest.column_names import OF_IMAGES, find_columns, require_found, shown
 from touchstone_retrieval.ingest.labels import class_label_names, plain_label
 from touchstone_retrieval.ingest.parquet_reading import ConfinedParquet, open_parquet

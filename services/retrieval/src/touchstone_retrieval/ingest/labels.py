@@ -16,7 +16,7 @@ class Labels:
     ids: Mapping[str, int]
     """What the registration calls each class -> its id; empty where numbers are ids."""
     classes: int | None
-    """How many there are; None: not said."""
+    """How many there may be; None: not said."""
     names: Sequence[str] = ()
     """What numbers stand for, where the file says it."""
 
@@ -28,7 +28,7 @@ class Labels:
             return MISSING_LABEL
         number = _number(value)
         if self.ids:
-            return self.ids.get(self._called(value, number), UNKNOWN_CLASS)
+            number = self.ids.get(self._called(value, number))
         if number is None or number < 0 or (self.classes is not None and number >= self.classes):
             return UNKNOWN_CLASS
         return number
@@ -41,10 +41,11 @@ class Labels:
         return plain_label(self.names[number]) if 0 <= number < len(self.names) else ""
 
 
-def labels_of(source: ParquetFile, names: Sequence[str]) -> Labels:
-    return Labels(
-        {plain_label(label): number for number, label in enumerate(source.labels)}, source.most_classes, names
-    )
+def labels_of(source: ParquetFile, names: Sequence[str], classes: int | None) -> Labels:
+    """`classes`: of the target, where the source says another number or none."""
+    said = [count for count in (source.most_classes, classes) if count is not None]
+    ids = {plain_label(label): number for number, label in enumerate(source.labels)}
+    return Labels(ids, min(said, default=None), names)
 
 
 def plain_label(value: object) -> str:

@@ -85,18 +85,20 @@ class ParquetSource:
         return caption or "", (UNREADABLE_CAPTION,) if caption is None else ()
 
 
-def open_source(path: Path, source: ParquetFile) -> ParquetSource:
-    """Raises UnreadableSource when it is no parquet file, lacks a column, has labels in words that the registration
+def open_source(path: Path, source: ParquetFile, classes: int | None = None) -> ParquetSource:
+    """`classes`: see IngestImages.
+
+    Raises UnreadableSource when it is no parquet file, lacks a column, has labels in words that the registration
     does not explain, or holds another number of images."""
     file = open_parquet(path, source.location)
     columns = dict(find_columns(file.names, source.columns, OF_IMAGES, source.location))
-    kind = _kind(file, source, columns)
+    kind = "target" if classes else _kind(file, source, columns)
     require_found(columns, ("image", "label" if kind == "target" else "caption"), file.names, source.location)
     if kind == "upstream":
         columns["label"] = ()
     columns["cluster"] = _cluster(file, source)
     require_count(source.location, file.count, source.images)
-    return ParquetSource(kind, file, columns, _labels(file, source, columns["label"]), source.digest)
+    return ParquetSource(kind, file, columns, _labels(file, source, columns["label"], classes), source.digest)
 
 
 def _kind(file: ConfinedParquet, source: ParquetFile, columns: Columns) -> SourceKind:
@@ -112,12 +114,12 @@ def _cluster(file: ConfinedParquet, source: ParquetFile) -> tuple[str, ...]:
     return (require_column(file.names, source.cluster.column, source.location),)
 
 
-def _labels(file: ConfinedParquet, source: ParquetFile, columns: Sequence[str]) -> Labels:
+def _labels(file: ConfinedParquet, source: ParquetFile, columns: Sequence[str], classes: int | None) -> Labels:
     for name in columns:
         if "string" in file.types[file.names.index(name)] and not source.labels:
             detail = f"column {name} of {source.location} holds words: say in `labels` which class each one means"
             raise UnreadableSource(detail, code="labels_needed")
-        return labels_of(source, class_label_names(file.huggingface, name))
+        return labels_of(source, class_label_names(file.huggingface, name), classes)
     return Labels({}, None)
 
 

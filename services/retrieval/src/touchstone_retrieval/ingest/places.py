@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from touchstone_contracts.problems import Invalid
@@ -19,10 +19,15 @@ class Places:
     s3: S3Files | None
     others: Mapping[str, RemoteFiles] = field(default_factory=dict)
     """By scheme, such as `https`."""
+    held: Mapping[str, Path] = field(default_factory=dict)
+    """What is here already, by its place."""
 
     @contextmanager
     def file(self, place: str) -> Iterator[Path]:
         """What is not in the library is there for as long as the context is open."""
+        if place in self.held:
+            yield self.held[place]
+            return
         if is_in_library(place):
             with self.library.opened(place) as path:
                 yield path
@@ -31,6 +36,12 @@ class Places:
             path = Path(folder) / "object"
             self.remote(place).fetch(place, path)
             yield path
+
+    @contextmanager
+    def holding(self, place: str) -> Iterator["Places"]:
+        """The same places, which fetch this file no more for as long as the context is open."""
+        with self.file(place) as path:
+            yield replace(self, held={**self.held, place: path})
 
     def remote(self, place: str) -> RemoteFiles:
         """Raises Invalid where this worker reads nothing of that scheme."""

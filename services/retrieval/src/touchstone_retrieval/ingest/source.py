@@ -47,8 +47,7 @@ class ImageSource(Protocol):
         """What lies in it and belongs to none of its rows: nothing is left out in silence."""
 
     def rows(self) -> Iterator[SourceRow]:
-        """In the source's order. Raises UnreadableSource at a row whose class cannot be read: guessing would shift
-        labels."""
+        """In the source's order; one whose class cannot be read has a reason and no image."""
 
 
 def clean_key(key: str) -> str:

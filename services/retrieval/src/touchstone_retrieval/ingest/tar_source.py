@@ -16,8 +16,9 @@ from touchstone_retrieval.ingest.captions import (
     clean_caption,
     parsed_json,
 )
+from touchstone_retrieval.ingest.labels import Labels, plain_label
 from touchstone_retrieval.ingest.reasons import Reasons
-from touchstone_retrieval.ingest.source import SourceKind, SourceRow, UnreadableSource, clean_key, require_count
+from touchstone_retrieval.ingest.source import SourceKind, SourceRow, clean_key, require_count
 from touchstone_retrieval.ingest.tar_members import Member
 from touchstone_retrieval.ingest.tar_samples import PICTURES, TEXT_ENDINGS, Members, index_samples
 
@@ -29,9 +30,10 @@ class TarSource:
     """An indexed shard: the headers have been read to the end."""
 
     kind: SourceKind
-    """`target` where some sample has a `.cls`: then every sample needs one."""
+    """`target` where it is registered as one or some sample has a `.cls`: then every sample needs one."""
     path: Path
     samples: Mapping[str, Members]
+    labels: Labels
     unused: Reasons = field(default_factory=Reasons)
 
     @property
@@ -45,29 +47,33 @@ class TarSource:
 
     def _row(self, file: IO[bytes], key: str, members: Members) -> SourceRow:
         picture = next((members[ending] for ending in PICTURES if ending in members), None)
-        label = members.get("cls")
         if reason := _refused(picture, members):
             return SourceRow(key, None, reason=reason)
         if picture is None:
             return SourceRow(key, None)
+        class_id = self._class_id(file, members.get("cls"))
+        if isinstance(class_id, str):
+            return SourceRow(key, None, reason=class_id)
         caption, notes = _caption(file, members)
-        return SourceRow(
-            key=key,
-            image=_read(file, picture, MAX_BYTES) or None,
-            caption=caption,
-            class_id=_class_id(key, b"" if label is None else _read(file, label, MOST_CLASS_BYTES))
-            if self.kind == "target"
-            else -1,
-            notes=notes,
-        )
+        image = _read(file, picture, MAX_BYTES) or None
+        return SourceRow(key=key, image=image, caption=caption, class_id=class_id, notes=notes)
+
+    def _class_id(self, file: IO[bytes], label: Member | None) -> int | str:
+        """The id, or why there is none."""
+        if self.kind != "target":
+            return -1
+        return self.labels.class_id("" if label is None else plain_label(_read(file, label, MOST_CLASS_BYTES)))
 
 
-def open_tar(path: Path, shard: TarShard) -> TarSource:
-    """Raises UnreadableSource when it is no tar, is cut off or holds another number of samples."""
+def open_tar(path: Path, shard: TarShard, classes: int | None = None) -> TarSource:
+    """`classes`: see IngestImages.
+
+    Raises UnreadableSource when it is no tar, is cut off or holds another number of samples."""
     samples = index_samples(path, shard.location)
     require_count(shard.location, len(samples.by_key), shard.images)
-    labelled = any("cls" in members for members in samples.by_key.values())
-    return TarSource("target" if labelled else "upstream", path, samples.by_key, samples.unused)
+    labelled = classes is not None or any("cls" in members for members in samples.by_key.values())
+    kind: SourceKind = "target" if labelled else "upstream"
+    return TarSource(kind, path, samples.by_key, Labels({}, classes), samples.unused)
 
 
 def _refused(picture: Member | None, members: Members) -> str:
@@ -103,10 +109,3 @@ def _described(file: IO[bytes], member: Member) -> str | None:
         return None if member.reason else caption_in(parsed_json(_read(file, member, MOST_JSON_BYTES + 1)))
     except ValueError:
         return None
-
-
-def _class_id(key: str, label: bytes) -> int:
-    label = label.strip()
-    if not label.isdigit():
-        raise UnreadableSource(f"sample {key} has class {label!r}, not 0, 1, 2, ... in a .cls", code="bad_class_id")
-    return int(label)

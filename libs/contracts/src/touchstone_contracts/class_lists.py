@@ -2,7 +2,6 @@
 folder (or name) and, after a tab, the name that is shown."""
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,22 +45,9 @@ def _decoded(data: bytes) -> str:
 
 def _line(line: str) -> ClassLine:
     folder, _, display = (part.strip() for part in line.partition("\t"))
-    return ClassLine(folder, unicodedata.normalize("NFC", display or folder.replace("_", " ")))
+    return ClassLine(folder, unicodedata.normalize("NFC", display) or display_name(folder))
 
 
-def require_named_once(folders: Sequence[str]) -> None:
-    """Raises Invalid: images of one folder cannot be of two classes."""
-    for class_id, folder in enumerate(folders):
-        if (first := folders.index(folder)) != class_id:
-            raise Invalid(
-                f"folder {folder!r} is named twice, as class {first} and as class {class_id}", code="class_twice"
-            )
-
-
-def on_disk(root: Path, folder: str) -> str:
-    """What a folder is called there: some systems write é as two code points."""
-    if not root.is_dir() or (root / folder).is_dir():
-        return folder
-    wanted = unicodedata.normalize("NFC", folder)
-    same = (path.name for path in root.iterdir() if unicodedata.normalize("NFC", path.name) == wanted)
-    return next(same, folder)
+def display_name(folder: str) -> str:
+    """What is shown for a class folder that no list names otherwise."""
+    return unicodedata.normalize("NFC", folder.replace("_", " "))
