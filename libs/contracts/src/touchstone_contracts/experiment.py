@@ -28,6 +28,8 @@ SPREAD: Spread = "borrowed"
 """Of what is planned or judged today and does not say."""
 FEWEST_SEEDS = 2
 """An interval needs two."""
+MOST_DELTA = 0.2
+"""Nobody calls a difference of more than 20 points negligible: such a `delta` was meant in points."""
 
 
 MOST_SEEDS = 100
@@ -53,7 +55,7 @@ class Comparison(Strict):
     test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
     """One that every target has."""
     delta: Fraction = 0.01
-    """Smallest difference that matters, in accuracy (0.01 = one point)."""
+    """Smallest difference that matters, in accuracy: 0.01 is one point. At most 0.2 when an experiment is posted."""
     confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)
     stopping: Stopping = "fixed"
     """`fixed`: judged once, when every run is in. `anytime`: may be looked at after every seed, and the experiment
@@ -71,6 +73,13 @@ class Comparison(Strict):
     failed_runs: Annotated[FailedRuns, WhenSet] = "count"
     """Of runs that ended far below the other seeds on validation. `count`: they are results like any others.
     `leave_out`: the answer is about runs that did not fail. The verdict shows both."""
+
+    @property
+    def delta_fault(self) -> str:
+        """Why `delta` is refused in what is asked today; empty where it is not. Stored comparisons may have any."""
+        if self.delta <= MOST_DELTA:
+            return ""
+        return f"delta is {self.delta:g}, which is {100 * self.delta:g} points: give it in accuracy: 0.01 is one point"
 
     @model_validator(mode="after")
     def _looks_are_those_of_a_plan(self) -> Self:

@@ -19,9 +19,13 @@ from touchstone_planning.text_towers import missing_text_towers
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a judge with a part in what it
-    judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough for, a
-    class that is said to be left out and is not, a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (a delta in points, an arm that cannot be made, a judge with a part
+    in what it judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough
+    for, a class that is said to be left out and is not, a size no curation could leave)."""
+    comparison = resolved.spec.comparison
+    if comparison is not None and (fault := comparison.delta_fault):
+        error = FieldError(pointer="/comparison/delta", detail=fault)
+        raise Invalid("the smallest difference that matters is too large", code="delta_too_large", errors=(error,))
     patterns = impossible_patterns(_patterns(resolved))
     if impossible := [*_impossible_arms(resolved), *patterns, *impossible_rules(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))

@@ -364,6 +364,8 @@ def _untouched(runs: Sequence[Run]) -> str | None:
 
 
 def _require_the_comparison(comparison: Comparison, table: PredictionsTable) -> None:
+    if fault := comparison.delta_fault:
+        raise Invalid(fault, code="delta_too_large")
     arms = [*table.arms, *([table.untouched] if table.untouched else [])]
     for arm in (comparison.a, comparison.b):
         if arm not in arms:
