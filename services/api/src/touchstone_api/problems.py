@@ -73,7 +73,7 @@ def _is_for_a_person(request: Request) -> bool:
 
 
 def _page(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    page = html_page("missing.html", problem.status, title=problem.title, detail=problem.detail)
+    page = html_page("missing.html", problem.status, title=problem.title, detail=problem.detail, code=problem.code)
     page.headers.update(headers or {})
     return page
 
