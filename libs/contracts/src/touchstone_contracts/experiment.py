@@ -12,6 +12,7 @@ from touchstone_contracts.curation import LABEL_CONFLICTS, Curation, with_defaul
 from touchstone_contracts.exclusions import Exclusion
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
+from touchstone_contracts.suggestions import unknown
 from touchstone_contracts.values import Fraction, Name, Posted, Seed, Size, Strict, Title, WhenSet
 
 CONFIDENCE = 0.95
@@ -160,7 +161,10 @@ class ExperimentSpec(Posted):
 
     def _check(self, comparison: Comparison) -> None:
         names = {arm.name for arm in self.arms}
-        if not {comparison.a, comparison.b} <= names or comparison.a == comparison.b:
+        for field, name in (("a", comparison.a), ("b", comparison.b)):
+            if name not in names:
+                raise ValueError(f"comparison.{field}: {unknown('arm', name, sorted(names))}")
+        if comparison.a == comparison.b:
             raise ValueError("comparison.a and comparison.b must name two different arms")
         if comparison.metric not in self.evaluation.metrics:
             raise ValueError("comparison.metric must be one of evaluation.metrics")
