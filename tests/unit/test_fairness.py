@@ -37,6 +37,18 @@ def test_a_generator_of_another_upstream_is_unfair() -> None:
     assert "'elsewhere'" in caught.value.errors[0].detail
 
 
+@pytest.mark.parametrize(("delta", "refused"), [(0.2, False), (0.201, True), (0.5, True), (1, True)])
+def test_a_delta_that_was_meant_in_points_is_refused(delta: float, refused: bool) -> None:
+    experiment = resolved(comparison={"a": "retrieved", "b": "synthetic", "delta": delta})
+    if not refused:
+        check_fair(experiment)
+        return
+    with pytest.raises(Invalid) as caught:
+        check_fair(experiment)
+    assert (caught.value.code, caught.value.errors[0].pointer) == ("delta_too_large", "/comparison/delta")
+    assert "in accuracy: 0.01 is one point" in caught.value.errors[0].detail
+
+
 BETTER_HALF = KeepTopFraction(fraction=0.5)
 
 

@@ -109,7 +109,7 @@ def test_a_comparison_on_a_test_set_that_a_target_lacks_is_refused() -> None:
         check_fair(resolved(further_tests=("sketch",), comparison=comparison))
     assert caught.value.code == "unknown_test_set"
     assert [(error.pointer, error.detail) for error in caught.value.errors] == [
-        ("/comparison/test_set", "target 'broad' has no test set 'sketch', only test")
+        ("/comparison/test_set", "target 'broad' has no test set 'sketch'; there is only 'test'")
     ]
 
 

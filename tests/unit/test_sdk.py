@@ -16,7 +16,7 @@ from support.specs import DictLookup, spec
 from touchstone import plain_words
 from touchstone.api import Api
 from touchstone.documents import spec_document
-from touchstone.names import chosen, nearest, suggestion
+from touchstone.names import chosen
 from touchstone.problems import BY_STATUS, describe, retry_after
 from touchstone.progress import showing_progress_here
 from touchstone_contracts.problems import FieldError, Problem
@@ -247,12 +247,6 @@ def test_a_detail_that_repeats_its_first_field_is_said_once() -> None:
 )  # fmt: skip
 def test_validators_words_become_plain_words(message: str, said: str) -> None:
     assert plain_words.about_field(message, "field") == said
-
-
-def test_names_that_look_alike_are_suggested_the_nearest_first() -> None:
-    assert nearest("Retreived", ["retrieved", "synthetic"]) == ["retrieved"]
-    assert suggestion("x", []) == "there are none yet"
-    assert suggestion("x", [f"arm {n:02}" for n in range(30)]).endswith("'arm 07' and '22 more'")
 
 
 @pytest.mark.parametrize(

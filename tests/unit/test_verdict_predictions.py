@@ -222,6 +222,12 @@ def test_a_test_set_that_a_target_lacks_cannot_decide(table: Table) -> None:
         judge(both, COMPARISON)
 
 
+def test_a_delta_that_was_meant_in_points_is_refused(table: Table) -> None:
+    with pytest.raises(Invalid, match=r"in accuracy: 0\.01 is one point") as caught:
+        judge(table, Comparison(a="made", b="real", delta=1))
+    assert caught.value.code == "delta_too_large"
+
+
 def test_an_arm_is_not_compared_with_itself(table: Table) -> None:
     with pytest.raises(Invalid, match="compared with itself"):
         judge(table, Comparison(a="real", b="real"))

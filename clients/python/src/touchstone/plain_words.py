@@ -9,9 +9,8 @@ from pydantic import ValidationError
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError
+from touchstone_contracts.suggestions import did_you_mean, unknown_value
 from touchstone_contracts.values import Name
-
-from touchstone.names import nearest
 
 _RENAMED = {
     "Extra inputs are not permitted": "there is no such field",
@@ -31,8 +30,8 @@ MOST_SHOWN = 10
 def about_field(message: str, field: str) -> str:
     """A validator's message about `field`, with the nearest field that there is where there is none of that name."""
     if message in _RENAMED:
-        near = nearest(field, known_fields()) if message.startswith("Extra") else ()
-        return _RENAMED[message] + (f"; did you mean {near[0]!r}?" if near else "")
+        meant = did_you_mean(field, known_fields(), most=1) if message.startswith("Extra") else ""
+        return "; ".join(filter(None, (_RENAMED[message], meant)))
     if tagged := _TAG.fullmatch(message):
         return f"{tagged['tag']} is not one of {tagged['tags']}"
     if message.endswith(f"'{NAME_PATTERN}'"):
@@ -52,7 +51,7 @@ def field_errors(error: ValidationError) -> str:
 
 def _field_error(detail: Any) -> str:
     place = [str(part) for part in detail["loc"]]
-    said = about_field(detail["msg"], place[-1] if place else "")
+    said = unknown_value(detail, known_fields()) or about_field(detail["msg"], place[-1] if place else "")
     return f"{'.'.join(place)}: {said}" if place else said
 
 

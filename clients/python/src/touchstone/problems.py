@@ -29,9 +29,12 @@ class ProblemError(TouchstoneError):
     remedy = ""
     """What to do next; a sentence."""
 
-    def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
-        super().__init__("\n".join(filter(None, (describe(problem), self.remedy))))
+    def __init__(self, problem: Problem, retry_after: float | None = None, section: str = "") -> None:
+        more = f"See {section}" if section else ""
+        super().__init__("\n".join(filter(None, (describe(problem), self.remedy, more))))
         self.problem = problem
+        self.section = section
+        """The address of the page on the server that explains `problem.code`; empty where there is none."""
         self.retry_after = retry_after
         """Seconds after which the server allows the request again, where it says so."""
 
@@ -110,6 +113,8 @@ class UnreadableAnswer(TouchstoneError, ValueError):
         )
 
 
+NOT_A_PROBLEM = "not_a_problem"
+"""The code of an answer by somebody else than the server."""
 BY_STATUS: dict[int, type[ProblemError]] = {
     400: InvalidRequest,
     401: Unauthorized,
@@ -142,7 +147,9 @@ def raise_for_problem(response: httpx.Response) -> None:
     if response.is_error:
         default = ServerFailed if response.status_code >= 500 else InvalidRequest
         kind = BY_STATUS.get(response.status_code, default)
-        raise kind(_parse(response), retry_after(response.headers.get("Retry-After")))
+        problem = _parse(response)
+        section = "" if problem.code == NOT_A_PROBLEM else str(response.url.join(problem.type))
+        raise kind(problem, retry_after(response.headers.get("Retry-After")), section)
 
 
 def retry_after(header: str | None) -> float | None:
@@ -162,7 +169,7 @@ def _parse(response: httpx.Response) -> Problem:
         return Problem.model_validate_json(response.content)
     except ValidationError:
         title = response.reason_phrase or f"HTTP {response.status_code}"
-        return Problem(title=title, status=response.status_code, code="not_a_problem", detail=response.text[:500])
+        return Problem(title=title, status=response.status_code, code=NOT_A_PROBLEM, detail=response.text[:500])
 
 
 __all__ = ["Conflict", "ExperimentFailed", "Forbidden", "InvalidRequest", "NotFound", "ProblemError", "ServerFailed",

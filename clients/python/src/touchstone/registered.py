@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from touchstone_contracts.byte_words import byte_words
+from touchstone_contracts.suggestions import unknown
 
 from touchstone.client import Client
 from touchstone.errors import UnknownName
-from touchstone.names import one_of, unknown
+from touchstone.names import one_of
 from touchstone.problems import NotFound
 
 

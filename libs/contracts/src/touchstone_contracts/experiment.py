@@ -12,6 +12,7 @@ from touchstone_contracts.curation import LABEL_CONFLICTS, Curation, with_defaul
 from touchstone_contracts.exclusions import Exclusion
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.recipes.cross_entropy import CrossEntropy
+from touchstone_contracts.suggestions import unknown
 from touchstone_contracts.values import Fraction, Name, Posted, Seed, Size, Strict, Title, WhenSet
 
 CONFIDENCE = 0.95
@@ -28,6 +29,8 @@ SPREAD: Spread = "borrowed"
 """Of what is planned or judged today and does not say."""
 FEWEST_SEEDS = 2
 """An interval needs two."""
+MOST_DELTA = 0.2
+"""Nobody calls a difference of more than 20 points negligible: such a `delta` was meant in points."""
 
 
 MOST_SEEDS = 100
@@ -53,7 +56,7 @@ class Comparison(Strict):
     test_set: Annotated[Name, WhenSet] = MAIN_TEST_SET
     """One that every target has."""
     delta: Fraction = 0.01
-    """Smallest difference that matters, in accuracy (0.01 = one point)."""
+    """Smallest difference that matters, in accuracy: 0.01 is one point. At most 0.2 when an experiment is posted."""
     confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)
     stopping: Stopping = "fixed"
     """`fixed`: judged once, when every run is in. `anytime`: may be looked at after every seed, and the experiment
@@ -71,6 +74,13 @@ class Comparison(Strict):
     failed_runs: Annotated[FailedRuns, WhenSet] = "count"
     """Of runs that ended far below the other seeds on validation. `count`: they are results like any others.
     `leave_out`: the answer is about runs that did not fail. The verdict shows both."""
+
+    @property
+    def delta_fault(self) -> str:
+        """Why `delta` is refused in what is asked today; empty where it is not. Stored comparisons may have any."""
+        if self.delta <= MOST_DELTA:
+            return ""
+        return f"delta is {self.delta:g}, which is {100 * self.delta:g} points: give it in accuracy: 0.01 is one point"
 
     @model_validator(mode="after")
     def _looks_are_those_of_a_plan(self) -> Self:
@@ -151,7 +161,10 @@ class ExperimentSpec(Posted):
 
     def _check(self, comparison: Comparison) -> None:
         names = {arm.name for arm in self.arms}
-        if not {comparison.a, comparison.b} <= names or comparison.a == comparison.b:
+        for field, name in (("a", comparison.a), ("b", comparison.b)):
+            if name not in names:
+                raise ValueError(f"comparison.{field}: {unknown('arm', name, sorted(names))}")
+        if comparison.a == comparison.b:
             raise ValueError("comparison.a and comparison.b must name two different arms")
         if comparison.metric not in self.evaluation.metrics:
             raise ValueError("comparison.metric must be one of evaluation.metrics")

@@ -1,9 +1,11 @@
 """Errors come in three families: Invalid (the caller must change something; never retried), Transient (retried
 with backoff), and everything else, which is a bug. Over HTTP they travel as RFC 9457 problem documents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from touchstone_contracts.redaction import redacted
 from touchstone_contracts.values import Lenient, is_empty, is_none
@@ -15,10 +17,19 @@ class FieldError(Lenient):
     detail: str
 
 
+UNTYPED = "about:blank"
+"""Of problems that were stored before their codes had sections."""
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
+
+
 class Problem(Lenient):
     """An RFC 9457 problem document; inside the system also the reason why a step failed."""
 
-    type: str = "about:blank"
+    type: str = Field(default=UNTYPED, json_schema_extra=_without_default)
+    """The address of the section that explains `code`, on the server that answers: `/problems/<code>`."""
     title: str
     status: int = 500
     detail: str = ""
@@ -29,6 +40,17 @@ class Problem(Lenient):
     """Of a step: the workers on which memory ran out, one for each attempt since one got further than all before."""
     missing_object: str | None = Field(default=None, exclude_if=is_none)
     """The key of the object that was not there, where that is the reason."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_leads_to_the_section(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "code" in value and value.get("type", UNTYPED) == UNTYPED:
+            return {**value, "type": section_address(str(value["code"]))}
+        return value
+
+
+def section_address(code: str) -> str:
+    return f"/problems/{quote(code, safe='')}"
 
 
 class Failure(Exception):

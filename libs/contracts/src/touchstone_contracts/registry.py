@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from touchstone_contracts.problems import Invalid, in_words
+from touchstone_contracts.suggestions import did_you_mean
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 EntryT = TypeVar("EntryT")
@@ -177,6 +178,10 @@ def _found(entries: Mapping[str, EntryT], what: str, name: str) -> EntryT:
     """Raises Invalid with the code `unknown_<what>`."""
     if name not in entries:
         known = in_words(list(entries), "and")
-        detail = f"no {what} {name!r} is registered here, only {known}: use one of these, or a release that has it"
+        meant = did_you_mean(name, entries)
+        detail = (
+            f"no {what} {name!r} is registered here, only {known}{f'; {meant}' if meant else ''}: use one of these, "
+            "or a release that has it"
+        )
         raise Invalid(detail, code=f"unknown_{what.replace(' ', '_')}")
     return entries[name]

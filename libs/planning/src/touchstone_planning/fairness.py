@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
+from touchstone_contracts.suggestions import suggestion
 from touchstone_contracts.values import Name
 
 from touchstone_planning.ancestry import with_ancestors
@@ -19,9 +20,13 @@ from touchstone_planning.text_towers import missing_text_towers
 
 
 def check_fair(resolved: ResolvedExperiment) -> None:
-    """Raises Unfair (another upstream) or Invalid (an arm that cannot be made, a judge with a part in what it
-    judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough for, a
-    class that is said to be left out and is not, a size no curation could leave)."""
+    """Raises Unfair (another upstream) or Invalid (a delta in points, an arm that cannot be made, a judge with a part
+    in what it judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough
+    for, a class that is said to be left out and is not, a size no curation could leave)."""
+    comparison = resolved.spec.comparison
+    if comparison is not None and (fault := comparison.delta_fault):
+        error = FieldError(pointer="/comparison/delta", detail=fault)
+        raise Invalid("the smallest difference that matters is too large", code="delta_too_large", errors=(error,))
     patterns = impossible_patterns(_patterns(resolved))
     if impossible := [*_impossible_arms(resolved), *patterns, *impossible_rules(resolved)]:
         raise Invalid("an arm or rule refers to what is not there", code="impossible_arm", errors=tuple(impossible))
@@ -80,7 +85,7 @@ def _patterns(resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
 def _objection(arm: Arm, source: Source, arms: dict[str, Arm]) -> str:
     """Why `source` cannot be what `arm` is made from; empty if it can."""
     if source.name not in arms:
-        return f"no arm named {source.name!r}; there are {sorted(arms)}"
+        return f"no arm named {source.name!r}; {suggestion(source.name, sorted(arms))}"
     if arm.name in with_ancestors(source.name, lambda name: _known_sources(arms, name)):
         return f"arm {arm.name!r} would be made from itself"
     found = arms[source.name]
@@ -112,8 +117,8 @@ def _absent_test_sets(resolved: ResolvedExperiment) -> Iterator[FieldError]:
         return
     for target in resolved.targets:
         if comparison.test_set not in target.splits.tests:
-            there = ", ".join(target.splits.tests)
-            detail = f"target {target.name!r} has no test set {comparison.test_set!r}, only {there}"
+            meant = suggestion(comparison.test_set, list(target.splits.tests))
+            detail = f"target {target.name!r} has no test set {comparison.test_set!r}; {meant}"
             yield FieldError(pointer="/comparison/test_set", detail=detail)
 
 

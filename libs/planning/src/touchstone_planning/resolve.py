@@ -1,11 +1,13 @@
 """From names to facts: every name of a spec is looked up, and the result says everything that decides the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple, Protocol, TypeVar
 
 from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Target, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.problems import FieldError, Invalid
+from touchstone_contracts.suggestions import MOST_SUGGESTED, suggestion
 from touchstone_contracts.values import MOST_CLASSES
 
 from touchstone_planning.arms.planner import planner_of
@@ -32,6 +34,10 @@ class Lookup(Protocol):
     def dataset(self, name: str) -> Dataset | None: ...
 
 
+NamesOfKind = Callable[[str], Sequence[str]]
+"""What is registered of a kind (`upstream`, `target`, ...), as far as whoever asks may see it."""
+
+
 class Found(NamedTuple):
     """What a name stands for."""
 
@@ -43,17 +49,24 @@ class Found(NamedTuple):
 class _Resolver:
     """Collects every unknown name before complaining, so that the caller fixes all at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: NamesOfKind | None) -> None:
         self.errors: list[FieldError] = []
         self.found: list[Found] = []
+        self._names = None if names is None else cache(names)
 
     def find(self, find: Callable[[str], EntryT | None], kind: str, name: str, pointer: str) -> EntryT | None:
         entry = find(name)
         if entry is None:
-            self.errors.append(FieldError(pointer=pointer, detail=f"no {kind} named {name!r} is registered"))
+            self.errors.append(FieldError(pointer=pointer, detail=self._unknown(kind, name)))
         else:
             self.found.append(Found(pointer, entry))
         return entry
+
+    def _unknown(self, kind: str, name: str) -> str:
+        said = f"no {kind} named {name!r} is registered"
+        if self._names is None or len(self.errors) >= MOST_SUGGESTED:
+            return said
+        return f"{said}; {suggestion(name, self._names(kind))}"
 
     def find_targets(self, spec: ExperimentSpec, lookup: Lookup) -> list[Target | None]:
         """Raises Invalid at the first that has too many classes beside those before it: reading them takes time."""
@@ -77,9 +90,11 @@ def resolve(spec: ExperimentSpec, lookup: Lookup) -> ResolvedExperiment:
     return resolve_names(spec, lookup)[0]
 
 
-def resolve_names(spec: ExperimentSpec, lookup: Lookup) -> tuple[ResolvedExperiment, tuple[Found, ...]]:
+def resolve_names(
+    spec: ExperimentSpec, lookup: Lookup, names: NamesOfKind | None = None
+) -> tuple[ResolvedExperiment, tuple[Found, ...]]:
     """Also what each of its names stands for. Raises as `resolve`."""
-    resolver = _Resolver()
+    resolver = _Resolver(names)
     upstream = resolver.find(lookup.upstream, "upstream", spec.upstream, "/upstream")
     encoder = resolver.find(lookup.encoder, "encoder", spec.encoder, "/encoder")
     index_encoder = upstream and resolver.find(lookup.encoder, "encoder", upstream.index_encoder, "/upstream")

@@ -17,6 +17,7 @@ from touchstone_contracts.catalogue import (
     without_lineage,
 )
 from touchstone_contracts.problems import NotFound, Unfair
+from touchstone_contracts.suggestions import MOST_NAMES, suggestion
 
 from touchstone_store.projects import readable
 from touchstone_store.tables import CatalogueRow
@@ -90,8 +91,15 @@ def _require_row(session: Session, kind: str, name: str, project: str) -> Catalo
     """Raises NotFound."""
     row = _row(session, kind, name, project)
     if row is None:
-        raise NotFound(f"no {kind} named {name!r} is registered")
+        meant = suggestion(name, _names(session, kind, project))
+        raise NotFound(f"no {kind} named {name!r} is registered; {meant}")
     return row
+
+
+def _names(session: Session, kind: str, project: str) -> list[str]:
+    """Of what the project may read, MOST_NAMES at most: its own and what others share with it."""
+    query = select(CatalogueRow.name).where(CatalogueRow.kind == kind, readable(CatalogueRow, project)).distinct()
+    return list(session.scalars(query.order_by(CatalogueRow.name).limit(MOST_NAMES)))
 
 
 def find_entry(session: Session, entry_type: type[EntryT], name: str, project: str) -> EntryT | None:
@@ -188,3 +196,6 @@ class RegisteredNames:
 
     def dataset(self, name: str) -> Dataset | None:
         return self._find(Dataset, name)
+
+    def names(self, kind: str) -> list[str]:
+        return _names(self._session, kind, self._project)

@@ -14,6 +14,7 @@ from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import identity, sha256
 from touchstone_contracts.problems import Invalid, Unfair
+from touchstone_contracts.suggestions import did_you_mean
 from touchstone_contracts.values import Digest, Name
 
 from touchstone_verdict.curves import Curve, Curves
@@ -364,22 +365,18 @@ def _untouched(runs: Sequence[Run]) -> str | None:
 
 
 def _require_the_comparison(comparison: Comparison, table: PredictionsTable) -> None:
+    if fault := comparison.delta_fault:
+        raise Invalid(fault, code="delta_too_large")
     arms = [*table.arms, *([table.untouched] if table.untouched else [])]
     for arm in (comparison.a, comparison.b):
         if arm not in arms:
-            raise Invalid(f"there is no arm {arm!r} in the predictions; they have {_listed(arms)}", code="unknown_arm")
+            raise Invalid(_unknown("arm", arm, arms), code="unknown_arm")
     if comparison.a == comparison.b:
         raise Invalid(f"arm {comparison.a!r} is compared with itself: name two arms", code="same_arm")
     if comparison.metric not in table.metrics:
-        raise Invalid(
-            f"there is no metric {comparison.metric!r} in the predictions; they have {_listed(table.metrics)}",
-            code="unknown_metric",
-        )
+        raise Invalid(_unknown("metric", comparison.metric, table.metrics), code="unknown_metric")
     if comparison.test_set not in table.curves:
-        raise Invalid(
-            f"there is no test set {comparison.test_set!r} in the predictions; they have {_listed(table.curves)}",
-            code="unknown_test_set",
-        )
+        raise Invalid(_unknown("test set", comparison.test_set, table.curves), code="unknown_test_set")
     tested = {target for target, _, _ in table.curves[comparison.test_set]}
     without = [target for target in table.targets if target not in tested]
     if without:
@@ -388,6 +385,13 @@ def _require_the_comparison(comparison: Comparison, table: PredictionsTable) -> 
             "target has, or leave those targets out",
             code="unknown_test_set",
         )
+
+
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    known = list(names)
+    meant = did_you_mean(name, known)
+    said = f"there is no {kind} {name!r} in the predictions; they have {_listed(known)}"
+    return "; ".join(filter(None, (said, meant)))
 
 
 def _require_paired_seeds(

@@ -9,6 +9,7 @@ from touchstone_contracts.catalogue import Encoder
 from touchstone_contracts.locations import Located, LocatedDataset, LocatedUpstream
 from touchstone_contracts.problems import FieldError, Invalid, in_words
 from touchstone_contracts.steps import DESCRIBE_SOURCE
+from touchstone_contracts.suggestions import unknown
 from touchstone_contracts.views import DescribedKind, DescriptionView, Phase
 from touchstone_planning.dag import Plan
 from touchstone_planning.located import describe_request
@@ -66,7 +67,7 @@ def _completed(policy: ProjectPolicy, located: Located) -> tuple[Located, Sequen
     names = RegisteredNames(policy.session, policy.project)
     target = names.target(located.target)
     if target is None:
-        problem = FieldError(pointer="/target", detail=f"no target named {located.target!r}")
+        problem = FieldError(pointer="/target", detail=unknown("target", located.target, names.names("target")))
         raise Invalid("the target is not registered", code="unknown_name", errors=(problem,))
     policy.require_registered([Found("/target", target)], names)
     return located, [label.display_name for label in target.classes]

@@ -255,7 +255,6 @@ FIELD_WORDS = {
     "topped_up": "Images that came from the reserve because links gave none.",
     "total": "How many there are in all.",
     "train": "The target's real training images; null: there are none.",
-    "type": "Address of the problem's description.",
     "updates": "Gradient steps.",
     "upstream": "Name of the registered upstream that is searched.",
     "url": "Address.",

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from touchstone_contracts.problems import Problem, Transient
+from touchstone_contracts.problems import Problem, Transient, section_address
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject
 from touchstone_store.losses import heal_plan
@@ -36,4 +36,5 @@ def healing_problem(services: Services, experiment: str, error: MissingObject) -
         f"{problem.detail}. Results of this experiment were lost from the object store: {steps} of its steps are being "
         f"computed again; GET /v1/experiments/{experiment} says when they are done"
     )
-    return problem.model_copy(update={"title": "Being computed again", "code": "healing", "detail": detail})
+    healing = {"title": "Being computed again", "code": "healing", "type": section_address("healing")}
+    return problem.model_copy(update={**healing, "detail": detail})

@@ -32,6 +32,7 @@ from touchstone_api.routes import (
     health,
     keys,
     login,
+    problems,
     registered,
     results,
     steps,
@@ -49,7 +50,7 @@ from touchstone_api.telemetry import CountRequests, Telemetry
 
 RESOURCES = (experiments, steps, events, results, arms, catalogue, descriptions, takedowns, webhooks, storage, keys)
 PAGES = (dashboard, compare, registered)
-OPEN_TO_ALL = (health, login, assets)
+OPEN_TO_ALL = (health, login, assets, problems)
 """What is the same for everybody, or says who somebody is."""
 
 

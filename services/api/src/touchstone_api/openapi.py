@@ -8,6 +8,7 @@ from touchstone_contracts.problems import Problem
 
 from touchstone_api.access.authorise import SCOPE, scope_of
 from touchstone_api.conditional import API, EVENT_STREAM
+from touchstone_api.example_answers import add_examples
 from touchstone_api.field_words import describe_fields
 from touchstone_api.problems import PROBLEM_JSON, documented
 
@@ -58,6 +59,7 @@ def _description(app: FastAPI) -> dict[str, Any]:
                     answer["content"] = {PROBLEM_JSON: {"schema": _PROBLEM_REF}}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    add_examples(description)
     return description
 
 

@@ -1,6 +1,7 @@
 """Every error leaves as an RFC 9457 problem document; no traceback ever does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -9,10 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from touchstone_contracts.problems import Failure, FieldError, Invalid, Problem
-from touchstone_contracts.values import MOST_ERRORS
+from touchstone_contracts.suggestions import MOST_SUGGESTED, unknown_value
+from touchstone_contracts.values import MOST_ERRORS, Posted
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject
 
@@ -73,7 +76,7 @@ def _is_for_a_person(request: Request) -> bool:
 
 
 def _page(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    page = html_page("missing.html", problem.status, title=problem.title, detail=problem.detail)
+    page = html_page("missing.html", problem.status, title=problem.title, detail=problem.detail, code=problem.code)
     page.headers.update(headers or {})
     return page
 
@@ -133,8 +136,8 @@ def invalid_body(error: ValidationError, body: object) -> Invalid:
 
 def invalid_fields(details: Sequence[dict[str, Any]], body: object) -> Invalid:
     errors = tuple(
-        FieldError(pointer=json_pointer(_place(detail), body), detail=detail["msg"])
-        for detail in _without_repeats(details)[: MOST_ERRORS + 1]
+        FieldError(pointer=json_pointer(_place(detail), body), detail=_said(detail, suggests=at < MOST_SUGGESTED))
+        for at, detail in enumerate(_without_repeats(details)[: MOST_ERRORS + 1])
     )
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -155,6 +158,23 @@ def _is_long_enough(detail: dict[str, Any]) -> bool:
     if detail["type"] != "too_short" or not isinstance(detail["input"], list | tuple):
         return False
     return bool(len(detail["input"]) >= detail["ctx"]["min_length"])
+
+
+def _said(detail: dict[str, Any], *, suggests: bool) -> str:
+    return unknown_value(detail, known_fields() if suggests else ()) or detail["msg"]
+
+
+@cache
+def known_fields() -> tuple[str, ...]:
+    """Of everything that is posted."""
+    definitions = models_json_schema([(model, "validation") for model in _posted(Posted)])[1].get("$defs", {})
+    return tuple(dict.fromkeys(name for schema in definitions.values() for name in schema.get("properties", {})))
+
+
+def _posted(model: type[Posted]) -> Iterator[type[Posted]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _posted(each)
 
 
 def _place(detail: dict[str, Any]) -> tuple[str | int, ...]:

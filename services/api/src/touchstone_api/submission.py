@@ -10,6 +10,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import FieldError, Invalid
 from touchstone_contracts.registration import Parent
+from touchstone_contracts.suggestions import unknown
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.layout import StoredPlan
@@ -82,7 +83,7 @@ def resolve_fairly(session: Session, project: str, spec: ExperimentSpec, setting
     Raises SourceNotAllowed, Invalid or Unfair with JSON pointers into the spec."""
     policy, names = ProjectPolicy(session, project, settings.allowed_sources), RegisteredNames(session, project)
     policy.require_document(spec)
-    named, found = resolve_names(spec, names)
+    named, found = resolve_names(spec, names, names.names)
     policy.require_registered(found, names)
     resolved = named.model_copy(update={"hosts_of_links": policy.hosts_of_links(named.upstream, names)})
     check_fair(resolved)
@@ -197,7 +198,7 @@ def index_encoder(policy: ProjectPolicy, name: str) -> Encoder:
     pointer, names = "/index_encoder", RegisteredNames(policy.session, policy.project)
     encoder = names.encoder(name)
     if encoder is None:
-        problem = FieldError(pointer=pointer, detail=f"no encoder named {name!r}")
+        problem = FieldError(pointer=pointer, detail=unknown("encoder", name, names.names("encoder")))
         raise Invalid("the index encoder is not registered", code="unknown_name", errors=(problem,))
     if not encoder.has_text_tower:
         problem = FieldError(pointer=pointer, detail=f"encoder {encoder.name!r} has no text tower")

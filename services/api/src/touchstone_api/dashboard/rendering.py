@@ -45,6 +45,7 @@ def environment() -> Environment:
         "reasons": reasons,
         "in_reasons": in_reasons,
         "moment": moment,
+        "code": code,
         "metric": lambda name: METRICS[name].words,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),
     }
@@ -97,6 +98,12 @@ def moment(at: datetime) -> Markup:
     """Coordinated universal time; the script shows the reader's own."""
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}">{} UTC</time>').format(utc.isoformat(), utc.strftime("%Y-%m-%d %H:%M"))
+
+
+def code(text: str) -> Markup:
+    """What is between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 @cache

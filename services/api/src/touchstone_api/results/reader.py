@@ -11,6 +11,7 @@ from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
 from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
+from touchstone_contracts.suggestions import unknown
 from touchstone_contracts.values import Blob, StepId
 from touchstone_contracts.views import (
     ArmLabels,
@@ -209,9 +210,10 @@ class ResultsReader:
         target = one_target(spec.targets, target)
         metric = metric or spec.evaluation.metrics[0]
         if metric not in spec.evaluation.metrics:
-            raise NotFound(f"experiment {experiment!r} does not measure {metric!r}")
+            raise NotFound(unknown("metric", metric, spec.evaluation.metrics))
         if (target, test_set) not in planned.plan.layout.splits:
-            raise NotFound(f"target {target!r} has no test set {test_set!r}")
+            known = [name for at, name in planned.plan.layout.splits if at == target]
+            raise NotFound(unknown(f"test set of target {target!r} called", test_set, known))
         labels = self.resolved(experiment).classes_of(target)
         reached = self._seeds(planned, target, arm, size, test_set)
         counts = count_predictions(self.finished, reached, metric, len(labels))
@@ -239,7 +241,7 @@ class ResultsReader:
             if (entry.cell.target, entry.cell.arm, entry.cell.size) == (target, arm, size)
         ]
         if not steps:
-            raise NotFound(f"no arm {arm!r} of size {size} at target {target!r}")
+            raise NotFound(_nothing_measured(planned, target, arm, size))
         done = self._done(steps)
         if len(done) < len(set(steps)):
             raise NotFinished(f"{len(set(steps)) - len(done)} evaluations of {arm!r} at size {size} are still to come")
@@ -313,8 +315,17 @@ class ResultsReader:
         target = one_target(planned.spec.targets, target)
         step = planned.plan.layout.curations.get((target, arm))
         if step is None:
-            raise NotFound(f"experiment {experiment!r} has no training set of arm {arm!r} at target {target!r}")
+            arms = [known for at, known in planned.plan.layout.curations if at == target]
+            raise NotFound(unknown(f"training set at target {target!r} of an arm", arm, arms))
         return target, step
+
+
+def _nothing_measured(planned: Planned, target: str, arm: str, size: int) -> str:
+    cells = [entry.cell for entry in planned.plan.layout.cells if entry.cell.target == target]
+    if arm not in {cell.arm for cell in cells}:
+        return unknown("arm", arm, [cell.arm for cell in cells])
+    sizes = sorted({cell.size for cell in cells if cell.arm == arm})
+    return f"arm {arm!r} has no size {size} at target {target!r}; it has {in_words(list(map(str, sizes)), 'and')}"
 
 
 def _tested_splits(evaluations: Evaluations) -> set[StepId]:
@@ -328,5 +339,5 @@ def one_target(targets: Sequence[str], target: str | None) -> str:
     if target is None and len(targets) > 1:
         raise Invalid(f"name a target: {', '.join(targets)}", code="target_needed")
     if target is not None and target not in targets:
-        raise NotFound(f"the experiment has no target {target!r}; it has {in_words(targets, 'and')}")
+        raise NotFound(unknown("target", target, targets))
     return target or targets[0]

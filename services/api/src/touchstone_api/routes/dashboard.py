@@ -105,7 +105,12 @@ def show_experiment(
     if detail.spec is None:
         [problem, *_] = detail.problems
         return html_page(
-            "missing.html", problem.status, csrf=principal.csrf, title=problem.title, detail=problem.detail
+            "missing.html",
+            problem.status,
+            csrf=principal.csrf,
+            title=problem.title,
+            detail=problem.detail,
+            code=problem.code,
         )
     results, resolved, layout = (
         reader.results(experiment),

@@ -1,7 +1,6 @@
 """Query parameters that nobody reads are refused: a misspelt filter would otherwise answer as if it were met."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from fastapi import Request
@@ -9,6 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from touchstone_contracts.problems import FieldError, Invalid
+from touchstone_contracts.suggestions import did_you_mean
 
 
 def refuse_unknown_parameters(request: Request) -> None:
@@ -26,8 +26,8 @@ def refuse_unknown_parameters(request: Request) -> None:
 
 
 def _detail(name: str, known: frozenset[str]) -> str:
-    if near := get_close_matches(name, known, 1):
-        return f"there is no such parameter; did you mean {near[0]!r}?"
+    if meant := did_you_mean(name, sorted(known), most=1):
+        return f"there is no such parameter; {meant}"
     return f"there is no such parameter; known are {', '.join(sorted(known)) or 'none'}"
 
 
