@@ -29,6 +29,7 @@ function estimation(answer) {
   const rows = answer.gpu_hours.map((hours) => [hours.gpu, ...HOURS.map((part) => hours[part].toFixed(1))]);
   const columns = [["GPU", false], ...HOURS.map((part) => [part, true])];
   return [
+    paragraph(answer.time.summary, "headline"),
     ...power(answer.power),
     paragraph(`${steps} steps, ${sum(answer.reused_by_kind)} of them done already.`),
     table("Hours on one GPU, estimated", columns, rows),
