@@ -103,7 +103,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
     imported = {
         f"/assets/{module}" for script in scripts for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
     }
-    assert len(imported) == 6
+    assert len(imported) == 8
     named |= imported
     assert {api.get(asset).status_code for asset in named} == {200}
     assert api.get("/assets/../main.py").status_code == 404

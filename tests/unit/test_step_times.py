@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text as sql
 from sqlalchemy import update
 from support.finished_experiments import finish_experiment, post_experiment
 from support.memory_services import finish_steps
@@ -184,6 +185,19 @@ def test_the_latest_steps_of_a_kind_are_read_with_their_amounts(services: Servic
     assert all(step.amount and step.seconds == 1.0 for step in adapted)
     assert all(step.amount is None for step in found if step.kind == "curate_images")
     assert any(step.amount for step in found if step.kind == "evaluate_encoder")
+
+
+def test_a_request_that_cannot_be_read_has_no_amount_and_its_duration_still_counts(services: Services) -> None:
+    told = post_experiment(services)
+    finish_steps(services, told.id)
+    adaptations = [step.id for step in told.plan.steps if step.kind == "adapt_encoder"]
+    for step, text in zip(adaptations[:4], ("{", "[]", "{}", '{"size": 4, "recipe": null}'), strict=True):
+        with services.store.write() as session:
+            session.execute(sql("UPDATE steps SET request = :text WHERE id = :step"), {"text": text, "step": step})
+    with services.store.read() as session:
+        found = measured_steps(session, ["adapt_encoder"])
+    assert len(found) == len(adaptations) >= 12
+    assert sum(step.amount is None for step in found) == 4
 
 
 def test_an_old_count_of_workers_is_not_believed(services: Services) -> None:

@@ -48,7 +48,7 @@ def amount_of(kind: str, request: Request, images: ImagesOf, perturbed: int | No
     if count is not None:
         return count(request)
     if kind == PERTURB_IMAGES.name:
-        return None if perturbed is None else perturbed * request["gamma"] * _sampled(request)
+        return None if perturbed is None else float(perturbed * request["gamma"]) * _sampled(request)
     sets = image_sets_of(kind, request)
     return sum(images[each] for each in sets) if sets and all(each in images for each in sets) else None
 
@@ -59,7 +59,7 @@ def _sampled(request: Request) -> float:
 
 
 def _generated(request: Request) -> float:
-    return _sampled(request) * (request["last"] - request["first"])
+    return _sampled(request) * float(request["last"] - request["first"])
 
 
 def _tuned(request: Request) -> float:

@@ -68,8 +68,8 @@ THROUGHPUTS = (
     ),
 )
 
-SLOWEST = min(THROUGHPUTS, key=lambda gpu: gpu.trained_images)
-"""Assumed of workers on which nothing was measured."""
+SLOWEST = min(THROUGHPUTS, key=lambda gpu: gpu.denoising_steps)
+"""At generating images, which takes most of the time. Assumed of workers on which nothing was measured."""
 
 ASSUMPTIONS = (
     "An estimate from public figures, not a measurement: every encoder counts as ViT-B/16 at 224 pixels, every "

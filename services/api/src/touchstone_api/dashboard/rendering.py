@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from touchstone_contracts.account import in_reasons
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.byte_words import byte_words
@@ -43,6 +43,7 @@ def environment() -> Environment:
         "reasons": reasons,
         "in_reasons": in_reasons,
         "moment": moment,
+        "with_code": with_code,
         "metric": lambda name: METRICS[name].words,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),
     }
@@ -85,6 +86,15 @@ def money(value: float) -> str:
 def reasons(found: Mapping[str, int]) -> str:
     """ "not found 12, timeout 3"."""
     return ", ".join(f"{reason.replace('_', ' ')} {count(images)}" for reason, images in found.items())
+
+
+def with_code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
 
 
 def amount(value: float) -> str:
