@@ -138,7 +138,8 @@ def test_an_experiment_is_estimated_and_posted_from_the_text_of_a_clone(
     expect(page.get_by_role("textbox", name="Seeds", exact=True)).to_have_value("0, 1")
     page.get_by_role("button", name="Estimate").click()
     estimate = page.locator("#estimate")
-    expect(estimate.get_by_text("With 2 seeds and 20 test images")).to_be_visible()
+    # The first estimate of a process imports SciPy.
+    expect(estimate.get_by_text("With 2 seeds and 20 test images")).to_be_visible(timeout=30_000)
     expect(estimate).to_contain_text("as in 1 earlier experiment with this target and metric and these kinds of arms")
     expect(estimate).to_contain_text("of them done already")
     page.get_by_text("Spread that you expect").click()
@@ -182,7 +183,7 @@ def test_the_form_is_filled_wrongly_then_rightly_and_run(
     assert page.locator("[aria-invalid]").count() == 1
     sizes.fill("6, 12")
     expect(page.locator("[aria-invalid]")).to_have_count(0)
-    expect(estimate).to_contain_text("from assumed speeds: nothing was measured here yet")
+    expect(estimate).to_contain_text("from assumed speeds: nothing was measured here yet", timeout=30_000)
     expect(estimate).to_contain_text("Minutes of work")
     assert not visitor.page_overflows()
     # An arm is added by keyboard; what it needs is asked for at its field.
@@ -210,7 +211,7 @@ def test_the_form_is_filled_wrongly_then_rightly_and_run(
     page.get_by_role("checkbox", name="fine").check()
     page.get_by_role("textbox", name="Name").first.fill("Made from a form")
     expect(page.locator("[aria-invalid]")).to_have_count(0)
-    expect(estimate.get_by_text("published speeds")).to_be_visible()
+    expect(estimate.get_by_text("published speeds")).to_be_visible(timeout=30_000)
     document = json.loads(page.locator("#spec").input_value())
     assert document["targets"] == ["broad", "fine"]
     assert document["arms"][2] == {
