@@ -13,7 +13,7 @@ from touchstone_contracts.experiment import Comparison
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.power import DeclaredSpread, ExpectedSpread
 from touchstone_contracts.registration import EXCLUSION_RULES, Parent, RegisteredFacts, Registration
-from touchstone_contracts.views import ComparisonResult, Estimation, Results, Verdict, Workload
+from touchstone_contracts.views import ComparisonResult, Estimation, Results, TimeEstimate, Verdict, Workload
 from touchstone_verdict.power import power_of
 
 COMPARISON = Comparison(a="real", b="made")
@@ -93,6 +93,19 @@ def test_an_estimate_tells_what_could_be_shown_and_what_to_raise(capsys: pytest.
     assert f"Warning: {power.warning}" in out
     assert power.basis in out
     assert "flags: standard deviations in points: seeds 1.0, images 12.0, interaction 25.0" in out
+
+
+def test_an_estimate_tells_how_long_it_takes_and_what_is_assumed(capsys: pytest.CaptureFixture[str]) -> None:
+    time = TimeEstimate(
+        minutes=12.0, queues=(), measured=("adapt_encoder",), assumed=("ingest_images",), summary="About 12 minutes."
+    )
+    estimation = Estimation(
+        steps_by_kind={}, reused_by_kind={}, work=Workload(), gpu_hours=(), assumptions=(), time=time
+    )
+    print_estimation(console_for_output(), estimation)
+    out = capsys.readouterr().out
+    assert "About 12 minutes." in out
+    assert "Kinds of steps that have not run here: ingest images" in out
 
 
 def test_a_declared_spread_travels_in_the_query() -> None:

@@ -8,11 +8,12 @@ import pytest
 from support.memory_services import MemoryReports, empty_manifest, memory_services
 from support.specs import resolved
 from touchstone_conductor.conductor import Conductor
-from touchstone_contracts.messages import StepMessage, StepStarted, StepSucceeded
+from touchstone_contracts.messages import LiveWorker, StepMessage, StepStarted, StepSucceeded
 from touchstone_contracts.steps import CATALOGUE
 from touchstone_planning.plan import plan_experiment
 from touchstone_runtime.presence import MemoryPresence
 from touchstone_runtime.queue import MemoryDispatcher
+from touchstone_store.live_workers import live_workers
 from touchstone_store.plans import Survey, create_plan
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
@@ -60,6 +61,27 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+def test_the_number_of_live_workers_is_noted_for_the_api_when_it_changes_and_each_minute(bench: Bench) -> None:
+    presence = bench.conductor.presence
+    assert isinstance(presence, MemoryPresence)
+
+    def noted() -> dict[str, int] | None:
+        with bench.store.read() as session:
+            return live_workers(session, bench.time)
+
+    bench.cycle()
+    assert noted() == {"retrieval": 0, "generator": 0, "trainer": 0, "judge": 0}
+    for name in ("a", "b"):
+        presence.announce(LiveWorker(name=name, queue="trainer", channels=()), 1000)
+    bench.cycle(1)
+    assert noted() == {"retrieval": 0, "generator": 0, "trainer": 2, "judge": 0}
+    for _ in range(5):
+        bench.cycle(60)
+        assert noted() == {"retrieval": 0, "generator": 0, "trainer": 2, "judge": 0}
+    bench.time += timedelta(minutes=5)
+    assert noted() is None
 
 
 def test_the_time_in_the_queue_is_from_hand_out_to_start_once_per_attempt(bench: Bench) -> None:

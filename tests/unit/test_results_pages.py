@@ -107,7 +107,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for script in scripts
         for module in re.findall(r'from "\./(\S+)"', api.get(script).text)
     }
-    assert len(imported) == 6
+    assert len(imported) == 8
     named |= imported
     answers = [api.get(asset) for asset in named]
     assert {answer.status_code for answer in answers} == {200}

@@ -19,6 +19,7 @@ from touchstone_store.database import Store
 from touchstone_store.events import events_after, plans_to_compact
 from touchstone_store.experiments import active_steps_by_state, phases_by_count
 from touchstone_store.listing import list_experiments
+from touchstone_store.measured import measured_steps
 from touchstone_store.plans import Survey, cancel_plan, create_plan
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,6 +44,7 @@ QUESTIONS: dict[str, Callable[[Session], object]] = {
     "problems_of": lambda session: steps.problems_of(session, ["exp_a", "exp_b"]),
     "phases_by_count": phases_by_count,
     "active_steps_by_state": active_steps_by_state,
+    "measured_steps": lambda session: measured_steps(session, [WRITE_PROMPTS.name]),
 }
 
 

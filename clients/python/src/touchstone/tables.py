@@ -19,6 +19,7 @@ from touchstone_contracts.views import (
     ExperimentView,
     Results,
     SummaryRow,
+    TimeEstimate,
     Verdict,
 )
 
@@ -207,8 +208,17 @@ def print_estimation(console: Console, estimation: Estimation) -> None:
     print_table(console, table)
     for assumption in estimation.assumptions:
         console.print(f"Note: {escape(assumption)}", soft_wrap=True)
+    if estimation.time is not None:
+        _print_time(console, estimation.time)
     if estimation.power is not None:
         _print_power(console, estimation.power)
+
+
+def _print_time(console: Console, time: TimeEstimate) -> None:
+    console.print(escape(time.summary), style="bold", soft_wrap=True, highlight=False)
+    if time.assumed:
+        kinds = ", ".join(kind.replace("_", " ") for kind in time.assumed)
+        console.print(f"Kinds of steps that have not run here: {escape(kinds)}", soft_wrap=True, highlight=False)
 
 
 def _print_power(console: Console, power: Power) -> None:

@@ -227,6 +227,37 @@ class GpuHours(Lenient):
     """Of the throughputs it was computed with."""
 
 
+class QueueTime(Lenient):
+    """The work of one queue, whose workers take its steps one each at a time."""
+
+    queue: str
+    """Whose work it is: `retrieval`, `generator`, `trainer` or `judge`."""
+    steps: int
+    """Steps that are still to be done."""
+    seconds: float
+    """What they are expected to take together, on one worker."""
+    workers: int | None
+    """That run now; None: no conductor has counted them lately. Without any, one is assumed."""
+    elapsed_seconds: float
+    """`seconds` divided by the workers, or the longest step if that is more."""
+
+
+class TimeEstimate(Lenient):
+    """How long an experiment would take here, as if the workers had nothing else to do."""
+
+    minutes: float
+    """Of the slowest queue, with what the other queues must do before, between and after its steps."""
+    queues: tuple[QueueTime, ...]
+    """Those that have something to do."""
+    measured: tuple[str, ...]
+    """Kinds of steps whose durations come from finished steps of this installation."""
+    assumed: tuple[str, ...]
+    """Kinds of which none has finished here: published speeds of a GPU stand in, and kinds without such a speed count
+    as nothing."""
+    summary: str
+    """The estimate in one sentence."""
+
+
 class Estimation(Lenient):
     """What an experiment would cost; nothing has been created."""
 
@@ -238,6 +269,8 @@ class Estimation(Lenient):
     assumptions: tuple[str, ...]
     power: Power | None = None
     """Of the declared comparison; None where fewer than two arms train."""
+    time: TimeEstimate | None = None
+    """On the workers of this installation; None in answers of servers that do not measure."""
 
 
 class SourceAccount(Lenient):

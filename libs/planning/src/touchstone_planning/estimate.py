@@ -30,13 +30,20 @@ SECONDS_PER_HOUR = 3600
 
 def workload(resolved: ResolvedExperiment, plan: Plan, reused: Collection[StepId] = ()) -> Workload:
     """What remains to be done when the steps `reused` are done."""
-    images = _most_candidates(resolved, plan) | _ingested_elsewhere(resolved, plan)
+    images = planned_images(resolved, plan)
     total: Counter[str] = Counter()
     for step in plan.steps:
-        images |= _images_of(step)
         if step.id not in reused:
             total.update(_work(step.request, images, images.get(step.id, 0)))
     return Workload(**total)
+
+
+def planned_images(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId, int]:
+    """Step -> images that it yields, at most, where that is known before it has run."""
+    images = _most_candidates(resolved, plan) | _ingested_elsewhere(resolved, plan)
+    for step in plan.steps:
+        images |= _images_of(step)
+    return images
 
 
 def _most_candidates(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId, int]:

@@ -68,6 +68,9 @@ THROUGHPUTS = (
     ),
 )
 
+SLOWEST = min(THROUGHPUTS, key=lambda gpu: gpu.denoising_steps)
+"""At generating images, which takes most of the time. Assumed of workers on which nothing was measured."""
+
 ASSUMPTIONS = (
     "An estimate from public figures, not a measurement: every encoder counts as ViT-B/16 at 224 pixels, every "
     "generator as Stable Diffusion 1.5, scaled by its number of pixels.",

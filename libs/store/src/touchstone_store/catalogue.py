@@ -153,6 +153,12 @@ def list_entries(
     return [Registered(entry_type.model_validate(row.body), row.project_id, row.shared) for row in rows]
 
 
+def names_of(session: Session, entry_type: type[Entry], project: str, *, limit: int) -> list[str]:
+    """The names that the project may use of a kind, in order, without reading what they stand for."""
+    query = select(CatalogueRow.name).where(CatalogueRow.kind == kind_of(entry_type), readable(CatalogueRow, project))
+    return list(session.scalars(query.distinct().order_by(CatalogueRow.name).limit(limit)))
+
+
 def names_with(session: Session, text: str, project: str) -> list[str]:
     """`kind name` of the project's entries whose body holds the text, which is plain ASCII."""
     query = select(CatalogueRow.kind, CatalogueRow.name).where(

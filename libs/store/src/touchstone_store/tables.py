@@ -156,6 +156,7 @@ class ExperimentFacetRow(Base):
 
 
 _LEASED = text("state = 'leased'")
+_SUCCEEDED = text("state = 'succeeded'")
 
 
 class StepRow(Base):
@@ -164,6 +165,7 @@ class StepRow(Base):
     __tablename__ = "steps"
     __table_args__ = (
         Index("steps_leased", "queue", "lease_expires_at", sqlite_where=_LEASED, postgresql_where=_LEASED),
+        Index("steps_finished", "kind", "finished_at", sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -189,6 +191,16 @@ class StepRow(Base):
     """When the current attempt started; None while its message waits in the queue."""
     finished_at: Mapped[datetime | None]
     headline: Mapped[str | None] = mapped_column(Text)
+
+
+class LiveWorkersRow(Base):
+    """How many workers of a queue live, as the conductor last counted them; see live_workers.py."""
+
+    __tablename__ = "live_workers"
+
+    queue: Mapped[str] = mapped_column(String(40), primary_key=True)
+    workers: Mapped[int]
+    noted_at: Mapped[datetime]
 
 
 class StepInputRow(Base):

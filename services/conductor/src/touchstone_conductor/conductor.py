@@ -34,6 +34,7 @@ from touchstone_runtime.queue import Dispatcher
 from touchstone_runtime.tracing import NO_TRACES, Traces
 from touchstone_store.database import Store
 from touchstone_store.events import compact_history, plans_to_compact
+from touchstone_store.live_workers import NOTED_EVERY, note_live_workers
 from touchstone_store.plans import StepChange, fail_unreadable, save_steps
 from touchstone_store.steps import (
     expired_ids,
@@ -132,6 +133,8 @@ class Conductor:
     _retirement: Retirement = field(init=False)
     _deaf: bool = True
     """Reports could not be received when they were last asked for, or never have been."""
+    _noted: tuple[dict[str, int], datetime] | None = None
+    """How many workers of each queue were last noted for the api, and when."""
     _next_look: datetime | None = None
     """For steps that nobody serves."""
 
@@ -350,12 +353,22 @@ class Conductor:
     def _hand_out(self) -> None:
         # Raises when Redis is away: then messages would not arrive either.
         self.workers = self.presence.live()
+        self._note_workers()
         served = _served_by(self.workers)
         self._fail_unserved(served)
         while chosen := self._choose(served):
             for step in chosen:
                 if (message := self._lease(step)) is not None:
                     self._send(message)
+
+    def _note_workers(self) -> None:
+        """For the api's estimates: when a number has changed, and now and then so that the note does not grow old."""
+        now, counted = self.now(), dict(self.live_workers)
+        if self._noted is not None and self._noted[0] == counted and now - self._noted[1] < NOTED_EVERY:
+            return
+        with self.store.write() as session:
+            note_live_workers(session, counted, now)
+        self._noted = (counted, now)
 
     def _choose(self, queue_of: Mapping[str, str]) -> list[StepId]:
         """The next steps to hand out, of the channels in `queue_of`; there may be more once these are leased."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from touchstone_contracts.account import in_reasons
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.byte_words import byte_words
@@ -45,7 +45,7 @@ def environment() -> Environment:
         "reasons": reasons,
         "in_reasons": in_reasons,
         "moment": moment,
-        "code": code,
+        "with_code": with_code,
         "metric": lambda name: METRICS[name].words,
         "measure": lambda entry: measure_words(entry.metric, entry.test_set),
     }
@@ -90,6 +90,15 @@ def reasons(found: Mapping[str, int]) -> str:
     return ", ".join(f"{reason.replace('_', ' ')} {count(images)}" for reason, images in found.items())
 
 
+def with_code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
+
+
 def amount(value: float) -> str:
     return f"{value:.2g}" if value < 10 else count(round(value))
 
@@ -98,12 +107,6 @@ def moment(at: datetime) -> Markup:
     """Coordinated universal time; the script shows the reader's own."""
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}">{} UTC</time>').format(utc.isoformat(), utc.strftime("%Y-%m-%d %H:%M"))
-
-
-def code(text: str) -> Markup:
-    """What is between backticks as code."""
-    parts = text.split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 @cache

@@ -17,6 +17,7 @@ from touchstone_contracts.views import ExperimentDetail, Phase, Prices, Verdict
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
+from touchstone_store.catalogue import names_of
 from touchstone_store.database import Store
 from touchstone_store.experiments import Experiment, require_experiment
 from touchstone_store.keys import Principal
@@ -38,6 +39,7 @@ from touchstone_api.dashboard.facts import (
     largest_class_differences,
     progress_by_kind,
 )
+from touchstone_api.dashboard.form import spec_form, with_registered_names
 from touchstone_api.dashboard.intervals import draw_interval
 from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
 from touchstone_api.dashboard.registered import KINDS
@@ -56,6 +58,8 @@ router = APIRouter(include_in_schema=False)
 EXPERIMENTS_PER_PAGE = 30
 WEBHOOKS_PER_PAGE = 20
 DELIVERIES_SHOWN = 10
+MOST_CHOICES = 500
+"""Registered names of each kind that the form offers; others can be written in its text."""
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -86,13 +90,27 @@ def show_experiments(
 def show_new(
     principal: PageReader, services: ServicesHere, parent: Annotated[str | None, Query()] = None
 ) -> HTMLResponse:
-    """The form that estimates and posts an experiment; of a `parent`, with its spec to begin from."""
-    document = EXAMPLE_SPEC
-    if parent is not None:
-        with services.store.read() as session:
+    """The form that checks, estimates and posts an experiment; of a `parent`, with its spec to begin from."""
+    with services.store.read() as session:
+        registered = _registered_names(session, principal.project)
+        document = with_registered_names(EXAMPLE_SPEC, registered)
+        if parent is not None:
             require_experiment_access(session, principal, parent)
             document = require_experiment(session, parent).readable_spec.model_dump(mode="json")
-    return html_page("new.html", csrf=principal.csrf, parent=parent, document=json.dumps(document, indent=2))
+    facts: dict[str, Any] = {
+        "parent": parent,
+        "document": json.dumps(document, indent=2),
+        "form": spec_form(registered),
+    }
+    return html_page("new.html", csrf=principal.csrf, **facts)
+
+
+def _registered_names(session: Session, project: str) -> dict[str, tuple[str, ...]]:
+    """By kind of entry, in the plural: what the project may name in a spec."""
+    return {
+        kind.plural: tuple(names_of(session, entry_type, project, limit=MOST_CHOICES))
+        for entry_type, kind in KINDS.items()
+    }
 
 
 @router.get("/experiments/{experiment}", response_class=HTMLResponse)

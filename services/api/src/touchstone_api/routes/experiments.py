@@ -18,12 +18,15 @@ from touchstone_contracts.views import (
     ExperimentView,
     Validation,
 )
-from touchstone_planning.estimate import gpu_hours, workload
+from touchstone_planning.estimate import gpu_hours, planned_images, workload
 from touchstone_planning.plan import plan_experiment
-from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
+from touchstone_planning.step_times import StepTimes, estimate_time
+from touchstone_planning.throughput import ASSUMPTIONS, SLOWEST, THROUGHPUTS
 from touchstone_store.deletion import delete_experiment
 from touchstone_store.experiments import experiment_with_identity, require_experiment, require_presence
 from touchstone_store.listing import change_experiment, list_experiments
+from touchstone_store.live_workers import live_workers
+from touchstone_store.measured import measured_steps
 from touchstone_store.plans import cancel_plan, lock_plans
 from touchstone_store.registering import survey
 
@@ -133,6 +136,7 @@ def estimate_experiment(
     """What posting this spec would cost and could show. Creates nothing.
 
     Cost: images, updates, GPU hours by class of GPU. Work on the upstream that has not been done yet is part of it.
+    `time`: minutes on the workers that run now, from the durations of finished steps.
     `power`: the smallest difference that the declared comparison finds in four of five experiments. The spread between
     seeds and test images is the one of the query, of earlier experiments, or assumed; the answer says which."""
     with services.store.read() as session:
@@ -140,6 +144,9 @@ def estimate_experiment(
     plan = plan_experiment(resolved)
     reused = survey(services.store, services.artifacts, plan).verified
     work = workload(resolved, plan, reused)
+    with services.store.read() as session:
+        measured = measured_steps(session, {step.kind for step in plan.steps if step.id not in reused})
+        workers = live_workers(session, datetime.now(UTC))
     return Estimation(
         steps_by_kind=Counter(step.kind for step in plan.steps),
         reused_by_kind=Counter(step.kind for step in plan.steps if step.id in reused),
@@ -147,6 +154,7 @@ def estimate_experiment(
         gpu_hours=gpu_hours(work, THROUGHPUTS),
         assumptions=ASSUMPTIONS,
         power=expected_power(reader, principal.project, resolved, spread),
+        time=estimate_time(plan, reused, planned_images(resolved, plan), StepTimes(measured, SLOWEST), workers),
     )
 
 
