@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
-from touchstone_contracts.values import Blob, StepId
+from touchstone_contracts.values import Blob, Digest, StepId
 from touchstone_contracts.views import (
     ArmLabels,
     ClassTable,
@@ -45,6 +46,7 @@ from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.predictions import predictions_file
 from touchstone_api.results.problems import NotFinished, NotJudgeable
 from touchstone_api.results.searches import searched_queries
+from touchstone_api.results.training_sets import TrainingSets
 from touchstone_api.views import read_registration
 
 DocumentT = TypeVar("DocumentT", Results, Scaling, Verdict)
@@ -72,6 +74,7 @@ class ResultsReader:
         self.resolved = lru_cache(REMEMBERED_EXPERIMENTS)(self._resolved)
         self._judged = lru_cache(REMEMBERED_DOCUMENTS)(self._read_judged)
         self._document = lru_cache(REMEMBERED_DOCUMENTS)(self._read_document)
+        self.training_sets = TrainingSets(artifacts)
 
     def planned(self, experiment: str) -> Planned:
         """Remembered while the experiment is there. Raises NotFound."""
@@ -306,6 +309,13 @@ class ResultsReader:
     def _evaluations(self, experiment: str) -> Evaluations:
         layout = self.planned(experiment).plan.layout
         return Evaluations(layout, read_all(self.finished.evaluated, self._done(layout.evaluations.values())))
+
+    def recorded_training_set(self, experiment: str, cell: Cell) -> Digest | None:
+        """The digest of what a run was trained on; None before it was tested. Raises NotFound."""
+        step = self.planned(experiment).plan.layout.evaluations.get(cell)
+        if step is None or not self.is_done(step):
+            return None
+        return self.finished.evaluated(step).training_set
 
     def curation_step(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
         """The target meant (the only one if not named) and the step that curated the arm's images there."""
