@@ -160,11 +160,13 @@ def test_the_same_export_twice_is_the_same_bytes(world: World, tmp_path: Path, t
 def test_the_card_is_one_of_the_hub_and_names_its_evidence(world: World, tmp_path: Path) -> None:
     assert world.exports(tmp_path / "out", "--size", "12", "--seed", "1", arm="synthetic").exit_code == 0
     text = (tmp_path / "out" / "README.md").read_text("utf-8")
-    card = DatasetCard(text)
-    assert (card.data.license, card.data.task_categories, card.data.size_categories) == (
-        "unknown", ["image-classification"], ["n<1K"],
-    )  # fmt: skip
-    assert card.data.tags == ["touchstone", "synthetic"]
+    assert DatasetCard(text).data.to_dict() == {
+        "license": "unknown",
+        "pretty_name": "quick: training set of arm synthetic",
+        "task_categories": ["image-classification"],
+        "size_categories": ["n<1K"],
+        "tags": ["touchstone", "synthetic"],
+    }
     manifest, held = (
         world.client.manifest(world.experiment),
         world.client.training_set(world.experiment, "synthetic", "fine", size=12, seed=1),
@@ -246,7 +248,8 @@ def test_what_there_is_not_is_told_with_what_there_is(
 
 def test_a_folder_that_holds_something_is_left_as_it_is(world: World, tmp_path: Path) -> None:
     full, file, empty = tmp_path / "full", tmp_path / "file", tmp_path / "empty"
-    full.mkdir(), empty.mkdir()
+    full.mkdir()
+    empty.mkdir()
     (full / "mine.txt").write_text("mine")
     file.write_text("mine")
     for folder, told in ((full, "is not empty"), (file, "is a file"), (tmp_path / "no" / "out", "there is no folder")):

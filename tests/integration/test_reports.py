@@ -206,6 +206,14 @@ def test_every_format_has_the_numbers_that_were_used(reported: Reported, written
 
 
 @pytest.mark.parametrize("written_as", SUFFIXES)
+def test_every_format_has_the_software_and_hardware_of_the_workers(reported: Reported, written_as: str) -> None:
+    text = " ".join(re.sub(r"[\\{}]|<[^>]*>", "", reported.text(written_as)).split())
+    said = ("GPU Some Card, 8 CPUs (Some Processor 7), Linux 6.1", "Python 3.11.7", "no GPU", "numpy==2.2.1",
+            "torch==2.9.0+cu128", "pyarrow==21.0.0", "neither was recorded")  # fmt: skip
+    assert [words for words in said if words not in text.replace("x8664", "x86_64")] == []
+
+
+@pytest.mark.parametrize("written_as", SUFFIXES)
 def test_every_format_has_p_values_digests_and_references(reported: Reported, written_as: str) -> None:
     text = re.sub(r"\\allowbreak|\\char34|[\\{}]", "", reported.text(written_as).replace("-{}", "-"))
     client = reported.client

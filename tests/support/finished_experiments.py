@@ -33,10 +33,12 @@ from touchstone_contracts.label_card import (
     TestSimilarity,
 )
 from touchstone_contracts.layout import Cell
-from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.messages import Environment, StepManifest
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.source_probe import Reliance, SourceProbe
 from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    EVALUATE_ENCODER,
     JUDGE_EXPERIMENT,
     AdaptEncoder,
     EncoderAdapted,
@@ -75,6 +77,18 @@ from touchstone_store.tables import PlanStepRow, StepRow
 TEST_IMAGES = 200
 CLASSES = 3
 COLOURS = ("#d1495b", "#2e86ab", "#66a182")
+
+ON_CPU = Environment(
+    python="3.11.7",
+    system="Linux 6.1 x86_64",
+    cpu="Some Processor 7",
+    cpus=8,
+    device="cpu",
+    packages={"numpy": "2.2.1", "pyarrow": "21.0.0"},
+)
+ON_GPU = ON_CPU.model_copy(update={"device": "Some Card", "packages": {"numpy": "2.2.1", "torch": "2.9.0+cu128"}})
+TRAINED = (ADAPT_ENCODER.name, EVALUATE_ENCODER.name)
+"""Kinds of steps that were done with a GPU."""
 
 Truth = Callable[[Cell, str], float]
 """The probability that (cell, metric) classifies a test image correctly."""
@@ -203,7 +217,8 @@ def judged(services: Services, request: JudgeExperiment) -> ExperimentJudged:
 
 
 def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> StepManifest:
-    facts: dict[str, Any] = {"seconds": 1.0, "cpu_seconds": 0.5, "worker": "test"}
+    environment = ON_GPU if kind in TRAINED else ON_CPU
+    facts: dict[str, Any] = {"seconds": 1.0, "cpu_seconds": 0.5, "worker": "test", "environment": environment}
     blobs = tuple(blobs_in(result))
     manifest = StepManifest(
         step_id=step, kind=kind, version=1, result=result.model_dump(mode="json"), blobs=blobs, **facts

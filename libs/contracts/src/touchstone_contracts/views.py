@@ -14,6 +14,7 @@ from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.locations import LocatedDataset, LocatedTarget, LocatedUpstream
+from touchstone_contracts.messages import Environment
 from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
@@ -421,8 +422,20 @@ class TrainingSet(Lenient):
     """Of the ids of its images, in their order; an image's id is the sha256 of its bytes."""
 
 
+class MadeWith(Lenient):
+    """Finished steps that were computed with the same software on the same kind of machine."""
+
+    kinds: tuple[str, ...]
+    """Of these steps."""
+    steps: int
+    """How many there are."""
+    environment: Environment
+    """Software and machine of their workers."""
+
+
 class ExperimentManifest(Lenient):
-    """What decides an experiment's numbers; the same on another installation means the same experiment."""
+    """What decides an experiment's numbers, and what they were computed with. All but `made_with` and
+    `made_with_unknown` is the same on another installation that measured the same."""
 
     identity: Digest
     """Of the spec and of the registered entries below."""
@@ -438,6 +451,10 @@ class ExperimentManifest(Lenient):
     """Of the runs that have been tested."""
     accounts: tuple[SourceAccount, ...] = ()
     """What came in of each source."""
+    made_with: tuple[MadeWith, ...] = ()
+    """Software and hardware of the workers, those of most steps first. It decides no identity."""
+    made_with_unknown: int = 0
+    """Finished steps that recorded neither: those of earlier releases."""
     complete: bool
     """All evaluations are in."""
     results_digest: Digest

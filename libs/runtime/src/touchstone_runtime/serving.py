@@ -14,6 +14,7 @@ from celery import Celery, signals
 from pydantic import ValidationError
 from touchstone_contracts.facts import opened
 from touchstone_contracts.messages import (
+    Environment,
     LiveWorker,
     StepFailed,
     StepManifest,
@@ -178,6 +179,8 @@ class StepRunner(Generic[ToolsT]):
     savepoint_seconds: float = SAVEPOINT_SECONDS
     traces: Traces = NO_TRACES
     memory: Memory = ONLY_PYTHON
+    environment: Environment | None = None
+    """Written into every manifest."""
     leave: Callable[[], None] = end_process
     """Called after a step that failed with the machine."""
 
@@ -290,6 +293,7 @@ class StepRunner(Generic[ToolsT]):
             cpu_seconds=round(time.process_time() - cpu, 3),
             gpu_seconds=seconds if self.holds_gpu else 0.0,
             worker=self.worker,
+            environment=self.environment,
         )
 
     def _report_failure(self, message: StepMessage, error: Exception, span: Span) -> None:

@@ -30,10 +30,10 @@ from touchstone_planning.dag import Judgement
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.finished import FinishedSteps, read_all
+from touchstone_runtime.finished import FinishedSteps, read_all, read_finished
 from touchstone_store.database import Store
 from touchstone_store.experiments import require_experiment, require_presence, resolved_of
-from touchstone_store.layouts import finished_of_kinds, stored_plan_of
+from touchstone_store.layouts import finished_of_kinds, planned_steps, stored_plan_of
 from touchstone_store.steps import succeeded_among
 from touchstone_store.takedowns import last_applied, takedowns_of
 from touchstone_verdict.costs import arm_costs
@@ -304,7 +304,10 @@ class ResultsReader:
         results = self.results(experiment)  # first, so that complete results never lack a training set
         accounts = self.accounts(experiment)
         with self.store.read() as session:
-            return manifest_of(session, experiment, self._evaluations(experiment), results, accounts)
+            steps = tuple(planned_steps(session, experiment))
+        made = read_finished(self.finished.made, self._done([step.id for step in steps]))
+        with self.store.read() as session:
+            return manifest_of(session, experiment, self._evaluations(experiment), results, accounts, steps, made)
 
     def _evaluations(self, experiment: str) -> Evaluations:
         layout = self.planned(experiment).plan.layout
