@@ -77,7 +77,7 @@ class Bench:
 
         metrics = WorkerMetrics()
         parts = (handlers, artifacts, artifacts, self.reporter, metrics)
-        StepRunner(*parts, "w", 60.0, self.holds_gpu, environment=self.environment).run(message)
+        StepRunner(*parts, "w", 60.0, self.holds_gpu, environment=lambda: self.environment).run(message)
         return self.reporter.sent[-1]
 
 

@@ -98,7 +98,7 @@ class Environment(Lenient):
     cpus: int
     """CPUs that the worker's process may run on."""
     device: str
-    """Name of the GPU that it computes on; `cpu` without one."""
+    """Name of the GPU that it has computed on; `cpu` where it has used none."""
     packages: dict[str, str]
     """Version of every installed Python package, by name."""
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import CacheUse
-from touchstone_runtime.environment import describe_environment
+from touchstone_runtime.environment import describer
 from touchstone_runtime.memory import ONLY_PYTHON, Memory
 from touchstone_runtime.metrics import Cuda, WorkerMetrics
 from touchstone_runtime.presence import connect_presence
@@ -49,16 +49,12 @@ def run_worker(
         savepoint_seconds=settings.savepoint_seconds,
         traces=traces,
         memory=memory,
-        environment=describe_environment(_device_name(device, cuda)),
+        environment=describer(device, cuda),
     )
     try:
         serve_forever(celery_app(*redis), runner, connect_presence(*redis), settings)
     finally:
         traces.close()
-
-
-def _device_name(device: str, cuda: Cuda | None) -> str:
-    return cuda.get_device_name() if cuda is not None and device == "cuda" else device
 
 
 def _metrics(handlers: Handlers[ToolsT], cuda: Cuda | None, caches: Mapping[str, CacheUse]) -> WorkerMetrics:

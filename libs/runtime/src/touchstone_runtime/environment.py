@@ -2,12 +2,28 @@
 
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
 
 from touchstone_contracts.messages import Environment
 
+from touchstone_runtime.metrics import Cuda
+
 CPU_FACTS = Path("/proc/cpuinfo")
+
+
+def describer(device: str, cuda: Cuda | None) -> Callable[[], Environment]:
+    """What describes this process when a step has been computed. CUDA is asked for the card's name only where a step
+    has used it: to ask takes hundreds of megabytes of a card that others may share."""
+    here = describe_environment("cpu" if cuda is not None and device == "cuda" else device)
+
+    def describe() -> Environment:
+        if cuda is None or not cuda.is_initialized():
+            return here
+        return here.model_copy(update={"device": cuda.get_device_name()})
+
+    return describe
 
 
 def describe_environment(device: str) -> Environment:

@@ -1,6 +1,7 @@
 """What a reader checks and repeats a result with: digests, records of the work, the spec, references."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import fill
 
 import yaml
 from touchstone_contracts.catalogue import Model
@@ -11,6 +12,8 @@ from touchstone.reports.blocks import Block, Bullets, Heading, Listing, Paragrap
 from touchstone.version import VERSION
 
 HUB = "hub:"
+LINE = 88
+"""Characters of a line that is shown as it is."""
 
 PAPER = """@inproceedings{geng2024unmet,
   title = {The Unmet Promise of Synthetic Training Images: Using Retrieved Real Images Performs Better},
@@ -58,7 +61,7 @@ def reference_blocks(manifests: Sequence[ExperimentManifest]) -> Iterator[Block]
 
 def spec_yaml(manifest: ExperimentManifest) -> str:
     """The spec with all its defaults, in ASCII; it reads back as the same spec."""
-    return yaml.safe_dump(manifest.spec.model_dump(mode="json"), sort_keys=False, width=88)
+    return yaml.safe_dump(manifest.spec.model_dump(mode="json"), sort_keys=False, width=LINE)
 
 
 def _rerun(manifest: ExperimentManifest) -> str:
@@ -103,11 +106,11 @@ def _environments(manifest: ExperimentManifest) -> Iterator[Block]:
         yield Bullets(tuple(f"Environment {number}: {_machine(each)}" for number, each in _numbered(manifest)))
     users: dict[str, list[str]] = {}
     for number, each in _numbered(manifest):
-        packages = "\n".join(f"{name}=={version}" for name, version in each.environment.packages.items())
+        packages = " ".join(f"{name}=={version}" for name, version in each.environment.packages.items())
         users.setdefault(packages, []).append(str(number))
     for packages, numbers in users.items():
         yield Paragraph(f"Python packages of environment{'s' * (len(numbers) > 1)} {in_words(numbers, 'and')}:")
-        yield Listing(packages, "text")
+        yield Listing(fill(packages, LINE, break_long_words=False, break_on_hyphens=False), "text")
     unknown = manifest.made_with_unknown
     said = f"Of {unknown} finished steps neither was recorded, as in earlier releases: state those of their workers. "
     yield Paragraph((said if unknown else "") + f"Written by touchstone-lab {VERSION}.")
