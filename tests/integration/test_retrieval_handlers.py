@@ -55,7 +55,7 @@ from touchstone_runtime.library import Library
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import StepRunner, no_progress
-from touchstone_trainer.subsets import draw_training_set, kept_pool, training_set_digest
+from touchstone_runtime.training_sets import draw_training_set, kept_pool, training_set_digest
 
 
 @dataclass

@@ -19,7 +19,7 @@ from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.identity import derive_seed, sha256
+from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.label_card import (
@@ -33,11 +33,14 @@ from touchstone_contracts.label_card import (
     TestSimilarity,
 )
 from touchstone_contracts.layout import Cell
-from touchstone_contracts.messages import StepManifest
+from touchstone_contracts.messages import Environment, StepManifest
 from touchstone_contracts.recipes.optimisation import Optimisation
 from touchstone_contracts.source_probe import Reliance, SourceProbe
 from touchstone_contracts.steps import (
+    ADAPT_ENCODER,
+    EVALUATE_ENCODER,
     JUDGE_EXPERIMENT,
+    AdaptEncoder,
     EncoderAdapted,
     EncoderEvaluated,
     EpochScore,
@@ -61,9 +64,10 @@ from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
 from touchstone_runtime.artifacts import Artifacts, blobs_in
 from touchstone_runtime.finished import FinishedSteps
-from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter
+from touchstone_runtime.image_sets import ImageRecord, ImageSetWriter, with_all_columns
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.serving import no_progress
+from touchstone_runtime.training_sets import Pool, draw_training_set, kept_pool, largest_size, training_set_digest
 from touchstone_store.catalogue import register
 from touchstone_store.layouts import upstream_layout, upstream_plan_id
 from touchstone_store.plans import StepChange, save_steps
@@ -73,6 +77,18 @@ from touchstone_store.tables import PlanStepRow, StepRow
 TEST_IMAGES = 200
 CLASSES = 3
 COLOURS = ("#d1495b", "#2e86ab", "#66a182")
+
+ON_CPU = Environment(
+    python="3.11.7",
+    system="Linux 6.1 x86_64",
+    cpu="Some Processor 7",
+    cpus=8,
+    device="cpu",
+    packages={"numpy": "2.2.1", "pyarrow": "21.0.0"},
+)
+ON_GPU = ON_CPU.model_copy(update={"device": "Some Card", "packages": {"numpy": "2.2.1", "torch": "2.9.0+cu128"}})
+TRAINED = (ADAPT_ENCODER.name, EVALUATE_ENCODER.name)
+"""Kinds of steps that were done with a GPU."""
 
 Truth = Callable[[Cell, str], float]
 """The probability that (cell, metric) classifies a test image correctly."""
@@ -201,7 +217,8 @@ def judged(services: Services, request: JudgeExperiment) -> ExperimentJudged:
 
 
 def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> StepManifest:
-    facts: dict[str, Any] = {"seconds": 1.0, "cpu_seconds": 0.5, "worker": "test"}
+    environment = ON_GPU if kind in TRAINED else ON_CPU
+    facts: dict[str, Any] = {"seconds": 1.0, "cpu_seconds": 0.5, "worker": "test", "environment": environment}
     blobs = tuple(blobs_in(result))
     manifest = StepManifest(
         step_id=step, kind=kind, version=1, result=result.model_dump(mode="json"), blobs=blobs, **facts
@@ -232,6 +249,7 @@ def made_up_results(
         results[step] = PoolAudited(card=_label_card((agreeing or {}).get(arm, 18), told.spec))
     for step in told.plan.probes.values():
         results[step] = SourcesProbed(probe=_source_probe())
+    drawn_by = TrainingSetsDrawn(artifacts, results)
     for cell, step in told.plan.evaluations.items():
         gone = (cell.arm, cell.size) in exhausted
         assert isinstance(told.spec.recipe, Optimisation)  # others have no learning rate to choose
@@ -239,6 +257,7 @@ def made_up_results(
         tests = [test_set for target, test_set in told.plan.tests if target == cell.target]
         classes = len(told.plan.step(step).request.classes)  # type: ignore[attr-defined]
         evaluated = _evaluated(artifacts, cell, tests, told.spec, truth, rate, classes)
+        evaluated = evaluated.model_copy(update={"training_set": drawn_by.digest(told.plan, step, cell.seed)})
         results[step] = EncoderEvaluated(available=7) if gone else evaluated
         results |= _adapted(artifacts, told.plan, cell, step, rate)
     return results
@@ -271,6 +290,36 @@ def _adapted(artifacts: Artifacts, plan: Plan, cell: Cell, evaluation: StepId, c
     }
 
 
+class TrainingSetsDrawn:
+    """Draws from made-up pools as the trainer does."""
+
+    def __init__(self, artifacts: Artifacts, results: Mapping[StepId, Lenient]) -> None:
+        self._artifacts, self._results = artifacts, results
+        self._pools: dict[StepId, Pool] = {}
+
+    def digest(self, plan: Plan, evaluation: StepId, seed: int) -> str | None:
+        """Of what an evaluation's run was trained on; None for the untouched encoder and where the pool is too
+        small."""
+        request = plan.step(evaluation).request
+        assert isinstance(request, EvaluateEncoder)
+        step = next((each.step for each in request.adaptations if each.seed == seed), None)
+        if step is None:
+            return None
+        run = plan.step(step).request
+        assert isinstance(run, AdaptEncoder)
+        pool = self._pool(run.pool)
+        if run.size > largest_size(pool, run.mixing):
+            return None
+        return training_set_digest(pool, draw_training_set(pool, run.size, run.subset_seed, run.rules, run.mixing))
+
+    def _pool(self, step: StepId) -> Pool:
+        if step not in self._pools:
+            curated = self._results[step]
+            assert isinstance(curated, ImagesCurated)
+            self._pools[step] = kept_pool(with_all_columns(self._artifacts.get_table(curated.images.manifest)))
+        return self._pools[step]
+
+
 def _evaluated(
     artifacts: Artifacts,
     cell: Cell,
@@ -285,7 +334,6 @@ def _evaluated(
     return EncoderEvaluated(
         learning_rate=rate,
         validation_accuracy=None if rate is None else 0.7,
-        training_set=None if rate is None else sha256(repr(cell).encode()),
         predictions=main.predictions,
         labels=main.labels,
         further_tests=dict(zip(test_sets[1:], further, strict=True)),

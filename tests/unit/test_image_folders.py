@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.tiny_images import draw_shape
-from touchstone_api.results.images import media_type
 from touchstone_contracts.account import MOST_LOSSES, Account
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder
+from touchstone_contracts.media_types import media_type
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.ingest.folder_source import images_in, labelled_images, with_captions

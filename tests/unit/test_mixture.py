@@ -14,7 +14,7 @@ from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.curation.mixing import mixed_table
 from touchstone_runtime.image_sets import SCHEMA, ImageRecord
-from touchstone_trainer.subsets import Pool, draw_training_set, kept_pool, largest_size
+from touchstone_runtime.training_sets import Pool, draw_training_set, kept_pool, largest_size
 
 weights = st.lists(st.integers(1, 20), min_size=2, max_size=5)
 CLASSES = 4

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import (
+    ON_CPU,
+    ON_GPU,
     Told,
     finish_experiment,
     finish_only,
@@ -71,6 +73,19 @@ def test_the_manifest_names_all_that_decides_the_numbers(api: TestClient, servic
     assert found["results_digest"] == api.get(f"/v1/experiments/{finished.id}/results").json()["digest"]
     assert [entry["name"] for entry in found["targets"]] == spec["targets"]
     assert api.get("/v1/experiments/exp_none/manifest").status_code == 404
+
+
+def test_the_manifest_has_software_and_hardware_of_the_steps_that_recorded_them(
+    api: TestClient, finished: Told
+) -> None:
+    found = api.get(f"/v1/experiments/{finished.id}/manifest").json()
+    kinds = Counter(step["kind"] for step in found["steps"])
+    trained = kinds["adapt_encoder"] + kinds["evaluate_encoder"]
+    on_gpu, on_cpu = found["made_with"]
+    assert (on_gpu["kinds"], on_gpu["steps"]) == (["adapt_encoder", "evaluate_encoder"], trained)
+    assert (on_gpu["environment"], on_cpu["environment"]) == (ON_GPU.model_dump(), ON_CPU.model_dump())
+    assert {"judge_experiment", "curate_images"} < set(on_cpu["kinds"])
+    assert found["made_with_unknown"] == kinds.total() - on_gpu["steps"] - on_cpu["steps"] > 0
 
 
 def test_validation_stands_beside_test_for_what_was_adapted(api: TestClient, finished: Told) -> None:

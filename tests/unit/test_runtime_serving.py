@@ -7,7 +7,14 @@ import pytest
 from support.prompts_step import MESSAGE
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.keys import blob_key
-from touchstone_contracts.messages import StepFailed, StepMessage, StepProgressed, StepReport, StepSucceeded
+from touchstone_contracts.messages import (
+    Environment,
+    StepFailed,
+    StepMessage,
+    StepProgressed,
+    StepReport,
+    StepSucceeded,
+)
 from touchstone_contracts.problems import Cancelled, Invalid, Transient
 from touchstone_contracts.steps import (
     CATALOGUE,
@@ -18,6 +25,7 @@ from touchstone_contracts.steps import (
     WritePrompts,
 )
 from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.environment import describe_environment
 from touchstone_runtime.idleness import IdleTime
 from touchstone_runtime.metrics import WorkerMetrics
 from touchstone_runtime.objects import MemoryObjects
@@ -57,6 +65,7 @@ class Bench:
     reporter: FakeReporter = field(default_factory=FakeReporter)
     calls: int = 0
     holds_gpu: bool = False
+    environment: Environment | None = None
 
     def run(self, message: StepMessage = MESSAGE) -> StepReport:
         artifacts, handlers = Artifacts(self.objects), Handlers[Artifacts]("generator")
@@ -67,7 +76,8 @@ class Bench:
             return self.handler(request, tools, progress)
 
         metrics = WorkerMetrics()
-        StepRunner(handlers, artifacts, artifacts, self.reporter, metrics, "w", 60.0, self.holds_gpu).run(message)
+        parts = (handlers, artifacts, artifacts, self.reporter, metrics)
+        StepRunner(*parts, "w", 60.0, self.holds_gpu, environment=lambda: self.environment).run(message)
         return self.reporter.sent[-1]
 
 
@@ -83,6 +93,21 @@ def test_a_new_step_is_computed_and_reported_from_start_to_end() -> None:
     manifest = Artifacts(bench.objects).manifest(MESSAGE.step_id)
     assert manifest is not None
     assert [blob.digest for blob in manifest.blobs] == [sha256(b"prompts")]
+
+
+def test_software_and_hardware_stand_beside_the_result_and_change_nothing_of_it() -> None:
+    here = describe_environment("Some Card")
+    benches = [Bench(write), Bench(write, environment=here)]
+    manifests = []
+    for bench in benches:
+        bench.run()
+        manifests.append(Artifacts(bench.objects).manifest(MESSAGE.step_id))
+    without, described = manifests
+    assert without is not None
+    assert described is not None
+    assert (without.environment, described.environment) == (None, here)
+    assert "environment" not in without.model_dump()
+    assert (without.step_id, without.result, without.blobs) == (described.step_id, described.result, described.blobs)
 
 
 @pytest.mark.parametrize("holds_gpu", [False, True])

@@ -193,6 +193,9 @@ class FakeCuda:
     def is_initialized(self) -> bool:
         return self.initialized
 
+    def get_device_name(self) -> str:
+        return "fake"
+
     def mem_get_info(self) -> tuple[int, int]:
         if self.lost:
             raise RuntimeError("CUDA error: unspecified launch failure")

@@ -11,7 +11,9 @@ from touchstone.answers import Results, Verdict
 from touchstone.async_client import AsyncClient
 from touchstone.client import Client
 from touchstone.documents import UnreadableDocument
+from touchstone.errors import NotExported
 from touchstone.experiments import AsyncExperiment, Experiment
+from touchstone.exports.training_set import Exported, export_training_set
 from touchstone.extras import MissingExtra
 from touchstone.problems import (
     Conflict,
@@ -36,9 +38,11 @@ __all__ = [
     "Conflict",
     "Experiment",
     "ExperimentFailed",
+    "Exported",
     "Forbidden",
     "InvalidRequest",
     "MissingExtra",
+    "NotExported",
     "NotFound",
     "ProblemError",
     "Results",
@@ -51,4 +55,5 @@ __all__ = [
     "Unreachable",
     "UnreadableDocument",
     "Verdict",
+    "export_training_set",
 ]

@@ -46,6 +46,9 @@ from touchstone_contracts.views import (
     TargetAccount,
     TargetPage,
     TargetSummary,
+    TrainingImage,
+    TrainingImagePage,
+    TrainingSetView,
     UpstreamPage,
     UpstreamView,
     Validation,
@@ -81,6 +84,15 @@ def address(owner: str) -> str:
 
 def _created(response: httpx.Response) -> bool:
     return response.status_code == httpx.codes.CREATED
+
+
+def _training_set(experiment: str, arm: str) -> str:
+    return f"/v1/experiments/{experiment}/arms/{arm}/training-set"
+
+
+def _asked(target: str | None, size: int | None, seed: int | None) -> dict[str, str]:
+    numbers = {"size": size, "seed": seed}
+    return given(target=target, **{name: None if value is None else str(value) for name, value in numbers.items()})
 
 
 class Api:
@@ -546,7 +558,31 @@ class Api:
         return get(f"/v1/experiments/{experiment}/arms/{arm}/images", ImagePage, {"target": target} | params)
 
     @method
-    def image(self, shown: ImageView) -> Call[bytes]:
+    def training_set(
+        self, experiment: str, arm: str, target: str | None = None, *, size: int | None = None, seed: int | None = None
+    ) -> Call[TrainingSetView]:
+        """How many images an encoder of an arm trains on, by class, and their digest; without a size, how many curation
+        kept. `target` may be left out where there is one, `seed` means the first then.
+
+        >>> client.training_set("exp_0123456789abcdef", "retrieved", "flags", size=240, seed=0).images
+        240
+        """
+        return get(_training_set(experiment, arm), TrainingSetView, _asked(target, size, seed))
+
+    @listing
+    def training_images(
+        self, experiment: str, arm: str, target: str | None = None, *, size: int | None = None, seed: int | None = None
+    ) -> Listing[TrainingImage]:
+        """The images of a training set in the order of the draw, with labels, captions, scores and where each is from.
+
+        >>> [image.source_key for image in client.training_images("exp_0123456789abcdef", "retrieved", "flags", size=2)]
+        ['000000123', '000004711']
+        """
+        asked = _asked(target, size, seed) | {"limit": "500"}
+        return Listing(f"{_training_set(experiment, arm)}/images", TrainingImagePage, asked)
+
+    @method
+    def image(self, shown: ImageView | TrainingImage) -> Call[bytes]:
         """The file of one image of a page.
 
         >>> client.image(page.items[0])[:4]

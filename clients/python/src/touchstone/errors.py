@@ -11,3 +11,7 @@ class UnknownName(TouchstoneError):
 
 class UnknownStep(UnknownName):
     """What was typed is not the beginning of one step's id."""
+
+
+class NotExported(TouchstoneError):
+    """A training set could not be written into a folder; says why."""

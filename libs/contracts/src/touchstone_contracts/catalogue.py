@@ -494,6 +494,8 @@ class Upstream(Posted):
     placeholder_links: Annotated[PlaceholderLinks, WhenSet] = PLACEHOLDER_LINKS
     """Of links: a picture that so many links of a class lead to is a placeholder for images that are gone, and is left
     out. The same bytes and near-identical pictures count as one."""
+    licence: Annotated[str, WhenSet] = Field(default="", max_length=200)
+    """Of its images, e.g. CC-BY-4.0; data cards of exported training sets repeat it."""
     description: LongText = ""
 
     @property

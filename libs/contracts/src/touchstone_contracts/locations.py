@@ -74,6 +74,7 @@ class LocatedUpstream(Posted):
     index_encoder: Name | None = None
     """Left out: the encoder with a text tower, where just one is registered."""
     most_losses: MostLosses = MOST_LOSSES
+    licence: str = Field(default="", max_length=200)
     description: LongText = ""
 
 

@@ -86,6 +86,23 @@ class LiveWorker(Lenient):
     """Of the contracts and versions that it serves."""
 
 
+class Environment(Lenient):
+    """What a worker computes with."""
+
+    python: str
+    """Version of the interpreter."""
+    system: str
+    """Operating system with its release and architecture."""
+    cpu: str
+    """Name of the processor."""
+    cpus: int
+    """CPUs that the worker's process may run on."""
+    device: str
+    """Name of the GPU that it has computed on; `cpu` where it has used none."""
+    packages: dict[str, str]
+    """Version of every installed Python package, by name."""
+
+
 class StepManifest(Lenient):
     """Written last: a step is done when its manifest exists."""
 
@@ -101,6 +118,8 @@ class StepManifest(Lenient):
     gpu_seconds: float = 0.0
     """`seconds` where the worker holds a GPU: nobody else can use it meanwhile."""
     worker: str
+    environment: Environment | None = Field(default=None, exclude_if=is_none)
+    """What it was computed with; None of steps of earlier releases. It is no part of the step's identity or result."""
     let_go: tuple[Blob, ...] = Field(default=(), exclude_if=is_empty)
     """Blobs that nobody reads any more and that were removed: the result is whole without them (decision 0050)."""
 

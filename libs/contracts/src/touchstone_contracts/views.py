@@ -14,6 +14,7 @@ from touchstone_contracts.curation import CurationCounts, CurationReport
 from touchstone_contracts.experiment import ExperimentSpec, Spread, Stopping
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.locations import LocatedDataset, LocatedTarget, LocatedUpstream
+from touchstone_contracts.messages import Environment
 from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import Invalid, Problem
 from touchstone_contracts.registration import Registration
@@ -454,8 +455,20 @@ class TrainingSet(Lenient):
     """Of the ids of its images, in their order; an image's id is the sha256 of its bytes."""
 
 
+class MadeWith(Lenient):
+    """Finished steps that were computed with the same software on the same kind of machine."""
+
+    kinds: tuple[str, ...]
+    """Of these steps."""
+    steps: int
+    """How many there are."""
+    environment: Environment
+    """Software and machine of their workers."""
+
+
 class ExperimentManifest(Lenient):
-    """What decides an experiment's numbers; the same on another installation means the same experiment."""
+    """What decides an experiment's numbers, and what they were computed with. All but `made_with` and
+    `made_with_unknown` is the same on another installation that measured the same."""
 
     identity: Digest
     """Of the spec and of the registered entries below."""
@@ -471,6 +484,10 @@ class ExperimentManifest(Lenient):
     """Of the runs that have been tested."""
     accounts: tuple[SourceAccount, ...] = ()
     """What came in of each source."""
+    made_with: tuple[MadeWith, ...] = ()
+    """Software and hardware of the workers, those of most steps first. It decides no identity."""
+    made_with_unknown: int = 0
+    """Finished steps that recorded neither: those of earlier releases."""
     complete: bool
     """All evaluations are in."""
     results_digest: Digest
@@ -917,6 +934,82 @@ class ImageView(Lenient):
 
 class ImagePage(Page):
     items: tuple[ImageView, ...]
+
+
+class TrainingSetView(Lenient):
+    """Which images an arm trains on: at a size and with a seed, or all that curation kept."""
+
+    target: Name
+    arm: Name
+    size: int | None
+    """None: every image of the curated pool that was kept."""
+    seed: int | None
+    """None with no size."""
+    images: int
+    images_by_class: tuple[int, ...]
+    """In the order of class ids."""
+    digest: Digest
+    """Of the ids and class ids of its images, in their order."""
+    trained_on: Digest | None = None
+    """The digest that the run recorded; None before the run was tested, and with no size. Another one than `digest`
+    says that the pool has changed since, as after a takedown."""
+
+
+class TrainingImage(Lenient):
+    """One image of a training set, and where it comes from. `url` answers its bytes, as they were trained on."""
+
+    id: Digest
+    class_id: int
+    class_name: str
+    url: str
+    caption: str
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    source_kind: str
+    """`upstream`, `generated`, `perturbed`, or `target`: a split of the target, or a data set with its class ids."""
+    source_key: str
+    """Key in the upstream, split or data set, URL of a link, number of the prompt, or the parent's key."""
+    part: Name | None = None
+    """The arm of a mixture whose pool it came from; None outside a mixture."""
+    found_by: str = ""
+    """Strategy, index and number of the template or pattern; empty if not retrieved."""
+    query: str = ""
+    """The filled-in template or the pattern that found it; empty if not retrieved."""
+    similarity: float | None = None
+    """Cosine to the query; None if not retrieved by likeness."""
+    generator: Name | None = None
+    """The registered generator that made it; None of other images."""
+    model_digest: str = ""
+    """The generator's digest; empty of other images."""
+    tuning_digest: str = ""
+    """Of the LoRA weights on the generator; empty without."""
+    seed: int | None = None
+    """Noise seed of an image that was made; None of others."""
+    scheduler: str = ""
+    """The sampler's; empty of images that were not made."""
+    steps: int | None = None
+    """Into which the sampler's noise schedule was cut."""
+    guidance_scale: float | None = None
+    """Classifier-free guidance it was sampled with."""
+    gamma: float | None = None
+    """Share of the noise schedule that a perturbed image went through."""
+    parent: str = ""
+    """Id of the image that it was perturbed from; empty of others."""
+    score: float | None = None
+    """Cosine to the texts of its own class, of the encoder that scores."""
+    nearest_test_id: str = ""
+    """Id of the most similar test image; empty where not compared."""
+    nearest_test_cosine: float | None = None
+    nearest_upstream_id: str = ""
+    """Of a synthetic image, id of the most similar upstream image; empty where not compared."""
+    nearest_upstream_cosine: float | None = None
+    """Cosine to that image."""
+
+
+class TrainingImagePage(Page):
+    items: tuple[TrainingImage, ...]
 
 
 class Event(Lenient):

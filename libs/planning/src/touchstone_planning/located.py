@@ -59,6 +59,7 @@ def _upstream(located: LocatedUpstream, found: SourceDescribed) -> Upstream:
         shards=found.shards,
         index_encoder=located.index_encoder,
         most_losses=located.most_losses,
+        licence=located.licence,
         description=located.description,
     )
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import CacheUse
+from touchstone_runtime.environment import describer
 from touchstone_runtime.memory import ONLY_PYTHON, Memory
 from touchstone_runtime.metrics import Cuda, WorkerMetrics
 from touchstone_runtime.presence import connect_presence
@@ -48,6 +49,7 @@ def run_worker(
         savepoint_seconds=settings.savepoint_seconds,
         traces=traces,
         memory=memory,
+        environment=describer(device, cuda),
     )
     try:
         serve_forever(celery_app(*redis), runner, connect_presence(*redis), settings)

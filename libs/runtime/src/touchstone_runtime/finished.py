@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from touchstone_contracts.catalogue import Cluster, ClusterOfKey
 from touchstone_contracts.label_card import LabelCard
+from touchstone_contracts.messages import Environment
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.steps import (
@@ -69,6 +70,14 @@ IMAGE_COLUMNS = (
 )
 
 
+class Made(NamedTuple):
+    """How a step was computed."""
+
+    cost: Cost
+    environment: Environment | None
+    """None of steps of earlier releases."""
+
+
 class FinishedSteps:
     """Each method raises MissingObject while the step has no result; only found results are remembered."""
 
@@ -76,7 +85,8 @@ class FinishedSteps:
         self.artifacts = artifacts
         self.adapted = lru_cache(REMEMBERED_STEPS)(self._adapted)
         self.evaluated = lru_cache(REMEMBERED_STEPS)(self._evaluated)
-        self.cost = lru_cache(REMEMBERED_STEPS)(self._cost)
+        self.made = lru_cache(REMEMBERED_STEPS)(self._made)
+        self._environments = dict[str, Environment]()
         self.curated = lru_cache(REMEMBERED_STEPS)(self._curated)
         self.audited = lru_cache(REMEMBERED_STEPS)(self._audited)
         self.probed = lru_cache(REMEMBERED_STEPS)(self._probed)
@@ -166,11 +176,15 @@ class FinishedSteps:
 
         return with_all_columns(self.artifacts.get_table(manifest)).select(IMAGE_COLUMNS)
 
-    def _cost(self, step: StepId) -> Cost:
+    def _made(self, step: StepId) -> Made:
         manifest = self.artifacts.manifest(step)
         if manifest is None:
             raise MissingObject(f"step {step} has no result")
-        return Cost(cpu_seconds=manifest.cpu_seconds, gpu_seconds=manifest.gpu_seconds)
+        cost = Cost(cpu_seconds=manifest.cpu_seconds, gpu_seconds=manifest.gpu_seconds)
+        found = manifest.environment
+        # A few workers made thousands of steps: each environment is held once.
+        known = None if found is None else self._environments.setdefault(found.model_dump_json(), found)
+        return Made(cost, known)
 
     def downloads(self, steps: Iterable[StepId]) -> dict[StepId, ImagesDownloaded]:
         """Those of `steps` that have a result."""
@@ -178,7 +192,7 @@ class FinishedSteps:
 
     def costs(self, steps: Iterable[StepId]) -> dict[StepId, Cost]:
         """What each of `steps` cost when it was computed, whichever experiment that was for."""
-        return read_all(self.cost, steps)
+        return {step: made.cost for step, made in read_all(self.made, steps).items()}
 
     def arrays(self, blobs: Iterable[Blob]) -> list[npt.NDArray[np.int32]]:
         with ThreadPoolExecutor(READERS) as readers:

@@ -131,6 +131,9 @@ class Cuda(Protocol):
 
     def is_initialized(self) -> bool: ...
 
+    def get_device_name(self) -> str:
+        """Of the device that the process computes on."""
+
     def mem_get_info(self) -> tuple[int, int]:
         """Free and total bytes of the device, whoever uses it."""
 

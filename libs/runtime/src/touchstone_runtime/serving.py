@@ -14,6 +14,7 @@ from celery import Celery, signals
 from pydantic import ValidationError
 from touchstone_contracts.facts import opened
 from touchstone_contracts.messages import (
+    Environment,
     LiveWorker,
     StepFailed,
     StepManifest,
@@ -162,6 +163,10 @@ class Handlers(Generic[ToolsT]):
         return {contract.channel: contract for contract in served_by(self.queue) if contract.name in self.by_kind}
 
 
+def unknown_environment() -> None:
+    """Of runners that nobody told what they compute with."""
+
+
 @dataclass
 class StepRunner(Generic[ToolsT]):
     """Runs one message: found? else compute, write blobs, write the manifest last, report."""
@@ -178,6 +183,8 @@ class StepRunner(Generic[ToolsT]):
     savepoint_seconds: float = SAVEPOINT_SECONDS
     traces: Traces = NO_TRACES
     memory: Memory = ONLY_PYTHON
+    environment: Callable[[], Environment | None] = unknown_environment
+    """Asked when a step has been computed, for its manifest."""
     leave: Callable[[], None] = end_process
     """Called after a step that failed with the machine."""
 
@@ -290,6 +297,7 @@ class StepRunner(Generic[ToolsT]):
             cpu_seconds=round(time.process_time() - cpu, 3),
             gpu_seconds=seconds if self.holds_gpu else 0.0,
             worker=self.worker,
+            environment=self.environment(),
         )
 
     def _report_failure(self, message: StepMessage, error: Exception, span: Span) -> None:

@@ -17,6 +17,7 @@ from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import ByteCache
 from touchstone_runtime.decoding import decode_image
 from touchstone_runtime.image_sets import PLACE, in_storage_order, read_images
+from touchstone_runtime.training_sets import DRAWN_FROM
 
 from touchstone_trainer.augmentation import Boxes, crop_and_resize
 from touchstone_trainer.images_on_disk import ImagesOnDisk
@@ -26,6 +27,8 @@ PREPARED = 128
 """Evaluation images at a time."""
 TRAINED_ON = (*PLACE, "class_id", "width", "height")
 """The columns of a manifest that training needs."""
+POOL_COLUMNS = tuple(dict.fromkeys((*TRAINED_ON, *DRAWN_FROM)))
+"""Of a curated pool's manifest, what is drawn from and trained on."""
 
 
 def tensor_bytes(tensor: torch.Tensor) -> int:

@@ -7,14 +7,14 @@ import torch
 from touchstone_contracts.source_probe import Reliance, SourceProbe
 from touchstone_contracts.steps import ADAPT_ENCODER, CURATE_IMAGES, ProbeSources
 from touchstone_runtime.randomness import rng_for
+from touchstone_runtime.training_sets import kept_pool
 
 from touchstone_trainer.checkpoints import load_weights
 from touchstone_trainer.classifier import ImageClassifier
 from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.sources import erasure, paired_by_class, separability
 from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predict
-from touchstone_trainer.pixels import EvaluationImages, as_evaluated, load_training_images
-from touchstone_trainer.subsets import POOL_COLUMNS, kept_pool
+from touchstone_trainer.pixels import POOL_COLUMNS, EvaluationImages, as_evaluated, load_training_images
 from touchstone_trainer.tools import Tools
 
 MOST_IMAGES = 1000

@@ -26,6 +26,7 @@ from touchstone_contracts.steps import (
 from touchstone_runtime.class_names import with_names
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.serving import Handlers, Progress
+from touchstone_runtime.training_sets import draw_training_set, kept_pool, largest_size, training_set_digest
 
 from touchstone_trainer.checkpoints import dump_weights, load_weights
 from touchstone_trainer.classifier import ImageClassifier
@@ -33,7 +34,7 @@ from touchstone_trainer.determinism import repeatable
 from touchstone_trainer.evaluation.metrics import calibration_error, macro_accuracy, summed_up
 from touchstone_trainer.evaluation.selection import Candidate, select_run
 from touchstone_trainer.evaluation.zero_shot import accuracy, predict, predict_probabilities
-from touchstone_trainer.pixels import TrainingImages, load_training_images, require_classes
+from touchstone_trainer.pixels import POOL_COLUMNS, TrainingImages, load_training_images, require_classes
 from touchstone_trainer.probes import Head, Probes
 from touchstone_trainer.recipes.gradient import Run
 from touchstone_trainer.recipes.loop import Adapted
@@ -41,7 +42,6 @@ from touchstone_trainer.recipes.registry import adapt
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.soft_labels import loss_weights
 from touchstone_trainer.source_probe import probe_pools
-from touchstone_trainer.subsets import POOL_COLUMNS, draw_training_set, kept_pool, largest_size, training_set_digest
 from touchstone_trainer.tools import Tools
 
 log = get_logger(__name__)

@@ -43,6 +43,7 @@ def add_upstream(
         str | None, typer.Option(help="What searches it. Left out: the only registered encoder with a text tower.")
     ] = None,
     layout: UpstreamForm = None,
+    licence: Annotated[str, typer.Option(help="Of the images, e.g. CC-BY-4.0.")] = "",
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
@@ -53,7 +54,8 @@ def add_upstream(
             "name": name or name_of(sources[0]),
             "location": locations_of(client, sources, console),
         }
-        add(client, "upstream", document | given(index_encoder=index_encoder, layout=layout), console)
+        known = given(index_encoder=index_encoder, layout=layout, licence=licence or None)
+        add(client, "upstream", document | known, console)
         found = client.upstream(document["name"])
     show(found, json, lambda screen: screen.print(_upstream_words(found), highlight=False, soft_wrap=True))
 

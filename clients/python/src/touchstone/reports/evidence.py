@@ -1,15 +1,19 @@
 """What a reader checks and repeats a result with: digests, records of the work, the spec, references."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import fill
 
 import yaml
 from touchstone_contracts.catalogue import Model
-from touchstone_contracts.views import ExperimentDetail, ExperimentManifest, Results, Verdict
+from touchstone_contracts.problems import in_words
+from touchstone_contracts.views import ExperimentDetail, ExperimentManifest, MadeWith, Results, Verdict
 
 from touchstone.reports.blocks import Block, Bullets, Heading, Listing, Paragraph, Table
 from touchstone.version import VERSION
 
 HUB = "hub:"
+LINE = 88
+"""Characters of a line that is shown as it is."""
 
 PAPER = """@inproceedings{geng2024unmet,
   title = {The Unmet Promise of Synthetic Training Images: Using Retrieved Real Images Performs Better},
@@ -57,7 +61,7 @@ def reference_blocks(manifests: Sequence[ExperimentManifest]) -> Iterator[Block]
 
 def spec_yaml(manifest: ExperimentManifest) -> str:
     """The spec with all its defaults, in ASCII; it reads back as the same spec."""
-    return yaml.safe_dump(manifest.spec.model_dump(mode="json"), sort_keys=False, width=88)
+    return yaml.safe_dump(manifest.spec.model_dump(mode="json"), sort_keys=False, width=LINE)
 
 
 def _rerun(manifest: ExperimentManifest) -> str:
@@ -83,7 +87,7 @@ def _pinned(model: Model) -> str:
 
 
 def _work(manifest: ExperimentManifest, detail: ExperimentDetail) -> Iterator[Block]:
-    """By kind of step. A step's record has no package versions and no description of the machine."""
+    """By kind of step."""
     versions = {step.kind: step.version for step in manifest.steps}
     rows = []
     for kind, version in versions.items():
@@ -92,11 +96,35 @@ def _work(manifest: ExperimentManifest, detail: ExperimentDetail) -> Iterator[Bl
         rows.append((kind, str(version), str(len(done)), f"{seconds:,.1f}"))
     headings = ("kind of step", "contract version", "done", "seconds")
     yield Table("work", "Work by kind of step, in seconds on its workers", headings, tuple(rows), texts=1)
-    yield Paragraph(
-        f"Written by touchstone-lab {VERSION}. The server records each step's worker, CPU seconds and GPU seconds "
-        "(GET /v1/experiments/ID/steps/STEP); it does not record package "
-        "versions or hardware, so state those of your workers."
-    )
+    yield from _environments(manifest)
+
+
+def _environments(manifest: ExperimentManifest) -> Iterator[Block]:
+    """Software and hardware of the workers, as each step's record has them; a list of packages is shown once."""
+    yield Heading("Software and hardware")
+    if manifest.made_with:
+        yield Bullets(tuple(f"Environment {number}: {_machine(each)}" for number, each in _numbered(manifest)))
+    users: dict[str, list[str]] = {}
+    for number, each in _numbered(manifest):
+        packages = " ".join(f"{name}=={version}" for name, version in each.environment.packages.items())
+        users.setdefault(packages, []).append(str(number))
+    for packages, numbers in users.items():
+        yield Paragraph(f"Python packages of environment{'s' * (len(numbers) > 1)} {in_words(numbers, 'and')}:")
+        yield Listing(fill(packages, LINE, break_long_words=False, break_on_hyphens=False), "text")
+    unknown = manifest.made_with_unknown
+    said = f"Of {unknown} finished steps neither was recorded, as in earlier releases: state those of their workers. "
+    yield Paragraph((said if unknown else "") + f"Written by touchstone-lab {VERSION}.")
+
+
+def _numbered(manifest: ExperimentManifest) -> Iterator[tuple[int, MadeWith]]:
+    return enumerate(manifest.made_with, 1)
+
+
+def _machine(made: MadeWith) -> str:
+    found = made.environment
+    device = "no GPU" if found.device == "cpu" else f"GPU {found.device}"
+    machine = f"{device}, {found.cpus} CPUs ({found.cpu}), {found.system}, Python {found.python}"
+    return f"{machine}; {made.steps} steps ({in_words(made.kinds, 'and')})"
 
 
 def _reference(kind: str, name: str, model: Model) -> str:

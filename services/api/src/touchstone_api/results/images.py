@@ -18,10 +18,6 @@ from touchstone_runtime.finished import IMAGE_COLUMNS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
-AVIF = (b"ftypavif", b"ftypavis")
-"""Of still images and of several frames, behind the size of the first box."""
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -65,16 +61,16 @@ def image_views(
             caption=row["caption"],
             kept=row["kept"],
             drop_reason=row["drop_reason"],
-            score=_known(row["score"]),
+            score=known_number(row["score"]),
             nearest_test_id=row["nearest_test_id"] or None,
-            nearest_test_cosine=_known(row["nearest_test_cosine"]),
+            nearest_test_cosine=known_number(row["nearest_test_cosine"]),
             found_by=row["found_by"],
             query=row["query"],
             part=parts[row["part"]] if row["part"] >= 0 else None,
         )
 
 
-def _known(value: Any) -> float | None:
+def known_number(value: Any) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
@@ -87,11 +83,3 @@ def read_image(artifacts: Artifacts, pool: "pa.Table", image: str) -> bytes:
         raise NotFound(f"this arm has no image {image!r}")
     shard, offset, length = (pool[column][row].as_py() for column in ("shard", "offset", "length"))
     return artifacts.get_image(image, shard, offset, length)
-
-
-def media_type(image: bytes) -> str:
-    """By magic bytes, never by name; what is no known image is not shown as one."""
-    if image[4:12] in AVIF:
-        return "image/avif"
-    found = (media for magic, media in MEDIA_TYPES.items() if image.startswith(magic))
-    return next(found, "application/octet-stream")

@@ -8,11 +8,16 @@ from typing import TypeVar
 
 from touchstone_contracts.adaptation import Metric
 from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
+from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
+<<<<<<< HEAD
 from touchstone_contracts.suggestions import unknown
 from touchstone_contracts.values import Blob, StepId
+=======
+from touchstone_contracts.values import Blob, Digest, StepId
+>>>>>>> export
 from touchstone_contracts.views import (
     ArmLabels,
     ClassTable,
@@ -30,10 +35,10 @@ from touchstone_planning.dag import Judgement
 from touchstone_planning.layout import StoredPlan
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.finished import FinishedSteps, read_all
+from touchstone_runtime.finished import FinishedSteps, read_all, read_finished
 from touchstone_store.database import Store
 from touchstone_store.experiments import require_experiment, require_presence, resolved_of
-from touchstone_store.layouts import finished_of_kinds, stored_plan_of
+from touchstone_store.layouts import finished_of_kinds, planned_steps, stored_plan_of
 from touchstone_store.steps import succeeded_among
 from touchstone_store.takedowns import last_applied, takedowns_of
 from touchstone_verdict.costs import arm_costs
@@ -46,6 +51,7 @@ from touchstone_api.results.manifest import manifest_of
 from touchstone_api.results.predictions import predictions_file
 from touchstone_api.results.problems import NotFinished, NotJudgeable
 from touchstone_api.results.searches import searched_queries
+from touchstone_api.results.training_sets import TrainingSets
 from touchstone_api.views import read_registration
 
 DocumentT = TypeVar("DocumentT", Results, Scaling, Verdict)
@@ -73,6 +79,7 @@ class ResultsReader:
         self.resolved = lru_cache(REMEMBERED_EXPERIMENTS)(self._resolved)
         self._judged = lru_cache(REMEMBERED_DOCUMENTS)(self._read_judged)
         self._document = lru_cache(REMEMBERED_DOCUMENTS)(self._read_document)
+        self.training_sets = TrainingSets(artifacts)
 
     def planned(self, experiment: str) -> Planned:
         """Remembered while the experiment is there. Raises NotFound."""
@@ -303,11 +310,21 @@ class ResultsReader:
         results = self.results(experiment)  # first, so that complete results never lack a training set
         accounts = self.accounts(experiment)
         with self.store.read() as session:
-            return manifest_of(session, experiment, self._evaluations(experiment), results, accounts)
+            steps = tuple(planned_steps(session, experiment))
+        made = read_finished(self.finished.made, self._done([step.id for step in steps]))
+        with self.store.read() as session:
+            return manifest_of(session, experiment, self._evaluations(experiment), results, accounts, steps, made)
 
     def _evaluations(self, experiment: str) -> Evaluations:
         layout = self.planned(experiment).plan.layout
         return Evaluations(layout, read_all(self.finished.evaluated, self._done(layout.evaluations.values())))
+
+    def recorded_training_set(self, experiment: str, cell: Cell) -> Digest | None:
+        """The digest of what a run was trained on; None before it was tested. Raises NotFound."""
+        step = self.planned(experiment).plan.layout.evaluations.get(cell)
+        if step is None or not self.is_done(step):
+            return None
+        return self.finished.evaluated(step).training_set
 
     def curation_step(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
         """The target meant (the only one if not named) and the step that curated the arm's images there."""

@@ -154,5 +154,6 @@ def get_labels(experiment: str, reader: ResultsHere) -> LabelCards:
 @router.get("/{experiment}/manifest", responses=documented(404, 503))
 def get_manifest(experiment: str, reader: ResultsHere) -> ExperimentManifest:
     """What decides the numbers: the spec, every registered entry with its digests, each step's id, each run's training
-    set and the digest of the results. Compare two installations' manifests to see whether they measured the same."""
+    set and the digest of the results. Compare two installations' manifests to see whether they measured the same.
+    Beside it, what the numbers were computed with: package versions, processor and GPU of the workers."""
     return reader.manifest(experiment)

@@ -1,4 +1,4 @@
-"""How many images of each class the training sets of a size have (touchstone_trainer.subsets draws them)."""
+"""How many images of each class the training sets of a size have (touchstone_runtime.training_sets draws them)."""
 
 from collections.abc import Iterator
 

@@ -14,7 +14,7 @@ from scipy.stats import chisquare, kstest
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
-from touchstone_trainer.subsets import Pool, draw_training_set, kept_pool, training_order, training_set_digest
+from touchstone_runtime.training_sets import Pool, draw_training_set, kept_pool, training_order, training_set_digest
 
 Ranking = Literal["random", "score"]
 Balance = Literal["stratified", "uniform"]

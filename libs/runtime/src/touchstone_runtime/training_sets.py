@@ -15,10 +15,8 @@ from touchstone_contracts.curation import Curation
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 
-from touchstone_trainer.pixels import TRAINED_ON
-
-POOL_COLUMNS = (*TRAINED_ON, "parent", "score", "kept", "part")
-"""Of a curated pool's manifest, what is drawn from and trained on."""
+DRAWN_FROM = ("id", "class_id", "parent", "score", "kept", "part")
+"""The columns of a curated pool's manifest that decide what is drawn."""
 LARGEST_SIZE = 1_000_000_000
 """Where the search for the largest size of a mixture ends; counts alone would go on for ever."""
 

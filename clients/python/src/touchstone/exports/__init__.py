@@ -1,0 +1,1 @@
+"""Training sets as folders that other tools read."""
