@@ -88,18 +88,13 @@ types: .venv/ready ## mypy
 imports: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
 
-<<<<<<< HEAD
 PARTS = $(filter-out $(WHOLE_SYSTEMS),$(TESTS))
 WHOLES = $(filter $(WHOLE_SYSTEMS),$(TESTS))
-tests: .venv/ready browser containers-engine
+tests: .venv/ready browser tex containers-engine
 	@failed=0; \
 	$(if $(PARTS),$(BIN)/pytest $(PROCESSES) $(PARTS:%=tests/%) || failed=1;) \
 	$(if $(WHOLES),$(BIN)/pytest $(WHOLES:%=tests/%) || failed=1;) \
 	exit $$failed
-=======
-tests: .venv/ready browser tex containers-engine
-	$(BIN)/pytest $(TESTS:%=tests/%)
->>>>>>> export
 
 containers: .venv/ready containers-engine ## Build every image, run an experiment in containers, kill, scale, restart; needs 30 GB
 	$(BIN)/pytest tests/containers --every-image

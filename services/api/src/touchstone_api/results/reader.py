@@ -12,12 +12,8 @@ from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.registration import Parent
 from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
-<<<<<<< HEAD
 from touchstone_contracts.suggestions import unknown
-from touchstone_contracts.values import Blob, StepId
-=======
 from touchstone_contracts.values import Blob, Digest, StepId
->>>>>>> export
 from touchstone_contracts.views import (
     ArmLabels,
     ClassTable,
