@@ -204,6 +204,11 @@ def test_the_form_is_filled_wrongly_then_rightly_and_run(
     added.get_by_role("textbox", name="Sampler, steps").fill("0")
     expect(added.get_by_role("textbox", name="Sampler, steps")).to_have_attribute("aria-invalid", "true")
     added.get_by_role("textbox", name="Sampler, steps").fill("20")
+    # What is edited in the text alone is asked for at its arm.
+    page.get_by_label("Kind of the next arm").select_option("mixture")
+    page.get_by_role("button", name="Add arm").press("Enter")
+    expect(arms.nth(4).locator("> .problem")).to_have_text("parts: Field required")
+    arms.nth(4).get_by_role("button", name="Remove this arm").press("Enter")
     arms.nth(0).get_by_role("button", name="Remove this arm").press("Enter")
     expect(arms).to_have_count(3)
     page.get_by_label("Kind of recipe").select_option("lora")

@@ -196,9 +196,8 @@ export class SpecForm {
     const holder = field ?? this.#holder(".arm, #recipe > *", (part) => part.dataset.base, pointer);
     const place = holder?.querySelector("[data-problem]");
     if (!place) return { id: null, label: "" };
-    // Of a list: which of its values.
-    const within = field && pointer !== pointerOf(field) ? valueAt(this.document, pointer) : undefined;
-    place.append(element("span", { textContent: within === undefined ? detail : `${within}: ${detail}` }));
+    const within = field ? this.#entryOf(field, pointer) : pointer.slice(holder.dataset.base.length + 1);
+    place.append(element("span", { textContent: within ? `${within}: ${detail}` : detail }));
     place.hidden = false;
     const control = controlOf(holder);
     if (field) {
@@ -209,6 +208,11 @@ export class SpecForm {
     control.id ||= `control${pointer.replaceAll("/", "-")}`;
     const told = place.lastElementChild.textContent;
     return { id: control.id, detail: told, label: holder.querySelector("label, legend")?.textContent ?? "" };
+  }
+
+  // Of a field that is a list: which of its entries is meant, as it is written.
+  #entryOf(field, pointer) {
+    return pointer === pointerOf(field) ? "" : String(valueAt(this.document, pointer) ?? "");
   }
 
   // The innermost one whose pointer is the error's, or above it.
