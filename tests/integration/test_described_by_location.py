@@ -260,10 +260,10 @@ def test_locations_that_are_not_allowed_are_refused_when_they_are_posted(install
 @pytest.mark.parametrize(
     ("document", "pointer"),
     [
-        ({"name": "birds", "location": "ftp://example.org/x"}, "/location/0"),
-        ({"name": "birds", "location": "https://user:secret@example.org/x"}, "/location/0"),
-        ({"name": "birds", "location": "https://example.org/x?signature=secret"}, "/location/0"),
-        ({"name": "birds", "location": "library:../x"}, "/location/0"),
+        ({"name": "birds", "location": "ftp://example.org/x"}, "/location"),
+        ({"name": "birds", "location": "https://user:secret@example.org/x"}, "/location"),
+        ({"name": "birds", "location": "https://example.org/x?signature=secret"}, "/location"),
+        ({"name": "birds", "location": "library:../x"}, "/location"),
         ({"name": "birds", "location": []}, "/location"),
         ({"name": "birds", "location": "library:x", "layout": "zip"}, "/layout"),
         ({"name": "birds", "location": "library:x", "shards": []}, "/shards"),

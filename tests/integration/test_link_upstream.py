@@ -31,7 +31,9 @@ from touchstone_planning.dag import Plan, PlannedStep
 from touchstone_planning.plan import plan_experiment, plan_upstream
 from touchstone_planning.resolve import resolve
 from touchstone_retrieval.describe.__main__ import main as describe
+from touchstone_retrieval.describe.shards import describe_shards
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
+from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.tasks import handlers
 from touchstone_retrieval.tools import Tools
 from touchstone_runtime.artifacts import Artifacts
@@ -214,6 +216,29 @@ def test_rotten_links_are_made_up_for_from_the_deeper_list(
         {"opted_out": 1},
         {"changed": 1},
     ]
+
+
+def test_a_picture_behind_links_of_several_classes_is_dropped_as_a_placeholder(
+    library: Path, encoder: Encoder, worker: Worker
+) -> None:
+    """The first link of each shape leads to one picture."""
+    rows, gone = upstream_rows(3 * len(SHAPES), seed=7), upstream_rows(1, seed=8)[0]["image"]
+    for row in rows[: len(SHAPES)]:
+        row["image"] = gone
+    loaded = EncoderCache(Library(library), torch.device("cpu")).get(ModelRef.of(encoder))
+    vectors = embed_images(loaded, [row["image"] for row in rows]).astype(np.float16)
+    with serving({f"/{row['key']}.png": Page(row["image"]) for row in rows}) as web:
+        write_part(library / "gone", 0, rows, [web.url(path) for path in web.pages], vectors)
+        (table,) = describe_shards("links", "library:gone", Places(Library(library), None))
+        links = Upstream(name="gone", shards=(table,), index_encoder=encoder.name, placeholder_links=len(SHAPES))
+        plan = planned(library, links, encoder, TextMatch(results_per_query=3))
+        worker.run_all(plan)
+    artifacts = worker.runner.artifacts
+    curated = artifacts.result(CURATE_IMAGES, plan.curations["shapes", "retrieved"])
+    assert (curated.counts.obtained, curated.counts.placeholder) == (3 * len(SHAPES), len(SHAPES))
+    fates = artifacts.get_table(curated.images.manifest).select(("id", "drop_reason")).to_pylist()
+    assert {row["drop_reason"] for row in fates if row["id"] == sha256(gone)} == {"placeholder"}
+    assert curated.kept_by_class == (2,) * len(SHAPES)
 
 
 def test_a_random_control_of_links_is_labelled_and_downloaded(

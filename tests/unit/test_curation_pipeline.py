@@ -52,6 +52,19 @@ def test_each_image_is_dropped_by_the_first_rule_that_applies() -> None:
     assert counts.classes_without_images == (2,)
 
 
+def test_placeholders_are_dropped_before_anything_else_looks_at_them() -> None:
+    candidates = Candidates(
+        unit(0, 5, 30, 90), np.array([0, 0, 0, 1]), ["a", "gone", "gone too", "gone"], None, {"gone", "gone too"}
+    )
+    references = References(HeldOutImages(unit(*TEST), ["test"]))
+    result = curate(
+        candidates, unit(*CLASSES), references, rules(leak_cosine=0.999, filter=KeepTopFraction(fraction=1.0))
+    )
+    assert result.reasons.tolist() == ["", "placeholder", "placeholder", "placeholder"]
+    counts = count_stages(result.reasons, candidates.class_ids, 2, requested=4)
+    assert (counts.placeholder, counts.kept, counts.leaked) == (3, 1, 0)
+
+
 THRESHOLD, BETTER_HALF = KeepAboveScore(minimum=0.6), KeepTopFraction(fraction=0.5)
 
 

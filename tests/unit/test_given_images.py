@@ -7,12 +7,14 @@ import pytest
 from pydantic import ValidationError
 from support.memory_services import api_client, memory_services, register_everything
 from support.specs import DictLookup, resolved, spec
+from touchstone_api.results.accounts import sources_of_experiment
 from touchstone_contracts.arms.given import Given
 from touchstone_contracts.arms.retrieval import Retrieval
 from touchstone_contracts.catalogue import ClassFolders
 from touchstone_contracts.identity import identity, identity_text, sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_planning.arms.planner import planner_of
+from touchstone_planning.dag import ingest_steps
 from touchstone_planning.estimate import workload
 from touchstone_planning.fairness import check_fair
 from touchstone_planning.plan import plan_experiment
@@ -38,6 +40,18 @@ def test_each_target_gets_the_data_sets_that_are_its_own_curated_as_every_arm() 
         assert f"{target}/by-hand/{target}-by-hand/ingest" in {roles[step] for step in curation.inputs}
         assert curation.request.rules == found.spec.curation  # type: ignore[attr-defined]
     assert planner_of(BOTH).describe(BOTH) == "labelled images of fine-by-hand, broad-by-hand, before curation"
+
+
+def test_accounts_find_every_ingest_that_an_experiment_plans() -> None:
+    found = experiment()
+    planned = {step.id: step.stored.get("classes") for step in plan_experiment(found).steps if "ingest" in step.role}
+    asked = sources_of_experiment(found)
+    for sources in asked:
+        for file in sources.files:
+            step = ingest_steps(file, sources.most_losses, sources.classes)[0]
+            assert planned.pop(step) == (None if sources.kind == "upstream" else 3)
+    assert planned == {}
+    assert [sources.kind for sources in asked].count("dataset") == 2
 
 
 def test_their_images_are_part_of_the_estimate() -> None:

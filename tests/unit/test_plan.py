@@ -194,6 +194,8 @@ def test_links_are_indexed_without_images_and_downloaded_class_by_class() -> Non
     assert counts["embed_images"] == 4 + 3 + 3  # splits, downloaded classes, generated chunks: no upstream image
     downloads = [step for step in plan.steps if step.kind == "download_images"]
     assert [step.stored["placeholder_links"] for step in downloads] == [5, 5, 5]
+    curations = {step.role: step.stored.get("placeholder_links") for step in plan.steps if step.kind == "curate_images"}
+    assert {role.split("/")[1]: links for role, links in curations.items()} == {"retrieved": 5, "synthetic": None}
     assert [step.role for step in downloads] == [f"fine/retrieved/download[{label}]" for label in range(3)]
     retrieved = {step.id for step in plan.steps if step.kind == "retrieve_images"}
     assert all(set(step.inputs) == retrieved for step in downloads)

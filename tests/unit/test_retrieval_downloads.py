@@ -3,17 +3,23 @@
 import asyncio
 import io
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from random import Random
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from support.tiny_images import draw_shape
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.steps import ImagesDownloaded
 from touchstone_retrieval.download.obtaining import Link, ranked_reserve
 from touchstone_retrieval.download.opt_out import opted_out
-from touchstone_retrieval.download.recording import record_images
+from touchstone_retrieval.download.placeholders import alike, placeholders_among
+from touchstone_retrieval.download.recording import REPORT, record_images
 from touchstone_retrieval.ingest.link_table import link_id
 from touchstone_runtime.addresses import is_public, is_web_port
 from touchstone_runtime.artifacts import Artifacts
@@ -172,6 +178,60 @@ def test_a_link_that_is_asked_for_twice_is_one_link() -> None:
     result, _, obtained, _ = downloaded([link(URLS[0])] * 5, [], {URLS[0]: GONE}, placeholder_links=3)
     assert obtained == [URLS[0]]
     assert result.rejected == {"duplicate": 4}
+
+
+def of_classes(*classes: Sequence[bytes], placeholder_links: int) -> tuple[pa.Table, set[str]]:
+    """The link reports of several classes, whose links lead to these images, and the sha256 of what was obtained."""
+    reports, obtained = [], set[str]()
+    for number, images in enumerate(classes):
+        answers: dict[str, bytes | str] = {f"http://class{number}/{place}": image for place, image in enumerate(images)}
+        _, report, _, _ = downloaded([link(url) for url in answers], [], answers, placeholder_links=placeholder_links)
+        reports += report
+        obtained |= {str(row["sha256"]) for row in report if row["outcome"] == "obtained"}
+    return pa.Table.from_pylist(reports, REPORT), obtained
+
+
+def test_a_picture_behind_links_of_several_classes_is_a_placeholder() -> None:
+    own = list(PICTURES.values())
+    copies = [gone("PNG", 256), gone("JPEG", 256), gone("WEBP", 200)]
+    reports, obtained = of_classes(
+        [own[0], GONE], [copies[0], own[1]], [GONE, own[2], copies[1]], [own[3], copies[2]], placeholder_links=5
+    )
+    found = placeholders_among(reports, 5)
+    assert found == {sha256(GONE), *map(sha256, copies)} & obtained
+    assert len(found) == 3  # GONE, the PNG and the WEBP: the JPEG of the third class is what GONE shows there
+    assert placeholders_among(reports, 6) == set()
+    assert reports.num_rows == 9
+
+
+def test_links_of_a_class_that_gave_a_duplicate_or_a_placeholder_count_for_the_others() -> None:
+    reports, _ = of_classes([GONE, GONE], [GONE, GONE, GONE], [GONE], placeholder_links=3)
+    assert Counter(reports["outcome"].to_pylist()) == {"obtained": 2, "duplicate": 1, "placeholder": 3}
+    assert placeholders_among(reports, 6) == {sha256(GONE)}
+    assert placeholders_among(reports, 7) == set()
+
+
+def test_one_link_that_several_classes_want_is_one_link() -> None:
+    url = "http://x/popular"
+    reports = [row for _ in range(6) for row in downloaded([link(url)], [], {url: GONE}, placeholder_links=5)[1]]
+    assert placeholders_among(pa.Table.from_pylist(reports, REPORT), 5) == set()
+
+
+def test_reports_without_a_picture_name_no_placeholder() -> None:
+    reports, _ = of_classes([b"not an image"] * 9, placeholder_links=2)
+    assert (reports.num_rows, placeholders_among(reports, 2)) == (9, set())
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-8, 8)), min_size=1, max_size=30), st.randoms())
+def test_pictures_that_differ_a_little_are_one_in_whatever_order_they_come(
+    shown: list[tuple[int, int]], random: Random
+) -> None:
+    """Each thumbnail shows one of six pictures, some levels brighter or darker as a whole."""
+    pictures = np.random.default_rng(5).integers(40, 200, (6, 16 * 16 * 3))
+    random.shuffle(shown)
+    numbers = alike(np.stack([pictures[picture] + levels for picture, levels in shown]).astype(np.uint8))
+    shows = [picture for picture, _ in shown]
+    assert len(set(zip(numbers, shows, strict=True))) == len(set(numbers)) == len(set(shows))
 
 
 def test_without_a_number_of_links_no_picture_is_a_placeholder() -> None:

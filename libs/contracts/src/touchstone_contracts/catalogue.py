@@ -492,8 +492,8 @@ class Upstream(Posted):
     """Share of a shard's images that may be refused at ingest; where more are, the ingest fails. Links have no limit:
     each arm tells what its downloads gave."""
     placeholder_links: Annotated[PlaceholderLinks, WhenSet] = PLACEHOLDER_LINKS
-    """Of links: a picture that so many links of a class lead to is a placeholder for images that are gone, and is left
-    out. The same bytes and near-identical pictures count as one."""
+    """Of links: a picture that so many links lead to, of one class or of all classes of an arm, is a placeholder for
+    images that are gone, and is left out. The same bytes and near-identical pictures count as one."""
     licence: Annotated[str, WhenSet] = Field(default="", max_length=200)
     """Of its images, e.g. CC-BY-4.0; data cards of exported training sets repeat it."""
     description: LongText = ""

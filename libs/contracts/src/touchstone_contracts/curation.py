@@ -134,14 +134,20 @@ SCORE_RULES.register(KeepAboveClassScore)
 FILTERS.register(AllOf)
 
 
-FIRST_STAGES = {"leaked": "Leaked", "leaked_validation": "In validation", "familiar": "In upstream"}
+FIRST_STAGES = {
+    "placeholder": "Placeholder",
+    "leaked": "Leaked",
+    "leaked_validation": "In validation",
+    "familiar": "In upstream",
+}
 LAST_STAGES = {
     "label_conflict": "Label conflict",
     "near_duplicate": "Near-duplicate",
     "filtered": "Filtered",
     "over_cap": "Over cap",
 }
-"""Words of the stages that every curation has, by name. `leaked`: too similar to a test image; `familiar`: a synthetic
+"""Words of the stages that every curation has, by name. `placeholder`: a picture that links of several classes lead to,
+in place of images that are gone; `leaked`: too similar to a test image; `familiar`: a synthetic
 image too similar to an upstream image; `label_conflict`: another class has the image too."""
 
 
@@ -296,7 +302,8 @@ class CurationCounts(Lenient):
     leaked_validation: int = 0
     familiar: int = 0
     label_conflict: int = Field(default=0, exclude_if=is_zero)
-    """Not written where there are none, as before there could be any; as `further`."""
+    """Not written where there are none, as before there could be any; as `placeholder` and `further`."""
+    placeholder: int = Field(default=0, exclude_if=is_zero)
     further: dict[str, int] = Field(default_factory=dict, exclude_if=is_empty)
     """Dropped by further stages, by stage."""
 

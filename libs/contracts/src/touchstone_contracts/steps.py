@@ -301,7 +301,7 @@ class DownloadImages(Strict):
     hosts: Annotated[tuple[Host, ...] | None, WhenSet] = Field(default=None, exclude_if=is_none)
     """Patterns of hosts that links may lead to, beside what the worker itself allows. None: it alone decides."""
     placeholder_links: Annotated[PlaceholderLinks | None, WhenSet] = Field(default=None, exclude_if=is_none)
-    """A picture that so many links lead to is none of their images. None: however many do."""
+    """A picture that so many links of the class lead to is none of their images. None: however many do."""
 
 
 class ImagesDownloaded(ImagesFound):
@@ -310,7 +310,8 @@ class ImagesDownloaded(ImagesFound):
     topped_up: int
     """Images that came from the reserve."""
     links: Blob
-    """Parquet, a row per link tried, in order: url, reserve, outcome (`obtained` or the reason), sha256, bytes."""
+    """Parquet, a row per link tried, in order: url, reserve, outcome (`obtained` or the reason), sha256, bytes and,
+    since version 2, the thumbnail of the picture that it leads to (null where it leads to none)."""
 
 
 class WritePrompts(Strict):
@@ -441,6 +442,9 @@ class CurateImages(Strict):
     validation: Annotated[EmbeddedShard | None, WhenSet] = None
     upstream: Annotated[tuple[EmbeddedShard, ...], WhenSet, Fact] = ()
     """Where the rules compare synthetic images with it. The tests, `validation` and `upstream` are embedded alike."""
+    placeholder_links: Annotated[PlaceholderLinks | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Of candidates that were downloaded: a picture that so many links of all of them lead to is dropped. None: however
+    many do."""
 
 
 class ImagesCurated(Lenient):
@@ -774,7 +778,7 @@ INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, Upstr
 NAME_CLASSES = Contract("name_classes", 2, "retrieval", NameClasses, ClassesNamed)
 RETRIEVE_IMAGES = Contract("retrieve_images", 4, "retrieval", RetrieveImages, ImagesRetrieved)
 FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound)
-DOWNLOAD_IMAGES = Contract("download_images", 1, "retrieval", DownloadImages, ImagesDownloaded)
+DOWNLOAD_IMAGES = Contract("download_images", 2, "retrieval", DownloadImages, ImagesDownloaded)
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated)
 MIX_POOLS = Contract("mix_pools", 1, "retrieval", MixPools, ImagesCurated)
 AUDIT_POOL = Contract("audit_pool", 2, "retrieval", AuditPool, PoolAudited)
@@ -848,16 +852,17 @@ EARLIER: dict[str, AnyContract] = {
         replace(WRITE_CAPTIONS, version=2),
         replace(INGEST_IMAGES, version=2),
         replace(INGEST_IMAGES, version=3),
+        replace(DOWNLOAD_IMAGES, version=1),
         replace(EMBED_IMAGES, version=1),
         replace(TAKE_EMBEDDINGS, version=1),
     )
 }
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
-verdicts gave chances of a decision and took targets as a sample; and ingests from before there was a limit of what may
-be refused, from before tables of links had an account, and from before they knew how many classes a target has. Their
-sources are read as they are today (decision 0058), and so are words (decision 0064) and embeddings of before unusable
-rows were told of and given ones compared (decision 0061)."""
+verdicts gave chances of a decision and took targets as a sample; ingests from before there was a limit of what may
+be refused, from before tables of links had an account, and from before they knew how many classes a target has; and
+downloads from before they recorded thumbnails. Their sources are read as they are today (decision 0058), and so are
+words (decision 0064) and embeddings of before unusable rows were told of and given ones compared (decision 0061)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

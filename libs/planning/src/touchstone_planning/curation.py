@@ -9,6 +9,7 @@ from touchstone_contracts.steps import CURATE_IMAGES, CurateImages, EmbeddedShar
 from touchstone_contracts.values import StepId
 
 from touchstone_planning.dag import PlannedImages, TargetContext, embedded, reembedded_upstream
+from touchstone_planning.downloads import are_downloaded, placeholder_links_of
 from touchstone_planning.pointers import unknown_classes
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -31,6 +32,7 @@ def plan_curation(
         copy_embeddings=_copy_embeddings(context, candidates),
         validation=held_out(context, context.validation, "validation") if "validation" in rules.leak_splits else None,
         upstream=_upstream(context) if rules.needs_upstream and synthetic else (),
+        placeholder_links=placeholder_links_of(context) if are_downloaded(candidates, context) else None,
     )
     return context.plan.add(CURATE_IMAGES, request, f"{role}/curate")
 

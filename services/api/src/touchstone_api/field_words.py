@@ -176,6 +176,7 @@ FIELD_WORDS = {
     "peak_lr_fraction": "Learning rate of the chosen epoch, as a share of the peak.",
     "per_class_cap": "Most images of a class that are kept; null: no limit.",
     "phase": "Where its steps stand as a whole.",
+    "placeholder": "Images that stand for others that are gone: links of several classes lead to them.",
     "points": "The law at the sizes measured, between them, and beyond.",
     "predicted_id": "Id of the class that they were taken for.",
     "primary": "The comparison that decides, declared before it ran.",

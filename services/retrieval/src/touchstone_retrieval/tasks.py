@@ -72,6 +72,7 @@ from touchstone_retrieval.curation.split_likeness import LabelledVectors, compar
 from touchstone_retrieval.describe.described import described
 from touchstone_retrieval.download.fetching import Fetcher, open_session
 from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked_reserve
+from touchstone_retrieval.download.placeholders import placeholders_among
 from touchstone_retrieval.download.recording import record_images
 from touchstone_retrieval.download.remembering import RememberedFetches
 from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded
@@ -328,6 +329,7 @@ def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> Im
         class_ids=labels(table, len(request.classes)),
         image_ids=table["id"].to_pylist(),
         descriptors=load_descriptors(tools.artifacts, request, references.dimension),
+        placeholders=_placeholders(tools.artifacts, request),
     )
     there = not_taken_down(table)
     there = there[candidates.comparable[there]]
@@ -344,6 +346,14 @@ def curate_images(request: CurateImages, tools: Tools, progress: Progress) -> Im
         requested=sum(part.requested for part in parts),
         memorisation=memorisation,
     )
+
+
+def _placeholders(artifacts: Artifacts, request: CurateImages) -> set[str]:
+    if request.placeholder_links is None:
+        return set()
+    downloads = [artifacts.result(DOWNLOAD_IMAGES, part.images) for part in request.candidates]
+    links = pa.concat_tables([artifacts.get_table(each.links) for each in downloads])
+    return placeholders_among(links, request.placeholder_links)
 
 
 @handlers.serve(MIX_POOLS)

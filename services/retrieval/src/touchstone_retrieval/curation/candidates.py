@@ -1,6 +1,6 @@
 """What is curated, what it is compared with, and what has become of it so far."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ class Candidates:
     image_ids: Sequence[str]
     descriptors: np.ndarray | None = None
     """(n, e) L2-normalised, to compare images with images; None takes `images`."""
+    placeholders: Collection[str] = ()
+    """Ids of those that stand for images that are gone."""
 
     @property
     def compared(self) -> np.ndarray:
@@ -34,7 +36,7 @@ class Candidates:
     def take(self, rows: np.ndarray) -> "Candidates":
         descriptors = None if self.descriptors is None else self.descriptors[rows]
         ids = [self.image_ids[row] for row in rows.tolist()]
-        return Candidates(self.images[rows], self.class_ids[rows], ids, descriptors)
+        return Candidates(self.images[rows], self.class_ids[rows], ids, descriptors, self.placeholders)
 
 
 @dataclass(frozen=True)

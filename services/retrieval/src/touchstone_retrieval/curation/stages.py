@@ -38,6 +38,12 @@ class Curating:
         return np.flatnonzero(self.curated.kept)
 
 
+def drop_placeholders(curating: Curating) -> None:
+    candidates = curating.candidates
+    gone = [image_id in candidates.placeholders for image_id in candidates.image_ids]
+    curating.curated.drop("placeholder", np.array(gone, dtype=bool))
+
+
 def drop_leaked(curating: Curating) -> None:
     if "test" in curating.rules.leak_splits:
         _drop_leaks(curating, "leaked", curating.curated.nearest, curating.references.test)
@@ -93,7 +99,7 @@ def drop_over_cap(curating: Curating) -> None:
 
 
 LEAKS = {"leaked": drop_leaked, "leaked_validation": drop_leaked_validation}
-FIRST = LEAKS | {"familiar": drop_familiar}
+FIRST = {"placeholder": drop_placeholders} | LEAKS | {"familiar": drop_familiar}
 LAST = {
     "label_conflict": drop_label_conflicts,
     "near_duplicate": drop_near_duplicates,

@@ -1,9 +1,12 @@
-"""Servers answer for a dead link with a picture that says so. It is known by the many links that lead to it."""
+"""Servers answer for a dead link with a picture that says so. It is known by the many links that lead to it: of one
+class while its links are fetched, of all classes by what the downloads of each have recorded."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 from touchstone_contracts.identity import sha256
 from touchstone_runtime.decoding import decode_image
@@ -14,6 +17,8 @@ THUMBNAIL = 16
 MOST_DIFFERENCE = 16
 """Of 255, in any colour of any pixel of two thumbnails that show the same picture: copies in other sizes and formats
 differ by a few levels, other pictures by far more."""
+ROUNDING = 0.01
+"""Of mean levels."""
 
 
 @dataclass
@@ -38,6 +43,10 @@ class Pictures:
         self._links[number].add(url)
         return number
 
+    def thumbnail(self, number: int) -> bytes | None:
+        """uint8 (THUMBNAIL, THUMBNAIL, 3) of the picture, or None where the number is none."""
+        return None if number < 0 else self._thumbnails[number].astype(np.uint8).tobytes()
+
     def is_placeholder(self, number: int) -> bool:
         return self.placeholder_links is not None and len(self._links[number]) >= self.placeholder_links
 
@@ -49,6 +58,50 @@ class Pictures:
                 return int(differences.argmin())
         self._thumbnails.append(new)
         return len(self._thumbnails) - 1
+
+
+def placeholders_among(links: pa.Table, placeholder_links: int) -> set[str]:
+    """sha256 of the images that are placeholders: of the link reports of several classes, those whose picture so many
+    links lead to, of whichever classes."""
+    links = links.filter(pc.is_valid(links["thumbnail"]))
+    if links.num_rows == 0:
+        return set()
+    thumbnails = np.frombuffer(b"".join(links["thumbnail"].to_pylist()), np.uint8).reshape(links.num_rows, -1)
+    urls, images = defaultdict(set), defaultdict(set)
+    for picture, row in zip(alike(thumbnails), links.select(("url", "sha256")).to_pylist(), strict=True):
+        urls[picture].add(row["url"])
+        images[picture].add(row["sha256"])
+    many = (picture for picture, leading in urls.items() if len(leading) >= placeholder_links)
+    return {image for picture in many for image in images[picture] if image}
+
+
+def alike(thumbnails: np.ndarray) -> list[int]:
+    """The picture of each thumbnail, uint8 (n, THUMBNAIL x THUMBNAIL x 3), as the number of the darkest one that shows
+    it."""
+    different, places = np.unique(thumbnails, axis=0, return_inverse=True)
+    order = np.argsort(_quarters(different).mean(axis=1), kind="stable")
+    pixels, quarters = different[order].astype(np.int16), _quarters(different[order])
+    brightness, columns = quarters.mean(axis=1), np.ascontiguousarray(quarters.T)
+    picture = np.full(len(order), -1)
+    for first in range(len(order)):
+        if picture[first] < 0:
+            # What is alike in every pixel is so as a whole and in every quarter: the rest is not compared.
+            last = np.searchsorted(brightness, brightness[first] + MOST_DIFFERENCE + ROUNDING)
+            near = first + np.flatnonzero(picture[first:last] < 0)
+            for column in columns:
+                near = near[np.abs(column[near] - column[first]) <= MOST_DIFFERENCE + ROUNDING]
+            picture[near[(np.abs(pixels[near] - pixels[first]) <= MOST_DIFFERENCE).all(axis=1)]] = first
+    by_thumbnail = np.empty_like(picture)
+    by_thumbnail[order] = picture
+    found: list[int] = by_thumbnail[places.ravel()].tolist()
+    return found
+
+
+def _quarters(thumbnails: np.ndarray) -> np.ndarray:
+    """float32 (n, 12): the mean colour of each quarter."""
+    half = THUMBNAIL // 2
+    quarters = thumbnails.reshape(-1, 2, half, 2, half, 3).mean(axis=(2, 4), dtype=np.float32)
+    return quarters.reshape(len(thumbnails), -1)
 
 
 def thumbnail(image: bytes) -> np.ndarray:

@@ -23,6 +23,7 @@ REPORT = pa.schema(
         ("outcome", pa.string()),
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
+        ("thumbnail", pa.binary()),
     ]
 )
 
@@ -47,7 +48,7 @@ async def record_images(
             if tried.outcome == OBTAINED:
                 writer.add(tried.image, _record(tried, class_id))
                 written += 1
-            report.append(_reported(tried))
+            report.append(_reported(tried, pictures))
             progress(written, len(wanted))
     images = _without_placeholders(writer.finish(), report, pictures, artifacts)
     outcomes = Counter(row["outcome"] for row in report)
@@ -89,7 +90,7 @@ def _record(tried: Tried, class_id: int) -> ImageRecord:
     )
 
 
-def _reported(tried: Tried) -> _Row:
+def _reported(tried: Tried, pictures: Pictures) -> _Row:
     digest = sha256(tried.image) if tried.image else ""
     return {
         "url": tried.link.url,
@@ -97,5 +98,6 @@ def _reported(tried: Tried) -> _Row:
         "outcome": tried.outcome,
         "sha256": digest,
         "bytes": len(tried.image),
+        "thumbnail": pictures.thumbnail(tried.picture),
         "picture": tried.picture,
     }
