@@ -19,6 +19,7 @@ from touchstone_contracts.views import (
     Validation,
 )
 from touchstone_planning.estimate import gpu_hours, workload
+from touchstone_planning.fairness import exhausted_sizes
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.throughput import ASSUMPTIONS, THROUGHPUTS
 from touchstone_store.deletion import delete_experiment
@@ -119,6 +120,7 @@ def validate_experiment(spec: Spec, principal: PrincipalHere, services: Services
         steps=len(plan.steps),
         steps_by_kind=Counter(step.kind for step in plan.steps),
         reused_by_kind=Counter(step.kind for step in plan.steps if step.id in found.verified),
+        exhausted=tuple(exhausted_sizes(prepared.resolved)),
     )
 
 
