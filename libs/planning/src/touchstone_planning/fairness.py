@@ -1,11 +1,12 @@
 """What makes a comparison unfair or impossible is refused before anything is created."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_contracts.suggestions import suggestion
-from touchstone_contracts.values import Name
+from touchstone_contracts.values import MOST_ERRORS, Name
 
 from touchstone_planning.ancestry import with_ancestors
 from touchstone_planning.arms.planner import OBJECTIONS, Source, most_images, planner_of
@@ -138,11 +139,16 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
 
 def exhausted_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     """Of an experiment that may be posted: sizes at which an arm will certainly be reported as exhausted, because its
-    filter leaves less of all its candidates together. Other arms may reach them, so they are told, not refused."""
-    for position, size in enumerate(resolved.spec.sizes):
-        for target in resolved.targets:
-            for arm in resolved.spec.training_arms:
-                limit = planner_of(arm).most_left(arm, target, resolved)
+    filter leaves less of all its candidates together. Other arms may reach them, so they are told, not refused.
+    MOST_ERRORS at most."""
+    yield from islice(_exhausted_sizes(resolved), MOST_ERRORS)
+
+
+def _exhausted_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    for target in resolved.targets:
+        for arm in resolved.spec.training_arms:
+            limit = planner_of(arm).most_left(arm, target, resolved)
+            for position, size in enumerate(resolved.spec.sizes):
                 if size > limit:
                     detail = (
                         f"arm {arm.name!r} can leave at most {limit} images of {target.name!r} after curation, so it "
