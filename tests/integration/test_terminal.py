@@ -137,6 +137,7 @@ def test_an_experiment_is_named_by_its_id_how_that_begins_or_its_name(terminal: 
         (("grid", "quick", "{folder}/grid.png", "--target", "brod"), "did you mean 'broad'?"),
         (("grid", "quick", "{folder}/grid.png", "--class", "thing 9"), "there is no class 'thing 9'"),
         (("curation", "quick", "mixed"), "there is no arm 'mixed'"),
+        (("show", "target/"), "'target/' names no target; write target/NAME"),
         (("clone", "quick", "--set", "sizess=[6]"), "/sizess: there is no such field; did you mean 'sizes'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -214,6 +215,9 @@ def test_a_change_that_is_no_assignment_is_told(terminal: Terminal, change: str)
         (("report", "quick", "--figure", "{folder}/none/found.png"), "cannot be written: there is no folder"),
         (("predictions", "quick", "{folder}/none/p.parquet"), "cannot be written: there is no folder"),
         (("predictions", "quick", "{folder}"), "cannot be written: it is a folder"),
+        (("grid", "quick", "/proc/grid.png"), "/proc/grid.png cannot be written: No such file or directory"),
+        (("report", "quick", "--to", "/proc/report.md"), "/proc/report.md cannot be written"),
+        (("predictions", "quick", "/proc/p.parquet"), "/proc/p.parquet cannot be written"),
     ],
 )
 def test_a_path_that_cannot_be_written_is_told_before_anything_is_drawn(

@@ -149,7 +149,7 @@ def test_the_verdict_tells_exchange_rates_and_where_they_cannot_be_read(capsys: 
         ["pets", "120", "more than 2,000", "1,500 to beyond"],
         ["pets", "30", "at most 60", "below to 90"],
     ]
-    assert printed[-1] == ["made", "123,457 CPU s, 36 GPU s", "123,457 CPU s, 36 GPU s", "-1.0", "nothing gained"]
+    assert printed[-1] == ["made", "123,457 CPU s, 36 GPU s", "123,457 CPU s, 36 GPU s", "-1.0", "no gain measured"]
 
 
 def test_money_is_told_with_the_prices_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Unfair or impossible comparisons are refused with the field and the reason."""
 
 import time
+from itertools import product
 
 import pytest
 from support.specs import DictLookup, resolved, source, spec
@@ -15,7 +16,7 @@ from touchstone_contracts.arms.target_train import TargetTrain
 from touchstone_contracts.curation import AllOf, Curation, Filter, KeepAboveClassScore, KeepAboveScore, KeepTopFraction
 from touchstone_contracts.problems import Invalid, Unfair
 from touchstone_contracts.recipes.learned_prompts import LearnedPrompts
-from touchstone_planning.fairness import check_fair
+from touchstone_planning.fairness import check_fair, exhausted_sizes
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -105,6 +106,42 @@ def test_the_training_split_bounds_its_arm() -> None:
         check_fair(with_train("fine", "broad"))
     assert {error.pointer for error in caught.value.errors} == {"/sizes/1"}  # 12 of 9; 6 is reached
     assert "at most 9" in caught.value.errors[0].detail
+
+
+@pytest.mark.parametrize(
+    ("filter", "most"),
+    [
+        (KeepTopFraction(fraction=0.5), 6),  # of 9 images of 3 classes: 3 and half of 6
+        (KeepTopFraction(fraction=0.3), 4),
+        (KeepTopFraction(fraction=1), 9),
+        (KeepAboveScore(), 9),
+        (AllOf(rules=(KeepAboveScore(), KeepTopFraction(fraction=0.5))), 6),
+    ],
+)
+def test_a_size_at_which_the_filter_exhausts_an_arm_is_told(filter: Filter, most: int) -> None:
+    def told(size: int) -> list[tuple[str, str]]:
+        experiment = with_train("fine", "broad", sizes=(1, size), curation=Curation(filter=filter))
+        check_fair(experiment)
+        return [(error.pointer, error.detail) for error in exhausted_sizes(experiment)]
+
+    assert told(most) == []
+    if most < 9:  # More than all 9 images is refused.
+        found = told(most + 1)
+        assert [pointer for pointer, _ in found] == ["/sizes/1"] * 2
+        assert f"at most {most} images of 'fine'" in found[0][1]
+        assert f"exhausted at size {most + 1}" in found[0][1]
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5, 0.99, 1])
+@pytest.mark.parametrize(("candidates", "classes"), [(0, 3), (2, 3), (9, 3), (10, 2), (7, 1)])
+def test_no_way_of_dividing_images_among_classes_leaves_more_than_the_bound(
+    candidates: int, classes: int, fraction: float
+) -> None:
+    rule = KeepTopFraction(fraction=fraction)
+    ways = [way for way in product(range(candidates + 1), repeat=classes) if sum(way) == candidates]
+    kept = max(sum(rule.most_kept(images) for images in way) for way in ways)
+    assert kept <= rule.most_kept_together(candidates, classes) <= candidates
+    assert len(ways) >= 1
 
 
 PROBES = Evaluation(metrics=("zero_shot", "regularised_probe"))

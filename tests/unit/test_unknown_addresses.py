@@ -1,5 +1,6 @@
 """What nobody reads in an address is refused, and people who miss a page get a page."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +74,18 @@ def test_a_bug_shows_no_traceback_to_a_person(client: TestClient, monkeypatch: p
     assert (answer.status_code, answer.headers["content-type"][:9]) == (500, "text/html")
     assert "secret" not in answer.text
     assert answer.headers["x-request-id"] in answer.text
+
+
+def test_every_operation_with_a_json_body_refuses_another_content_type(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    bodies = [
+        (method, re.sub(r"{\w+}", "targets", path))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    for method, path in bodies:
+        for content_type in ("text/plain", "application/x-yaml", "application/x-www-form-urlencoded", ""):
+            answer = client.request(method, path, content=b"{}", headers={"Content-Type": content_type})
+            assert (answer.status_code, answer.json()["code"]) == (415, "not_json"), (method, path, content_type)
+    assert len(bodies) >= 12

@@ -17,10 +17,11 @@ from touchstone.commands import (
     storage,
     webhooks,
 )
+from touchstone.plain_options import PlainGroup
 from touchstone.terminal import Server, connected, readable_failures
 from touchstone.version import VERSION
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 for part in (experiments, registered, steps, findings, report, export, judging, storage, access):
     app.add_typer(part.app)
 app.add_typer(access.keys, name="keys")

@@ -16,7 +16,15 @@ _RENAMED = {
     "Extra inputs are not permitted": "there is no such field",
     "Field required": "this field is required",
 }
-_PLAINER = {" after validation": "", "be a valid tuple": "be a list", "be a valid dictionary": "be a mapping"}
+_PLAINER = {
+    " after validation": "",
+    " or object to extract fields from": "",
+    ", unable to parse string as a number": "",
+    ", unable to parse string as an integer": "",
+    "match pattern '^https?://[!-~]+$'": "be a web address such as https://example.org/hook",
+    "be a valid tuple": "be a list",
+    "be a valid dictionary": "be a mapping",
+}
 _SUBJECT = re.compile(r"^(?:[A-Z][a-z]+|URL|JSON) should ")
 _TAG = re.compile(
     r"Input tag (?P<tag>'.*?') found using .* does not match any of the expected tags: (?P<tags>.*)", re.S

@@ -20,10 +20,12 @@ def read_predictions(path: Path) -> Predictions:
     read = READERS.get(path.suffix)
     if read is None:
         raise UnreadableDocument(f"{path}: predictions are read from files that end in {' or '.join(READERS)}")
+    if not path.is_file():
+        raise UnreadableDocument(f"{path} is not a file; give the predictions in a file that is there")
     try:
         table = read(path)
     except (OSError, pa.ArrowException) as error:
-        raise UnreadableDocument(f"{path}: {error}") from error
+        raise UnreadableDocument(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     return {name: _values(table[name]) for name in (*COLUMNS, *OPTIONAL) if name in table.column_names}
 
 

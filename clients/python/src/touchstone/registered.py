@@ -86,6 +86,8 @@ def registered(client: Client, path: str) -> Any:
     """The entry that `target/flags` or `targets/flags` names. Raises UnknownName, which suggests the nearest."""
     text, _, name = path.partition("/")
     kind = kind_named(text)
+    if not name:
+        raise UnknownName(f"{path!r} names no {kind.singular}; write {kind.singular}/NAME")
     try:
         return kind.one(client, name)
     except NotFound as error:

@@ -11,6 +11,7 @@ from touchstone_contracts.curation import stage_words
 from touchstone_contracts.power import Power
 from touchstone_contracts.registration import Registration
 from touchstone_contracts.views import (
+    ArmCost,
     ComparisonResult,
     Cost,
     Estimation,
@@ -165,13 +166,20 @@ def _print_costs(console: Console, verdict: Verdict) -> None:
         table.add_column(heading, justify="right")
     for entry in verdict.costs:
         gain = "" if entry.gain is None else f"{100 * entry.gain:+.1f}"
-        per_point = cost_words(entry.per_point) if entry.per_point else "nothing gained" if gain else ""
-        table.add_row(entry.arm, cost_words(entry.sourcing), cost_words(entry.adapting), gain, per_point)
+        costs = (cost_words(entry.sourcing), cost_words(entry.adapting), gain, per_point_words(entry))
+        table.add_row(entry.arm, *costs)
     print_table(console, table)
     prices = (("CPU core", verdict.prices.cpu_hour), ("GPU", verdict.prices.gpu_hour))
     known = [f"¤ {price:g} an hour of a {what}" for what, price in prices if price is not None]
     if known:
         console.print(f"¤ is the currency of the prices, whichever that is: {', '.join(known)}", highlight=False)
+
+
+def per_point_words(entry: ArmCost) -> str:
+    """What a point of gain cost; where the mean gained nothing there is no such cost, whatever the interval allows."""
+    if entry.per_point is not None:
+        return cost_words(entry.per_point)
+    return "" if entry.gain is None else "no gain measured"
 
 
 def cost_words(cost: Cost) -> str:

@@ -150,14 +150,16 @@ def found_experiment(
 
 
 def require_writable(path: Path) -> None:
-    """Before work is done for a file that cannot be written. Raises UnwritableFile, OSError."""
+    """Before work is done for a file that cannot be written. Raises UnwritableFile."""
     if not path.parent.is_dir():
         raise UnwritableFile(f"{path} cannot be written: there is no folder {path.parent}")
     if path.is_dir():
         raise UnwritableFile(f"{path} cannot be written: it is a folder")
     existed = path.exists()
-    with path.open("ab"):
-        pass
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise UnwritableFile(f"{path} cannot be written: {error.strerror or error}") from error
     if not existed:
         path.unlink()
 

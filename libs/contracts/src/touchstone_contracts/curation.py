@@ -50,6 +50,10 @@ class ScoreRuleSpec(FilterSpec):
     def most_kept(self, candidates: int) -> int:
         """Upper bound of the images of a class that stay of `candidates`."""
 
+    def most_kept_together(self, candidates: int, classes: int) -> int:
+        """Upper bound of the images that stay of `candidates` of all classes together, however they are divided."""
+        return min(candidates, classes * self.most_kept(candidates))
+
     def classes_named(self) -> dict[str, tuple[str, ...]]:
         """By field: display names or ids of classes, each of which some target must have."""
         return {}
@@ -73,6 +77,11 @@ class KeepTopFraction(ScoreRuleSpec):
     def most_kept(self, candidates: int) -> int:
         """Scores at or above the linear (1 - f) quantile of n values: floor((n - 1) f) + 1 of them."""
         return floor((candidates - 1) * self.fraction + 1e-9) + 1 if candidates else 0
+
+    def most_kept_together(self, candidates: int, classes: int) -> int:
+        """Each class adds less than one image to its share, and none where it has no image."""
+        present = min(classes, candidates)
+        return floor((candidates - present) * self.fraction + 1e-9) + present
 
 
 class KeepAboveScore(ScoreRuleSpec):

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from touchstone_contracts.adaptation import Evaluation, Metric
 from touchstone_contracts.arms import Arm
@@ -74,6 +74,13 @@ class Comparison(Strict):
     failed_runs: Annotated[FailedRuns, WhenSet] = "count"
     """Of runs that ended far below the other seeds on validation. `count`: they are results like any others.
     `leave_out`: the answer is about runs that did not fail. The verdict shows both."""
+
+    @field_validator("delta", mode="before")
+    @classmethod
+    def _delta_is_an_accuracy(cls, delta: object) -> object:
+        if isinstance(delta, int | float) and delta > 1:
+            raise ValueError(f"delta is {delta:g}: give it in accuracy: 0.01 is one point")
+        return delta
 
     @property
     def delta_fault(self) -> str:

@@ -16,7 +16,7 @@ from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.locations import LocatedDataset, LocatedTarget, LocatedUpstream
 from touchstone_contracts.messages import Environment
 from touchstone_contracts.power import Power, TargetSpread
-from touchstone_contracts.problems import Invalid, Problem
+from touchstone_contracts.problems import FieldError, Invalid, Problem
 from touchstone_contracts.registration import Registration
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.takedowns import Takedown
@@ -193,6 +193,8 @@ class Validation(Lenient):
     steps: int
     steps_by_kind: dict[str, int]
     reused_by_kind: dict[str, int]
+    exhausted: tuple[FieldError, ...] = ()
+    """Sizes at which an arm is known to run out of images, as far as that follows from candidates, filter and cap."""
 
 
 class Workload(Lenient):

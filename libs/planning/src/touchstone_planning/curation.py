@@ -66,6 +66,14 @@ def most_kept(candidates: int, rules: Curation) -> int:
     return min(kept, rules.per_class_cap) if rules.per_class_cap is not None else kept
 
 
+def most_kept_together(candidates: int, classes: int, rules: Curation) -> int:
+    """Upper bound of what curation keeps of so many candidates of all classes together."""
+    kept = candidates
+    for rule in rules.score_rules:
+        kept = rule.most_kept_together(kept, classes)
+    return min(kept, classes * rules.per_class_cap) if rules.per_class_cap is not None else kept
+
+
 def impossible_rules(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     curation = resolved.spec.curation
     for position, rule in enumerate(curation.score_rules):

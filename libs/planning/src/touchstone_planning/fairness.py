@@ -1,11 +1,12 @@
 """What makes a comparison unfair or impossible is refused before anything is created."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from touchstone_contracts.arms import Arm
 from touchstone_contracts.problems import FieldError, Invalid, Unfair
 from touchstone_contracts.suggestions import suggestion
-from touchstone_contracts.values import Name
+from touchstone_contracts.values import MOST_ERRORS, Name
 
 from touchstone_planning.ancestry import with_ancestors
 from touchstone_planning.arms.planner import OBJECTIONS, Source, most_images, planner_of
@@ -128,6 +129,29 @@ def _unreachable_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
             for arm in resolved.spec.training_arms:
                 limit = most_images(arm, target, resolved)
                 if size > limit:
-                    detail = f"arm {arm.name!r} can leave at most {limit} images of {target.name!r} after curation"
+                    detail = (
+                        f"arm {arm.name!r} can leave at most {limit} images of {target.name!r} after curation: lower "
+                        "the size, give the arm more candidates, or loosen curation.filter and curation.per_class_cap"
+                    )
                     yield FieldError(pointer=f"/sizes/{position}", detail=detail)
                     break
+
+
+def exhausted_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    """Of an experiment that may be posted: sizes at which an arm will certainly be reported as exhausted, because its
+    filter leaves less of all its candidates together. Other arms may reach them, so they are told, not refused.
+    MOST_ERRORS at most."""
+    yield from islice(_exhausted_sizes(resolved), MOST_ERRORS)
+
+
+def _exhausted_sizes(resolved: ResolvedExperiment) -> Iterator[FieldError]:
+    for target in resolved.targets:
+        for arm in resolved.spec.training_arms:
+            limit = planner_of(arm).most_left(arm, target, resolved)
+            for position, size in enumerate(resolved.spec.sizes):
+                if size > limit:
+                    detail = (
+                        f"arm {arm.name!r} can leave at most {limit} images of {target.name!r} after curation, so it "
+                        f"will be reported as exhausted at size {size}"
+                    )
+                    yield FieldError(pointer=f"/sizes/{position}", detail=detail)

@@ -95,7 +95,7 @@ def classes(
     arm: ArmName,
     size: Annotated[int | None, typer.Option(help="Training images. Left out: the largest size.")] = None,
     metric: Annotated[
-        Metric | None, typer.Option(callback=known_metric, help="Left out: the first that is measured.")
+        str | None, typer.Option(callback=known_metric, help="Left out: the first that is measured.")
     ] = None,
     target: TargetName = None,
     test_set: Annotated[str, typer.Option(help="One of the target's test sets.")] = MAIN_TEST_SET,

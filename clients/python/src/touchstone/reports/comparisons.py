@@ -8,7 +8,7 @@ from touchstone_contracts.class_groups import ClassGroup, GroupChange
 from touchstone_contracts.views import Answer, ComparisonResult, Verdict
 
 from touchstone.reports.blocks import Block, Bullets, Paragraph, Table
-from touchstone.tables import cost_words, exchange_row
+from touchstone.tables import cost_words, exchange_row, per_point_words
 from touchstone.untouched import sample_sentence, untouched_headings, untouched_rows, untouched_title
 
 
@@ -115,7 +115,7 @@ def _costs(verdict: Verdict) -> Iterator[Block]:
             cost_words(entry.sourcing),
             cost_words(entry.adapting),
             "" if entry.gain is None else f"{100 * entry.gain:+.1f}",
-            "" if entry.per_point is None else cost_words(entry.per_point),
+            per_point_words(entry),
         )
         for entry in verdict.costs
     )

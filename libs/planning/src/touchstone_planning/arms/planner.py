@@ -15,7 +15,7 @@ from touchstone_contracts.curation import Curation
 from touchstone_contracts.problems import FieldError
 from touchstone_contracts.values import Name, StepId
 
-from touchstone_planning.curation import most_kept, plan_curation
+from touchstone_planning.curation import most_kept, most_kept_together, plan_curation
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -95,6 +95,10 @@ class ArmPlanner(ABC, Generic[ArmT]):
     def most_images(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """Upper bound of the curated images; what curation really leaves is known only after it ran."""
 
+    def most_left(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        """As `most_images`, perhaps nearer to what is left: plans are made by that bound, which may not move."""
+        return most_images(arm, target, resolved)
+
     def most_steps(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         """About how many steps its candidates take, to refuse a plan before it is made."""
         return 1
@@ -158,6 +162,11 @@ class ByClassPlanner(CuratedPlanner[ArmT]):
     def most_images(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
         kept = most_kept(self.most_per_class(arm, target, resolved), resolved.spec.curation)
         return len(target.classes) * kept
+
+    def most_left(self, arm: ArmT, target: Target, resolved: ResolvedExperiment) -> int:
+        candidates = self.most_candidates(arm, target, resolved)
+        together = most_kept_together(candidates, len(target.classes), resolved.spec.curation)
+        return min(together, most_images(arm, target, resolved))
 
 
 def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:

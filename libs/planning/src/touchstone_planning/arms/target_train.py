@@ -21,6 +21,9 @@ class TargetTrainPlanner(ByClassPlanner[TargetTrain]):
     def most_per_class(self, arm: TargetTrain, target: Target, resolved: ResolvedExperiment) -> int:
         return target.splits.train.images if target.splits.train is not None else 0
 
+    def most_candidates(self, arm: TargetTrain, target: Target, resolved: ResolvedExperiment) -> int:
+        return self.most_per_class(arm, target, resolved)
+
     def most_images(self, arm: TargetTrain, target: Target, resolved: ResolvedExperiment) -> int:
         return min(super().most_images(arm, target, resolved), self.most_per_class(arm, target, resolved))
 

@@ -19,6 +19,7 @@ from touchstone_contracts.views import (
     Validation,
 )
 from touchstone_planning.estimate import gpu_hours, planned_images, workload
+from touchstone_planning.fairness import exhausted_sizes
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.step_times import StepTimes, estimate_time
 from touchstone_planning.throughput import ASSUMPTIONS, SLOWEST, THROUGHPUTS
@@ -122,6 +123,7 @@ def validate_experiment(spec: Spec, principal: PrincipalHere, services: Services
         steps=len(plan.steps),
         steps_by_kind=Counter(step.kind for step in plan.steps),
         reused_by_kind=Counter(step.kind for step in plan.steps if step.id in found.verified),
+        exhausted=tuple(exhausted_sizes(prepared.resolved)),
     )
 
 

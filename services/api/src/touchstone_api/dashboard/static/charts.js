@@ -23,7 +23,7 @@ function armTrace(arm, number, rows, fitted, palette) {
     y: rows.map((row) => 100 * row.mean),
     error_y: {
       type: "data",
-      array: rows.map((row) => (row.std === null ? 0 : (100 * row.std) / Math.sqrt(row.seeds))),
+      array: rows.map((row) => (row.std === null ? 0 : 100 * row.std)),
       color: colour,
       thickness: 1.5,
       width: 5,
