@@ -3,6 +3,7 @@ class while its links are fetched, of all classes by what the downloads of each 
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,10 @@ THUMBNAIL = 16
 MOST_DIFFERENCE = 16
 """Of 255, in any colour of any pixel of two thumbnails that show the same picture: copies in other sizes and formats
 differ by a few levels, other pictures by far more."""
-ROUNDING = 0.01
-"""Of mean levels."""
+REACH = MOST_DIFFERENCE + 0.01
+"""The same for means over many pixels, which are rounded."""
+GREEN_OF_QUARTERS = [1, 4, 7, 10]
+"""Of the twelve mean colours of a thumbnail's quarters: pictures are sorted into cells by these."""
 
 
 @dataclass
@@ -80,21 +83,31 @@ def alike(thumbnails: np.ndarray) -> list[int]:
     it."""
     different, places = np.unique(thumbnails, axis=0, return_inverse=True)
     order = np.argsort(_quarters(different).mean(axis=1), kind="stable")
-    pixels, quarters = different[order].astype(np.int16), _quarters(different[order])
-    brightness, columns = quarters.mean(axis=1), np.ascontiguousarray(quarters.T)
+    pixels, quarters = different[order], _quarters(different[order])
+    cells = np.floor(quarters[:, GREEN_OF_QUARTERS] / REACH).astype(int)
+    members = _by_cell(cells)
     picture = np.full(len(order), -1)
     for first in range(len(order)):
         if picture[first] < 0:
-            # What is alike in every pixel is so as a whole and in every quarter: the rest is not compared.
-            last = np.searchsorted(brightness, brightness[first] + MOST_DIFFERENCE + ROUNDING)
-            near = first + np.flatnonzero(picture[first:last] < 0)
-            for column in columns:
-                near = near[np.abs(column[near] - column[first]) <= MOST_DIFFERENCE + ROUNDING]
-            picture[near[(np.abs(pixels[near] - pixels[first]) <= MOST_DIFFERENCE).all(axis=1)]] = first
+            # What is alike in every pixel is so in every quarter: it is in a cell beside, and the rest is not compared.
+            around = product(*((side - 1, side, side + 1) for side in cells[first].tolist()))
+            near = np.concatenate([members[cell] for cell in around if cell in members])
+            near = near[(near >= first) & (picture[near] < 0)]
+            near = near[(np.abs(quarters[near] - quarters[first]) <= REACH).all(axis=1)]
+            differences = np.abs(pixels[near].astype(np.int16) - pixels[first])
+            picture[near[(differences <= MOST_DIFFERENCE).all(axis=1)]] = first
     by_thumbnail = np.empty_like(picture)
     by_thumbnail[order] = picture
     found: list[int] = by_thumbnail[places.ravel()].tolist()
     return found
+
+
+def _by_cell(cells: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
+    """The numbers of the rows that are in each cell."""
+    members = defaultdict(list)
+    for number, cell in enumerate(map(tuple, cells.tolist())):
+        members[cell].append(number)
+    return {cell: np.array(numbers) for cell, numbers in members.items()}
 
 
 def _quarters(thumbnails: np.ndarray) -> np.ndarray:
