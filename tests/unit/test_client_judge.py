@@ -117,7 +117,7 @@ def test_looks_without_a_plan_are_refused(tmp_path: Path) -> None:
         ({}, ("--b", "dreamt"), "there is no arm 'dreamt' in the predictions; they have made, real"),
         ({}, ("--test-set", "sketch"), "no test set 'sketch' in the predictions; they have test"),
         ({}, ("--metric", "luck"), "luck"),
-        ({}, ("--delta", "3"), "delta: must be less than or equal to 1"),
+        ({}, ("--delta", "3"), "delta is 3: give it in accuracy: 0.01 is one point"),
         ({}, ("--a", "Real"), "a: must be a name in lower-case letters"),
     ],
 )

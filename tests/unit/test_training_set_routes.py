@@ -124,7 +124,7 @@ def test_a_mixture_draws_from_its_parts(api: TestClient, services: Services) -> 
         ({"size": 7}, 404, "7 is none of the experiment's sizes, which are 6 and 12"),
         ({"size": 6, "seed": 9}, 404, "9 is none of the experiment's seeds, which are 0, 1 and 2"),
         ({"seed": 1}, 422, "name the size too"),
-        ({"target": "nothing"}, 404, "it has fine and broad"),
+        ({"target": "nothing"}, 404, "there are 'fine' and 'broad'"),
         ({"size": -1}, 422, ""),
         ({"sice": 6}, 422, "size"),
     ],

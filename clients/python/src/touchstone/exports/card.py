@@ -102,9 +102,10 @@ def licence_of(written: Written) -> str:
     kinds, manifest = set(written.images_by_kind), written.manifest
     if kinds == {"upstream"}:
         return manifest.upstream.licence
-    brought = [each.licence for each in manifest.datasets if each.target == written.training_set.target]
     arm = next(each for each in manifest.spec.arms if each.name == written.training_set.arm)
-    return brought[0] if kinds == {"target"} and arm.kind == "given" and len(brought) == 1 else ""
+    named = getattr(arm, "datasets", ())
+    own = [each for each in manifest.datasets if each.target == written.training_set.target and each.name in named]
+    return own[0].licence if kinds == {"target"} and len(own) == 1 else ""
 
 
 def _hub_licence(licence: str) -> dict[str, str]:
