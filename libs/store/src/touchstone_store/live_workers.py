@@ -4,7 +4,8 @@ reach Redis, where workers announce themselves."""
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from touchstone_store.tables import LiveWorkersRow
@@ -16,12 +17,12 @@ KNOWN_FOR = 3 * NOTED_EVERY
 
 
 def note_live_workers(session: Session, workers: Mapping[str, int], now: datetime) -> None:
-    """Replaces the note before."""
-    session.execute(delete(LiveWorkersRow))
-    session.execute(
-        insert(LiveWorkersRow),
-        [{"queue": queue, "workers": count, "noted_at": now} for queue, count in workers.items()],
-    )
+    """Replaces what was noted of these queues, always in the same order: another conductor may be doing the same."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    rows = [{"queue": queue, "workers": count, "noted_at": now} for queue, count in sorted(workers.items())]
+    note = insert(LiveWorkersRow).values(rows)
+    changes = {"workers": note.excluded.workers, "noted_at": note.excluded.noted_at}
+    session.execute(note.on_conflict_do_update(index_elements=[LiveWorkersRow.queue], set_=changes))
 
 
 def live_workers(session: Session, now: datetime) -> dict[str, int] | None:
