@@ -326,6 +326,7 @@ def test_limits_of_a_project_refuse_what_is_too_much(services: Services, api: Te
         ({"Host": ""}, 421, "unknown_host"),
         ({"Origin": "http://evil.example"}, 403, "other_origin"),
         ({"Origin": "null"}, 403, "other_origin"),
+        ({"Origin": "http://[a"}, 403, "other_origin"),
         ({"Sec-Fetch-Site": "cross-site"}, 403, "other_origin"),
         ({"Sec-Fetch-Site": "same-site"}, 403, "other_origin"),
         ({"Content-Type": "text/plain"}, 415, "not_json"),

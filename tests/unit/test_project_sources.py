@@ -21,7 +21,7 @@ from touchstone_contracts.arms.labelled import Labelled, LabelTable
 from touchstone_contracts.catalogue import ArrayFile, LinkTable
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
-from touchstone_contracts.sources import AllowedSources, ProjectSources
+from touchstone_contracts.sources import AllowedSources, ProjectSources, SourceNotAllowed
 from touchstone_contracts.steps import DownloadImages
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.resolve import resolve
@@ -306,6 +306,13 @@ def test_without_a_list_downloads_are_the_steps_they_were() -> None:
     assert sha256("".join(sorted(link_plan(None))).encode()) == WITHOUT_LISTS
     assert not link_plan(None) & link_plan(("*.example.org",))
     assert not link_plan(("*.example.org",)) & link_plan(())
+
+
+@pytest.mark.parametrize("place", ["https://[a/b.parquet", "https://[::::]/b.tar", "http://]/b.tar", "https:///b.tar"])
+def test_an_address_without_a_host_is_refused_whatever_is_allowed(place: str) -> None:
+    for hosts in (("*",), ("*.example.org",), ()):
+        with pytest.raises(SourceNotAllowed, match="is no address of a web server"):
+            ProjectSources(hosts=hosts).require(place)
 
 
 def test_a_list_with_every_host_is_that_of_the_installation() -> None:

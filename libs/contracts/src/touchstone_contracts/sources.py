@@ -97,7 +97,7 @@ class AllowedSources(Strict):
             case "hf":
                 self._require(_in_hub(hub_dataset(place).repository, self.hub), place, "hub", "hub repositories")
             case "https" | "http":
-                self._require(self.permits_host(urlsplit(place).hostname or ""), place, "hosts", "hosts")
+                self._require(self.permits_host(_host_of(place)), place, "hosts", "hosts")
             case "upload":
                 return
             case _:
@@ -157,6 +157,17 @@ def _places_within(value: object, pointer: str) -> Iterator[tuple[str, str, Base
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _places_within(item, f"{pointer}/{key}")
+
+
+def _host_of(address: str) -> str:
+    """Raises SourceNotAllowed where there is none, as in https://[a/b."""
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise SourceNotAllowed(f"{address} is no address of a web server")
+    return host
 
 
 def _below(path: str, allowed: Sequence[str]) -> bool:
