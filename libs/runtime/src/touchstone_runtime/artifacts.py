@@ -5,6 +5,7 @@ missing for whoever looks for it, and whoever makes it again writes it."""
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,9 @@ REMEMBERED_FACTS = 256
 READINGS = 2
 """Of bytes that are not what they are named, before they are given up: one reading may have been spoilt on its way."""
 CHECKSUM = "checksum"
+ONE_HEADER_AT_A_TIME = threading.Lock()
+"""NumPy reads the header of an array as Python's syntax, and CPython 3.11 has been seen to fail at that while several
+threads did it ("AST constructor recursion depth mismatch")."""
 """The key of a stored manifest that holds the digest of everything else in it."""
 
 
@@ -111,7 +115,9 @@ class Artifacts:
 
     @phase("load")
     def get_array(self, blob: Blob) -> np.ndarray:
-        array: np.ndarray = np.load(io.BytesIO(self.get_blob(blob)), allow_pickle=False)
+        data = io.BytesIO(self.get_blob(blob))
+        with ONE_HEADER_AT_A_TIME:
+            array: np.ndarray = np.load(data, allow_pickle=False)
         return array
 
     # pyarrow is imported where tables are met: the conductor and most requests of the api never see one.
