@@ -133,34 +133,29 @@ gpu-wheels: .venv/ready ## Fill WHEELS=folder for `make gpu-check` elsewhere; GP
 	@$(BIN)/python tests/gpu/wheels.py download $(or $(WHEELS),.touchstone/gpu-wheels) --pip .uv/bin/python \
 		--python $(or $(GPU_PYTHON),3.12) --without "$(HAS)" --torchvision "$(TORCHVISION)"
 
-# The dashboard is tested in a real browser. As root on Debian it is installed; elsewhere its tests are skipped
-# (and fail where CI is set).
+# What some tests need of the system: as root on Debian it is installed; elsewhere, without it, these tests are skipped
+# (and fail where CI is set). $(call installed,PRESENT,WHAT,PACKAGES): `PRESENT` succeeds where nothing need be done.
+define installed
+	@if ! { $(1); } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing $(2) for the tests"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(3); } \
+			>/dev/null || echo "$(2) could not be installed"; \
+	fi
+endef
+
+# The dashboard is tested in a real browser.
 browser:
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "installing chromium for the browser tests"; \
-		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-			chromium fonts-dejavu-core; } >/dev/null || echo "chromium could not be installed"; \
-	fi
+	$(call installed,command -v chromium >/dev/null,chromium,chromium fonts-dejavu-core)
 
-# The LaTeX of reports is compiled (48 MB to download, 151 MB installed). As root on Debian what it needs is installed;
-# elsewhere, without tectonic or another TeX, its tests are skipped (and fail where CI is set).
+# The LaTeX of reports is compiled (48 MB to download, 151 MB installed).
 tex:
-	@if ! command -v tectonic >/dev/null && ! command -v pdflatex >/dev/null && ! command -v lualatex >/dev/null \
-		&& [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "installing texlive for the tests of LaTeX reports"; \
-		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-			texlive-latex-base texlive-latex-recommended; } >/dev/null || echo "texlive could not be installed"; \
-	fi
+	$(call installed,for each in tectonic pdflatex lualatex; do command -v $$each >/dev/null && break; done,texlive,\
+		texlive-latex-base texlive-latex-recommended)
 
-# Images are tested by a real engine. As root on Debian it is installed; elsewhere, without one, its tests are skipped
-# (and fail where CI is set).
+# Images are tested by a real engine.
 containers-engine:
-	@if ! command -v dockerd >/dev/null && ! docker info >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] \
-		&& command -v apt-get >/dev/null; then \
-		echo "installing docker.io and debootstrap for the container tests"; \
-		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-			docker.io debootstrap iptables; } >/dev/null || echo "a container engine could not be installed"; \
-	fi
+	$(call installed,command -v dockerd >/dev/null || docker info >/dev/null 2>&1,a container engine,\
+		docker.io debootstrap iptables)
 
 lock: .uv/ready ## Resolve again and rewrite every requirements.lock
 	$(UV) lock --quiet

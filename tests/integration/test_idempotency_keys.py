@@ -2,7 +2,7 @@
 with another request it is refused. On both databases."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -72,14 +72,18 @@ def test_the_key_of_a_registration_by_location_is_recorded(client: TestClient, k
     assert len(client.get("/v1/descriptions").json()["items"]) == 1
 
 
+def six_at_once(post: Callable[[int], Any]) -> list[Any]:
+    with ThreadPoolExecutor(6) as pool:
+        return list(pool.map(post, range(6)))
+
+
 @pytest.mark.parametrize("kind", LOCATED)
 def test_of_many_locations_with_one_key_at_once_one_is_looked_at(client: TestClient, kind: str) -> None:
     def post(number: int) -> Any:
         body = LOCATED[kind] | {"name": f"n{number % 2}"}
         return client.post(f"/v1/{kind}", json=body, headers={"Idempotency-Key": "k-1"})
 
-    with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(post, range(6)))
+    answers = six_at_once(post)
     assert Counter(answer.status_code for answer in answers) == {202: 3, 422: 3}, [each.text for each in answers]
     assert len(client.get("/v1/descriptions").json()["items"]) == 1
 
@@ -98,8 +102,7 @@ def test_of_many_at_once_one_creates_and_all_answer_the_same(client: TestClient,
     def post(_: int) -> Any:
         return client.post(f"/v1/{kind}", json=BODIES[kind], headers={"Idempotency-Key": "k-1"})
 
-    with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(post, range(6)))
+    answers = six_at_once(post)
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 5}, [each.text for each in answers]
     assert len({name_of(answer) for answer in answers}) == 1
 
@@ -110,8 +113,7 @@ def test_of_different_requests_with_one_key_at_once_one_is_done(client: TestClie
         body = BODIES[kind] | {"name": f"n{number}"}
         return client.post(f"/v1/{kind}", json=body, headers={"Idempotency-Key": "k-1"})
 
-    with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(post, range(6)))
+    answers = six_at_once(post)
     assert Counter(answer.status_code for answer in answers) == {201: 1, 422: 5}, [each.text for each in answers]
     created = [item["name"] for item in client.get(f"/v1/{kind}").json()["items"]]
     assert len([name for name in created if name in {f"n{number}" for number in range(6)}]) == 1

@@ -30,7 +30,11 @@ SECONDS_PER_HOUR = 3600
 
 def workload(resolved: ResolvedExperiment, plan: Plan, reused: Collection[StepId] = ()) -> Workload:
     """What remains to be done when the steps `reused` are done."""
-    images = planned_images(resolved, plan)
+    return workload_of(plan, planned_images(resolved, plan), reused)
+
+
+def workload_of(plan: Plan, images: dict[StepId, int], reused: Collection[StepId]) -> Workload:
+    """`images`: see planned_images."""
     total: Counter[str] = Counter()
     for step in plan.steps:
         if step.id not in reused:

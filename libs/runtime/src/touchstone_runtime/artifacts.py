@@ -39,10 +39,17 @@ REMEMBERED_FACTS = 256
 READINGS = 2
 """Of bytes that are not what they are named, before they are given up: one reading may have been spoilt on its way."""
 CHECKSUM = "checksum"
+"""The key of a stored manifest that holds the digest of everything else in it."""
 ONE_HEADER_AT_A_TIME = threading.Lock()
 """NumPy reads the header of an array as Python's syntax, and CPython 3.11 has been seen to fail at that while several
 threads did it ("AST constructor recursion depth mismatch")."""
-"""The key of a stored manifest that holds the digest of everything else in it."""
+
+
+def read_array(data: bytes) -> np.ndarray:
+    """What `numpy.save` wrote."""
+    with ONE_HEADER_AT_A_TIME:
+        array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 class CorruptObject(MissingObject):
@@ -115,10 +122,7 @@ class Artifacts:
 
     @phase("load")
     def get_array(self, blob: Blob) -> np.ndarray:
-        data = io.BytesIO(self.get_blob(blob))
-        with ONE_HEADER_AT_A_TIME:
-            array: np.ndarray = np.load(data, allow_pickle=False)
-        return array
+        return read_array(self.get_blob(blob))
 
     # pyarrow is imported where tables are met: the conductor and most requests of the api never see one.
     @phase("store")

@@ -55,5 +55,7 @@ def usable_cpus() -> int:
 
 def installed_packages() -> dict[str, str]:
     """Name -> version of every distribution that can be imported, by name."""
-    found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
+    # A distribution parses its file anew whenever it is asked for a part of it.
+    read = (each.metadata for each in distributions())
+    found = {facts["Name"]: facts["Version"] for facts in read if facts["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))

@@ -91,15 +91,16 @@ def _require_row(session: Session, kind: str, name: str, project: str) -> Catalo
     """Raises NotFound."""
     row = _row(session, kind, name, project)
     if row is None:
-        meant = suggestion(name, _names(session, kind, project))
+        meant = suggestion(name, names_of(session, kind, project))
         raise NotFound(f"no {kind} named {name!r} is registered; {meant}")
     return row
 
 
-def _names(session: Session, kind: str, project: str) -> list[str]:
-    """Of what the project may read, MOST_NAMES at most: its own and what others share with it."""
+def names_of(session: Session, kind: str, project: str, *, limit: int = MOST_NAMES) -> list[str]:
+    """The first names of what the project may read of a kind: its own and what others share with it. Nothing of what
+    they stand for is read."""
     query = select(CatalogueRow.name).where(CatalogueRow.kind == kind, readable(CatalogueRow, project)).distinct()
-    return list(session.scalars(query.order_by(CatalogueRow.name).limit(MOST_NAMES)))
+    return list(session.scalars(query.order_by(CatalogueRow.name).limit(limit)))
 
 
 def find_entry(session: Session, entry_type: type[EntryT], name: str, project: str) -> EntryT | None:
@@ -153,12 +154,6 @@ def list_entries(
     return [Registered(entry_type.model_validate(row.body), row.project_id, row.shared) for row in rows]
 
 
-def names_of(session: Session, entry_type: type[Entry], project: str, *, limit: int) -> list[str]:
-    """The names that the project may use of a kind, in order, without reading what they stand for."""
-    query = select(CatalogueRow.name).where(CatalogueRow.kind == kind_of(entry_type), readable(CatalogueRow, project))
-    return list(session.scalars(query.distinct().order_by(CatalogueRow.name).limit(limit)))
-
-
 def names_with(session: Session, text: str, project: str) -> list[str]:
     """`kind name` of the project's entries whose body holds the text, which is plain ASCII."""
     query = select(CatalogueRow.kind, CatalogueRow.name).where(
@@ -204,4 +199,4 @@ class RegisteredNames:
         return self._find(Dataset, name)
 
     def names(self, kind: str) -> list[str]:
-        return _names(self._session, kind, self._project)
+        return names_of(self._session, kind, self._project)

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 from touchstone_contracts.problems import Transient
+
+from touchstone_store.tables import Base
 
 T = TypeVar("T")
 
@@ -21,3 +25,9 @@ def created_or_found(attempt: Callable[[], T], contended: str) -> T:
         except IntegrityError:
             continue
     raise Transient(f"{contended}; try again", code="contended")
+
+
+def insert_into(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of the session's own database, which may say what happens where a row is there already."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(table)

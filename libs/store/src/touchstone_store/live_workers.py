@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from touchstone_store.contention import insert_into
 from touchstone_store.tables import LiveWorkersRow
 
 NOTED_EVERY = timedelta(minutes=1)
@@ -18,9 +18,8 @@ KNOWN_FOR = 3 * NOTED_EVERY
 
 def note_live_workers(session: Session, workers: Mapping[str, int], now: datetime) -> None:
     """Replaces what was noted of these queues, always in the same order: another conductor may be doing the same."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     rows = [{"queue": queue, "workers": count, "noted_at": now} for queue, count in sorted(workers.items())]
-    note = insert(LiveWorkersRow).values(rows)
+    note = insert_into(session, LiveWorkersRow).values(rows)
     changes = {"workers": note.excluded.workers, "noted_at": note.excluded.noted_at}
     session.execute(note.on_conflict_do_update(index_elements=[LiveWorkersRow.queue], set_=changes))
 

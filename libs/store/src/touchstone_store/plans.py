@@ -13,7 +13,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 from sqlalchemy import Row, Select, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.messages import StepManifest
@@ -24,6 +23,7 @@ from touchstone_planning import transitions
 from touchstone_planning.dag import PlannedStep
 from touchstone_planning.state import ACTIVE, Step, phase_of
 
+from touchstone_store.contention import insert_into
 from touchstone_store.database import note_transition
 from touchstone_store.events import PHASE_CHANGED, STEP_FAILED, append_event
 from touchstone_store.steps import batches, copy_step, find_rows, to_step
@@ -290,8 +290,7 @@ def _insert_new(session: Session, steps: Collection[PlannedStep], survey: Survey
     waited for, and is known then."""
     planned, new = {step.id: step for step in steps}, set[StepId]()
     known = {step for batch in batches(planned) for step in session.scalars(_ids_among(batch))}
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(StepRow).on_conflict_do_nothing().returning(StepRow.id)
+    statement = insert_into(session, StepRow).on_conflict_do_nothing().returning(StepRow.id)
     for batch in batches(sorted(planned.keys() - known)):
         new |= set(session.scalars(statement, [_new_values(planned[step], survey, now) for step in batch]))
     return new

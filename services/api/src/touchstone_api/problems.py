@@ -19,7 +19,7 @@ from touchstone_contracts.values import MOST_ERRORS, Posted
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject
 
-from touchstone_api.dashboard.rendering import html_page
+from touchstone_api.dashboard.rendering import problem_page
 from touchstone_api.healing import healing_problem
 
 log = get_logger(__name__)
@@ -76,7 +76,7 @@ def _is_for_a_person(request: Request) -> bool:
 
 
 def _page(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    page = html_page("missing.html", problem.status, title=problem.title, detail=problem.detail, code=problem.code)
+    page = problem_page(problem)
     page.headers.update(headers or {})
     return page
 

@@ -8,7 +8,7 @@ import torch
 from touchstone_contracts.identity import identity
 from touchstone_contracts.steps import ModelRef
 from touchstone_contracts.values import Digest
-from touchstone_runtime.artifacts import Artifacts
+from touchstone_runtime.artifacts import Artifacts, read_array
 from touchstone_runtime.caches import ByteCache
 from touchstone_runtime.derived import DerivedParts
 
@@ -74,7 +74,7 @@ def _read(parts: DerivedParts, images: int) -> torch.Tensor | None:
         data = parts.load(number)
         if data is None:
             return None
-        rows = torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
+        rows = torch.from_numpy(read_array(data))
         found = rows.new_empty((images, rows.shape[1])) if found is None else found
         found[done : done + len(rows)] = rows
         done, number = done + len(rows), number + 1

@@ -13,6 +13,7 @@ from touchstone_contracts.account import in_reasons
 from touchstone_contracts.adaptation import METRICS
 from touchstone_contracts.byte_words import byte_words
 from touchstone_contracts.curation import stage_words
+from touchstone_contracts.problems import Problem
 from touchstone_contracts.views import Cost
 from touchstone_verdict.words import measure_words, points
 
@@ -121,3 +122,9 @@ def html_page(
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
     text = _pages().get_template(template).render(csrf=csrf, **facts)
     return HTMLResponse(text, status_code=status, headers=headers)
+
+
+def problem_page(problem: Problem, csrf: str | None = None) -> HTMLResponse:
+    """In place of a page that cannot be shown."""
+    facts = {"title": problem.title, "detail": problem.detail, "code": problem.code}
+    return html_page("missing.html", problem.status, csrf=csrf, **facts)

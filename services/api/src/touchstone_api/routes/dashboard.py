@@ -17,7 +17,7 @@ from touchstone_contracts.views import ExperimentDetail, Phase, Prices, Verdict
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
-from touchstone_store.catalogue import names_of
+from touchstone_store.catalogue import kind_of, names_of
 from touchstone_store.database import Store
 from touchstone_store.experiments import Experiment, require_experiment
 from touchstone_store.keys import Principal
@@ -43,7 +43,7 @@ from touchstone_api.dashboard.form import spec_form, with_registered_names
 from touchstone_api.dashboard.intervals import draw_interval
 from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
 from touchstone_api.dashboard.registered import KINDS
-from touchstone_api.dashboard.rendering import DOCS_POLICY, html_page
+from touchstone_api.dashboard.rendering import DOCS_POLICY, html_page, problem_page
 from touchstone_api.dashboard.spec_differences import spec_differences
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
@@ -108,7 +108,7 @@ def show_new(
 def _registered_names(session: Session, project: str) -> dict[str, tuple[str, ...]]:
     """By kind of entry, in the plural: what the project may name in a spec."""
     return {
-        kind.plural: tuple(names_of(session, entry_type, project, limit=MOST_CHOICES))
+        kind.plural: tuple(names_of(session, kind_of(entry_type), project, limit=MOST_CHOICES))
         for entry_type, kind in KINDS.items()
     }
 
@@ -122,14 +122,7 @@ def show_experiment(
         may_write = may_change(session, principal, experiment)
     if detail.spec is None:
         [problem, *_] = detail.problems
-        return html_page(
-            "missing.html",
-            problem.status,
-            csrf=principal.csrf,
-            title=problem.title,
-            detail=problem.detail,
-            code=problem.code,
-        )
+        return problem_page(problem, csrf=principal.csrf)
     results, resolved, layout = (
         reader.results(experiment),
         reader.resolved(experiment),

@@ -18,7 +18,7 @@ from touchstone_contracts.views import (
     ExperimentView,
     Validation,
 )
-from touchstone_planning.estimate import gpu_hours, planned_images, workload
+from touchstone_planning.estimate import gpu_hours, planned_images, workload_of
 from touchstone_planning.fairness import exhausted_sizes
 from touchstone_planning.plan import plan_experiment
 from touchstone_planning.step_times import StepTimes, estimate_time
@@ -145,7 +145,8 @@ def estimate_experiment(
         resolved = resolve_fairly(session, principal.project, spec, services.settings)
     plan = plan_experiment(resolved)
     reused = survey(services.store, services.artifacts, plan).verified
-    work = workload(resolved, plan, reused)
+    images = planned_images(resolved, plan)
+    work = workload_of(plan, images, reused)
     with services.store.read() as session:
         measured = measured_steps(session, {step.kind for step in plan.steps if step.id not in reused})
         workers = live_workers(session, datetime.now(UTC))
@@ -156,7 +157,7 @@ def estimate_experiment(
         gpu_hours=gpu_hours(work, THROUGHPUTS),
         assumptions=ASSUMPTIONS,
         power=expected_power(reader, principal.project, resolved, spread),
-        time=estimate_time(plan, reused, planned_images(resolved, plan), StepTimes(measured, SLOWEST), workers),
+        time=estimate_time(plan, reused, images, StepTimes(measured, SLOWEST), workers),
     )
 
 
