@@ -27,7 +27,7 @@ def seeds_of(config: pytest.Config) -> list[int]:
 
 @pytest.fixture
 def counted(request: pytest.FixtureRequest) -> Tally:
-    return Tally(request.node.name)
+    return Tally(request.node)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -43,10 +43,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if COUNTED:
+    if lines := list(counted_by(terminalreporter)):
         terminalreporter.section("faults")
-        for line in COUNTED:
+        for line in lines:
             terminalreporter.write_line(line)
+
+
+def counted_by(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    """Of failed tests too."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        if report.when == "call":
+            yield from (str(value) for name, value in report.user_properties if name == COUNTED)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """How much of each fault is tried, and what was counted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 only_whole = pytest.mark.only_whole_faults
 """For what `make faults` tries and other runs of the tests do not."""
-COUNTED: list[str] = []
+COUNTED = "counted"
+"""What reports of tests call it."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,9 @@ WHOLE = Amounts(
 
 @dataclass(frozen=True)
 class Tally:
-    """What a test counts; printed when all tests are done."""
+    """What a test counts; printed when all tests are done, whichever process ran it."""
 
-    test: str
-    lines: list[str] = field(default_factory=lambda: COUNTED)
+    item: pytest.Item
 
     def __call__(self, what: str) -> None:
-        self.lines.append(f"{self.test}: {what}")
+        self.item.user_properties.append((COUNTED, f"{self.item.name}: {what}"))

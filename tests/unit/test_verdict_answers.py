@@ -2,8 +2,10 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from support.small_evidence import correct, evidence
 from touchstone_contracts.problems import Unfair
@@ -227,6 +229,33 @@ def test_the_first_sentence_says_which_arm_alone_is_shown_to_improve() -> None:
 
 def test_where_both_arms_improve_the_answer_comes_first() -> None:
     assert against_untouched(0.8, 0.6, 0.4).headline.startswith("real beats made by ")
+
+
+def flipped(correctness: npt.NDArray[np.bool_], share: float) -> npt.NDArray[np.bool_]:
+    """As many answers of every seed and size changed, the first ones."""
+    changed = correctness.copy()
+    changed[:, :, : round(share * correctness.shape[2])] ^= True
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("real", "made", "named"), [(0.004, 0.05, ["real"]), (0.0, 0.005, ["real", "made"]), (0.01, 0.3, [])]
+)
+def test_training_that_hardly_changed_the_answers_is_told_of(real: float, made: float, named: list[str]) -> None:
+    before = np.repeat(correct(0.6, sizes=1, seed=3, images=1000)[:, :1], 3, axis=1)
+    curves = {
+        ("flags", "zero_shot", "none"): Curve((0,), before),
+        ("flags", "zero_shot", "real"): Curve((10, 20), np.concatenate([flipped(before, 0.5), flipped(before, real)])),
+        ("flags", "zero_shot", "made"): Curve((10, 20), np.concatenate([before, flipped(before, made)])),
+    }
+    asked = replace(evidence(curves, baseline="none"), tells_movement=True)
+    told = [warning for warning in judge_evidence(asked).warnings if "hardly changed the encoder" in warning]
+    assert [f"Trained on 20 images of {arm}, " in words for arm, words in zip(named, told, strict=True)] == [True] * len(
+        named
+    )
+    assert all("0.4%" in words or "0.0%" in words or "0.5%" in words for words in told)
+    silent = judge_evidence(evidence(curves, baseline="none"))
+    assert not any("hardly changed" in warning for warning in silent.warnings)
 
 
 def test_every_arm_is_compared_with_the_untouched_encoder_at_each_size_and_adjusted() -> None:

@@ -753,6 +753,8 @@ class JudgeExperiment(Strict):
     """Arms whose images are searched for those of `unchecked`; left out: the two compared."""
     upstream: Annotated[Name | None, WhenSet] = None
     """What their lineage is compared with: the experiment's upstream. None where nothing was given."""
+    movement: Annotated[bool, WhenSet] = False
+    """Whether the verdict says where training hardly changed the answers of the encoder."""
 
 
 class ExperimentJudged(Lenient):

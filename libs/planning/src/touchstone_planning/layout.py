@@ -110,6 +110,7 @@ def judge_request(
         unchecked=unchecked,
         copies_in=judged if unchecked else (),
         upstream=resolved.upstream.name if given else None,
+        movement=told is not None and untouched is not None,
     )
 
 

@@ -48,6 +48,8 @@ class Evidence:
     validation: Mapping[tuple[str, str], Validation] = field(default_factory=dict)
     """(target, arm) -> validation accuracies of its runs, that of the untouched encoder included, where known."""
     seed_overlap: tuple[SeedOverlap, ...] = ()
+    tells_movement: bool = False
+    """Whether to say where training hardly changed the answers of the encoder."""
     warnings: tuple[str, ...] = ()
     experiment: str = ""
     shared_spreads: dict[tuple[int | None, Metric], SharedSpread] = field(

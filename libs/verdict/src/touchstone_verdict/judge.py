@@ -37,6 +37,7 @@ from touchstone_verdict.failed_runs import Failure
 from touchstone_verdict.forecast import chances, chances_at_any_time, chances_at_last_look
 from touchstone_verdict.learning_rates import check_learning_rates
 from touchstone_verdict.measured import Measured, adjusted, measure, measure_primary, result_of
+from touchstone_verdict.movement import movement_words
 from touchstone_verdict.planned import Look
 from touchstone_verdict.power import spread_of
 from touchstone_verdict.predictions import Predictions, read_predictions
@@ -191,7 +192,7 @@ def _of_all_runs(evidence: Evidence, measured: Measured, primary: ComparisonResu
         "learning_rates": rates,
         "exchange_rates": tuple(_exchange_rates(evidence)),
         "scaling": _scaling(evidence),
-        "warnings": (*_warnings(evidence, measured, rates), *evidence.warnings),
+        "warnings": (*_warnings(evidence, measured, rates), *_movement(evidence), *evidence.warnings),
     }
 
 
@@ -398,6 +399,13 @@ def _warnings(evidence: Evidence, primary: Measured, rates: Sequence[LearningRat
             yield f"{target}: left out, the arms reached no common size."
         elif left_out:
             yield f"{target}: only sizes both arms reached are compared; left out: {_listed(left_out)}."
+
+
+def _movement(evidence: Evidence) -> Iterator[str]:
+    comparison = evidence.comparison
+    if evidence.tells_movement and evidence.baseline is not None:
+        arms = (comparison.a, comparison.b)
+        yield from movement_words(evidence.curves, evidence.targets, comparison.metric, arms, evidence.baseline)
 
 
 def _listed(sizes: Sequence[int]) -> str:

@@ -66,6 +66,7 @@ def judge_tests(
             paired=request.paired,
             validation=tests.validation,
             seed_overlap=tuple(overlap),
+            tells_movement=request.movement,
             warnings=(
                 *_facts(request, comparison, results),
                 *fairness_warnings(request, splits),
