@@ -22,16 +22,14 @@ FURTHER = 20
 """Updates that must be done between two kills: what was done was not done in vain."""
 
 
-def long_study(epochs: int) -> dict[str, object]:
-    """One run that is trained, of 44 updates an epoch."""
+def long_study(images: int, epochs: int) -> dict[str, object]:
+    """One run that is trained, of an update for each image an epoch."""
+    generation = {"kind": "generation", "name": "synthetic", "generator": "tiny-diffusion", "images": 2 * images}
     return tiny_study(
         name=f"trained for {epochs} epochs",
-        arms=[
-            {"kind": "none"},
-            {"kind": "retrieval", "name": "retrieved", "strategy": {"kind": "semantic", "results_per_query": 40}},
-        ],
-        comparison={"a": "retrieved", "b": "none"},
-        sizes=[44],
+        arms=[{"kind": "none"}, generation | {"sampler": {"steps": 4, "batch_size": 4}}],
+        comparison={"a": "synthetic", "b": "none"},
+        sizes=[images],
         seeds=[0],
         recipe={"kind": "cross_entropy", "learning_rates": [0.0001], "epochs": epochs, "batch_size": 1},
     )
@@ -81,7 +79,7 @@ def test_a_training_run_that_is_killed_again_and_again_ends_with_the_same_weight
     faulted: Trials, amounts: Amounts, counted: Tally
 ) -> None:
     client = faulted.client
-    first, _ = client.post_document(long_study(amounts.training_epochs))
+    first, _ = client.post_document(long_study(amounts.training_images, amounts.training_epochs))
     with one_trainer(faulted) as trainer:
         undisturbed = client.wait(first.id, timeout=3600)
         alone = trainer.cpu_seconds()

@@ -4,6 +4,7 @@ from wrong bytes, and what was spoilt or away heals by itself."""
 import re
 
 import pytest
+from support.amounts import Amounts, Tally
 from support.killing import Bucket, forget_results
 from support.running_stack import asking, maintain, state_of
 from support.tiny_world import tiny_study
@@ -19,8 +20,8 @@ SOURCES = frozenset({"ingest_images", "generate_images"})
 
 
 @pytest.fixture(scope="module")
-def undisturbed(client: Client) -> tuple[ExperimentDetail, Results]:
-    experiment, _ = client.post_document(tiny_study(name="sound"))
+def undisturbed(client: Client, amounts: Amounts) -> tuple[ExperimentDetail, Results]:
+    experiment, _ = client.post_document(tiny_study(generated=amounts.spoilt_images, name="sound"))
     detail = client.wait(experiment.id, timeout=120)
     return detail, client.results(experiment.id)
 
@@ -41,13 +42,19 @@ def blob_digest(key: str) -> str:
 
 
 def test_images_that_became_others_are_made_again_and_never_trained_on(
-    stack: Stack, client: Client, undisturbed: tuple[ExperimentDetail, Results]
+    stack: Stack,
+    client: Client,
+    undisturbed: tuple[ExperimentDetail, Results],
+    amounts: Amounts,
+    counted: Tally,
 ) -> None:
     finished, results = undisturbed
     bucket = Bucket(stack)
     shards = {shard for kind in SOURCES for step in steps_of(finished, kind) for shard in bucket.shards_of(step)}
     sound = {shard: bucket.read(shard) for shard in shards}
-    assert sum(bucket.spoil_images(shard) for shard in shards) >= 24
+    spoilt = sum(bucket.spoil_images(shard) for shard in shards)
+    assert spoilt >= amounts.spoilt_images
+    counted(f"{spoilt} images of {len(shards)} shards became others of the same length")
     # Those that remember decoded images would read none.
     for worker in ("trainer", "trainer-2"):
         stack.supervisor().stop(worker)

@@ -20,8 +20,11 @@ class Amounts:
     outage_seconds: float = 8.0
     schedules: int = 600
     """Divided among the seeds."""
+    training_images: int = 44
+    """In batches of one."""
     training_epochs: int = 12
     training_kills: int = 3
+    spoilt_images: int = 24
     minute: float = 8.0
     """What a minute is, in seconds."""
 
@@ -31,8 +34,10 @@ WHOLE = Amounts(
     crash_places=10**6,
     outage_seconds=600.0,
     schedules=100_000,
-    training_epochs=2500,
+    training_images=120,
+    training_epochs=1000,
     training_kills=10,
+    spoilt_images=100,
     minute=60.0,
 )
 

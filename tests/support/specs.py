@@ -18,6 +18,7 @@ from touchstone_contracts.catalogue import (
 )
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import sha256
+from touchstone_contracts.recipes.cross_entropy import CrossEntropy
 from touchstone_planning.resolve import resolve
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -79,7 +80,7 @@ class DictLookup:
 
 
 def spec(**changes: object) -> ExperimentSpec:
-    """Two targets, arms none / retrieved / synthetic, sizes 6 and 12, two seeds."""
+    """Two targets, arms none / retrieved / synthetic, sizes 6 and 12, two seeds, one learning rate."""
     fields: dict[str, object] = {
         "name": "quick",
         "upstream": "world",
@@ -92,6 +93,7 @@ def spec(**changes: object) -> ExperimentSpec:
         ),
         "sizes": (6, 12),
         "seeds": (0, 1),
+        "recipe": CrossEntropy(),
     }
     return ExperimentSpec.model_validate(fields | changes)
 

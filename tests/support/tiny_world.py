@@ -40,7 +40,7 @@ def tiny_world(library: Path) -> TinyWorld:
     return world
 
 
-def tiny_study(**changes: Any) -> dict[str, Any]:
+def tiny_study(generated: int = GENERATED_IMAGES, **changes: Any) -> dict[str, Any]:
     """One target, arms none / retrieved / synthetic, sizes 4 and 8, two seeds: about thirty steps of a moment each."""
     document: dict[str, Any] = {
         "name": "tiny",
@@ -58,7 +58,7 @@ def tiny_study(**changes: Any) -> dict[str, Any]:
                 "kind": "generation",
                 "name": "synthetic",
                 "generator": "tiny-diffusion",
-                "images": GENERATED_IMAGES,
+                "images": generated,
                 "sampler": {"steps": 4, "batch_size": 4},
             },
         ],
