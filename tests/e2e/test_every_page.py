@@ -11,9 +11,10 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from playwright.sync_api import Browser, expect
 from support.browsing import DESK, PHONE, Visitor
-from support.finished_experiments import Told, finish_experiment, post, post_experiment
+from support.finished_experiments import Told, post
 from support.memory_services import memory_services
 from support.served_api import serving_api
+from support.shown_images import pool_rows, show_images
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import PAGES
@@ -40,8 +41,7 @@ def services(tmp_path: Path) -> Services:
 
 @pytest.fixture
 def told(services: Services) -> Told:
-    told = post_experiment(services)
-    finish_experiment(services, told)
+    told = show_images(services)
     with services.store.write() as session:
         url = f"https://hooks.example.org/{'a-long-address/' * 6}"
         register_webhook(session, DEFAULT_PROJECT, url, "never sent", datetime.now(UTC))
@@ -60,12 +60,18 @@ def pages(services: Services, told: Told) -> list[str]:
     routes = [route for part in PAGES for route in part.router.routes if isinstance(route, APIRoute)]
     templates = {route.path for route in routes if route.response_class is HTMLResponse}
     other = post(services, spec(name="another", seeds=(0, 1)), DictLookup())
+    leaked = pool_rows("fine", "retrieved")[2].id
+    looked_into, images = f"/experiments/{told.id}", f"/experiments/{told.id}/arms/retrieved/images"
     paths = NAMED | {
-        "/experiments/{experiment}": f"/experiments/{told.id}",
+        "/experiments/{experiment}": looked_into,
+        "/experiments/{experiment}/arms/{arm}/images": f"{images}?target=fine",
+        "/experiments/{experiment}/arms/{arm}/images/{image}": f"{images}/{leaked}?target=fine",
+        "/experiments/{experiment}/steps": f"{looked_into}/steps",
+        "/experiments/{experiment}/runs": f"{looked_into}/runs",
         "/compare": f"/compare?id={told.id}&id={other.id}",
     }
     assert set(paths) <= templates
-    assert len(templates) >= 16
+    assert len(templates) >= 20
     return [*sorted(paths.get(template, template) for template in templates), *FURTHER]
 
 

@@ -423,7 +423,7 @@ def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> I
         class_id = number % CLASSES
         dropped = "filtered" if number % 5 == 4 else ""
         writer.add(
-            _picture(target, purpose, number),
+            picture(target, purpose, number),
             ImageRecord(
                 width=32,
                 height=32,
@@ -442,7 +442,7 @@ def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> I
     return writer.finish()
 
 
-def _picture(target: str, purpose: str, number: int) -> bytes:
+def picture(target: str, purpose: str, number: int) -> bytes:
     """32 x 32, different for every (target, purpose, number)."""
     rng = np.random.default_rng(derive_seed(target, purpose, number))
     image = Image.new("RGB", (32, 32), _colour(rng))

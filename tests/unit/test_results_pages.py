@@ -100,7 +100,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
     assert f"{assets_folder()}/plotly.min.js" in named
-    assert len(named) == 11
+    assert len(named) == 13
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
         f"{assets_folder()}/{module}"
@@ -152,10 +152,12 @@ def test_every_table_has_a_caption_and_every_section_a_heading(api: TestClient, 
     finish_experiment(services, told)
     html = api.get(f"/experiments/{told.id}").text
     tables = re.findall(r"<table[^>]*>\s*(<\w+)", html)
-    assert len(tables) == 7 + 1 + 4 + 4 + 1 + 1 + 4  # verdict, progress, results, labels, account, counts, pools
+    assert (
+        len(tables) == 7 + 1 + 4 + 4 + 1 + 1 + 4 + 4
+    )  # verdict, progress, results, labels, account, counts, funnels, pools
     assert set(tables) == {"<caption"}
     labelled = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    assert len(labelled) == 12
+    assert len(labelled) == 14
     assert all(f'<h2 id="{heading}">' in html for heading in labelled)
 
 

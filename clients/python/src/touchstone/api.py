@@ -14,6 +14,7 @@ from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.power import DeclaredSpread
 from touchstone_contracts.views import (
     ArmCuration,
+    CandidateImage,
     ClassTable,
     DatasetPage,
     DescribedKind,
@@ -48,6 +49,7 @@ from touchstone_contracts.views import (
     TargetSummary,
     TrainingImage,
     TrainingImagePage,
+    TrainingRuns,
     TrainingSetView,
     UpstreamPage,
     UpstreamView,
@@ -556,6 +558,31 @@ class Api:
         >>> page = client.arm_images("exp_0123456789abcdef", "retrieved", "flags", kept=True, limit=4)
         """
         return get(f"/v1/experiments/{experiment}/arms/{arm}/images", ImagePage, {"target": target} | params)
+
+    @method
+    def image_details(
+        self, experiment: str, arm: str, image: str, target: str | None = None, *, row: int | None = None
+    ) -> Call[CandidateImage]:
+        """Everything that is stored about one candidate image of an arm, and why it was kept or dropped. `image` is its
+        sha256; `row` tells apart the rows of an image that is there several times.
+
+        >>> client.image_details("exp_0123456789abcdef", "retrieved", page.items[0].id, "flags").why
+        'Kept: no stage of curation dropped it.'
+        """
+        query = given(target=target, row=None if row is None else str(row))
+        return get(f"/v1/experiments/{experiment}/arms/{arm}/images/{image}/details", CandidateImage, query)
+
+    @method
+    def training_runs(
+        self, experiment: str, arm: str, target: str | None = None, *, size: int | None = None
+    ) -> Call[TrainingRuns]:
+        """Training loss and validation accuracy of every epoch, of each finished run of an arm at a size; without a
+        size, at the largest.
+
+        >>> client.training_runs("exp_0123456789abcdef", "retrieved", "flags").runs[0].epochs[-1].train_loss
+        0.41
+        """
+        return get(f"/v1/experiments/{experiment}/arms/{arm}/runs", TrainingRuns, _asked(target, size, None))
 
     @method
     def training_set(

@@ -38,7 +38,7 @@ Look = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 
 
 DEFAULT_RECIPE = CrossEntropy(learning_rates=(1e-5, 1e-4), epochs=10, batch_size=32)
-"""The paper's rate in batches of 512 gives a few hundred images one update an epoch, which hardly changes an encoder."""
+"""The paper's rate in batches of 512 gives a few hundred images one update an epoch: it hardly changes an encoder."""
 
 
 class SeedSources(NamedTuple):
@@ -128,9 +128,9 @@ class ExperimentSpec(Posted):
     """Says of every curated image which class it shows, for the label cards: a CLIP encoder other than the one that is
     adapted and the one that scores. Left out: label cards are without a judge."""
     recipe: Recipe = DEFAULT_RECIPE
-    """Left out: `cross_entropy` for sets of some hundred to some ten thousand images, at the better of two learning rates
-    on validation, one for encoders of CLIP's size and one for small ones. A recipe that is named has the paper's settings
-    where it states no others."""
+    """Left out: `cross_entropy` for sets of some hundred to some ten thousand images, at the better of two learning
+    rates on validation, one for encoders of CLIP's size and one for small ones. A recipe that is named has the paper's
+    settings where it states no others."""
     evaluation: Evaluation = Evaluation()
     comparison: Comparison | None = None
     """Left out: the first two arms that train."""

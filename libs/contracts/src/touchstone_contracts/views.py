@@ -19,6 +19,7 @@ from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import FieldError, Invalid, Problem
 from touchstone_contracts.registration import Registration
 from touchstone_contracts.source_probe import SourceProbe
+from touchstone_contracts.steps import EpochScore
 from touchstone_contracts.takedowns import Takedown
 from touchstone_contracts.values import Digest, Lenient, Name, Posted, StepId, Tag, Title, WhenSet
 
@@ -546,9 +547,19 @@ class ArmCounts(Lenient):
     counts: CurationCounts
 
 
+class DrawnImages(Lenient):
+    """What the training sets of a size hold of an arm's pool."""
+
+    size: int
+    images: int | None
+    """Of each training set; None: curation kept too few images for this size. A mixture may add to its size."""
+
+
 class ArmCuration(ArmCounts):
     report: CurationReport | None = None
     """By class, with scores and memorisation; None for pools curated before there was one."""
+    drawn: tuple[DrawnImages, ...] = ()
+    """Of each size of the experiment, the smallest first."""
 
 
 class ArmLabels(Lenient):
@@ -932,6 +943,8 @@ class ImageView(Lenient):
     """The filled-in template or the pattern that found it; empty if not retrieved."""
     part: Name | None = None
     """The arm of a mixture whose pool it came from; None outside a mixture."""
+    page: str = ""
+    """Address of the page that shows the image with everything that is stored about it."""
 
 
 class ImagePage(Page):
@@ -1012,6 +1025,96 @@ class TrainingImage(Lenient):
 
 class TrainingImagePage(Page):
     items: tuple[TrainingImage, ...]
+
+
+class HeldOutImage(Lenient):
+    """An image of a target's test sets or of its validation split. `url` answers its bytes."""
+
+    id: Digest
+    split: Name
+    """Name of the test set, or `validation`."""
+    class_id: int
+    class_name: str
+    caption: str
+    source_key: str
+    """Its key in the split."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    url: str
+
+
+class OtherEntry(Lenient):
+    """A further row of an arm's pool that holds the same image: it was found for another class, or by another part of a
+    mixture."""
+
+    class_id: int
+    class_name: str
+    kept: bool
+    drop_reason: str
+    page: str
+    """Address of the page that shows this row."""
+
+
+class CandidateImage(TrainingImage):
+    """One candidate image of an arm with everything that is stored about it, whether it was kept or dropped."""
+
+    row: int
+    """Its row in the manifest of the arm's pool; one image may have several."""
+    kept: bool
+    drop_reason: str
+    why: str
+    """Why curation kept or dropped it, as a sentence."""
+    nearest_test: HeldOutImage | None = None
+    """The most similar test image; null where none was stored or it is no longer there."""
+    nearest_validation_id: str = ""
+    """Id of the most similar validation image; empty where not compared."""
+    nearest_validation_cosine: float | None = None
+    """Cosine similarity to the most similar validation image; null: not compared."""
+    nearest_validation: HeldOutImage | None = None
+    """The most similar validation image; null where not compared or it is no longer there."""
+    parent_arm: Name | None = None
+    """The arm whose image it was perturbed from; null for other images."""
+    parent_url: str = ""
+    """Address of the bytes of the image that it was perturbed from; empty for other images."""
+    page: str = ""
+    """Address of the page that shows this image."""
+    other_entries: tuple[OtherEntry, ...] = ()
+    """Further rows of the pool that hold the same image."""
+
+
+class TrainingRun(Lenient):
+    """One training of the encoder, epoch by epoch."""
+
+    step: StepId
+    """The step that trained it."""
+    learning_rate: float | None
+    """Peak learning rate; null for a recipe without one."""
+    seed: int
+    available: int
+    """Images that the arm's pool holds."""
+    updates: int
+    best_epoch: int
+    """The epoch whose weights are kept, by validation accuracy."""
+    epochs: tuple[EpochScore, ...]
+    """Of a recipe of two stages the second stage; empty where the pool was too small or nothing is trained by
+    epochs."""
+    first_stage: tuple[EpochScore, ...] = ()
+    """The first stage of a recipe of two."""
+
+
+class TrainingRuns(Lenient):
+    """The runs of an arm at a size, over learning rates and seeds, as far as they have finished."""
+
+    experiment: str
+    target: Name
+    arm: Name
+    size: int
+    planned: int
+    """Number of runs that the experiment plans here."""
+    runs: tuple[TrainingRun, ...]
+    """Those that have finished, by learning rate and seed."""
 
 
 class Event(Lenient):

@@ -46,28 +46,11 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 REMEMBERED_STEPS = 20_000
-REMEMBERED_POOLS = 128 * 2**20
-"""Bytes of the manifests of curated pools."""
+REMEMBERED_MANIFESTS = 128 * 2**20
+"""Bytes of the manifests of curated pools and of test and validation splits."""
 REMEMBERED_ACCOUNTS = 32 * 2**20
 """Characters of the names in the accounts of ingests."""
 READERS = 8
-
-IMAGE_COLUMNS = (
-    "id",
-    "class_id",
-    "caption",
-    "shard",
-    "offset",
-    "length",
-    "score",
-    "kept",
-    "drop_reason",
-    "nearest_test_id",
-    "nearest_test_cosine",
-    "found_by",
-    "query",
-    "part",
-)
 
 
 class Made(NamedTuple):
@@ -95,7 +78,7 @@ class FinishedSteps:
         self.notes = lru_cache(REMEMBERED_STEPS)(self._notes)
         self._ingests = ByteCache[StepId, ImagesIngested](REMEMBERED_ACCOUNTS, _account_size)
         self._embeddings = ByteCache[StepId, ImagesEmbedded](REMEMBERED_ACCOUNTS, _noted_size)
-        self._pools = ByteCache[Blob, "pa.Table"](REMEMBERED_POOLS, lambda pool: pool.nbytes)
+        self._manifests = ByteCache[Blob, "pa.Table"](REMEMBERED_MANIFESTS, lambda manifest: manifest.nbytes)
 
     def _adapted(self, step: StepId) -> EncoderAdapted:
         return self.artifacts.result(ADAPT_ENCODER, step)
@@ -166,15 +149,21 @@ class FinishedSteps:
         return self.artifacts.result(COMPARE_SPLITS, step)
 
     def pool(self, step: StepId) -> "pa.Table":
-        """The manifest of every candidate image, the columns of IMAGE_COLUMNS."""
-        manifest = self.curated(step).images.manifest
-        return self._pools.get_or_make(manifest, lambda: self._read_pool(manifest))
+        """The manifest of every candidate image of a curated pool, with all columns."""
+        return self._manifest(self.curated(step).images.manifest)
 
-    def _read_pool(self, manifest: Blob) -> "pa.Table":
+    def held_out(self, step: StepId) -> "pa.Table":
+        """The manifest of an ingested test or validation split, with all columns."""
+        return self._manifest(self.ingested(step).images.manifest)
+
+    def _manifest(self, manifest: Blob) -> "pa.Table":
+        return self._manifests.get_or_make(manifest, lambda: self._read_manifest(manifest))
+
+    def _read_manifest(self, manifest: Blob) -> "pa.Table":
         # pyarrow comes with the first table.
         from touchstone_runtime.image_sets import with_all_columns
 
-        return with_all_columns(self.artifacts.get_table(manifest)).select(IMAGE_COLUMNS)
+        return with_all_columns(self.artifacts.get_table(manifest))
 
     def _made(self, step: StepId) -> Made:
         manifest = self.artifacts.manifest(step)

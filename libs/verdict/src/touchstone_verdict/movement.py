@@ -19,8 +19,8 @@ class Movement:
     size: int
     """The largest that the arm reached."""
     changed: float
-    """Share of the test images, averaged over seeds, that the adapted encoder gets right and the untouched one wrong, or
-    the other way round."""
+    """Share of the test images, averaged over seeds, that the adapted encoder gets right and the untouched one wrong,
+    or the other way round."""
 
 
 def movement(curves: Curves, target: str, metric: Metric, arm: str, baseline: str) -> Movement | None:
@@ -41,7 +41,7 @@ def movement_words(
             found = movement(curves, target, metric, arm, baseline)
             if found is not None and found.changed < HARDLY:
                 yield (
-                    f"{target}: the recipe hardly changed the encoder. Trained on {found.size} images of {arm}, it is right "
-                    f"and wrong on the same test images as before, but for {found.changed:.1%} of them. A higher learning "
-                    "rate or more updates may show a difference."
+                    f"{target}: the recipe hardly changed the encoder. Trained on {found.size} images of {arm}, it is "
+                    f"right and wrong on the same test images as before, but for {found.changed:.1%} of them. A higher "
+                    "learning rate or more updates may show a difference."
                 )

@@ -30,11 +30,14 @@ from touchstone_api.routes import (
     events,
     experiments,
     health,
+    image_bytes,
+    image_pages,
     keys,
     login,
     problems,
     registered,
     results,
+    step_pages,
     steps,
     storage,
     takedowns,
@@ -48,8 +51,10 @@ from touchstone_api.security.text import refuse_unstorable_address, refuse_unsto
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
 
-RESOURCES = (experiments, steps, events, results, arms, catalogue, descriptions, takedowns, webhooks, storage, keys)
-PAGES = (dashboard, compare, registered)
+RESOURCES = (
+    experiments, steps, events, results, arms, image_bytes, catalogue, descriptions, takedowns, webhooks, storage, keys
+)  # fmt: skip
+PAGES = (dashboard, compare, registered, image_pages, step_pages)
 OPEN_TO_ALL = (health, login, assets, problems)
 """What is the same for everybody, or says who somebody is."""
 

@@ -11,7 +11,7 @@ from touchstone_contracts.experiment import CONFIDENCE, ExperimentSpec
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.registration import Parent
-from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, Tested
+from touchstone_contracts.steps import JUDGE_EXPERIMENT, RETRIEVE_IMAGES, ExperimentJudged, ImagesCurated, Tested
 from touchstone_contracts.suggestions import unknown
 from touchstone_contracts.values import Blob, Digest, StepId
 from touchstone_contracts.views import (
@@ -104,14 +104,14 @@ class ResultsReader:
     def _last_judgement(self, experiment: str) -> tuple[Judgement, ExperimentJudged] | None:
         """The one that supersedes all others that are there."""
         judgements = self.planned(experiment).plan.judgements
-        done = self._done([judgement.step for judgement in judgements])
+        done = self.done([judgement.step for judgement in judgements])
         found = [judgement for judgement in judgements if judgement.step in done]
         return (found[-1], self._judged(found[-1].step)) if found else None
 
     def is_done(self, step: StepId) -> bool:
-        return bool(self._done([step]))
+        return bool(self.done([step]))
 
-    def _done(self, steps: Collection[StepId]) -> frozenset[StepId]:
+    def done(self, steps: Collection[StepId]) -> frozenset[StepId]:
         with self.store.read() as session:
             return frozenset(succeeded_among(session, steps))
 
@@ -122,7 +122,7 @@ class ResultsReader:
             stored: Results = self._document(Results, judgement[1].results)
             return stored.model_copy(update={"experiment": experiment})
         planned, evaluations = self.planned(experiment), self._evaluations(experiment)
-        curated = self._done(evaluations.layout.curations.values())
+        curated = self.done(evaluations.layout.curations.values())
         return collect(
             evaluations,
             planned.spec.evaluation.metrics,
@@ -139,7 +139,7 @@ class ResultsReader:
             return Parent(experiment=experiment, measured=None, judged=None)
         judgements = {judgement.step for judgement in plan.judgements}
         measurements = list(plan.layout.evaluations.values())
-        done = self._done({*judgements, *measurements})
+        done = self.done({*judgements, *measurements})
         measured = sum(step in done for step in measurements)
         return Parent(experiment=experiment, measured=measured, judged=not done.isdisjoint(judgements))
 
@@ -180,7 +180,7 @@ class ResultsReader:
         primary = planned.spec.primary
         arms = (primary.a, primary.b) if primary else tuple(arm.name for arm in planned.spec.arms)
         cells = [entry for entry in planned.plan.layout.cells if entry.cell.arm in arms]
-        done = self._done({entry.step for entry in cells})
+        done = self.done({entry.step for entry in cells})
         missing = [entry.cell.seed for entry in cells if entry.step not in done]
         if not missing:
             return "every evaluation is in and the verdict is being computed"
@@ -245,7 +245,7 @@ class ResultsReader:
         ]
         if not steps:
             raise NotFound(_nothing_measured(planned, target, arm, size))
-        done = self._done(steps)
+        done = self.done(steps)
         if len(done) < len(set(steps)):
             raise NotFinished(f"{len(set(steps)) - len(done)} evaluations of {arm!r} at size {size} are still to come")
         found = read_all(self.finished.evaluated, steps)
@@ -257,7 +257,7 @@ class ResultsReader:
         """Of the arms whose labels are measured so far. Raises NotFound."""
         planned = self.planned(experiment)
         audits = planned.plan.layout.audits
-        done = self._done({entry.step for entry in audits})
+        done = self.done({entry.step for entry in audits})
         cards = tuple(
             ArmLabels(target=entry.target, arm=entry.arm, card=self.finished.audited(entry.step))
             for entry in audits
@@ -269,7 +269,7 @@ class ResultsReader:
 
     def _sources(self, planned: Planned) -> tuple[SourcesOfTarget, ...]:
         probes = planned.plan.layout.probes
-        done = self._done({entry.step for entry in probes})
+        done = self.done({entry.step for entry in probes})
         return tuple(
             SourcesOfTarget(target=entry.target, arms=entry.arms, probe=self.finished.probed(entry.step))
             for entry in probes
@@ -307,13 +307,13 @@ class ResultsReader:
         accounts = self.accounts(experiment)
         with self.store.read() as session:
             steps = tuple(planned_steps(session, experiment))
-        made = read_finished(self.finished.made, self._done([step.id for step in steps]))
+        made = read_finished(self.finished.made, self.done([step.id for step in steps]))
         with self.store.read() as session:
             return manifest_of(session, experiment, self._evaluations(experiment), results, accounts, steps, made)
 
     def _evaluations(self, experiment: str) -> Evaluations:
         layout = self.planned(experiment).plan.layout
-        return Evaluations(layout, read_all(self.finished.evaluated, self._done(layout.evaluations.values())))
+        return Evaluations(layout, read_all(self.finished.evaluated, self.done(layout.evaluations.values())))
 
     def recorded_training_set(self, experiment: str, cell: Cell) -> Digest | None:
         """The digest of what a run was trained on; None before it was tested. Raises NotFound."""
@@ -331,6 +331,12 @@ class ResultsReader:
             arms = [known for at, known in planned.plan.layout.curations if at == target]
             raise NotFound(unknown(f"training set at target {target!r} of an arm", arm, arms))
         return target, step
+
+    def curated(self, step: StepId, arm: str) -> ImagesCurated:
+        """What the step made of the arm's images. Raises NotFinished, or MissingObject where the result was lost."""
+        if not self.is_done(step):
+            raise NotFinished(f"the images of arm {arm!r} are not curated yet")
+        return self.finished.curated(step)
 
 
 def _nothing_measured(planned: Planned, target: str, arm: str, size: int) -> str:

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from touchstone_contracts.arms.mixture import Mixing
-from touchstone_contracts.catalogue import Generator
 from touchstone_contracts.curation import Curation
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.layout import Cell
 from touchstone_contracts.problems import Invalid, NotFound, in_words
 from touchstone_contracts.values import Blob, Digest
-from touchstone_contracts.views import TrainingImage, TrainingSetView
+from touchstone_contracts.views import DrawnImages, TrainingImage, TrainingSetView
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import ByteCache
 
-from touchstone_api.results.images import known_number
+from touchstone_api.results.image_facts import image_facts
+from touchstone_api.results.images import ArmAddresses
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,44 +119,20 @@ def training_set_view(drawn: Drawn) -> TrainingSetView:
 
 
 def training_images(
-    drawn: Drawn,
-    rows: Sequence[int],
-    resolved: ResolvedExperiment,
-    parts: Sequence[str],
-    url_of: Callable[[str], str],
+    drawn: Drawn, rows: Sequence[int], resolved: ResolvedExperiment, parts: Sequence[str], addresses: ArmAddresses
 ) -> Iterator[TrainingImage]:
-    """`parts`: the arms of a mixture; `url_of` an image id: where its bytes are served."""
-    classes = resolved.classes_of(drawn.target)
+    """`parts`: the arms of a mixture."""
     for row in drawn.rows.take(list(rows)).to_pylist():
-        yield TrainingImage(
-            **{name: row[name] for name in _AS_THEY_ARE},
-            **{name: known_number(row[name]) for name in _NUMBERS},
-            class_name=classes[row["class_id"]].display_name,
-            url=url_of(row["id"]),
-            part=parts[row["part"]] if row["part"] >= 0 else None,
-            generator=_generator(row["model_digest"], resolved.generators),
-            seed=_counted(row["seed"]),
-            steps=_counted(row["steps"]),
-        )
+        yield TrainingImage(**image_facts(row, resolved, parts, addresses))
 
 
-_AS_THEY_ARE = (
-    "id", "class_id", "caption", "width", "height", "source_kind", "source_key", "found_by", "query", "model_digest",
-    "tuning_digest", "scheduler", "parent", "nearest_test_id", "nearest_upstream_id",
-)  # fmt: skip
-_NUMBERS = ("similarity", "guidance_scale", "gamma", "score", "nearest_test_cosine", "nearest_upstream_cosine")
-"""NaN where there is none."""
-
-
-def _counted(value: Any) -> int | None:
-    """-1 where there is none."""
-    return None if value < 0 else int(value)
-
-
-def _generator(digest: str, generators: Sequence[Generator]) -> str | None:
-    """By its digest, which not every one is registered with; the only one needs none."""
-    if not digest:
-        return None
-    named = next((each.name for each in generators if each.digest == digest), None)
-    unpinned = [each.name for each in generators if not each.digest]
-    return named or (unpinned[0] if len(unpinned) == 1 else None)
+def drawn_images(spec: ExperimentSpec, arm: str, kept: int, pool: Callable[[], "pa.Table"]) -> tuple[DrawnImages, ...]:
+    """Of each size. `kept`: images that curation kept; `pool`: reads their manifest, which a mixture needs."""
+    planned = next(each for each in spec.arms if each.name == arm)
+    mixing, sizes = planner_of(planned).mixing(planned), sorted(spec.sizes)
+    if mixing is None:
+        return tuple(DrawnImages(size=size, images=size if size <= kept else None) for size in sizes)
+    table = pool()
+    of_part = np.bincount(table["part"].to_numpy()[table["kept"].to_numpy()], minlength=len(mixing.amounts))
+    largest = mixing.largest_size(of_part.tolist(), limit=max(sizes))
+    return tuple(DrawnImages(size=size, images=sum(mixing.quotas(size)) if size <= largest else None) for size in sizes)

@@ -1,43 +1,54 @@
 """/v1/experiments/{experiment}/arms/{arm}: what curation did, its candidates, and the sets that encoders train on."""
 
-from collections.abc import Callable
 from typing import Annotated
-from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Response
-from touchstone_contracts.media_types import media_type
 from touchstone_contracts.problems import NotFound
-from touchstone_contracts.steps import ImagesCurated
-from touchstone_contracts.values import Name, Seed, Size, StepId
-from touchstone_contracts.views import ArmCuration, ImagePage, LinkReport, TrainingImagePage, TrainingSetView
+from touchstone_contracts.values import Name, Seed, Size
+from touchstone_contracts.views import (
+    ArmCuration,
+    CandidateImage,
+    ImagePage,
+    LinkReport,
+    TrainingImagePage,
+    TrainingRuns,
+    TrainingSetView,
+)
 from touchstone_store.layouts import downloads_of
 
 from touchstone_api.cursors import PositionHere
 from touchstone_api.parameters import RowNumber
 from touchstone_api.problems import documented
+from touchstone_api.results.candidates import CandidateReader
 from touchstone_api.results.dependencies import ResultsHere
-from touchstone_api.results.images import Selection, image_views, parts_of, read_image
+from touchstone_api.results.images import ArmAddresses, Selection, image_views, parts_of, read_image, row_of_image
 from touchstone_api.results.links import links_by_class
-from touchstone_api.results.problems import NotFinished
 from touchstone_api.results.reader import ResultsReader
-from touchstone_api.results.training_sets import Drawn, draw_of, training_images, training_set_view
+from touchstone_api.results.runs import training_runs
+from touchstone_api.results.training_sets import Drawn, draw_of, drawn_images, training_images, training_set_view
+from touchstone_api.routes.image_bytes import ENCODED_IMAGE, image_bytes
 
 router = APIRouter(prefix="/v1/experiments/{experiment}/arms/{arm}", tags=["arms"])
 
 TargetName = Annotated[Name | None, Query(description="Needed when the experiment has more than one target")]
 AskedSize = Annotated[Size | None, Query(description="One of the experiment's sizes; left out: all that curation kept")]
 AskedSeed = Annotated[Seed | None, Query(description="One of the experiment's seeds; left out, with a size: the first")]
-IMMUTABLE = "private, max-age=31536000, immutable"
-IMAGE_POLICY = "default-src 'none'; sandbox"
+Reason = Annotated[str | None, Query(max_length=100, description="Only images that were dropped for this reason")]
+PoolRow = Annotated[
+    RowNumber | None,
+    Query(description="Of several rows that hold the image, the one that is meant; left out: the first"),
+]
 
 
 @router.get("", responses=documented(404, 409, 422, 503))
 def get_arm(experiment: str, arm: str, reader: ResultsHere, target: TargetName = None) -> ArmCuration:
-    """How many images were requested, obtained, dropped (and why) and kept, in total and by class, with the scores
-    before and after. 409 while the arm is not curated."""
+    """How many images were requested, obtained, dropped (and why), kept and drawn for each size, in total and by class,
+    with the scores before and after. 409 while the arm is not curated."""
     target, step = reader.curation_step(experiment, arm, target)
-    curated = _curated(reader, step, arm)
-    return ArmCuration(target=target, arm=arm, counts=curated.counts, report=curated.report)
+    curated = reader.curated(step, arm)
+    spec = reader.planned(experiment).spec
+    drawn = drawn_images(spec, arm, curated.counts.kept, lambda: reader.finished.pool(step))
+    return ArmCuration(target=target, arm=arm, counts=curated.counts, report=curated.report, drawn=drawn)
 
 
 @router.get("/links", responses=documented(404, 422, 503))
@@ -61,35 +72,54 @@ def get_arm_images(
     target: TargetName = None,
     class_id: RowNumber | None = None,
     kept: bool | None = None,
+    drop_reason: Reason = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ImagePage:
-    """Every candidate of the arm, kept or dropped; narrowed by class and by `kept`."""
+    """Every candidate of the arm, kept or dropped; narrowed by class, by `kept` and by the reason for dropping it."""
     target, step = reader.curation_step(experiment, arm, target)
-    _curated(reader, step, arm)
-    pool = reader.finished.pool(step)
-    rows = Selection(class_id, kept).rows(pool)
+    reader.curated(step, arm)
+    pool, selection = reader.finished.pool(step), Selection(class_id, kept, drop_reason)
+    rows = selection.rows(pool)
     page, following = position.cut(rows[rows > position.row][: limit + 1].tolist(), limit, str)
-    resolved = reader.resolved(experiment)
-    parts, url_of = parts_of(resolved.spec, arm), _url_of(experiment, arm, target)
-    views = image_views(pool, page, resolved.classes_of(target), parts, url_of)
+    resolved, addresses = reader.resolved(experiment), ArmAddresses(experiment, arm, target)
+    parts = parts_of(resolved.spec, arm)
+    views = image_views(pool, page, resolved.classes_of(target), parts, addresses, selection)
     return ImagePage(items=tuple(views), next_cursor=following)
 
 
 @router.get(
-    "/images/{image}",
-    response_class=Response,
-    responses={
-        200: {"description": "The encoded image", "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}},
-        **documented(404, 409, 422, 503),
-    },
+    "/images/{image}", response_class=Response, responses={200: ENCODED_IMAGE, **documented(404, 409, 422, 503)}
 )
 def get_arm_image(experiment: str, arm: str, image: str, reader: ResultsHere, target: TargetName = None) -> Response:
     """The bytes as they were trained on; named by their sha256, so they never change."""
     _, step = reader.curation_step(experiment, arm, target)
-    _curated(reader, step, arm)
-    data = read_image(reader.finished.artifacts, reader.finished.pool(step), image)
-    headers = {"Cache-Control": IMMUTABLE, "ETag": f'"{image}"', "X-Content-Type-Options": "nosniff"}
-    return Response(data, media_type=media_type(data), headers=headers | {"Content-Security-Policy": IMAGE_POLICY})
+    reader.curated(step, arm)
+    pool = reader.finished.pool(step)
+    return image_bytes(image, read_image(reader.finished.artifacts, pool, row_of_image(pool, image)))
+
+
+@router.get("/images/{image}/details", responses=documented(404, 409, 422, 503))
+def get_arm_image_details(
+    experiment: str, arm: str, image: str, reader: ResultsHere, target: TargetName = None, row: PoolRow = None
+) -> CandidateImage:
+    """Everything that is stored about one candidate: where it comes from, its scores, the most similar held-out images,
+    and why curation kept or dropped it."""
+    target, step = reader.curation_step(experiment, arm, target)
+    reader.curated(step, arm)
+    candidates = CandidateReader(reader, ArmAddresses(experiment, arm, target), step)
+    return candidates.read(row_of_image(reader.finished.pool(step), image, row), Selection())
+
+
+@router.get("/runs", responses=documented(404, 422, 503))
+def get_arm_runs(
+    experiment: str,
+    arm: str,
+    reader: ResultsHere,
+    target: TargetName = None,
+    size: Annotated[Size | None, Query(description="One of the experiment's sizes; left out: the largest")] = None,
+) -> TrainingRuns:
+    """Training loss and validation accuracy of every epoch, of each run of the arm that has finished at a size."""
+    return training_runs(reader, experiment, arm, size, target)
 
 
 @router.get("/training-set", responses=documented(404, 409, 422, 503))
@@ -123,7 +153,8 @@ def get_training_images(
     rows = range(position.row + 1, min(position.row + limit + 2, drawn.rows.num_rows))
     page, following = position.cut(rows, limit, str)
     resolved = reader.resolved(experiment)
-    found = training_images(drawn, page, resolved, parts_of(resolved.spec, arm), _url_of(experiment, arm, drawn.target))
+    addresses = ArmAddresses(experiment, arm, drawn.target)
+    found = training_images(drawn, page, resolved, parts_of(resolved.spec, arm), addresses)
     return TrainingImagePage(items=tuple(found), next_cursor=following)
 
 
@@ -133,20 +164,7 @@ def _drawn(
     """Raises NotFound, NotFinished, Invalid."""
     target, step = reader.curation_step(experiment, arm, target)
     draw = draw_of(reader.resolved(experiment).spec, arm, size, seed)
-    manifest = _curated(reader, step, arm).images.manifest
+    manifest = reader.curated(step, arm).images.manifest
     recorded = None if draw is None else reader.recorded_training_set(experiment, draw.cell(target, arm))
     rows, digest = reader.training_sets.drawn(manifest, draw, arm)
     return Drawn(target, arm, draw, rows, digest, recorded, len(reader.resolved(experiment).classes_of(target)))
-
-
-def _url_of(experiment: str, arm: str, target: str) -> Callable[[str], str]:
-    """Of an image id: where its bytes are served."""
-    images = f"/v1/experiments/{quote(experiment)}/arms/{quote(arm)}/images"
-    return lambda image: f"{images}/{image}?{urlencode({'target': target})}"
-
-
-def _curated(reader: ResultsReader, step: StepId, arm: str) -> ImagesCurated:
-    """Raises NotFinished, or MissingObject where the result was lost."""
-    if not reader.is_done(step):
-        raise NotFinished(f"the images of arm {arm!r} are not curated yet")
-    return reader.finished.curated(step)

@@ -13,7 +13,7 @@ from touchstone_contracts.catalogue import Entry
 from touchstone_contracts.layout import PlanLayout
 from touchstone_contracts.problems import Failure, NotFound, Problem
 from touchstone_contracts.values import StepId
-from touchstone_contracts.views import ExperimentDetail, Phase, Prices, Verdict
+from touchstone_contracts.views import ExperimentDetail, Phase, Prices, StepState, Verdict
 from touchstone_planning.arms.planner import planner_of
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_runtime.finished import FinishedSteps
@@ -23,6 +23,7 @@ from touchstone_store.experiments import Experiment, require_experiment
 from touchstone_store.keys import Principal
 from touchstone_store.layouts import downloads_of
 from touchstone_store.listing import facets_to_choose, list_experiments
+from touchstone_store.plan_steps import list_steps
 from touchstone_store.projects import limits_of
 from touchstone_store.stored_bytes import bytes_seen_by
 from touchstone_store.webhooks import list_deliveries, list_webhooks
@@ -34,6 +35,7 @@ from touchstone_api.dashboard.class_groups import groups_of_targets
 from touchstone_api.dashboard.configuration import named_entries
 from touchstone_api.dashboard.copies import copies_of
 from touchstone_api.dashboard.facts import (
+    KIND_WORDS,
     accuracy_tables,
     class_tables,
     largest_class_differences,
@@ -41,6 +43,7 @@ from touchstone_api.dashboard.facts import (
 )
 from touchstone_api.dashboard.form import spec_form, with_registered_names
 from touchstone_api.dashboard.intervals import draw_interval
+from touchstone_api.dashboard.looked_into import looked_into
 from touchstone_api.dashboard.pools import CuratedPool, curated_pool, most_rotten
 from touchstone_api.dashboard.registered import KINDS
 from touchstone_api.dashboard.rendering import DOCS_POLICY, html_page, problem_page
@@ -58,6 +61,9 @@ router = APIRouter(include_in_schema=False)
 EXPERIMENTS_PER_PAGE = 30
 WEBHOOKS_PER_PAGE = 20
 DELIVERIES_SHOWN = 10
+STEPS_OF_A_STATE = 20
+"""Failed steps, and steps that are being worked on, on the page of an experiment."""
+STATES_SHOWN: tuple[StepState, ...] = ("failed", "leased")
 MOST_CHOICES = 500
 """Registered names of each kind that the form offers; others can be written in its text."""
 
@@ -120,6 +126,11 @@ def show_experiment(
     with services.store.read() as session:
         detail = experiment_detail(session, experiment)
         may_write = may_change(session, principal, experiment)
+        steps = [
+            owned
+            for state in STATES_SHOWN
+            for owned in list_steps(session, experiment, after=-1, limit=STEPS_OF_A_STATE, state=state)
+        ]
     if detail.spec is None:
         [problem, *_] = detail.problems
         return problem_page(problem, csrf=principal.csrf)
@@ -138,6 +149,10 @@ def show_experiment(
     facts: dict[str, Any] = {
         "experiment": detail,
         "may_write": may_write,
+        "steps": steps,
+        "steps_address": f"/v1/experiments/{experiment}/steps",
+        "may_retry": may_write and detail.phase != "cancelled",
+        "kind_words": KIND_WORDS,
         "named": named,
         "copies": copies_of(detail.spec, str(request.base_url).rstrip("/")),
         "parent": parent,
@@ -154,6 +169,7 @@ def show_experiment(
         "measured": class_tables(detail.spec, results),
         "test_sets": layout.test_sets,
         "pools": _pools(resolved, layout, reader.finished, done),
+        **looked_into(reader, experiment, {place: step for place, step in layout.curations.items() if step in done}),
         "labels": reader.label_cards(experiment),
         "upstream_searched": any(planner_of(arm).needs(arm).upstream for arm in detail.spec.arms),
         "links": [(report, most_rotten(report)) for report in reports],

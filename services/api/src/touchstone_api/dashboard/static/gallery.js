@@ -20,7 +20,9 @@ function thumbnail(image) {
     width: 72,
     height: 72,
   });
-  const frame = element("li", { className: image.kept ? "" : "dropped" }, picture);
+  const link = element("a", { href: image.page }, picture);
+  link.dataset.image = "";
+  const frame = element("li", { className: image.kept ? "" : "dropped" }, link);
   if (image.part) frame.append(element("span", { className: "part", textContent: image.part }));
   if (!image.kept) frame.append(element("span", { textContent: image.drop_reason.replaceAll("_", " ") }));
   return frame;

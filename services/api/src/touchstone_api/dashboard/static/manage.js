@@ -5,7 +5,7 @@ function tagsIn(text) {
   return text.split(",").map((tag) => tag.trim()).filter(Boolean);
 }
 
-async function send(address, method, document_) {
+export async function send(address, method, document_) {
   const headers = { "Content-Type": "application/json" };
   const token = document.querySelector("meta[name=csrf]")?.content;
   if (token) headers["X-CSRF-Token"] = token;
