@@ -17,7 +17,9 @@ from support.served_api import serving_api
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import PAGES
+from touchstone_api.upstream_search import submit_search
 from touchstone_contracts.access import DEFAULT_PROJECT
+from touchstone_contracts.search import UpstreamSearch
 from touchstone_store.webhooks import register_webhook
 
 SERIOUS = ("serious", "critical")
@@ -60,12 +62,14 @@ def pages(services: Services, told: Told) -> list[str]:
     routes = [route for part in PAGES for route in part.router.routes if isinstance(route, APIRoute)]
     templates = {route.path for route in routes if route.response_class is HTMLResponse}
     other = post(services, spec(name="another", seeds=(0, 1)), DictLookup())
+    search = submit_search(services, DEFAULT_PROJECT, "world", UpstreamSearch(text="a long search for " + "owls " * 40))
     paths = NAMED | {
+        "/upstreams/{name}/searches/{search}": f"/upstreams/world/searches/{search}",
         "/experiments/{experiment}": f"/experiments/{told.id}",
         "/compare": f"/compare?id={told.id}&id={other.id}",
     }
     assert set(paths) <= templates
-    assert len(templates) >= 16
+    assert len(templates) >= 17
     return [*sorted(paths.get(template, template) for template in templates), *FURTHER]
 
 
