@@ -1,13 +1,16 @@
 """A search finds each image once, best first, ties in the upstream's order; what cannot be compared is not found."""
 
 import base64
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 from support.tiny_images import draw_shape
 from touchstone.errors import UnreadableImage
@@ -36,8 +39,6 @@ IMAGE = base64.b64encode(b"an image").decode()
 
 def shard(artifacts: Artifacts, rows: Sequence[tuple[str, str]], vectors: np.ndarray | None = None) -> EmbeddedImages:
     """Of (id, caption); bytes lie nowhere."""
-    import pyarrow as pa
-
     blank: dict[str, Any] = {"id": "", "caption": "", "shard": "0" * 64, "offset": 0, "length": 1, "source_key": "k"}
     facts = [blank | {"id": image, "caption": caption} for image, caption in rows]
     table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in facts], schema=SCHEMA)
@@ -161,10 +162,6 @@ def test_a_search_is_the_same_however_it_is_written() -> None:
 
 
 def test_the_client_sends_a_path_bytes_or_a_picture(tmp_path: Path) -> None:
-    import io
-
-    from PIL import Image
-
     data = draw_shape("bar", "red", np.random.default_rng(0))
     (tmp_path / "bar.png").write_bytes(data)
     picture = Image.open(io.BytesIO(data))

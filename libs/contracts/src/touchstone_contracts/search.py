@@ -36,6 +36,7 @@ class UpstreamSearch(Posted):
     like: ImageId | None = None
     """The id of an image of the upstream, as results tell it: finds it and more images like it."""
     search_in: SearchIn = "images"
+    """What is searched: embeddings of `images` or of `captions`, or captions that hold all `words` of the text."""
     limit: int = Field(default=12, ge=1, le=MOST_RESULTS)
     """Most images that are found."""
 

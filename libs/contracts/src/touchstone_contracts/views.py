@@ -413,6 +413,7 @@ class SearchView(Lenient):
     like: str | None = None
     """What was searched for, if it was an image of the upstream."""
     search_in: SearchIn
+    """What is searched: embeddings of `images` or of `captions`, or captions that hold all `words` of the text."""
     limit: int
     """Most images that are found."""
     phase: Phase

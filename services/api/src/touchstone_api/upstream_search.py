@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from urllib.parse import quote
 
 from fastapi import Request
@@ -38,8 +38,6 @@ from touchstone_api.allowed import ProjectPolicy
 from touchstone_api.bootstrap import Services
 from touchstone_api.healing import heal
 from touchstone_api.quota import QuotaExceeded, require_search_quota
-
-T = TypeVar("T")
 
 LOOK_SECONDS = 0.2
 MOST_WAITING = 64

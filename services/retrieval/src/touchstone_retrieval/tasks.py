@@ -280,7 +280,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
 def search_upstream(request: SearchUpstream, tools: Tools, progress: Progress) -> UpstreamSearched:
     shards = non_empty(load_embedded(tools.artifacts, shard) for shard in request.shards)
     manifests = Manifests(shards, tools.manifests)
-    find = _search(request, shards, manifests, tools, progress) if shards else lambda _: []
+    find: Find = _search(request, shards, manifests, tools, progress) if shards else lambda _: []
     hits = first_distinct(find, manifests, request.limit)
     tools.index.rest()
     images = sum(shard.images.count for shard in shards)
