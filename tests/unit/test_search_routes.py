@@ -217,7 +217,7 @@ def test_an_unknown_upstream_is_told_with_the_nearest(world: World) -> None:
     [({"image": "QUJD"}, "undecodable_image", "/image"), ({"like": "0"}, "unknown_image", "/like")],
 )
 def test_what_the_worker_refuses_is_told_with_its_pointer_and_tried_again(
-    world: World, body: dict[str, str], code: str, pointer: str
+    world: World, body: dict[str, Any], code: str, pointer: str
 ) -> None:
     asked = world.search(**body)
     world.fail(asked["id"], Problem(title="Refused", status=422, code=code, detail="the reason"))
