@@ -19,6 +19,7 @@ REASONS = {
     "times that fit each other": {
         "HEARTBEAT_SECONDS", "SAVEPOINT_SECONDS", "STALL_SECONDS", "LEASE_SECONDS", "LEASES_PER_WORKER", "MAX_FAILURES",
         "RETRY_SECONDS", "CYCLE_SECONDS", "POLL_SECONDS", "EVENT_POLL_SECONDS", "QDRANT_TIMEOUT",
+        "SEARCH_PATIENCE_SECONDS",
     },
     "sized for the memory and the CPU that the container has": {
         "MAX_BODY_BYTES", "PLANS_AT_ONCE", "MOST_EVENT_STREAMS",

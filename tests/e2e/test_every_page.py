@@ -18,7 +18,9 @@ from support.shown_images import pool_rows, show_images
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.main import PAGES
+from touchstone_api.upstream_search import submit_search
 from touchstone_contracts.access import DEFAULT_PROJECT
+from touchstone_contracts.search import UpstreamSearch
 from touchstone_store.webhooks import register_webhook
 
 SERIOUS = ("serious", "critical")
@@ -61,8 +63,10 @@ def pages(services: Services, told: Told) -> list[str]:
     templates = {route.path for route in routes if route.response_class is HTMLResponse}
     other = post(services, spec(name="another", seeds=(0, 1)), DictLookup())
     leaked = pool_rows("fine", "retrieved")[2].id
+    search = submit_search(services, DEFAULT_PROJECT, "world", UpstreamSearch(text="a long search for " + "owls " * 40))
     looked_into, images = f"/experiments/{told.id}", f"/experiments/{told.id}/arms/retrieved/images"
     paths = NAMED | {
+        "/upstreams/{name}/searches/{search}": f"/upstreams/world/searches/{search}",
         "/experiments/{experiment}": looked_into,
         "/experiments/{experiment}/arms/{arm}/images": f"{images}?target=fine",
         "/experiments/{experiment}/arms/{arm}/images/{image}": f"{images}/{leaked}?target=fine",
@@ -71,7 +75,7 @@ def pages(services: Services, told: Told) -> list[str]:
         "/compare": f"/compare?id={told.id}&id={other.id}",
     }
     assert set(paths) <= templates
-    assert len(templates) >= 20
+    assert len(templates) >= 21
     return [*sorted(paths.get(template, template) for template in templates), *FURTHER]
 
 

@@ -82,7 +82,7 @@ def test_images_and_updates_are_those_of_the_study(scrapes: dict[str, str]) -> N
 def test_each_worker_loads_a_model_once_and_then_finds_it(scrapes: dict[str, str], exposed: Exposed) -> None:
     caches = exposed.values["touchstone_cache_requests_total"]["cache"]
     assert caches == {
-        "encoder", "generator", "decoded_images", "splits", "frozen_features", "class_vectors", "index",
+        "encoder", "generator", "decoded_images", "splits", "frozen_features", "class_vectors", "index", "manifest",
     }  # fmt: skip
     for worker, cache in (("retrieval", "encoder"), ("generator", "generator"), ("trainer", "encoder")):
         misses, hits = (

@@ -71,7 +71,7 @@ def operations(client: TestClient) -> list[Operation]:
 def filled(path: str, client: TestClient, **garbage: str) -> str:
     values = {"experiment": client.headers["X-Experiment"], "name": "world", "arm": "retrieved", "image": "0" * 64}
     values |= {"step": "0" * 64, "webhook": "hook_1", "delivery": "msg_1", "plural": "targets", "key": "0" * 16}
-    values |= {"kind": "upstream", "target": "fine", "upload": "default.0123"}
+    values |= {"kind": "upstream", "target": "fine", "upload": "default.0123", "search": "0" * 64}
     return path.format(**values | garbage)
 
 

@@ -51,6 +51,7 @@ def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Service
             allowed_buckets=("laion",),
             allowed_hub=("*",),
             allowed_hosts=("*",),
+            search_patience_seconds=0,
         ),
     )
 
@@ -105,6 +106,7 @@ EMPTY_RESULTS: dict[str, dict[str, Any]] = {
     "write_prompts": {"prompts": _BLOB, "count": 0},
     "write_captions": {"prompts": _BLOB, "count": 0},
     "collect_captions": {"prompts": _BLOB, "count": 0},
+    "search_upstream": {"hits": [], "images": 0},
 }
 """Of the kinds whose results pages read of every finished step."""
 

@@ -24,7 +24,7 @@ from touchstone_store.tables import ApiKeyRow
 
 NOW = datetime.now(UTC)
 UNKNOWN = {"step": "0" * 64, "image": "0" * 64, "arm": "retrieved", "plural": "targets", "key": "0" * 16}
-UNKNOWN |= {"kind": "target", "target": "fine", "upload": f"default.{'0' * 32}"}
+UNKNOWN |= {"kind": "target", "target": "fine", "search": "0" * 64, "upload": f"default.{'0' * 32}"}
 HOOK = {"url": "https://hooks.example.org/touchstone"}
 KINDS = ("upstreams", "targets", "datasets", "encoders", "generators")
 

@@ -11,7 +11,7 @@ from touchstone.answers import Results, Verdict
 from touchstone.async_client import AsyncClient
 from touchstone.client import Client
 from touchstone.documents import UnreadableDocument
-from touchstone.errors import NotExported
+from touchstone.errors import NotExported, UnreadableImage
 from touchstone.experiments import AsyncExperiment, Experiment
 from touchstone.exports.training_set import Exported, export_training_set
 from touchstone.extras import MissingExtra
@@ -30,6 +30,7 @@ from touchstone.problems import (
     UnknownName,
     Unreachable,
 )
+from touchstone.searches import SearchResults
 
 __all__ = [
     "AsyncClient",
@@ -46,6 +47,7 @@ __all__ = [
     "NotFound",
     "ProblemError",
     "Results",
+    "SearchResults",
     "ServerFailed",
     "StillRunning",
     "TooManyRequests",
@@ -54,6 +56,7 @@ __all__ = [
     "UnknownName",
     "Unreachable",
     "UnreadableDocument",
+    "UnreadableImage",
     "Verdict",
     "export_training_set",
 ]

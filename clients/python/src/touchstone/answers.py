@@ -34,7 +34,7 @@ class Results(views.Results):
 
         >>> results.to_pandas(summary=True)[["target", "arm", "size", "mean", "std"]]
         """
-        frame = _frame(self.summary, views.SummaryRow) if summary else _frame(self.rows, views.ResultRow)
+        frame = as_frame(self.summary, views.SummaryRow) if summary else as_frame(self.rows, views.ResultRow)
         frame.attrs = {"experiment": self.experiment, "digest": self.digest, "complete": self.complete}
         return frame
 
@@ -54,7 +54,7 @@ class Results(views.Results):
         return [metric for metric in METRICS if any(row.metric == metric for row in self.summary)]
 
     def __repr__(self) -> str:
-        return _text(print_results, self)
+        return as_text(print_results, self)
 
     __str__ = __repr__
 
@@ -90,7 +90,7 @@ class Verdict(views.Verdict):
 
         >>> verdict.to_pandas()[["target", "size", "difference", "low", "high"]]
         """
-        frame = _frame((self.primary, *self.secondary), views.ComparisonResult, without=("own", "borrowed"))
+        frame = as_frame((self.primary, *self.secondary), views.ComparisonResult, without=("own", "borrowed"))
         frame.insert(0, "endpoint", ["primary", *("secondary" for _ in self.secondary)])
         frame.attrs = {"experiment": self.experiment, "confidence": self.confidence, "delta": self.delta}
         return frame
@@ -105,7 +105,7 @@ class Verdict(views.Verdict):
         return difference_figure(self)
 
     def __repr__(self) -> str:
-        return _text(print_verdict, self)
+        return as_text(print_verdict, self)
 
     __str__ = __repr__
 
@@ -127,14 +127,16 @@ class Verdict(views.Verdict):
         return "".join([*parts, html_list([*decide, *self.warnings, *self.added_later])])
 
 
-def _frame(rows: Any, view: type[Any], without: tuple[str, ...] = ()) -> "pd.DataFrame":
+def as_frame(rows: Any, view: type[Any], without: tuple[str, ...] = ()) -> "pd.DataFrame":
+    """One row per item, a column per field of `view`."""
     with extra("notebook"):
         import pandas as pd
     fields = [name for name in view.model_fields if name not in without]
     return pd.DataFrame([[getattr(row, name) for name in fields] for row in rows], columns=fields)
 
 
-def _text(print_it: Any, shown: object) -> str:
+def as_text(print_it: Any, shown: object) -> str:
+    """What `print_it` prints, wide enough for a notebook."""
     console = Console(file=io.StringIO(), width=SHOWN_WIDTH)
     print_it(console, shown)
     assert isinstance(console.file, io.StringIO)

@@ -5,6 +5,7 @@ it does not answer."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 from touchstone_contracts.access import AuditEntry, AuditPage, CreatedKey, KeyPage, KeyView, NewKey, ProjectView, Scope
@@ -27,6 +28,7 @@ from touchstone_contracts.views import (
     ExperimentManifest,
     ExperimentPage,
     ExperimentView,
+    FoundImage,
     GeneratorPage,
     ImagePage,
     ImageView,
@@ -66,6 +68,7 @@ from touchstone_contracts.webhooks import (
 
 from touchstone.answers import Results, Verdict
 from touchstone.calls import Call, Listing, get, given, listing, method, nothing, post, reader
+from touchstone.searches import SearchResults
 
 Resource = Literal["upstreams", "targets", "datasets", "encoders", "generators"]
 Entry = Encoder | Generator | Upstream | Target | Dataset
@@ -82,6 +85,11 @@ def address(owner: str) -> str:
     if owner.startswith(UPSTREAM):
         return f"/v1/upstreams/{owner.removeprefix(UPSTREAM)}"
     return f"/v1/experiments/{owner}"
+
+
+def _segment(name: str) -> str:
+    """Of a path: a name that somebody typed must not lead elsewhere."""
+    return quote(name, safe="")
 
 
 def _created(response: httpx.Response) -> bool:
@@ -120,6 +128,36 @@ class Api:
         18950
         """
         return get(f"/v1/upstreams/{name}", UpstreamView)
+
+    @method
+    def start_search(self, upstream: str, document: dict[str, Any]) -> Call[SearchResults]:
+        """Asks for a search; its answer if it comes within a few seconds. `search` waits for it.
+
+        >>> client.start_search("miniverse", {"text": "a flag with a red circle"}).phase
+        'succeeded'
+        """
+        return post(f"/v1/upstreams/{_segment(upstream)}/search", SearchResults, document)
+
+    @method
+    def search_state(self, upstream: str, search: str) -> Call[SearchResults]:
+        """How far a search is, and what it has found.
+
+        >>> client.search_state("miniverse", found.id).searched
+        18950
+        """
+        return get(f"/v1/upstreams/{_segment(upstream)}/searches/{_segment(search)}", SearchResults)
+
+    @method
+    def found_image(self, found: FoundImage) -> Call[bytes]:
+        """The encoded bytes of an image that a search found. Raises ValueError of a link, which the server has no image
+        of.
+
+        >>> client.found_image(client.search("miniverse", "an owl").results[0])[:4]
+        b'\x89PNG'
+        """
+        if found.url is None:
+            raise ValueError(f"the image is behind a link that the server has not followed: {found.link}")
+        return Call("GET", found.url, lambda response: response.content)
 
     @method
     def add(self, kind: DescribedKind, document: dict[str, Any]) -> Call[DescriptionView]:

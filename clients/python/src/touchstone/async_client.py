@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpx
 import httpx_sse
 from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.search import SearchIn
 from touchstone_contracts.uploads import Upload
 from touchstone_contracts.views import DescribedKind, DescriptionView, Event, ExperimentDetail
 
@@ -21,7 +22,11 @@ from touchstone.experiments import AsyncExperiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
 from touchstone.phases import FINISHED, Watcher, ignore
 from touchstone.problems import raise_for_problem
+from touchstone.searches import SearchResults, search_document, search_is_over
 from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
+
+if TYPE_CHECKING:
+    from touchstone.searches import Searchable
 
 T = TypeVar("T")
 
@@ -126,6 +131,30 @@ class AsyncClient(Api, AsyncMethods):
             if view.phase in FINISHED:
                 return view
             await asyncio.sleep(interval)
+
+    async def search(
+        self,
+        upstream: str,
+        text: str | None = None,
+        *,
+        image: "Searchable | None" = None,
+        like: str | None = None,
+        limit: int = 12,
+        search_in: SearchIn = "images",
+        timeout: float = 60.0,
+        interval: float = 0.5,
+    ) -> SearchResults:
+        """As Client.search.
+
+        >>> (await client.search("miniverse", "a flag with a red circle")).results[0].caption
+        'flag of Japan'
+        """
+        started = time.monotonic()
+        found = await self.start_search(upstream, search_document(text, image, like, limit, search_in))
+        while not search_is_over(found, time.monotonic() - started, timeout):
+            await asyncio.sleep(interval)
+            found = await self.search_state(upstream, found.id)
+        return found
 
     async def save_predictions(self, experiment: str, file: Path) -> int:
         """As Client.save_predictions.

@@ -13,6 +13,7 @@ from touchstone.commands import (
     judging,
     registered,
     report,
+    searching,
     steps,
     storage,
     webhooks,
@@ -22,7 +23,7 @@ from touchstone.terminal import Server, connected, readable_failures
 from touchstone.version import VERSION
 
 app = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_enable=False)
-for part in (experiments, registered, steps, findings, report, export, judging, storage, access):
+for part in (experiments, registered, searching, steps, findings, report, export, judging, storage, access):
     app.add_typer(part.app)
 app.add_typer(access.keys, name="keys")
 app.add_typer(adding.app, name="add")

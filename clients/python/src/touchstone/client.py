@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpx
 import httpx_sse
 from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.search import SearchIn
 from touchstone_contracts.uploads import Upload
 from touchstone_contracts.views import DescribedKind, DescriptionView, Event, ExperimentDetail
 
@@ -20,7 +21,11 @@ from touchstone.experiments import Experiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
 from touchstone.phases import FINISHED, Watcher, ignore
 from touchstone.problems import ProblemError, raise_for_problem
+from touchstone.searches import SearchResults, search_document, search_is_over
 from touchstone.transport import DEFAULT_SERVER, Transport, read_answer
+
+if TYPE_CHECKING:
+    from touchstone.searches import Searchable
 
 T = TypeVar("T")
 GLANCE_SECONDS = 2.5
@@ -134,6 +139,34 @@ class Client(Api, SyncMethods):
             if view.phase in FINISHED:
                 return view
             time.sleep(interval)
+
+    def search(
+        self,
+        upstream: str,
+        text: str | None = None,
+        *,
+        image: "Searchable | None" = None,
+        like: str | None = None,
+        limit: int = 12,
+        search_in: SearchIn = "images",
+        timeout: float = 60.0,
+        interval: float = 0.5,
+    ) -> SearchResults:
+        """The images of an upstream that are nearest to a text, to an `image` (a path, encoded bytes or a picture of
+        Pillow), or to an image of its own whose id is `like`. `search_in` says what is compared: the embeddings of
+        `images` or of `captions`, or the `words` of captions. Files that are not ingested yet are not searched.
+
+        Raises StillRunning after `timeout` seconds; the search goes on, and the same search again finds its answer.
+
+        >>> client.search("miniverse", "a flag with a red circle").results[0].caption
+        'flag of Japan'
+        """
+        started = time.monotonic()
+        found = self.start_search(upstream, search_document(text, image, like, limit, search_in))
+        while not search_is_over(found, time.monotonic() - started, timeout):
+            time.sleep(interval)
+            found = self.search_state(upstream, found.id)
+        return found
 
     def save_predictions(self, experiment: str, file: Path) -> int:
         """Which test images every finished run got right, as parquet; the bytes written. An interrupted download

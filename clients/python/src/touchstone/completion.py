@@ -39,6 +39,14 @@ def complete_owner(ctx: typer.Context, incomplete: str) -> Offers:
     return [*complete_experiment(ctx, incomplete), *offers]
 
 
+def complete_upstream(ctx: typer.Context, incomplete: str) -> Offers:
+    """Names of upstreams."""
+    with _asked(ctx) as client:
+        found = islice(client.upstreams(), MOST_OFFERED)
+        return [(each.name, each.phase) for each in found if each.name.startswith(incomplete)]
+    return []
+
+
 @contextmanager
 def _asked(ctx: typer.Context) -> Iterator[Client]:
     server = ctx.params.get("server") or os.environ.get("TOUCHSTONE_SERVER") or DEFAULT_SERVER

@@ -15,3 +15,7 @@ class UnknownStep(UnknownName):
 
 class NotExported(TouchstoneError):
     """A training set could not be written into a folder; says why."""
+
+
+class UnreadableImage(TouchstoneError):
+    """An image cannot be searched for: there is none, or it is too large."""

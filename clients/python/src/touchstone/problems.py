@@ -145,11 +145,18 @@ def raise_for_problem(response: httpx.Response) -> None:
     """Raises ProblemError for every answer from 400 on, also where a proxy answered instead of the server. The body of
     a streamed response has to be read before."""
     if response.is_error:
-        default = ServerFailed if response.status_code >= 500 else InvalidRequest
-        kind = BY_STATUS.get(response.status_code, default)
         problem = _parse(response)
         section = "" if problem.code == NOT_A_PROBLEM else str(response.url.join(problem.type))
-        raise kind(problem, retry_after(response.headers.get("Retry-After")), section)
+        raise _kind(response.status_code)(problem, retry_after(response.headers.get("Retry-After")), section)
+
+
+def _kind(status: int) -> type[ProblemError]:
+    return BY_STATUS.get(status, ServerFailed if status >= 500 else InvalidRequest)
+
+
+def problem_error(problem: Problem) -> ProblemError:
+    """What the server tells of work that failed, as if it had refused the request for it."""
+    return _kind(problem.status)(problem)
 
 
 def retry_after(header: str | None) -> float | None:
@@ -174,4 +181,4 @@ def _parse(response: httpx.Response) -> Problem:
 
 __all__ = ["Conflict", "ExperimentFailed", "Forbidden", "InvalidRequest", "NotFound", "ProblemError", "ServerFailed",
            "StillRunning", "TooManyRequests", "TouchstoneError", "Unauthorized", "UnknownName", "UnknownStep",
-           "Unreachable", "UnreadableAnswer", "describe", "raise_for_problem"]  # fmt: skip
+           "Unreachable", "UnreadableAnswer", "describe", "problem_error", "raise_for_problem"]  # fmt: skip

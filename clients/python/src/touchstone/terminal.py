@@ -22,7 +22,7 @@ from touchstone.api import UPSTREAM
 from touchstone.client import Client
 from touchstone.completion import complete_experiment, complete_owner
 from touchstone.documents import UnreadableDocument
-from touchstone.errors import NotExported, TouchstoneError, UnknownName
+from touchstone.errors import NotExported, TouchstoneError, UnknownName, UnreadableImage
 from touchstone.extras import MissingExtra, extra
 from touchstone.names import one_of
 from touchstone.packing import NothingToPack
@@ -56,7 +56,15 @@ class UnwritableFile(TouchstoneError):
     """What should be written cannot be, for a reason that is known before."""
 
 
-INPUT_AT_FAULT = (UnreadableDocument, UnknownName, UnwritableFile, NothingToPack, NotAdded, NotExported)
+INPUT_AT_FAULT = (
+    UnreadableDocument,
+    UnknownName,
+    UnwritableFile,
+    NothingToPack,
+    NotAdded,
+    NotExported,
+    UnreadableImage,
+)
 
 
 def known_metric(name: str | None) -> str | None:

@@ -44,6 +44,7 @@ from touchstone_contracts.layout import Adaptation, PlanLayout
 from touchstone_contracts.locations import Layout, Locations
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
+from touchstone_contracts.search import SearchHit, SearchIn
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.sources import Host
 from touchstone_contracts.values import (
@@ -274,6 +275,28 @@ class ImagesRetrieved(ImagesFound):
     searched: Blob | None = Field(default=None, exclude_if=is_none)
     """Parquet, a row for each query of words: class_id, query, searched (the words that were looked for, or the
     pattern), captions (found, at most as many as the strategy asks for)."""
+
+
+class SearchUpstream(Strict):
+    """The images of an upstream nearest to a text, an image or one of its own. One of the three is given."""
+
+    shards: Annotated[tuple[EmbeddedShard, ...], Fact] = Field(min_length=1)
+    """Those that are searched, all embedded by `encoder`."""
+    encoder: ModelRef
+    text: str | None = None
+    image: Annotated[str | None, Fact] = None
+    """Its encoded bytes in base64."""
+    like: str | None = None
+    """The id of an image of the shards."""
+    search_in: SearchIn
+    limit: int
+
+
+class UpstreamSearched(Lenient):
+    hits: tuple[SearchHit, ...]
+    """Best first, equal scores in the upstream's order, each image once."""
+    images: int
+    """Rows that were searched."""
 
 
 class FindLabelled(Strict):
@@ -779,6 +802,7 @@ TAKE_EMBEDDINGS = Contract("take_embeddings", 2, "retrieval", TakeEmbeddings, Im
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
 NAME_CLASSES = Contract("name_classes", 2, "retrieval", NameClasses, ClassesNamed)
 RETRIEVE_IMAGES = Contract("retrieve_images", 4, "retrieval", RetrieveImages, ImagesRetrieved)
+SEARCH_UPSTREAM = Contract("search_upstream", 1, "retrieval", SearchUpstream, UpstreamSearched)
 FIND_LABELLED = Contract("find_labelled", 1, "retrieval", FindLabelled, ImagesFound)
 DOWNLOAD_IMAGES = Contract("download_images", 2, "retrieval", DownloadImages, ImagesDownloaded)
 CURATE_IMAGES = Contract("curate_images", 3, "retrieval", CurateImages, ImagesCurated)
@@ -808,6 +832,7 @@ CATALOGUE: dict[str, AnyContract] = {
         INDEX_UPSTREAM,
         NAME_CLASSES,
         RETRIEVE_IMAGES,
+        SEARCH_UPSTREAM,
         FIND_LABELLED,
         DOWNLOAD_IMAGES,
         CURATE_IMAGES,

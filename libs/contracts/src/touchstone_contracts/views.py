@@ -18,6 +18,7 @@ from touchstone_contracts.messages import Environment
 from touchstone_contracts.power import Power, TargetSpread
 from touchstone_contracts.problems import FieldError, Invalid, Problem
 from touchstone_contracts.registration import Registration
+from touchstone_contracts.search import SearchIn
 from touchstone_contracts.source_probe import SourceProbe
 from touchstone_contracts.steps import EpochScore
 from touchstone_contracts.takedowns import Takedown
@@ -381,6 +382,52 @@ class DescriptionView(Lenient):
     """What was left out."""
     registered: str | None = None
     """Where it is in the API, e.g. `/v1/upstreams/birds`."""
+    created_at: datetime
+
+
+class FoundImage(Lenient):
+    """An image of an upstream that a search found."""
+
+    id: str
+    """Ask for more images like it with this as `like`."""
+    score: float | None
+    """Cosine between the query and the image's embedding, or its caption's; null of a search for words."""
+    caption: str
+    source_key: str
+    """Key of the image in its source."""
+    url: str | None = None
+    """Where its bytes are served; null of a link, whose image is not downloaded before an experiment needs it."""
+    link: str | None = None
+    """Of a link: the URL that it leads to, on somebody else's server."""
+
+
+class SearchView(Lenient):
+    """A search of an upstream: what was asked, how far it is, and what it found."""
+
+    id: StepId
+    """The same search of the same files has the same id."""
+    upstream: Name
+    text: str | None = None
+    """What was searched for, if it was a text."""
+    image: Digest | None = None
+    """The sha256 of what was searched for, if it was an image."""
+    like: str | None = None
+    """What was searched for, if it was an image of the upstream."""
+    search_in: SearchIn
+    """What is searched: embeddings of `images` or of `captions`, or captions that hold all `words` of the text."""
+    limit: int
+    """Most images that are found."""
+    phase: Phase
+    files: int
+    """Files of the upstream that are searched: those that had been ingested when the search was asked for."""
+    all_files: int
+    """Files that the upstream has."""
+    searched: int | None = None
+    """Images that the query was compared with; null while the search is under way."""
+    results: tuple[FoundImage, ...] = ()
+    """Best first; equal scores, and matches of words, in the upstream's order."""
+    problems: tuple[Problem, ...] = ()
+    """Why it failed, or which server it waits for."""
     created_at: datetime
 
 

@@ -7,8 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -21,6 +20,7 @@ from touchstone_contracts.steps import Contract
 from touchstone_contracts.takedowns import Takedown, TakenDown
 from touchstone_contracts.values import Blob, Digest, Lenient, StepId
 
+from touchstone_runtime.caches import ByteCache
 from touchstone_runtime.derived import DerivedParts
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject, ObjectStore, StoredObject
@@ -35,7 +35,8 @@ log = get_logger(__name__)
 
 ResultT = TypeVar("ResultT", bound=Lenient)
 
-REMEMBERED_FACTS = 256
+REMEMBERED_FACTS = 32 * 2**20
+"""Bytes of the facts that are remembered, as they are stored."""
 READINGS = 2
 """Of bytes that are not what they are named, before they are given up: one reading may have been spoilt on its way."""
 CHECKSUM = "checksum"
@@ -62,7 +63,7 @@ class CorruptObject(MissingObject):
 class Artifacts:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._facts = lru_cache(REMEMBERED_FACTS)(self._read_fact)
+        self._facts = ByteCache[Digest, _ReadFact](REMEMBERED_FACTS, lambda fact: fact.size)
         self._takedowns: dict[StoredObject, Takedown] = {}
         """As last read: there may be thousands, and each is written about once."""
 
@@ -107,12 +108,13 @@ class Artifacts:
 
     def fact(self, digest: Digest) -> Any:
         """The JSON value of a fact (contracts.facts), remembered. Raises MissingObject or CorruptObject."""
-        return self._facts(digest)
+        return self._facts.get_or_make(digest, lambda: self._read_fact(digest)).value
 
     @phase("load")
-    def _read_fact(self, digest: Digest) -> Any:
+    def _read_fact(self, digest: Digest) -> "_ReadFact":
         key = blob_key(digest)
-        return json.loads(self._as_named(lambda: self._objects.get(key), digest, key))
+        data = self._as_named(lambda: self._objects.get(key), digest, key)
+        return _ReadFact(json.loads(data), len(data))
 
     @phase("store")
     def put_array(self, array: np.ndarray) -> Blob:
@@ -237,6 +239,12 @@ class Artifacts:
         except MissingObject:
             return None
         return manifest
+
+
+class _ReadFact(NamedTuple):
+    value: Any
+    size: int
+    """Bytes as it is stored."""
 
 
 def _read_manifest(data: bytes) -> StepManifest:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, delete, exists, select
+from sqlalchemy import ColumnElement, Select, delete, exists, select, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from touchstone_contracts.problems import Invalid
@@ -48,15 +48,21 @@ def delete_experiment(session: Session, experiment: str) -> None:
     session.execute(delete(IdempotencyKeyRow).where(IdempotencyKeyRow.experiment_id == experiment))
     session.execute(delete(ExperimentFacetRow).where(ExperimentFacetRow.experiment_id == experiment))
     session.execute(delete(ExperimentRow).where(ExperimentRow.id == experiment))
+    delete_plan(session, experiment)
+
+
+def delete_plan(session: Session, plan: str) -> None:
+    """A plan that nothing else refers to, with its history; its steps stay."""
     for rows in (EventRow, PlanStepRow):
-        session.execute(delete(rows).where(rows.plan_id == experiment))
-    session.execute(delete(PlanRow).where(PlanRow.id == experiment))
+        session.execute(delete(rows).where(rows.plan_id == plan))
+    session.execute(delete(PlanRow).where(PlanRow.id == plan))
     note_transition(session, "plan.deleted")
 
 
-def unowned_steps(session: Session) -> list[StepId]:
-    """Steps that no plan needs and nobody works on."""
-    query = select(StepRow.id).where(StepRow.state != "leased", ~_owned())
+def unowned_steps(session: Session, without: Select[str] | None = None) -> list[StepId]:
+    """Steps that no plan needs and nobody works on; `without`: plans that count as if they were gone."""
+    of_others = None if without is None else PlanStepRow.plan_id.not_in(without)
+    query = select(StepRow.id).where(StepRow.state != "leased", ~_owned(of_others))
     return list(session.scalars(query.order_by(StepRow.id)))
 
 
@@ -84,5 +90,6 @@ def _delete_unowned(session: Session, batch: Collection[StepId]) -> int:
     return len(ids)
 
 
-def _owned() -> ColumnElement[bool]:
-    return exists(select(1).where(PlanStepRow.step_id == StepRow.id))
+def _owned(by: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
+    """`by`: which plans count; None: all."""
+    return exists(select(1).where(PlanStepRow.step_id == StepRow.id, true() if by is None else by))

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, defer
 from touchstone_contracts.messages import StepMessage
 from touchstone_contracts.problems import Problem
-from touchstone_contracts.steps import EMBED_IMAGES, TAKE_EMBEDDINGS, channel_of
+from touchstone_contracts.steps import EMBED_IMAGES, SEARCH_UPSTREAM, TAKE_EMBEDDINGS, channel_of
 from touchstone_contracts.values import StepId
 from touchstone_contracts.views import StepState, StepView
 from touchstone_planning.state import ACTIVE, Step
@@ -258,8 +258,8 @@ class ReadyStep(NamedTuple):
 
 def first_ready(session: Session, now: datetime, channels: Collection[str], limit: int) -> list[ReadyStep]:
     """Ready steps of active plans in any of `channels`. Projects take turns: whose steps are least at work comes first.
-    Within a project the oldest plan first, then topological order. A step that several projects need comes when the
-    first of them gets it."""
+    Within a project searches of upstreams come first, as somebody waits for them, then the steps of the oldest plan, in
+    topological order. A step that several projects need comes when the first of them gets it."""
     wanted = (
         select(
             StepRow.id,
@@ -268,6 +268,7 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
             PlanRow.project_id,
             func.min(PlanRow.created_at).label("created"),
             func.min(PlanStepRow.position).label("position"),
+            case((StepRow.kind == SEARCH_UPSTREAM.name, 0), else_=1).label("patience"),
         )
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
@@ -276,7 +277,9 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
         .subquery()
     )
     at_work = _leased_by_project()
-    place = func.row_number().over(partition_by=wanted.c.project_id, order_by=(wanted.c.created, wanted.c.position))
+    place = func.row_number().over(
+        partition_by=wanted.c.project_id, order_by=(wanted.c.patience, wanted.c.created, wanted.c.position)
+    )
     turns = (
         select(wanted, (place + func.coalesce(at_work.c.leased, 0)).label("turn"))
         .outerjoin(at_work, at_work.c.project_id == wanted.c.project_id)
@@ -285,7 +288,7 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
     query = (
         select(turns.c.id, turns.c.queue, turns.c.channel)
         .group_by(turns.c.id, turns.c.queue, turns.c.channel)
-        .order_by(func.min(turns.c.turn), func.min(turns.c.created), func.min(turns.c.position))
+        .order_by(*(func.min(turns.c[name]) for name in ("turn", "patience", "created", "position")))
         .limit(limit)
     )
     return [ReadyStep(*row) for row in session.execute(query)]

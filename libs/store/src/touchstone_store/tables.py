@@ -90,7 +90,8 @@ class AuditRow(Base):
 
 
 class PlanRow(Base):
-    """Somebody who wants steps done: an experiment (`exp_...`) or an upstream (`upstream/<name>`).
+    """Somebody who wants steps done: an experiment (`exp_...`), an upstream (`upstream/<name>`), a location that is
+    looked at (`describe/...`) or a search (`search/...`).
 
     Phase and counts follow from the steps; plans.py keeps them in the transaction that changes a step. A plan is active
     while it is queued or running; only active plans' steps are handed out."""

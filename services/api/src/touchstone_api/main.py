@@ -37,6 +37,8 @@ from touchstone_api.routes import (
     problems,
     registered,
     results,
+    search_pages,
+    searches,
     step_pages,
     steps,
     storage,
@@ -50,11 +52,24 @@ from touchstone_api.security.queries import refuse_unknown_parameters
 from touchstone_api.security.text import refuse_unstorable_address, refuse_unstorable_body
 from touchstone_api.settings import ApiSettings
 from touchstone_api.telemetry import CountRequests, Telemetry
+from touchstone_api.upstream_search import Waiting
 
 RESOURCES = (
-    experiments, steps, events, results, arms, image_bytes, catalogue, descriptions, takedowns, webhooks, storage, keys
-)  # fmt: skip
-PAGES = (dashboard, compare, registered, image_pages, step_pages)
+    experiments,
+    steps,
+    events,
+    results,
+    arms,
+    image_bytes,
+    catalogue,
+    searches,
+    descriptions,
+    takedowns,
+    webhooks,
+    storage,
+    keys,
+)
+PAGES = (dashboard, compare, registered, image_pages, step_pages, search_pages)
 OPEN_TO_ALL = (health, login, assets, problems)
 """What is the same for everybody, or says who somebody is."""
 
@@ -84,6 +99,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.state.events = EventHub(
         services.store, services.settings.event_poll_seconds, services.settings.most_event_streams
     )
+    app.state.searches = Waiting(services.settings.search_patience_seconds)
     add_problem_handlers(app)
     app.state.rates = Rates()
     app.state.provider = Provider(services.settings) if services.settings.oidc_issuer else None

@@ -40,13 +40,26 @@ def require_quota(
     _require_room_of_project(limits, use_of(session, project, now))
 
 
+def require_search_quota(session: Session, project: str, server_bytes: int | None, now: datetime) -> None:
+    """As `require_quota`, for a search: what it takes beside a place among experiments."""
+    _require_room(session, server_bytes)
+    limits = limits_of(session, project)
+    if limits != Limits():
+        _require_bytes_and_seconds(limits, use_of(session, project, now))
+
+
 def _require_room_of_project(limits: Limits, use: Use) -> None:
-    active, held, gpu = limits.active_experiments, limits.bytes_stored, limits.gpu_seconds_a_month
+    active = limits.active_experiments
     if active is not None and use.active_experiments >= active:
         raise QuotaExceeded(
             f"this project has {use.active_experiments} experiments under way and may have {active}: wait for one to "
             "end, or cancel one"
         )
+    _require_bytes_and_seconds(limits, use)
+
+
+def _require_bytes_and_seconds(limits: Limits, use: Use) -> None:
+    held, gpu = limits.bytes_stored, limits.gpu_seconds_a_month
     if held is not None and use.bytes_stored >= held:
         raise QuotaExceeded(
             f"results of this project hold {use.bytes_stored:,} bytes and may hold {held:,}: delete experiments (GET "

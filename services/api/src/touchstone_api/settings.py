@@ -60,6 +60,8 @@ class ApiSettings(StoreSettings):
     """How often one look at the database serves all open event streams."""
     most_event_streams: int = Field(default=200, gt=0, le=500)
     """Open at once; whoever comes then is told to come again."""
+    search_patience_seconds: float = Field(default=5.0, ge=0, le=30)
+    """How long a search of an upstream is waited for before the caller is told to come again for its answer."""
     cpu_hour_price: Price | None = None
     """An hour of one CPU core, in the currency of your choice. Unset: costs are told in seconds alone."""
     gpu_hour_price: Price | None = None

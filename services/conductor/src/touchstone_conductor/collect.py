@@ -1,6 +1,7 @@
 """`python -m touchstone_conductor.collect [--delete] [--grace-hours N]`: removes what nobody needs any more.
 
-It marks what the plans of experiments and upstreams need, then sweeps the bucket. Which weights of adapted encoders
+It marks what the plans of experiments and upstreams need, then sweeps the bucket. Searches of upstreams that are older
+than the grace period go; whoever asks again has them computed again. Which weights of adapted encoders
 are needed, TOUCHSTONE_KEEP_WEIGHTS says. Without `--delete` it only says what it would remove. It may be killed at any
 point and run beside anything: what is younger than the grace period is never touched, and what somebody comes to need
 meanwhile is made again as any other lost object (decisions 0046, 0050)."""
@@ -21,6 +22,7 @@ from touchstone_runtime.uploads import DOCUMENT
 from touchstone_store.database import Store
 from touchstone_store.deletion import delete_steps, unowned_steps
 from touchstone_store.plan_steps import facts_of_steps
+from touchstone_store.searches import delete_searches, old_searches
 from touchstone_store.steps import find_rows, pages_of_steps
 from touchstone_store.stored_bytes import forget_blobs, note_blobs, noted_among
 
@@ -51,6 +53,8 @@ class Collected:
     removed_size: int = 0
     steps: int = 0
     """Rows of steps that no plan needs."""
+    searches: int = 0
+    """Of upstreams, older than the grace period."""
     let_go: int = 0
     """Adapted encoders whose weights nobody reads any more."""
 
@@ -68,7 +72,9 @@ class Collection:
         """Raises Transient where a server is away."""
         found, before = Collected(), self.now() - self.grace
         with self.store.read() as session:
-            unowned = unowned_steps(session)
+            searches = list(session.scalars(old_searches(before)))
+            unowned = unowned_steps(session, without=old_searches(before))
+        found.searches = delete_searches(self.store, searches) if self.delete else len(searches)
         found.steps = delete_steps(self.store, unowned) if self.delete else len(unowned)
         artifacts = Artifacts(self.objects)
         spare = UnreadWeights(self.store, artifacts, self.weights, frozenset(unowned)).runs(before)
@@ -130,9 +136,10 @@ class Collection:
 def words(found: Collected, *, deleted: bool) -> str:
     did = "removed" if deleted else "would remove (--delete does it)"
     return (
-        f"{did} {found.removed} objects of {found.removed_size / 2**20:.1f} MiB, {found.steps} steps that nobody needs "
-        f"and the weights of {found.let_go} runs that nobody reads; kept {found.kept} objects of "
-        f"{found.kept_size / 2**20:.1f} MiB; {found.young} that nobody needs are younger than the grace period"
+        f"{did} {found.removed} objects of {found.removed_size / 2**20:.1f} MiB, {found.steps} steps nobody needs, "
+        f"{found.searches} old searches and the weights of {found.let_go} runs that nobody reads; kept {found.kept} "
+        f"objects of {found.kept_size / 2**20:.1f} MiB; {found.young} that nobody needs are younger than the grace "
+        "period"
     )
 
 

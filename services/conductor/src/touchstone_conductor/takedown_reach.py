@@ -15,6 +15,7 @@ from touchstone_contracts.steps import (
     INGEST_IMAGES,
     JUDGE_EXPERIMENT,
     PROBE_SOURCES,
+    SEARCH_UPSTREAM,
 )
 from touchstone_contracts.values import StepId
 from touchstone_store.takedowns import Reader
@@ -25,7 +26,7 @@ MEASURED = frozenset(
 )
 """Kinds of steps whose results stay: they are about what was, and hold no image."""
 READS_ALL = {
-    INGEST_IMAGES.name: {EMBED_IMAGES.name, AUDIT_POOL.name},
+    INGEST_IMAGES.name: {EMBED_IMAGES.name, AUDIT_POOL.name, SEARCH_UPSTREAM.name},
     EMBED_IMAGES.name: {INDEX_UPSTREAM.name},
     INDEX_UPSTREAM.name: set(),
 }

@@ -23,6 +23,7 @@ from touchstone_contracts.steps import (
     MIX_POOLS,
     NAME_CLASSES,
     RETRIEVE_IMAGES,
+    SEARCH_UPSTREAM,
     TAKE_EMBEDDINGS,
     AuditPool,
     ClassesNamed,
@@ -45,10 +46,12 @@ from touchstone_contracts.steps import (
     PoolAudited,
     RetrieveImages,
     RowsCompared,
+    SearchUpstream,
     SourceDescribed,
     SplitsCompared,
     TakeEmbeddings,
     UpstreamIndexed,
+    UpstreamSearched,
 )
 from touchstone_contracts.values import Blob
 from touchstone_encoders.embedding import class_vectors, embed_texts, require_finite
@@ -75,10 +78,10 @@ from touchstone_retrieval.download.obtaining import Link, links_of_class, ranked
 from touchstone_retrieval.download.placeholders import placeholders_among
 from touchstone_retrieval.download.recording import record_images
 from touchstone_retrieval.download.remembering import RememberedFetches
-from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded
+from touchstone_retrieval.embedded_images import EmbeddedImages, joined_vectors, load_embedded, normalised
 from touchstone_retrieval.embedding import embed_distinct_texts, embed_image_stream, first_of_each
 from touchstone_retrieval.index.collections import collection_of
-from touchstone_retrieval.index.protocol import Collection
+from touchstone_retrieval.index.protocol import Collection, VectorName
 from touchstone_retrieval.ingest.comparing import GivenRows, compare_given
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
@@ -89,6 +92,15 @@ from touchstone_retrieval.ingest.tally import require_few_losses
 from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels, not_taken_down
 from touchstone_retrieval.references import load_descriptors, load_references
+from touchstone_retrieval.searching import (
+    Find,
+    Manifests,
+    Match,
+    find_words,
+    first_distinct,
+    non_empty,
+    query_image_vector,
+)
 from touchstone_retrieval.strategies.findings import asked_table, found_table
 from touchstone_retrieval.strategies.registry import find_images
 from touchstone_retrieval.strategies.upstream import SearchableUpstream
@@ -262,6 +274,43 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
         rejected=report.rejected,
         searched=tools.artifacts.put_table(asked_table(report.asked)) if report.asked else None,
     )
+
+
+@handlers.serve(SEARCH_UPSTREAM)
+def search_upstream(request: SearchUpstream, tools: Tools, progress: Progress) -> UpstreamSearched:
+    shards = non_empty(load_embedded(tools.artifacts, shard) for shard in request.shards)
+    manifests = Manifests(shards, tools.manifests)
+    find: Find = _search(request, shards, manifests, tools, progress) if shards else lambda _: []
+    hits = first_distinct(find, manifests, request.limit)
+    tools.index.rest()
+    images = sum(shard.images.count for shard in shards)
+    log.info("upstream.searched", search_in=request.search_in, rows=images, found=len(hits))
+    return UpstreamSearched(hits=tuple(hits), images=images)
+
+
+def _search(
+    request: SearchUpstream,
+    shards: Sequence[EmbeddedImages],
+    manifests: Manifests,
+    tools: Tools,
+    progress: Progress,
+) -> Find:
+    if request.search_in == "words":
+        return find_words(request.text or "", manifests.captions())
+    collection = _ensure_indexed(shards, tools, progress)
+    query = normalised(_query(request, manifests, tools))
+    vector: VectorName = "image" if request.search_in == "images" else "text"
+    return lambda limit: [Match(*hit) for hit in next(tools.index.search(collection, vector, query, limit))]
+
+
+def _query(request: SearchUpstream, manifests: Manifests, tools: Tools) -> np.ndarray:
+    """(1, dimension)."""
+    if request.like is not None:
+        return manifests.image_vector(request.like)
+    if request.image is not None:
+        return query_image_vector(tools.encoders.tower(request.encoder), request.image)
+    texts = [request.text or ""]
+    return require_finite(embed_texts(tools.encoders.get(request.encoder), texts), texts)
 
 
 @handlers.serve(FIND_LABELLED)

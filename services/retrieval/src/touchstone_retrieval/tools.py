@@ -17,6 +17,7 @@ from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import connect_server
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.locations.connecting import connect_locations
+from touchstone_retrieval.searching import ManifestCache, manifest_cache
 from touchstone_retrieval.settings import RetrievalSettings
 
 
@@ -32,6 +33,8 @@ class Tools:
     """Where places of other schemes are, by scheme."""
     private_addresses: bool = False
     """Whether links may lead into private networks."""
+    manifests: ManifestCache = field(default_factory=manifest_cache)
+    """Of shards that were searched for somebody who waits."""
     caches: Mapping[str, CacheUse] = field(default_factory=dict)
     """By the name that metrics give them."""
 
@@ -43,7 +46,7 @@ class Tools:
 def build_tools(settings: RetrievalSettings) -> Tools:
     library, index = Library(settings.library, settings.allowed_sources), connect_index(settings)
     encoders = EncoderCache(library, pick_device(settings.device), settings.models_bytes)
-    artifacts = Artifacts(connect_objects(settings))
+    artifacts, manifests = Artifacts(connect_objects(settings)), manifest_cache()
     return Tools(
         artifacts=artifacts,
         library=library,
@@ -52,7 +55,8 @@ def build_tools(settings: RetrievalSettings) -> Tools:
         files=connect_files(settings),
         locations=connect_locations(settings, artifacts.uploads),
         private_addresses=settings.download_private_addresses,
-        caches={"encoder": encoders.use, "index": index.use},
+        manifests=manifests,
+        caches={"encoder": encoders.use, "index": index.use, "manifest": manifests.use},
     )
 
 

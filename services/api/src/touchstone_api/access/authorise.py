@@ -32,6 +32,10 @@ SCOPE = "x-scope"
 BY_READERS: dict[str, Any] = {SCOPE: "read"}
 BY_ADMINS: dict[str, Any] = {SCOPE: "admin"}
 """For `openapi_extra` of an operation that needs another scope than its method says."""
+USES = "x-uses"
+BY_USERS: dict[str, Any] = {SCOPE: "write", USES: True}
+"""Likewise, where workers compute something with what the path names, which stays as it is: others may do so with what
+is shared. It is in the audit log whatever its method."""
 OPEN = ("/assets/", "/healthz", "/readyz", "/openapi.json", "/login", "/favicon.ico")
 """What is the same for everybody."""
 CSRF_HEADER = "x-csrf-token"
@@ -116,14 +120,14 @@ def authorise(request: Request, services: ServicesHere) -> Principal:
     """Raises Forbidden or SharedReadOnly (403), NotFound for what the caller may not know of. A request that could
     change something is in the audit log before it does."""
     principal: Principal = request.state.principal
-    needed = needed_scope(request.scope["route"])
-    if needed != "read" and request.method not in SAFE_METHODS:
+    needed, uses = needed_scope(request.scope["route"]), only_uses(request.scope["route"])
+    if uses or (needed != "read" and request.method not in SAFE_METHODS):
         request.state.audit_entry = _note(request, services, principal)
     _require_own_form(request, principal)
     if not allows(principal.scope, needed):
         raise Forbidden(f"this needs the scope {needed!r}, and the key has {principal.scope!r}")
     with services.store.read() as session:
-        require_objects(session, principal, request.url.path, request.path_params, write=needed != "read")
+        require_objects(session, principal, request.url.path, request.path_params, write=needed != "read" and not uses)
     return principal
 
 
@@ -145,6 +149,11 @@ def needed_scope(route: Any) -> Scope:
     """By the operation's own word, else by its method."""
     declared: Scope | None = (getattr(route, "openapi_extra", None) or {}).get(SCOPE)
     return declared or scope_of(*route.methods)
+
+
+def only_uses(route: Any) -> bool:
+    """Whether the operation leaves what its path names as it is, though it starts work."""
+    return bool((getattr(route, "openapi_extra", None) or {}).get(USES))
 
 
 def scope_of(*methods: str) -> Scope:

@@ -16,6 +16,7 @@ KIND_WORDS = {
     "index_upstream": "Index the upstream",
     "name_classes": "Count names of classes",
     "retrieve_images": "Retrieve images",
+    "search_upstream": "Search the upstream",
     "find_labelled": "Find images by their true class",
     "download_images": "Download images",
     "write_prompts": "Write prompts",

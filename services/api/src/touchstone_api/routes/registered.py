@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
+from touchstone_contracts.access import allows
 from touchstone_contracts.catalogue import Dataset, Encoder, Generator, Target, Upstream
 from touchstone_contracts.views import DescriptionView
 from touchstone_store.catalogue import find_entry, list_entries, require_registered
@@ -19,6 +20,7 @@ from touchstone_api.dependencies import ServicesHere
 from touchstone_api.descriptions import description_view
 from touchstone_api.results.accounts import source_accounts, sources_of
 from touchstone_api.results.dependencies import ResultsHere
+from touchstone_api.routes.search_pages import SEARCHED
 from touchstone_api.views import upstream_views
 
 router = APIRouter(include_in_schema=False)
@@ -100,7 +102,8 @@ def show_upstream(name: str, principal: PageReader, services: ServicesHere, read
         models = _trained_on(session, principal, name)
         links = _links(session, principal, [(Encoder, found.entry.index_encoder)])
     accounts = source_accounts(reader.store, reader.finished, sources_of(found.entry))
-    return _entry(principal, found.entry, accounts=accounts, links=links, view=view, models=models)
+    searched = SEARCHED if allows(principal.scope, "write") else {}
+    return _entry(principal, found.entry, accounts=accounts, links=links, view=view, models=models, searched=searched)
 
 
 @router.get("/targets/{name}", response_class=HTMLResponse)
@@ -138,7 +141,8 @@ def show_generator(name: str, principal: PageReader, services: ServicesHere) -> 
 
 
 def _entry(principal: PageReader, entry: Any, **facts: Any) -> HTMLResponse:
-    """`links`: name -> address of what the entry names and its reader may see."""
+    """`links`: name -> address of what the entry names and its reader may see; `searched`: the ways in which it may be
+    searched."""
     kind, files = KINDS[type(entry)], files_of(entry)
     shown: dict[str, Any] = {
         "kind": kind,
@@ -151,6 +155,7 @@ def _entry(principal: PageReader, entry: Any, **facts: Any) -> HTMLResponse:
         "view": None,
         "models": (),
         "classes": (),
+        "searched": {},
     }
     return html_page("entry.html", csrf=principal.csrf, **shown | facts)
 
