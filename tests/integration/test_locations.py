@@ -195,7 +195,7 @@ def test_class_folders_of_a_hub_are_a_target_that_is_read_again(tmp_path: Path) 
 def parquet_of_hub(root: Path, name: str, labels: list[int]) -> None:
     (root / "data").mkdir(parents=True, exist_ok=True)
     said = {"info": {"features": {"label": {"names": ["crow", "owl"], "_type": "ClassLabel"}}}}
-    pictures = [{"bytes": draw_shape("bar", "red", RNG), "path": None} for _ in labels]
+    pictures = [{"bytes": draw_shape("bar", "red", RNG), "path": "a.png"} for _ in labels]
     table = pa.table({"image": pictures, "label": labels}, metadata={"huggingface": json.dumps(said)})
     pq.write_table(table, root / "data" / name)
 

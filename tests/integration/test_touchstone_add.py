@@ -154,9 +154,9 @@ def test_splits_of_several_files_with_columns_of_their_own_are_added_by_one_comm
     said = run("add", "target", str(data.parent), "--name", "other", code=2)
     assert "needs a column for image" in said
     said = run("add", "target", str(data.parent), "--name", "other", "--column", "bild", code=2)
-    assert "write what it holds and its name, as image=img" in said
+    assert "names no column" in said
     said = run("add", "target", "library:x", "--name", "other", "--column", "picture=bild", code=2)
-    assert "/columns/picture: there is no such field" in said
+    assert "/columns/picture" in said
 
 
 def test_what_cannot_be_added_says_where_it_was_looked_for_and_why(server: str, tmp_path: Path) -> None:

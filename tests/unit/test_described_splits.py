@@ -205,7 +205,7 @@ def test_a_file_that_is_in_two_splits_is_refused_by_name_when_it_is_registered(t
     assert refused.value.code == "splits_overlap"
     (error,) = refused.value.errors
     assert (error.pointer, error.detail) == (
-        "/splits/train/files/3",
+        "/splits/train/files/2",
         "library:birds/data/train-00001.parquet, the same bytes as library:birds/data/test-00001.parquet, "
         "is in 'test' and in 'train'",
     )

@@ -11,12 +11,11 @@ from touchstone_contracts.catalogue import (
     ClusterOfKey,
     Encoder,
     Generator,
+    ImageFolder,
     LinkTable,
     ParquetFile,
     Source,
-    SourceFiles,
     Target,
-    TarShard,
     Upstream,
     UpstreamShard,
 )
@@ -196,8 +195,7 @@ def ingested(plan: Plan, source: Source, role: str, most_losses: float, classes:
 
 
 def ingest_request(source: Source, most_losses: float, classes: int | None = None) -> IngestImages:
-    may_have_clusters = isinstance(source, ParquetFile | TarShard | ClassFolders | SourceFiles)
-    if may_have_clusters and isinstance(source.cluster, ClusterOfKey):
+    if not isinstance(source, ImageFolder | LinkTable) and isinstance(source.cluster, ClusterOfKey):
         # Keys are kept anyway: what is made of them concerns the judge alone.
         source = source.model_copy(update={"cluster": None})
     if isinstance(source, LinkTable):

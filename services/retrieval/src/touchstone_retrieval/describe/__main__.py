@@ -111,8 +111,8 @@ def _labelled(
     """`splits`: the places that are given for each."""
     _require_table(options)
     if options.form == "class_folders":
-        folders = [line.folder for line in _class_lines(options)]
-        return {split: describe_class_folders(_only(given), folders, places) for split, given in splits.items()}
+        folders, roots = [line.folder for line in _class_lines(options)], {name: _only(splits[name]) for name in splits}
+        return {split: describe_class_folders(root, folders, places) for split, root in roots.items()}
     lines = read_class_list(options.classes) if options.classes and options.form == "parquet" else []
     files = {split: _files_at(given, options.form, places) for split, given in splits.items()}
     columns = columns_of(ImageColumns, options.column)

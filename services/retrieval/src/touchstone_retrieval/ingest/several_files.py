@@ -50,11 +50,12 @@ class SeveralFiles:
             with self.open_file(self._clustered(file)) as opened:
                 if opened.kind != self.kind:
                     raise UnreadableSource(f"{file.location} has no labels", code="missing_columns")
-                here = list[str]()
+                here = set[str]()
                 for row in opened.rows():
-                    yield _named(row, file, name, keys)
-                    here.append(row.key)
-                keys.update(here)
+                    named = _named(row, file, name, keys)
+                    here.add(named.key)
+                    yield named
+                keys |= here
                 self.unused.take(opened.unused, f"{name}/")
 
     def _clustered(self, file: ParquetFile | TarShard) -> ParquetFile | TarShard:
