@@ -250,6 +250,8 @@ def test_locations_that_are_not_allowed_are_refused_when_they_are_posted(install
     refused = installation.ask("upstreams", {"name": "birds", "location": locations}, status=403)
     assert refused["code"] == "source_not_allowed"
     assert [error["pointer"] for error in refused["errors"]] == ["/location/0", "/location/1"]
+    refused = installation.ask("upstreams", {"name": "birds", "location": "s3://secret/x"}, status=403)
+    assert [error["pointer"] for error in refused["errors"]] == ["/location"]
     with installation.services.store.write() as session:
         set_limits(session, DEFAULT_PROJECT, Limits(sources=ProjectSources(library=("open", "models"))))
     for location in ("https://example.org/a.tar", "hf://datasets/owner/birds", "library:closed/x"):

@@ -1,7 +1,9 @@
 """Files of web servers, hubs and buckets are found, pinned, fetched within limits and read again at ingest."""
 
 import io
+import json
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from support.served_files import COMMIT, serving_hub
 from support.tiny_images import draw_shape, upstream_rows
 from support.web import Page, serving
+from touchstone_contracts.catalogue import single_files
 from touchstone_contracts.problems import Invalid, Transient
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
@@ -187,6 +190,44 @@ def test_class_folders_of_a_hub_are_a_target_that_is_read_again(tmp_path: Path) 
         assert test.location == f"hf://datasets/owner/birds@{COMMIT}/test"
         with opened(test, places) as rows:
             assert [row.class_id for row in rows.rows()] == [0, 1]
+
+
+def parquet_of_hub(root: Path, name: str, labels: list[int]) -> None:
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    said = {"info": {"features": {"label": {"names": ["crow", "owl"], "_type": "ClassLabel"}}}}
+    pictures = [{"bytes": draw_shape("bar", "red", RNG), "path": "a.png"} for _ in labels]
+    table = pa.table({"image": pictures, "label": labels}, metadata={"huggingface": json.dumps(said)})
+    pq.write_table(table, root / "data" / name)
+
+
+def test_parquet_files_of_a_hub_are_a_target_of_which_one_file_at_a_time_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, files in (("train", 3), ("validation", 1), ("test", 2)):
+        for number in range(files):
+            parquet_of_hub(tmp_path / "hub", f"{split}-{number:05d}-of-{files:05d}.parquet", [0, 1])
+    (tmp_path / "here").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "here"))
+    with serving_hub(tmp_path / "hub") as endpoint:
+        places = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
+        found = describe(places, "hf://datasets/owner/birds", form="target")
+        assert found.classes == ("crow", "owl")
+        train = found.splits["train"]
+        assert [file.location.rpartition("/")[2] for file in single_files(train)] == [
+            f"train-{number:05d}-of-00003.parquet" for number in range(3)
+        ]
+        held = list[int]()
+        with opened(train, places, classes=2) as source:
+            for row in source.rows():
+                assert row.image is not None
+                held.append(len(list((tmp_path / "here").glob("touchstone-*/object"))))
+                if len(held) == 5:
+                    break
+        assert held == [1] * 5
+        assert list((tmp_path / "here").glob("touchstone-*")) == []
+        with opened(train, places, classes=2) as source:
+            _, account = write_source(source, Artifacts(MemoryObjects()))
+        assert (account.seen, account.taken) == (6, 6)
 
 
 def test_a_repository_that_is_not_there_or_not_allowed_is_refused(tmp_path: Path) -> None:

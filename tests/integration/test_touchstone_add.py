@@ -1,5 +1,6 @@
 """`touchstone add` does in one command what describing, copying and applying took three for."""
 
+import json
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.memory_services import OPERATOR_KEY, memory_services
 from support.served_api import serving_api
@@ -18,7 +21,7 @@ from support.workers_here import WorkersHere, work_to_the_end, workers_here
 from touchstone import Client
 from touchstone.cli import app
 from touchstone_api.bootstrap import Services
-from touchstone_contracts.catalogue import ClassFolders
+from touchstone_contracts.catalogue import ClassFolders, SourceFiles, single_files
 from touchstone_retrieval.settings import RetrievalSettings
 from typer.testing import CliRunner
 
@@ -117,6 +120,43 @@ def test_remote_locations_and_splits_apart_are_added_by_the_same_command(server:
         assert target.templates.filter == ("an icon of {name}",)
         assert target.splits.train is None
     run("add", "dataset", str(tmp_path / "later"), "--target", "apart", "--name", "bought", "--origin", "real")
+
+
+def digits(folder: Path, name: str, classes: list[str], images: int = 2) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {"info": {"features": {"digit": {"names": classes, "_type": "ClassLabel"}}}}
+    rows = {"bild": [draw_shape("bar", "red", RNG) for _ in range(images)], "digit": [n % 2 for n in range(images)]}
+    pq.write_table(pa.table(rows, metadata={"huggingface": json.dumps(said)}), folder / name)
+
+
+def test_splits_of_several_files_with_columns_of_their_own_are_added_by_one_command(
+    server: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "my digits" / "data"
+    for name in ("train-0", "train-1", "train-2", "val", "test-0", "test-1"):
+        digits(data, f"{name}.parquet", ["zero", "one"])
+    columns = ("--column", "image=bild", "--column", "label=digit")
+    said = run("add", "target", str(data.parent), "--name", "digits", *columns)
+    assert "target digits: 2 classes; images: test 4, validation 2, train 6" in said
+    said = run(
+        "add", "target", "--train", str(data / "train-*.parquet"), "--validation", str(data / "val.parquet"),
+        "--test", str(data / "test-1.parquet"), "--test", str(data / "test-0.parquet"), "--name", "apart", *columns,
+    )  # fmt: skip
+    assert "images: test 4, validation 2, train 6" in said
+    with Client(server) as client:
+        whole, apart = client.target("digits").splits, client.target("apart").splits
+    assert isinstance(whole.train, SourceFiles)
+    assert whole.train.digest == apart.train.digest  # type: ignore[union-attr]
+    assert [file.digest for file in single_files(apart.test)] == [
+        file.digest for file in reversed(single_files(whole.test))
+    ]
+    run("add", "dataset", str(data / "train-*.parquet"), "--target", "digits", "--name", "bought", *columns)
+    said = run("add", "target", str(data.parent), "--name", "other", code=2)
+    assert "needs a column for image" in said
+    said = run("add", "target", str(data.parent), "--name", "other", "--column", "bild", code=2)
+    assert "names no column" in said
+    said = run("add", "target", "library:x", "--name", "other", "--column", "picture=bild", code=2)
+    assert "/columns/picture" in said
 
 
 def test_what_cannot_be_added_says_where_it_was_looked_for_and_why(server: str, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from touchstone_api.bootstrap import Services
 from touchstone_contracts.arms.labelled import LabelTable
 from touchstone_contracts.arms.prompts import TransformersWriter
 from touchstone_contracts.catalogue import ArrayFile, Catalogue, Encoder, Generator, LinkTable, TarShard, Upstream
+from touchstone_contracts.identity import identity
+from touchstone_contracts.locations import LocatedDataset, LocatedTarget, LocatedUpstream
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed, hub_model, places_in
 from touchstone_planning.sources import MOST_NAMED, require_allowed
@@ -77,6 +79,35 @@ def test_by_default_the_library_alone_may_be_read() -> None:
         with pytest.raises(SourceNotAllowed, match=r"none \(set TOUCHSTONE_ALLOWED_(BUCKETS|HUB) "):
             policy.require(place)
     assert not policy.permits_host("example.org")
+
+
+@pytest.mark.parametrize(
+    ("document", "pointers"),
+    [
+        (LocatedUpstream(name="x", location="s3://shut/a"), ["/location"]),  # type: ignore[arg-type]
+        (LocatedUpstream(name="x", location=("s3://shut/a",)), ["/location/0"]),
+        (LocatedUpstream(name="x", location=("s3://shut/a", "s3://shut/b")), ["/location/0", "/location/1"]),
+        (LocatedDataset(name="x", target="y", location="s3://shut/a"), ["/location"]),  # type: ignore[arg-type]
+        (
+            LocatedTarget.model_validate(
+                {"name": "x", "splits": {"test": "s3://shut/a", "validation": ["s3://shut/b", "library:models"]}}
+            ),
+            ["/splits/validation/0", "/splits/test"],
+        ),
+    ],
+)
+def test_an_error_about_a_single_location_points_to_its_field(document: BaseModel, pointers: list[str]) -> None:
+    with pytest.raises(SourceNotAllowed) as refused:
+        require_allowed((POLICY,), document)
+    assert [error.pointer for error in refused.value.errors] == pointers
+
+
+def test_a_single_location_is_stored_and_compared_as_a_list_of_one() -> None:
+    both = ("library:a", ["library:a"])
+    single, listed = (LocatedUpstream.model_validate({"name": "x", "location": location}) for location in both)
+    assert single == listed
+    assert single.model_dump(mode="json") == listed.model_dump(mode="json")
+    assert identity(single) == identity(listed)
 
 
 def test_settings_are_lists_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.odd_tars import Put, image, tar
-from touchstone_contracts.catalogue import TarShard, UpstreamShard
+from touchstone_contracts.catalogue import Target, TarShard, UpstreamShard, single_files
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.ingest.tar_source import open_tar
 
@@ -95,6 +95,63 @@ def test_a_caption_without_its_image_is_told_of(shop: Path, capsys: pytest.Captu
     shards, said = described(capsys, "image_folder")
     assert len(shards) == 1
     assert said == ["library:shop: 5 caption_without_image (v.png, w.png, x.png, ...)"]
+
+
+def target(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, *places: str) -> tuple[Target, list[str]]:
+    (tmp_path / "classes.txt").write_text("bar\ncircle\n")
+    options = ("--form", form, "--classes", str(tmp_path / "classes.txt"), "--template", "a {name}")
+    describe(("target", "x", *options, *places))
+    out, said = capsys.readouterr()
+    return Target.model_validate(json.loads(out)["targets"][0]), said.splitlines()
+
+
+def test_a_split_is_described_by_a_folder_a_pattern_or_a_list(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train/0", "train/1", "val-0", "val-1", "a", "b", "s0", "s1"):
+        (shop / name).parent.mkdir(exist_ok=True)
+        (shop / f"{name}.tar").write_bytes(tar([image(f"{name[-1]}.jpg"), Put(f"{name[-1]}.cls", name[:5].encode())]))
+    (shop / "val-2.tar").write_bytes(tar([]))
+    found, said = target(
+        tmp_path, capsys, "webdataset", "--train", "library:shop/train", "--validation", "library:shop/val-*.tar",
+        "--test", "library:shop/b.tar", "--test", "library:shop/a.tar",
+        "--further-test", "sketch", "library:shop/s1.tar", "--further-test", "sketch", "library:shop/s0.tar",
+    )  # fmt: skip
+    named = {split: [file.location[13:] for file in single_files(each)] for split, each in found.splits.by_name.items()}
+    assert named == {
+        "train": ["train/0.tar", "train/1.tar"], "validation": ["val-0.tar", "val-1.tar"],
+        "test": ["b.tar", "a.tar"], "sketch": ["s1.tar", "s0.tar"],
+    }  # fmt: skip
+    assert said == ["left out: library:shop/val-2.tar holds no image"]
+
+
+def test_files_of_the_command_must_name_the_same_classes(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, classes in (("a", ["bar", "circle"]), ("b", ["circle", "bar"]), ("c", ["bar", "circle", "square"])):
+        said = {"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}}
+        rows = pa.table({"image": [name.encode()], "label": [0]}, metadata={"huggingface": json.dumps(said)})
+        pq.write_table(rows, shop / f"{name}.parquet")
+    places = ("--validation", "library:shop/a.parquet", "--test", "library:shop/b.parquet")
+    found, _ = target(tmp_path, capsys, "parquet", *places)
+    assert {each.labels for each in found.splits.by_name.values()} == {("bar", "circle")}  # type: ignore[union-attr]
+    with pytest.raises(SystemExit, match=r"^other_classes: .*a\.parquet and .*c\.parquet name other classes"):
+        target(tmp_path, capsys, "parquet", *places, "--test", "library:shop/c.parquet")
+
+
+def test_class_folders_of_one_split_lie_in_one_folder(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^unknown_layout: class folders of one split lie in one folder"):
+        target(tmp_path, capsys, "class_folders", *("--test", "library:a") * 2, "--validation", "library:b")
+
+
+def test_a_data_set_of_several_files_is_described(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        (shop / f"{name}.tar").write_bytes(tar([image(f"{name}.jpg"), Put(f"{name}.cls", b"0")]))
+    describe(("dataset", "bought", "library:shop/b.tar", "library:shop/*.tar", "--target", "x", "--form", "webdataset"))
+    (found,) = json.loads(capsys.readouterr().out)["datasets"]
+    assert [file["location"] for file in found["images"]["files"]] == ["library:shop/b.tar", "library:shop/a.tar"]
 
 
 def test_a_split_of_no_image_stops_the_command_by_name(shop: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.specs import resolved, source, spec, target
 from touchstone.tables import print_results, print_verdict
 from touchstone_api.bootstrap import Services
 from touchstone_contracts.access import DEFAULT_PROJECT
-from touchstone_contracts.catalogue import ClassFolders, Splits, Target
+from touchstone_contracts.catalogue import ClassFolders, SourceFiles, Splits, Target
 from touchstone_contracts.identity import identity
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import CurateImages, EvaluateEncoder
@@ -36,6 +36,10 @@ from touchstone_store.tables import CatalogueRow
         ({"train": source("x")}, "must not be called 'train'"),
         ({"sketch": source("t-validation")}, "'sketch' has the images of 'validation'"),
         ({"sketch": source("x"), "again": source("x")}, "has the images of"),
+        (
+            {"sketch": SourceFiles(files=(source("x"), source("t-validation")))},
+            "'sketch' has the images of 'validation': library:t-validation.parquet",
+        ),
         ({"Sketch!": source("x")}, "should match pattern"),
     ],
 )

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny_images import draw_shape
 from touchstone_contracts.account import MOST_LOSSES, MOST_NAME_CHARACTERS, MOST_NAMES, Account, Named, joined
-from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, TarShard
+from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, SourceFiles, TarShard
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import EARLIER, ImagesIngested, IngestImages
@@ -32,7 +32,7 @@ from touchstone_runtime.objects import MemoryObjects
 
 GOOD = draw_shape("circle", "red", np.random.default_rng(0))
 KINDS = {"good": GOOD, "junk": b"not an image", "cut": GOOD[: len(GOOD) // 2], "empty": b"", "text": b"<html></html>"}
-Source = ParquetFile | TarShard | ImageFolder | ClassFolders
+Source = ParquetFile | TarShard | ImageFolder | ClassFolders | SourceFiles
 Images = Mapping[str, bytes]
 
 
@@ -78,12 +78,39 @@ def class_folders_of(folder: Path, images: Images) -> ClassFolders:
     return ClassFolders(location="library:classes", digest=digest, images=len(images), folders=folders)
 
 
+def labelled_files_of(folder: Path, images: Images) -> SourceFiles:
+    """A parquet file, a tar and another parquet file in turn, so far as there are images for them."""
+    files = list[ParquetFile | TarShard]()
+    for number in range(3):
+        part = dict(list(images.items())[number::3])
+        if part:
+            files.append(labelled_file_of(folder, f"file {number}", part, as_tar=number == 1))
+    return SourceFiles(files=tuple(files))
+
+
+def labelled_file_of(folder: Path, name: str, images: Images, *, as_tar: bool) -> ParquetFile | TarShard:
+    path = folder / name
+    if not as_tar:
+        table = pa.table({"key": list(images), "image": list(images.values()), "label": [0] * len(images)})
+        pq.write_table(table, path)
+        return ParquetFile(location=f"library:{name}", digest=file_digest(path), images=len(images), classes=2)
+    with tarfile.open(path, "w") as tar:
+        for key, data in images.items():
+            for member, content in ((f"{key}.png", data), (f"{key}.cls", b"0")):
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return TarShard(location=f"library:{name}", digest=file_digest(path), images=len(images))
+
+
 def account_of(folder: Path, source: Source) -> Account:
     with opened(source, Places(Library(folder), None)) as rows:
         return write_source(rows, Artifacts(MemoryObjects()))[1]
 
 
-FORMS: list[Callable[[Path, Images], Source]] = [tar_of, parquet_of, csv_folder_of, class_folders_of]
+FORMS: list[Callable[[Path, Images], Source]] = [
+    tar_of, parquet_of, csv_folder_of, class_folders_of, labelled_files_of,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__.removesuffix("_of"))
@@ -107,6 +134,42 @@ def test_every_image_of_any_source_is_taken_or_refused_by_name(
     assert sorted(named) == sorted(bad)
     assert account.counts == {reason: len(each.names) for reason, each in account.refused.items()}
     assert account.notes == {}
+
+
+KEYED = st.lists(
+    st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["good", "junk", "empty"]), min_size=1),
+    min_size=1,
+    max_size=4,
+)
+"""Of each file: its keys, and what their images are."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(contents=KEYED, tars=st.lists(st.booleans(), min_size=4, max_size=4))
+def test_images_of_several_files_are_told_apart_whatever_their_keys(
+    contents: list[dict[str, str]], tars: list[bool]
+) -> None:
+    """Whatever is refused is named with its file, and no two images have one key."""
+    with tempfile.TemporaryDirectory() as place:
+        files = tuple(
+            labelled_file_of(
+                Path(place), f"{n}", {key: KINDS[kind] + bytes([n]) for key, kind in each.items()}, as_tar=tars[n]
+            )
+            for n, each in enumerate(contents)
+        )
+        artifacts, every = Artifacts(MemoryObjects()), [f"{n}/{key}" for n, each in enumerate(contents) for key in each]
+        good = [f"{n}/{key}" for n, each in enumerate(contents) for key, kind in each.items() if kind == "good"]
+        with opened(SourceFiles(files=files), Places(Library(Path(place)), None), classes=2) as rows:
+            if not good:
+                with pytest.raises(Invalid, match=f"none of {len(every)} images can be used"):
+                    write_source(rows, artifacts)
+                return
+            images, account = write_source(rows, artifacts)
+    keys = artifacts.get_table(images.manifest)["source_key"].to_pylist()
+    refused = [name for named in account.refused.values() for name in named.names]
+    assert sorted(refused) == sorted(set(every) - set(good))
+    assert len(keys) == len(set(keys)) == len(good) == account.taken
+    assert account.seen == len(every)
 
 
 def test_a_hundred_names_stand_for_any_number_of_refused_images(tmp_path: Path) -> None:

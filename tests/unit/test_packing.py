@@ -44,6 +44,24 @@ def test_one_file_is_an_archive_of_it_and_links_to_files_are_followed(tmp_path: 
     assert names_and_data(b"".join(packed(tmp_path / "folder"))) == {"linked.tar": b"shard"}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("my data/train-*.parquet", ["train-0.parquet", "train-1.parquet"]),
+        ("my data/**/*-1.parquet", ["more/train-1.parquet", "train-1.parquet"]),
+        ("*/test-*", ["my data/test-0.parquet"]),
+        ("my data/odd[1]-*.parquet", ["odd[1]-a.parquet"]),
+    ],
+)
+def test_files_by_a_pattern_are_one_archive(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    for name in ("train-0", "train-1", "test-0", "more/train-1", "odd[1]-a", "odd1-a", ".train-2"):
+        (tmp_path / "my data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my data" / f"{name}.parquet").write_bytes(name.encode())
+    assert sorted(names_and_data(b"".join(packed(tmp_path / pattern)))) == names
+    with pytest.raises(NothingToPack, match="no file matches"):
+        packed(tmp_path / "my data" / "val-*.parquet")
+
+
 def test_a_path_where_nothing_is_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NothingToPack, match=f"there is no file or folder at {tmp_path}/my birds"):

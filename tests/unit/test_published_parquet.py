@@ -18,7 +18,7 @@ from touchstone_contracts.account import Account
 from touchstone_contracts.catalogue import ImageColumns, ParquetFile
 from touchstone_contracts.class_lists import ClassLine
 from touchstone_contracts.problems import Invalid
-from touchstone_retrieval.describe.tables import columns_of, describe_labelled, describe_parquet
+from touchstone_retrieval.describe.tables import columns_of, describe_parquet, open_labelled
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.places import Places
@@ -281,7 +281,8 @@ def test_labels_must_differ_and_are_counted_once() -> None:
 def described(folder: Path, table: pa.Table, *names: str, columns: ImageColumns | None = None) -> ParquetFile:
     pq.write_table(table, folder / "x.parquet")
     lines = [ClassLine(name, name) for name in names]
-    return describe_labelled("library:x.parquet", lines, columns or ImageColumns(), Places(Library(folder), None))
+    places = Places(Library(folder), None)
+    return open_labelled("library:x.parquet", columns or ImageColumns(), places).described(lines)
 
 
 def test_a_split_is_described_with_what_its_labels_mean(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from touchstone_api.dashboard.registered import KINDS, facts_of
 from touchstone_api.routes.registered import MOST_CLASSES, MOST_FILES
 from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.account import Account, Named
-from touchstone_contracts.catalogue import Dataset, Upstream
+from touchstone_contracts.catalogue import Dataset, SourceFiles, Upstream
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.steps import ImagesIngested
 from touchstone_contracts.values import Blob
@@ -223,3 +223,24 @@ def test_each_kind_tells_one_fact_for_each_column() -> None:
     assert len(entries) == 8
     for entry in entries:
         assert len(facts_of(entry)) == len(KINDS[type(entry)].columns)
+
+
+def test_each_file_of_a_split_is_listed_and_long_splits_leave_room_for_the_others(shown: Shown) -> None:
+    def several(name: str, files: int) -> SourceFiles:
+        return SourceFiles(files=tuple(source(f"{name}-{number}") for number in range(files)))
+
+    plain = target("sharded")
+    splits = plain.splits.model_copy(update={"test": several("test", MOST_FILES), "train": several("train", 2)})
+    bought = Dataset(name="sharded-too", target="sharded", images=several("bought", 3))
+    with shown.services.store.write() as session:
+        register(session, plain.model_copy(update={"splits": splits}), DEFAULT_PROJECT, datetime.now(UTC))
+        register(session, bought, DEFAULT_PROJECT, datetime.now(UTC))
+    listed = section(page(shown.api, "/targets/sharded"), "files-title")
+    named = [row.rpartition(" parquet ")[0] for row in texts(listed, "tr")[1:]]
+    share = MOST_FILES // 3
+    assert named == [*(f"test, file {n}" for n in range(share)), "validation", "train, file 0", "train, file 1"]
+    assert f"The first {share + 3} of {MOST_FILES + 3} files" in listed
+    rows = texts(section(page(shown.api, "/datasets/sharded-too"), "files-title"), "tr")[1:]
+    assert rows == [f"images, file {n} parquet 10 library:bought-{n}.parquet" for n in range(3)]
+    account = shown.api.get("/v1/datasets/sharded-too/account").json()
+    assert (account["files"], account["ingested"]) == (3, 0)

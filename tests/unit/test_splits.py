@@ -9,7 +9,7 @@ from support.memory_services import api_client, memory_services
 from support.specs import DictLookup, source, spec, target
 from touchstone_contracts.arms.given import Given
 from touchstone_contracts.arms.retrieval import Retrieval
-from touchstone_contracts.catalogue import ClassFolders, Splits, Target
+from touchstone_contracts.catalogue import ClassFolders, SourceFiles, Splits, Target
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_planning.fairness import check_fair
@@ -33,6 +33,10 @@ def moved(name: str, digest_of: str) -> Any:
     return source(name).model_copy(update={"digest": sha256(digest_of.encode())})
 
 
+def files(*names: str) -> SourceFiles:
+    return SourceFiles(files=tuple(source(name) for name in names))
+
+
 VALIDATION_IS_TEST = ("/splits/validation", "'validation' names the images of 'test'")
 
 
@@ -50,6 +54,28 @@ VALIDATION_IS_TEST = ("/splits/validation", "'validation' names the images of 't
         (
             {"further_tests": {"sketch": moved("fine-test", "other bytes")}},
             ("/splits/further_tests/sketch", "'sketch' names the images of 'test'"),
+        ),
+        (
+            {"test": files("a", "b"), "validation": files("c", "d", "b")},
+            ("/splits/validation/files/2", "library:b.parquet is in 'test' and in 'validation'"),
+        ),
+        (
+            {"test": files("a", "b"), "train": files("a", "c", "b")},
+            (
+                "/splits/train/files/0",
+                "library:a.parquet is in 'test' and in 'train', and so are 1 more files of 'train'",
+            ),
+        ),
+        (
+            {"test": files("a", "b"), "validation": moved("copy", "b")},
+            (
+                "/splits/validation",
+                "library:copy.parquet, the same bytes as library:b.parquet, is in 'test' and in 'validation'",
+            ),
+        ),
+        (
+            {"test": files("a", "b"), "validation": source("b")},
+            ("/splits/validation", "library:b.parquet is in 'test' and in 'validation'"),
         ),
         (
             {"test": folders("a", "b", "a")},
@@ -109,5 +135,5 @@ def test_a_given_arm_does_not_train_on_what_is_held_out(split: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_fair(resolve(spec(arms=arms, targets=("fine",), sizes=(6,)), lookup))
     (error,) = refused.value.errors
-    detail = f"'fine-by-hand' names the images of 'fine' that are its {split} split"
+    detail = f"'fine-by-hand' names the images of 'fine' that are its {split} split: {held_out.location}"
     assert (error.pointer, error.detail) == ("/arms/1/datasets/0", detail)

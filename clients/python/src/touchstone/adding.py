@@ -95,6 +95,19 @@ def _showing_upload(console: Console, source: str, total: int) -> Iterator[Calla
         yield lambda sent, _: progress.update(task, completed=sent)
 
 
+def columns_named(pairs: Sequence[str] | None) -> dict[str, str] | None:
+    """From `image=img`, ...; None where there are none. The server says which things a column may hold."""
+    named = dict[str, str]()
+    for pair in pairs or ():
+        what, _, name = pair.partition("=")
+        if not what or not name:
+            raise typer.BadParameter(f"{pair!r} names no column: write what it holds and its name, as image=img")
+        if what in named:
+            raise typer.BadParameter(f"two columns are named for {what}: {named[what]} and {name}")
+        named[what] = name
+    return named or None
+
+
 def class_names(file: Path) -> list[str]:
     """In the order of ids: what stands after a line's tab, else the line as it is. Raises UnreadableDocument."""
     try:
@@ -121,8 +134,17 @@ def known_origin(origin: str) -> str:
 
 SourceHelp = (
     "A folder or file of this machine, or a location: hf://datasets/OWNER/NAME, s3://BUCKET/PREFIX, "
-    "gs://BUCKET/PREFIX, https://HOST/FILE or library:FOLDER; * stands for any characters."
+    "gs://BUCKET/PREFIX, https://HOST/FILE or library:FOLDER; * stands for any characters but /."
 )
+SplitHelp = "Where the files of this split are, in place of SOURCE: a file, a folder or a pattern; may repeat."
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="WHAT=NAME",
+        help="What a column of parquet files holds and its name, as image=img; may repeat. Left out: the usual names.",
+    ),
+]
 EntryName = Annotated[str | None, typer.Option("--name", help="Left out: from the last part of the source.")]
 UpstreamForm = Annotated[
     str | None, typer.Option("--layout", callback=known_layout(UpstreamLayout), help="Left out: recognised.")

@@ -61,7 +61,7 @@ def nothing(_: httpx.Response) -> None:
     """Of answers without content."""
 
 
-def given(**query: str | None) -> dict[str, str]:
+def given(**query: T | None) -> dict[str, T]:
     """What is not None."""
     return {name: value for name, value in query.items() if value is not None}
 

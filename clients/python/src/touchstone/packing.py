@@ -1,5 +1,6 @@
 """A file or folder of this machine as a zip archive that is made while it is sent: no copy of it is written."""
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from pathlib import Path
 from touchstone.errors import TouchstoneError
 
 CHUNK = 2**20
+_NO_PATTERN = re.compile(r"[?[]")
+"""What Python's patterns mean something by and ours do not."""
 NEEDS_ZIP64 = 2**31
 """Bytes of a file from which on its size takes more room."""
 
@@ -71,18 +74,33 @@ class _Sink:
 
 
 def packed(path: Path, tell: Sent = tell_nobody) -> Packed:
-    """Without hidden files; links to files are followed. Raises NothingToPack where nothing is there."""
+    """A file, a folder or files by a pattern (`*` for any characters but `/`, `**` for any folders), without hidden
+    files; links to files are followed. Raises NothingToPack where nothing is there."""
     where = path.expanduser().absolute()
+    if "*" in where.as_posix() and not where.exists():
+        return _matching(where, tell)
     if where.is_file():
         return Packed(((where, _plain(where.name)),), tell)
     if not where.is_dir():
         raise NothingToPack(f"there is no file or folder at {where}")
-    found = [each for each in sorted(where.rglob("*")) if each.is_file()]
-    shown = [each for each in found if not any(_is_hidden(part) for part in each.relative_to(where).parts)]
+    return _below(where, "**/*", f"no file is below {where}", tell)
+
+
+def _matching(pattern: Path, tell: Sent) -> Packed:
+    """By their paths below the last folder that has no pattern in it."""
+    first = next(number for number, part in enumerate(pattern.parts) if "*" in part)
+    rest = _NO_PATTERN.sub(r"[\g<0>]", "/".join(pattern.parts[first:]))
+    return _below(Path(*pattern.parts[:first]), rest, f"no file matches {pattern}", tell)
+
+
+def _below(folder: Path, pattern: str, nothing: str, tell: Sent) -> Packed:
+    """Raises NothingToPack, which says `nothing`."""
+    found = [each for each in sorted(folder.glob(pattern)) if each.is_file()]
+    shown = [each for each in found if not any(_is_hidden(part) for part in each.relative_to(folder).parts)]
     if not shown:
         hidden = f", only {len(found)} hidden ones" if found else ""
-        raise NothingToPack(f"no file is below {where}{hidden}")
-    return Packed(tuple((each, _plain(each.relative_to(where).as_posix())) for each in shown), tell)
+        raise NothingToPack(f"{nothing}{hidden}")
+    return Packed(tuple((each, _plain(each.relative_to(folder).as_posix())) for each in shown), tell)
 
 
 def _is_hidden(part: str) -> bool:

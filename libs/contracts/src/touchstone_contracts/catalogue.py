@@ -15,6 +15,7 @@ from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
 from touchstone_contracts.families import FAMILIES, GeneratorFamily
+from touchstone_contracts.identity import sha256
 from touchstone_contracts.values import (
     MOST_CLASSES,
     Digest,
@@ -174,6 +175,57 @@ class ClassFolders(Strict):
     """An image's key is its path below the location."""
 
 
+LabelledFile = Annotated[ParquetFile | TarShard, Field(discriminator="format")]
+MOST_FILES = 5_000
+"""Of a split. ImageNet-22k is published as 4,096 shards."""
+
+
+class SourceFiles(Strict):
+    """Several parquet files or tar shards that hold one split, as published data sets do
+    (`train-00000-of-00013.parquet`, ...). They are ingested in one step, one after the other, in this order."""
+
+    format: Literal["files"] = "files"
+    files: Annotated[tuple[LabelledFile, ...], FailFast()] = Field(min_length=1, max_length=MOST_FILES)
+    """Each is there once. None names clusters of its own."""
+    cluster: Annotated[Cluster | None, WhenSet] = None
+    """Of the images of all files together."""
+
+    @property
+    def digest(self) -> Digest:
+        """sha256 over the digests of the files, in their order."""
+        return sha256("".join(file.digest for file in self.files).encode())
+
+    @property
+    def images(self) -> int:
+        return sum(file.images for file in self.files)
+
+    @model_validator(mode="after")
+    def _every_file_is_there_once(self) -> Self:
+        if repeated := repeated_file(self.files):
+            raise ValueError("{} and {} hold the same bytes: leave one of them out".format(*repeated))
+        return self
+
+    @model_validator(mode="after")
+    def _clusters_are_of_all_files(self) -> Self:
+        if clustered := next((file for file in self.files if file.cluster is not None), None):
+            raise ValueError(f"{clustered.location} names clusters: name them once, beside files")
+        tar = next((file for file in self.files if isinstance(file, TarShard)), None)
+        if isinstance(self.cluster, ClusterColumn) and tar is not None:
+            raise ValueError(f"{tar.location} has no column: name clusters by key")
+        return self
+
+
+def repeated_file(files: Sequence[ParquetFile | TarShard]) -> tuple[str, str] | None:
+    """The locations of the first two files that are the same one. None: all differ."""
+    known = dict[str, str]()
+    for file in files:
+        for name in (file.location, file.digest):
+            if name in known:
+                return known[name], file.location
+        known |= {file.location: file.location, file.digest: file.location}
+    return None
+
+
 class ArrayFile(Strict):
     location: Annotated[DataPlace, Locator]
     digest: Digest
@@ -225,12 +277,17 @@ class LinkTable(Strict):
 
 
 Source = Annotated[
-    ParquetFile | TarShard | ImageFolder | ClassFolders | LinkTable,
+    ParquetFile | TarShard | ImageFolder | ClassFolders | SourceFiles | LinkTable,
     Field(discriminator="format"),
 ]
-"""One file or folder of images, named by its content: one ingest step."""
+"""A file or folder of images, or the files of one split, named by its content: one ingest step."""
 UpstreamShard = Annotated[ParquetFile | TarShard | ImageFolder | LinkTable, Field(discriminator="format")]
-TargetSplit = Annotated[ParquetFile | TarShard | ClassFolders, Field(discriminator="format")]
+TargetSplit = Annotated[ParquetFile | TarShard | ClassFolders | SourceFiles, Field(discriminator="format")]
+
+
+def single_files(split: TargetSplit) -> tuple[ParquetFile | TarShard | ClassFolders, ...]:
+    """Each file, or the folder, that a split consists of."""
+    return split.files if isinstance(split, SourceFiles) else (split,)
 
 
 class PinnedModel(Strict):
@@ -387,9 +444,10 @@ class Splits(Strict):
         if taken := sorted({"train", "validation", MAIN_TEST_SET} & set(self.further_tests)):
             raise ValueError(f"further_tests must not be called {taken[0]!r}: a split of the target has that name")
         for name, split in self.further_tests.items():
-            same = [other for other, found in self.by_name.items() if found.digest == split.digest and other != name]
-            if same:
-                raise ValueError(f"test set {name!r} has the images of {same[0]!r}")
+            others = {other: found for other, found in self.by_name.items() if other != name}
+            known = {file.digest: other for other, found in others.items() for file in single_files(found)}
+            if same := next((file for file in single_files(split) if file.digest in known), None):
+                raise ValueError(f"test set {name!r} has the images of {known[same.digest]!r}: {same.location}")
         return self
 
 
@@ -417,10 +475,12 @@ class Target(Posted):
                 raise ValueError(
                     f"{name} names {len(split.folders)} folders, the target has {len(self.classes)} classes"
                 )
-            if isinstance(split, ParquetFile) and split.most_classes not in (None, len(self.classes)):
-                raise ValueError(
-                    f"{name} has labels of {split.most_classes} classes, the target has {len(self.classes)}"
-                )
+            for file in single_files(split):
+                if isinstance(file, ParquetFile) and file.most_classes not in (None, len(self.classes)):
+                    raise ValueError(
+                        f"{file.location} of {name} has labels of {file.most_classes} classes, the target has "
+                        f"{len(self.classes)}"
+                    )
         return self
 
 

@@ -6,12 +6,32 @@ A retrieval worker looks what is there and writes the document of the catalogue,
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
-from touchstone_contracts.catalogue import HUB_DATASET, PLACE, SEGMENT, UPLOAD, WEB_FILE, Lineage, Templates
-from touchstone_contracts.values import MOST_CLASSES, LongText, Name, Posted, Strict
+from touchstone_contracts.catalogue import (
+    HUB_DATASET,
+    PLACE,
+    SEGMENT,
+    UPLOAD,
+    WEB_FILE,
+    ColumnName,
+    ImageColumns,
+    Lineage,
+    LinkColumns,
+    Templates,
+)
+from touchstone_contracts.values import MOST_CLASSES, LongText, Name, One, Posted, Strict, WhenSet, is_none
 
 _PATH = rf"{SEGMENT}(/{SEGMENT})*/?"
 _BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
@@ -46,12 +66,12 @@ Location = Annotated[str, StringConstraints(pattern=_FORMS, max_length=1000), Be
 `https://<host>/<file>`, `library:<path>` or `upload://<id>[/<path>]`."""
 
 
-def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+def _several(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return One(validate((value,))) if isinstance(value, str) else validate(value)
 
 
 SomeLocations = Annotated[tuple[Location, ...], Field(min_length=1, max_length=MOST_LOCATIONS)]
-Locations = Annotated[SomeLocations, BeforeValidator(_several, json_schema_input_type=Location | SomeLocations)]
+Locations = Annotated[SomeLocations, WrapValidator(_several, json_schema_input_type=Location | SomeLocations)]
 """One location, or a list of them."""
 
 UpstreamLayout = Literal["webdataset", "parquet", "links", "image_folder"]
@@ -62,7 +82,29 @@ SomeClasses = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...],
     Field(min_length=2, max_length=MOST_CLASSES),
 ]
+WITH_COLUMNS = ("parquet", "links")
+"""Layouts whose files have columns."""
 DEFAULT_TEMPLATE = "a photo of {article} {name}"
+
+
+def _of_files_with_columns(columns: Any, info: ValidationInfo) -> Any:
+    layout = info.data.get("layout")
+    if columns is not None and layout is not None and layout not in WITH_COLUMNS:
+        raise PydanticCustomError(
+            "columns", "Files of layout {layout} have no columns: leave this out.", {"layout": layout}
+        )
+    return columns
+
+
+NamedColumns = AfterValidator(_of_files_with_columns)
+
+
+class UpstreamColumns(LinkColumns):
+    """What the files of an upstream call their columns: `image`, `caption` and `key` of parquet files with images, the
+    others and `caption` of tables of links. One that is left out is found by its usual names, if it is there."""
+
+    image: ColumnName | None = None
+    key: ColumnName | None = None
 
 
 class LocatedUpstream(Posted):
@@ -73,6 +115,7 @@ class LocatedUpstream(Posted):
     layout: UpstreamLayout | None = None
     index_encoder: Name | None = None
     """Left out: the encoder with a text tower, where just one is registered."""
+    columns: Annotated[UpstreamColumns | None, NamedColumns, WhenSet] = Field(default=None, exclude_if=is_none)
     most_losses: MostLosses = MOST_LOSSES
     licence: str = Field(default="", max_length=200)
     description: LongText = ""
@@ -86,7 +129,7 @@ class LocatedSplits(Strict):
 
 class LocatedTarget(Posted):
     """A target by where its files lie: all below one location, in folders or files called `train`, `validation` (`val`,
-    `valid`, `dev`) and `test`, or each split at its own."""
+    `valid`, `dev`) and `test`, or each split at its own. A split may consist of several files."""
 
     name: Name
     location: Annotated[Locations | None, PLACE] = None
@@ -97,6 +140,7 @@ class LocatedTarget(Posted):
     Hugging Face parquet file names."""
     templates: Templates | None = None
     """Left out: "a photo of {article} {name}" for every purpose."""
+    columns: Annotated[ImageColumns | None, NamedColumns, WhenSet] = Field(default=None, exclude_if=is_none)
     most_losses: MostLosses = MOST_LOSSES
     description: LongText = ""
 
@@ -114,6 +158,7 @@ class LocatedDataset(Posted, Lineage):
     target: Name
     location: Annotated[Locations, PLACE]
     layout: TargetLayout | None = None
+    columns: Annotated[ImageColumns | None, NamedColumns, WhenSet] = Field(default=None, exclude_if=is_none)
     most_losses: MostLosses = MOST_LOSSES
     licence: str = Field(default="", max_length=200)
     description: LongText = ""

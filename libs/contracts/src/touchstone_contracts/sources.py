@@ -12,7 +12,7 @@ from pydantic import BaseModel, StringConstraints
 
 from touchstone_contracts.catalogue import PLACE, SEGMENT
 from touchstone_contracts.problems import Invalid, in_words
-from touchstone_contracts.values import Strict
+from touchstone_contracts.values import One, Strict
 
 EVERYTHING = "*"
 _NAME = r"[\w@+-][\w@.+-]*"
@@ -142,6 +142,8 @@ def places_in(document: BaseModel, pointer: str = "") -> Iterator[tuple[str, str
         value = getattr(document, name)
         if PLACE in field.metadata and isinstance(value, str):
             yield f"{pointer}/{name}", value, document
+        elif PLACE in field.metadata and isinstance(value, One):
+            yield f"{pointer}/{name}", value[0], document
         elif PLACE in field.metadata and isinstance(value, tuple):
             yield from ((f"{pointer}/{name}/{number}", place, document) for number, place in enumerate(value))
         else:

@@ -21,6 +21,7 @@ from touchstone_contracts.catalogue import (
     MAIN_TEST_SET,
     ClassCount,
     ClassLabel,
+    ColumnName,
     Encoder,
     EncoderKind,
     Generator,
@@ -118,6 +119,8 @@ class DescribeSource(Strict):
     layout: Layout | None = None
     classes: tuple[str, ...] = Field(default=(), max_length=MOST_CLASSES)
     """Display names in the order of ids, where they are given."""
+    columns: Annotated[dict[str, ColumnName], WhenSet] = Field(default={}, exclude_if=is_empty)
+    """What a column holds -> its name, where the usual names do not say it."""
     asked: str = Field(max_length=100)
     """Of which request it is an answer: nobody else shares it."""
 

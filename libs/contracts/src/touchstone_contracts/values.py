@@ -56,6 +56,12 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
 
+class One(tuple):  # type: ignore[type-arg]  # of whatever its field holds
+    """What a list became that was written as a single value: errors point to the field and to no item of it."""
+
+    __slots__ = ()
+
+
 class Strict(BaseModel):
     """Immutable; unknown fields are refused. For everything a caller writes: specs and requests."""
 

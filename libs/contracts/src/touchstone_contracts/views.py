@@ -286,7 +286,7 @@ class SourceAccount(Lenient):
     """Of the entry."""
     split: Name | None = None
     files: int
-    """Files or folders, each of which is ingested by itself."""
+    """Files or folders. Those of an upstream are ingested one by one, those of a split in one step."""
     ingested: int
     """Of the files: those of which there is a result."""
     account: Account = Account()

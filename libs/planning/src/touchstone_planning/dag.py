@@ -11,12 +11,11 @@ from touchstone_contracts.catalogue import (
     ClusterOfKey,
     Encoder,
     Generator,
+    ImageFolder,
     LinkTable,
     ParquetFile,
     Source,
     Target,
-    TargetSplit,
-    TarShard,
     Upstream,
     UpstreamShard,
 )
@@ -196,7 +195,7 @@ def ingested(plan: Plan, source: Source, role: str, most_losses: float, classes:
 
 
 def ingest_request(source: Source, most_losses: float, classes: int | None = None) -> IngestImages:
-    if isinstance(source, ParquetFile | TarShard | ClassFolders) and isinstance(source.cluster, ClusterOfKey):
+    if not isinstance(source, ImageFolder | LinkTable) and isinstance(source.cluster, ClusterOfKey):
         # Keys are kept anyway: what is made of them concerns the judge alone.
         source = source.model_copy(update={"cluster": None})
     if isinstance(source, LinkTable):
@@ -205,8 +204,8 @@ def ingest_request(source: Source, most_losses: float, classes: int | None = Non
     return IngestImages(source=source, most_losses=most_losses, classes=None if _says(source, classes) else classes)
 
 
-def _says(source: UpstreamShard | TargetSplit, classes: int | None) -> bool:
-    """Whether the source itself gives each of its images one of so many classes."""
+def _says(source: Source, classes: int | None) -> bool:
+    """Whether the source itself gives each of its images one of so many classes. Of several files nothing is said."""
     return isinstance(source, ClassFolders) or (isinstance(source, ParquetFile) and source.most_classes == classes)
 
 

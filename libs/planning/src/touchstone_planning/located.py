@@ -15,18 +15,30 @@ ALL = ""
 
 def describe_request(located: Located, asked: str, classes: Sequence[str] = ()) -> DescribeSource:
     """`asked`: see DescribeSource. `classes`: of a data set, the display names of its target's classes."""
+    columns = {} if located.columns is None else located.columns.model_dump(exclude_none=True)
     if isinstance(located, LocatedUpstream):
-        return DescribeSource(form="upstream", locations={ALL: located.location}, layout=located.layout, asked=asked)
-    if isinstance(located, LocatedDataset):
-        locations = {ALL: located.location}
         return DescribeSource(
-            form="dataset", locations=locations, layout=located.layout, classes=tuple(classes), asked=asked
+            form="upstream",
+            locations={ALL: located.location},
+            layout=located.layout,
+            columns=columns,
+            asked=asked,
+        )
+    if isinstance(located, LocatedDataset):
+        return DescribeSource(
+            form="dataset",
+            locations={ALL: located.location},
+            layout=located.layout,
+            classes=tuple(classes),
+            columns=columns,
+            asked=asked,
         )
     return DescribeSource(
         form="target",
         locations=_splits(located),
         layout=located.layout,
         classes=located.classes or (),
+        columns=columns,
         asked=asked,
     )
 

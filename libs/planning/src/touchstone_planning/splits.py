@@ -1,9 +1,18 @@
 """What the documents of labelled images tell of their splits before a byte is read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
-from touchstone_contracts.catalogue import ClassFolders, Dataset, Splits, Target, TargetSplit
+from touchstone_contracts.catalogue import (
+    ClassFolders,
+    Dataset,
+    SourceFiles,
+    Splits,
+    Target,
+    TargetSplit,
+    single_files,
+)
 from touchstone_contracts.problems import FieldError, Invalid
 
 
@@ -21,14 +30,29 @@ def check_dataset(dataset: Dataset) -> None:
         raise Invalid("classes of a data set must hold different images", code="splits_overlap", errors=errors)
 
 
-def same_images(one: TargetSplit, other: TargetSplit) -> bool:
-    """Whether both name the same bytes. Files of one location are one file; of one folder, other class folders may be
+class SharedFile(NamedTuple):
+    """A file, or a folder, that two splits name."""
+
+    number: int
+    """Among those of the second split."""
+    location: str
+    """There."""
+    first: str
+    """Its location in the first split."""
+
+
+def shared_files(one: TargetSplit, other: TargetSplit) -> Sequence[SharedFile]:
+    """What both name of the same bytes. Files of one location are one file; of one folder, other class folders may be
     named."""
-    if one.digest == other.digest:
-        return True
-    if isinstance(one, ClassFolders) and isinstance(other, ClassFolders):
-        return one.location == other.location and not set(one.folders).isdisjoint(other.folders)
-    return one.location == other.location
+    if isinstance(one, ClassFolders) and isinstance(other, ClassFolders) and one.digest != other.digest:
+        apart = one.location != other.location or set(one.folders).isdisjoint(other.folders)
+        return () if apart else (SharedFile(0, other.location, one.location),)
+    known = {name: file.location for file in single_files(one) for name in (file.location, file.digest)}
+    return [
+        SharedFile(number, file.location, known[name])
+        for number, file in enumerate(single_files(other))
+        if (name := next((name for name in (file.location, file.digest) if name in known), None))
+    ]
 
 
 def split_pointer(split: str) -> str:
@@ -38,8 +62,21 @@ def split_pointer(split: str) -> str:
 
 def _repeated_splits(target: Target) -> Iterator[FieldError]:
     for (name, split), (other, found) in combinations(target.splits.by_name.items(), 2):
-        if same_images(split, found):
-            yield FieldError(pointer=split_pointer(other), detail=f"{other!r} names the images of {name!r}")
+        if shared := shared_files(split, found):
+            yield _repeated(name, split, other, found, shared)
+
+
+def _repeated(
+    name: str, split: TargetSplit, other: str, found: TargetSplit, shared: Sequence[SharedFile]
+) -> FieldError:
+    """`shared`: with `split`, called `name`, by `found`, called `other`."""
+    if not isinstance(split, SourceFiles) and not isinstance(found, SourceFiles):
+        return FieldError(pointer=split_pointer(other), detail=f"{other!r} names the images of {name!r}")
+    number, location, first = shared[0]
+    pointer = f"{split_pointer(other)}/files/{number}" if isinstance(found, SourceFiles) else split_pointer(other)
+    called = location if location == first else f"{location}, the same bytes as {first},"
+    more = f", and so are {len(shared) - 1} more files of {other!r}" if len(shared) > 1 else ""
+    return FieldError(pointer=pointer, detail=f"{called} is in {name!r} and in {other!r}{more}")
 
 
 def _repeated_folders(target: Target) -> Iterator[FieldError]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-from touchstone_contracts.catalogue import ArrayFile, LinkTable
+from touchstone_contracts.catalogue import ArrayFile, LinkTable, SourceFiles
 from touchstone_contracts.curation import MemorisationReport
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.sources import AllowedSources, Host
@@ -86,7 +86,7 @@ from touchstone_retrieval.ingest.comparing import GivenRows, compare_given
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
-from touchstone_retrieval.ingest.opening import opened
+from touchstone_retrieval.ingest.opening import SourceWithImages, opened
 from touchstone_retrieval.ingest.sampled_images import SampledImage, sample_images
 from touchstone_retrieval.ingest.tally import require_few_losses
 from touchstone_retrieval.labelled import find_labelled, read_labels
@@ -126,8 +126,16 @@ def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> Im
         done = DoneItems(progress.savepoints, "rows")
         images, account = write_source(source, tools.artifacts, progress, done)
         log.info("images.ingested", source_kind=source.kind, seen=account.seen, rejected=account.counts)
-    require_few_losses(account, request.most_losses, request.source.location)
+    require_few_losses(account, request.most_losses, _where(request.source))
     return ImagesIngested(images=images, account=account)
+
+
+def _where(source: SourceWithImages) -> str:
+    """What a message calls it."""
+    if not isinstance(source, SourceFiles):
+        return source.location
+    first, others = source.files[0].location, len(source.files) - 1
+    return f"{first} and {others} more file{'s' * (others != 1)}" if others else first
 
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:

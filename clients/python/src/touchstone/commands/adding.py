@@ -1,5 +1,6 @@
 """Register an upstream, a target or a data set from a folder of this machine or a location elsewhere."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,12 +10,15 @@ from touchstone_contracts.catalogue import Target, Templates
 from touchstone_contracts.views import UpstreamView
 
 from touchstone.adding import (
+    Columns,
     EntryName,
     SourceHelp,
+    SplitHelp,
     TargetForm,
     UpstreamForm,
     add,
     class_names,
+    columns_named,
     known_origin,
     locations_of,
     name_of,
@@ -43,18 +47,20 @@ def add_upstream(
         str | None, typer.Option(help="What searches it. Left out: the only registered encoder with a text tower.")
     ] = None,
     layout: UpstreamForm = None,
+    column: Columns = None,
     licence: Annotated[str, typer.Option(help="Of the images, e.g. CC-BY-4.0.")] = "",
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
     """Images with captions that training images are retrieved from: shards, parquet files, folders, tables of links."""
+    columns = columns_named(column)
     console = progress_console(json)
     with connected(server) as client:
         document: dict[str, Any] = {
             "name": name or name_of(sources[0]),
             "location": locations_of(client, sources, console),
         }
-        known = given(index_encoder=index_encoder, layout=layout, licence=licence or None)
+        known = given(index_encoder=index_encoder, layout=layout, licence=licence or None, columns=columns)
         add(client, "upstream", document | known, console)
         found = client.upstream(document["name"])
     show(found, json, lambda screen: screen.print(_upstream_words(found), highlight=False, soft_wrap=True))
@@ -68,30 +74,38 @@ def _upstream_words(found: UpstreamView) -> str:
 
 @app.command("target")
 def add_target(
-    source: Annotated[str | None, typer.Argument(help=SourceHelp + " With every split below it.")] = None,
-    train: Annotated[str | None, typer.Option(help="Where this split is, in place of SOURCE.")] = None,
-    validation: Annotated[str | None, typer.Option(help="Likewise.")] = None,
-    test: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE...]", help=SourceHelp + " With every split below them.")
+    ] = None,
+    train: Annotated[list[str] | None, typer.Option(help=SplitHelp)] = None,
+    validation: Annotated[list[str] | None, typer.Option(help="Likewise.")] = None,
+    test: Annotated[list[str] | None, typer.Option(help="Likewise.")] = None,
     name: EntryName = None,
     classes: Annotated[Path | None, typer.Option(help="File: a display name a line, in the order of ids.")] = None,
     template: Annotated[list[str] | None, typer.Option(help="A sentence with {name}; may repeat.")] = None,
     layout: TargetForm = None,
+    column: Columns = None,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """The classification task: folders train, validation and test of class folders, or a labelled file for each."""
-    splits = given(train=train, validation=validation, test=test)
-    if (source is None) == (not splits) or (splits and not {"validation", "test"} <= set(splits)):
+    """The classification task: folders train, validation and test of class folders, or labelled files for each."""
+    splits = given(train=train or None, validation=validation or None, test=test or None)
+    if (not sources) == (not splits) or (splits and not {"validation", "test"} <= set(splits)):
         raise typer.BadParameter("name either a SOURCE with every split below it, or --validation and --test")
+    columns = columns_named(column)
     console = progress_console(json)
     with connected(server) as client:
-        document: dict[str, Any] = {"name": name or name_of(source or splits["test"])} | given(layout=layout)
+        document: dict[str, Any] = {"name": name or name_of((sources or splits["test"])[0])}
+        document |= given(layout=layout, columns=columns)
         if classes is not None:
             document["classes"] = class_names(classes)
         if template:
             document["templates"] = dict.fromkeys(Templates.model_fields, template)
-        places = locations_of(client, [source] if source else list(splits.values()), console)
-        where = {"location": places} if source else {"splits": dict(zip(splits, places, strict=True))}
+        if sources:
+            where: dict[str, Any] = {"location": locations_of(client, sources, console)}
+        else:
+            places = iter(locations_of(client, [each for named in splits.values() for each in named], console))
+            where = {"splits": {split: list(islice(places, len(named))) for split, named in splits.items()}}
         add(client, "target", document | where, console)
         found = client.target(document["name"])
     show(found, json, lambda screen: screen.print(_target_words(found), highlight=False, soft_wrap=True))
@@ -104,10 +118,11 @@ def _target_words(found: Target) -> str:
 
 @app.command("dataset")
 def add_dataset(
-    source: Annotated[str, typer.Argument(help=SourceHelp)],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help=SourceHelp)],
     target: Annotated[str, typer.Option(help="A registered target, whose classes the images are of.")],
     name: EntryName = None,
     layout: TargetForm = None,
+    column: Columns = None,
     licence: Annotated[str, typer.Option(help="e.g. CC-BY-4.0")] = "",
     origin: Annotated[str, typer.Option(callback=known_origin, help="real, synthetic or unknown.")] = "unknown",
     made_by: Annotated[str, typer.Option(help="Of synthetic images: the generator.")] = "",
@@ -115,11 +130,13 @@ def add_dataset(
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Labelled images for an arm of kind given: a folder for each class of the target, or a labelled file."""
+    """Labelled images for an arm of kind given: a folder for each class of the target, or labelled files."""
+    columns = columns_named(column)
     console = progress_console(json)
     words = {"licence": licence, "origin": origin, "made_by": made_by, "trained_on": trained_on}
     with connected(server) as client:
-        document = {"name": name or name_of(source), "target": target} | words | given(layout=layout)
-        view = add(client, "dataset", document | {"location": locations_of(client, [source], console)}, console)
+        document: dict[str, Any] = {"name": name or name_of(sources[0]), "target": target} | words
+        document |= given(layout=layout, columns=columns)
+        view = add(client, "dataset", document | {"location": locations_of(client, sources, console)}, console)
     told = f"dataset {view.name}: registered for target {target}"
     show(view, json, lambda screen: screen.print(told, highlight=False, soft_wrap=True))

@@ -9,7 +9,7 @@ from touchstone_contracts.problems import FieldError
 from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext, ingested
 from touchstone_planning.resolved import ResolvedExperiment
-from touchstone_planning.splits import same_images
+from touchstone_planning.splits import shared_files
 
 
 class GivenPlanner(ByClassPlanner[Given]):
@@ -33,8 +33,8 @@ class GivenPlanner(ByClassPlanner[Given]):
                 if folders != classes:
                     detail = f"{dataset.name!r} has {folders} folders, {target.name!r} {classes} classes"
                     yield FieldError(pointer=f"{pointer}/{arm.datasets.index(dataset.name)}", detail=detail)
-                for split in _held_out(dataset, target):
-                    detail = f"{dataset.name!r} names the images of {target.name!r} that are its {split} split"
+                for split, file in _held_out(dataset, target):
+                    detail = f"{dataset.name!r} names the images of {target.name!r} that are its {split} split: {file}"
                     yield FieldError(pointer=f"{pointer}/{arm.datasets.index(dataset.name)}", detail=detail)
 
     def most_candidates(self, arm: Given, target: Target, resolved: ResolvedExperiment) -> int:
@@ -56,11 +56,11 @@ class GivenPlanner(ByClassPlanner[Given]):
         ]
 
 
-def _held_out(dataset: Dataset, target: Target) -> Iterator[str]:
-    """The splits that no arm may train on and whose images the data set names."""
+def _held_out(dataset: Dataset, target: Target) -> Iterator[tuple[str, str]]:
+    """The splits that no arm may train on and whose images the data set names, and the first such file."""
     for name, split in target.splits.by_name.items():
-        if name != "train" and same_images(dataset.images, split):
-            yield name
+        if name != "train" and (shared := shared_files(dataset.images, split)):
+            yield name, shared[0].location
 
 
 def _own(arm: Given, target: Target, resolved: ResolvedExperiment) -> list[Dataset]:

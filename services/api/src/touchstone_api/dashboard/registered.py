@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from touchstone_contracts.catalogue import Dataset, Encoder, Entry, Generator, Source, Target, Upstream
+from touchstone_contracts.catalogue import (
+    Dataset,
+    Encoder,
+    Entry,
+    Generator,
+    Source,
+    SourceFiles,
+    Target,
+    TargetSplit,
+    Upstream,
+)
 
 from touchstone_api.dashboard.rendering import count
 
@@ -64,14 +74,31 @@ def facts_of(entry: Entry) -> tuple[str, ...]:
             return entry.target, count(entry.images.images), entry.origin, entry.licence or NOT_KNOWN
 
 
-def files_of(entry: Entry) -> tuple[tuple[str, Source], ...]:
-    """(what it is, file or folder) of everything that is ingested of an entry; models have none."""
+File = tuple[str, Source]
+"""What it is, and the file or folder."""
+
+
+def files_of(entry: Entry, most: int) -> tuple[list[File], int]:
+    """At most so many of the files and folders that are ingested of an entry, of each split the first ones, and how
+    many there are. Models have none."""
+    groups = _files_by_split(entry)
+    share = max(1, most // max(1, len(groups)))
+    return [file for group in groups for file in group[:share]], sum(map(len, groups))
+
+
+def _files_by_split(entry: Entry) -> list[list[File]]:
     match entry:
         case Upstream():
-            return tuple((f"shard {number}", shard) for number, shard in enumerate(entry.shards))
+            return [[(f"shard {number}", shard) for number, shard in enumerate(entry.shards)]]
         case Target():
-            return tuple(entry.splits.by_name.items())
+            return [_files_of_split(split, source) for split, source in entry.splits.by_name.items()]
         case Dataset():
-            return (("images", entry.images),)
+            return [_files_of_split("images", entry.images)]
         case _:
-            return ()
+            return []
+
+
+def _files_of_split(split: str, source: TargetSplit) -> list[File]:
+    if not isinstance(source, SourceFiles):
+        return [(split, source)]
+    return [(f"{split}, file {number}", file) for number, file in enumerate(source.files)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from touchstone_contracts.account import Account, NamedByReason, joined
-from touchstone_contracts.catalogue import Dataset, Source, Target, Upstream
+from touchstone_contracts.catalogue import Dataset, Source, SourceFiles, Target, Upstream
 from touchstone_contracts.steps import (
     COLLECT_CAPTIONS,
     GENERATE_IMAGES,
@@ -85,7 +85,7 @@ def _first_of(versions: Sequence[StepId], done: Collection[StepId]) -> StepId | 
 
 def _account(
     sources: Sources,
-    steps: Iterable[StepId | None],
+    steps: Sequence[StepId | None],
     embedded: Mapping[StepId, Sequence[StepId]],
     finished: FinishedSteps,
 ) -> SourceAccount:
@@ -97,10 +97,14 @@ def _account(
         kind=sources.kind,
         name=sources.name,
         split=sources.split,
-        files=len(sources.files),
-        ingested=len(results),
+        files=sum(map(_files, sources.files)),
+        ingested=sum(_files(file) for file, step in zip(sources.files, steps, strict=True) if step in results),
         account=joined((*told, *notes)),
     )
+
+
+def _files(source: Source) -> int:
+    return len(source.files) if isinstance(source, SourceFiles) else 1
 
 
 def _notes(embeddings: Iterable[ImagesEmbedded]) -> Account:

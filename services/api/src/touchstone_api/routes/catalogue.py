@@ -84,12 +84,25 @@ LOCATED_EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
+LOCATED_SPLITS_EXAMPLE: dict[str, Any] = {
+    "name": "digits",
+    "splits": {
+        "train": "hf://datasets/owner/digits@main/data/train-*.parquet",
+        "validation": ["library:digits/held-out-0.parquet", "library:digits/held-out-1.parquet"],
+        "test": "hf://datasets/owner/digits@main/data/test-*.parquet",
+    },
+    "columns": {"image": "img", "label": "digit"},
+}
+
+
 def _example(kind: str) -> Any:
     return Body(openapi_examples={kind: {"value": EXAMPLES[kind]}})
 
 
 def _example_of_either(kind: str) -> Any:
     examples: Any = {"document": {"value": EXAMPLES[kind]}, "by location": {"value": LOCATED_EXAMPLES[kind]}}
+    if kind == "target":
+        examples["splits by location"] = {"value": LOCATED_SPLITS_EXAMPLE}
     return Body(openapi_examples=examples)
 
 

@@ -143,13 +143,14 @@ def show_generator(name: str, principal: PageReader, services: ServicesHere) -> 
 def _entry(principal: PageReader, entry: Any, **facts: Any) -> HTMLResponse:
     """`links`: name -> address of what the entry names and its reader may see; `searched`: the ways in which it may be
     searched."""
-    kind, files = KINDS[type(entry)], files_of(entry)
+    kind = KINDS[type(entry)]
+    files, all_files = files_of(entry, MOST_FILES)
     shown: dict[str, Any] = {
         "kind": kind,
         "entry": entry,
         "told": list(zip(kind.columns, facts_of(entry), strict=True)),
-        "files": files[:MOST_FILES],
-        "all_files": len(files),
+        "files": files,
+        "all_files": all_files,
         "accounts": (),
         "links": {},
         "view": None,

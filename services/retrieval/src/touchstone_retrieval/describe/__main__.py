@@ -4,7 +4,7 @@ The catalogue on standard output is what `touchstone apply` takes."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -27,19 +27,24 @@ from touchstone_contracts.problems import Invalid
 from touchstone_runtime.library import Library
 from touchstone_runtime.s3_files import connect_files
 
+from touchstone_retrieval.describe.listing import files_at
 from touchstone_retrieval.describe.shards import (
     ENDINGS,
     describe_class_folders,
     describe_shards,
-    describe_tar,
+    shard_files,
+    tell_at_terminal,
 )
-from touchstone_retrieval.describe.tables import columns_of, describe_labelled
+from touchstone_retrieval.describe.split_files import describe_files
+from touchstone_retrieval.describe.tables import columns_of
 from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.locations.connecting import connect_locations
 from touchstone_retrieval.settings import RetrievalSettings
 
 SPLITS = ("validation", "test", "train")
+FURTHER = "further_tests/"
+"""Before the name of a test set, so that none is called as a split."""
 TABLES = ("parquet", "links")
 
 
@@ -62,16 +67,20 @@ def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
 
 def target(options: argparse.Namespace, places: Places) -> Catalogue:
     """Classes in the order of their file; a line is the class's folder and, after a tab, its display name."""
-    lines = _class_lines(options)
-    given = {split: _labelled(getattr(options, split), options, places) for split in SPLITS if getattr(options, split)}
-    further = {name: _labelled(place, options, places) for name, place in options.further_test}
-    names = [line.display_name for line in lines]
-    return _target(options, names, Splits.model_validate(given | {"further_tests": further}))
+    named = {split: getattr(options, split) for split in SPLITS if getattr(options, split)}
+    further = dict[str, list[str]]()
+    for name, place in options.further_test:
+        further.setdefault(f"{FURTHER}{name}", []).append(place)
+    found = _labelled(named | further, options, places)
+    splits = {split: found[split] for split in named}
+    tests = {name.removeprefix(FURTHER): found[name] for name in further}
+    names = [line.display_name for line in _class_lines(options)]
+    return _target(options, names, Splits.model_validate(splits | {"further_tests": tests}))
 
 
 def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
     """Labelled images for a target that is registered by itself."""
-    images = _labelled(options.place, options, places)
+    images = _labelled({"": options.place}, options, places)[""]
     described = Dataset(
         name=options.name,
         target=options.target,
@@ -96,16 +105,36 @@ def _require_table(options: argparse.Namespace) -> None:
         raise Invalid(f"--column is of the forms {' and '.join(TABLES)}, not of {options.form}", code="bad_column")
 
 
-def _labelled(place: str, options: argparse.Namespace, places: Places) -> TargetSplit:
+def _labelled(
+    splits: Mapping[str, Sequence[str]], options: argparse.Namespace, places: Places
+) -> dict[str, TargetSplit]:
+    """`splits`: the places that are given for each."""
     _require_table(options)
-    match options.form:
-        case "class_folders":
-            return describe_class_folders(place, [line.folder for line in _class_lines(options)], places)
-        case "webdataset":
-            return describe_tar(place, places)
-        case _:
-            lines = read_class_list(options.classes) if options.classes else []
-            return describe_labelled(place, lines, columns_of(ImageColumns, options.column), places)
+    if options.form == "class_folders":
+        folders, roots = [line.folder for line in _class_lines(options)], {name: _only(splits[name]) for name in splits}
+        return {split: describe_class_folders(root, folders, places) for split, root in roots.items()}
+    lines = read_class_list(options.classes) if options.classes and options.form == "parquet" else []
+    files = {split: _files_at(given, options.form, places) for split, given in splits.items()}
+    columns = columns_of(ImageColumns, options.column)
+    return describe_files(options.form, files, lines, columns, places, tell_at_terminal)[0]
+
+
+def _only(given: Sequence[str]) -> str:
+    if len(given) > 1:
+        raise Invalid(f"class folders of one split lie in one folder, not in {', '.join(given)}", code="unknown_layout")
+    return given[0]
+
+
+def _files_at(given: Sequence[str], form: str, places: Places) -> list[str]:
+    """Of every place, in their order: the file itself, or those of the form below it or of its pattern, by name."""
+    found = list[str]()
+    for place in given:
+        there = [file.place for file in files_at(place, places)]
+        shards = there if there == [place] else shard_files(form, there, place)
+        if not shards:
+            raise Invalid(f"no {form} is at {place}, only such as {there[0]}", code="place_missing")
+        found += shards
+    return list(dict.fromkeys(found))
 
 
 def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
@@ -150,24 +179,30 @@ def parser() -> argparse.ArgumentParser:
     an_upstream.add_argument(
         "--most-unsafe", type=float, help="of links: rows whose punsafe or nsfw is higher are left out, from 0 to 1"
     )
-    a_target = kinds.add_parser("target", help="a target: one place per split")
+    a_target = kinds.add_parser("target", help="a target: where the files of each split are")
     a_target.set_defaults(describe=target)
     a_target.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
     a_target.add_argument("--classes", required=True, type=Path, help="file: a line per class, in the order of ids")
     for split in SPLITS:
-        a_target.add_argument(f"--{split}", required=split != "train", help="library:<path> or s3://<bucket>/<key>")
+        a_target.add_argument(
+            f"--{split}",
+            required=split != "train",
+            action="append",
+            metavar="PLACE",
+            help="a file, a folder of files or a pattern, as library:<path>/train-*.parquet; may repeat",
+        )
     a_target.add_argument(
         "--further-test",
         nargs=2,
         action="append",
         default=[],
         metavar=("NAME", "PLACE"),
-        help="the same classes in another domain; may repeat",
+        help="the same classes in another domain; may repeat, with one name for the files of one test set",
     )
     given = kinds.add_parser("dataset", help="labelled images for an arm of kind given")
     given.set_defaults(describe=dataset)
     given.add_argument("name")
-    given.add_argument("place", help="library:<path> or s3://<bucket>/<key>")
+    given.add_argument("place", nargs="+", help="a file, a folder of files or a pattern, as library:<path>/*.tar")
     given.add_argument("--target", required=True, help="a registered target, whose class ids the images carry")
     given.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
     given.add_argument("--classes", type=Path, help="file: a line per class, in the order of ids")

@@ -3,10 +3,11 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from touchstone_contracts.catalogue import TargetSplit, UpstreamShard
-from touchstone_contracts.class_lists import display_name
-from touchstone_contracts.locations import MOST_LOCATIONS, Layout
-from touchstone_contracts.problems import Invalid
+from pydantic import ValidationError
+from touchstone_contracts.catalogue import ImageColumns, TargetSplit, UpstreamShard
+from touchstone_contracts.class_lists import ClassLine, display_name
+from touchstone_contracts.locations import MOST_LOCATIONS, WITH_COLUMNS, Layout
+from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 from touchstone_runtime.serving import ProgressFunction
 
@@ -16,12 +17,12 @@ from touchstone_retrieval.describe.recognising import recognised_labelled, recog
 from touchstone_retrieval.describe.shards import (
     Tell,
     describe_class_folders,
-    describe_tar,
     described_each,
     image_folders,
     shard_files,
 )
-from touchstone_retrieval.describe.tables import describe_named
+from touchstone_retrieval.describe.split_files import describe_files
+from touchstone_retrieval.describe.tables import columns_of
 from touchstone_retrieval.ingest.places import Places
 
 MOST_NOTES, MOST_NOTE_CHARACTERS = 100, 500
@@ -56,7 +57,7 @@ def _shards(
     request: DescribeSource, files: Sequence[FoundFile], places: Places, tell: Tell, progress: ProgressFunction
 ) -> tuple[UpstreamShard, ...]:
     if request.layout is None:
-        with recognised_upstream(files, places) as (layout, held):
+        with recognised_upstream(files, places, request.columns) as (layout, held):
             return _shards_of(layout, request, files, held, tell, progress)
     return _shards_of(request.layout, request, files, places, tell, progress)
 
@@ -69,6 +70,7 @@ def _shards_of(
     tell: Tell,
     progress: ProgressFunction,
 ) -> tuple[UpstreamShard, ...]:
+    _require_layout_with_columns(request, layout)
     shards = _shard_places(layout, files, request.locations[ALL][0], tell)
     if len(shards) > MOST_LOCATIONS:
         raise Invalid(
@@ -77,12 +79,20 @@ def _shards_of(
     described: list[UpstreamShard] = []
     for done, shard in enumerate(shards):
         progress(done, len(shards))
-        described += described_each(layout, [shard], places, tell)
+        described += _described(layout, shard, request, places, tell)
     if not described:
         raise Invalid(
             f"none of the {len(files)} files found is one of layout {layout} with images", code="unknown_layout"
         )
     return tuple(described)
+
+
+def _described(layout: Layout, shard: str, request: DescribeSource, places: Places, tell: Tell) -> list[UpstreamShard]:
+    try:
+        return list(described_each(layout, [shard], places, tell, columns=_pairs(request)))
+    except ValidationError as error:
+        detail = f"{shard} cannot be registered with these columns: {error.errors()[0]['msg']}"
+        raise Invalid(detail, code="bad_column") from error
 
 
 def _shard_places(layout: Layout, files: Sequence[FoundFile], location: str, tell: Tell) -> list[str]:
@@ -100,29 +110,39 @@ def _splits(
     below_split: bool,
 ) -> tuple[dict[str, TargetSplit], Sequence[str]]:
     layout = request.layout or recognised_labelled([file for found in files.values() for file in found])
+    _require_layout_with_columns(request, layout)
     if layout == "class_folders":
         return _class_folders(request.classes, files, places, progress, below_split=below_split)
-    splits: dict[str, TargetSplit] = {}
-    classes: Sequence[str] = request.classes
-    for done, (split, found) in enumerate(files.items()):
-        progress(done, len(files))
-        place = _the_one_file(split, shard_files(layout, [file.place for file in found], split, tell))
-        if layout == "webdataset":
-            splits[split] = describe_tar(place, places, tell)
-        else:
-            splits[split], classes = describe_named(place, classes, places)
+    chosen = {split: _files_of(layout, split, found, tell) for split, found in files.items()}
+    lines = [ClassLine(name, name) for name in request.classes]
+    columns = columns_of(ImageColumns, _pairs(request))
+    splits, classes = describe_files(layout, chosen, lines, columns, places, tell, progress)
     if not classes and request.form == "target":
         raise Invalid("the files do not say what their classes are called: name them in `classes`", code="no_classes")
     return splits, classes
 
 
-def _the_one_file(split: str, files: Sequence[str]) -> str:
-    if len(files) != 1:
-        shown = f", such as {', '.join(files[:NAMES_SHOWN])}" if files else ""
+def _files_of(layout: Layout, split: str, found: Sequence[FoundFile], tell: Tell) -> list[str]:
+    files = shard_files(layout, [file.place for file in found], split, tell)
+    if not files:
+        shown = ", ".join(file.path for file in found[:NAMES_SHOWN])
+        named = f"split {split}" if split else "the data set"
+        raise Invalid(f"{named} has no file of layout {layout}, only such as {shown}", code="unknown_layout")
+    return files
+
+
+def _require_layout_with_columns(request: DescribeSource, layout: Layout) -> None:
+    if request.columns and layout not in WITH_COLUMNS:
         raise Invalid(
-            f"split {split or 'of the images'} has {len(files)} files{shown}; it must be one", code="not_one_file"
+            f"columns are named ({', '.join(request.columns)}), and the files are of layout {layout}, which has none: "
+            f"leave them out, or name the files of layout {in_words(WITH_COLUMNS, 'or')}",
+            code="bad_column",
         )
-    return files[0]
+
+
+def _pairs(request: DescribeSource) -> list[str]:
+    """As `columns_of` takes them."""
+    return [f"{what}={name}" for what, name in request.columns.items()]
 
 
 def _class_folders(

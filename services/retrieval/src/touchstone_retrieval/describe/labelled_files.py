@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from touchstone_contracts.problems import Invalid, in_words
 
 from touchstone_retrieval.describe.listing import NAMES_SHOWN, FoundFile
+from touchstone_retrieval.describe.recognising import TARS
 from touchstone_retrieval.describe.shards import Tell
 from touchstone_retrieval.ingest.folder_source import is_image_name
 
@@ -21,6 +22,7 @@ NEEDED = ("validation", "test")
 _SPLIT = {
     split: re.compile(rf"({'|'.join(names)})([^a-z].*)?", re.IGNORECASE | re.DOTALL) for split, names in CALLED.items()
 }
+_NO_LETTERS = re.compile(r"[^a-z]+")
 
 FilesOfSplits = Mapping[str, Sequence[FoundFile]]
 
@@ -28,8 +30,11 @@ FilesOfSplits = Mapping[str, Sequence[FoundFile]]
 def by_split(files: Sequence[FoundFile], tell: Tell) -> dict[str, list[FoundFile]]:
     """Raises Invalid where a split that every target needs is missing, with what was found."""
     splits: dict[str, list[FoundFile]] = defaultdict(list)
-    for file in files:
-        splits[_split_of(file.path) or ""].append(file)
+    named = [_split_of(file.path) for file in files]
+    if not any(named):
+        named = [_split_within(file.path) for file in files]
+    for file, split in zip(files, named, strict=True):
+        splits[split or ""].append(file)
     others = splits.pop("", [])
     if missing := [split for split in NEEDED if split not in splits]:
         there = [f"{split} ({len(found)} files, such as {found[0].path})" for split, found in splits.items()]
@@ -55,6 +60,15 @@ def _split_of(path: str) -> str | None:
             if called.fullmatch(part) and (part is name or part.lower() in CALLED[split]):
                 return split
     return None
+
+
+def _split_within(path: str) -> str | None:
+    """Of a table or shard: the one split that words of its path name, as in imagenet1k-train-0000.tar."""
+    if not path.lower().endswith((*TARS, ".parquet")):
+        return None
+    words = set(_NO_LETTERS.split(path.lower()))
+    named = [split for split, called in CALLED.items() if not words.isdisjoint(called)]
+    return named[0] if len(named) == 1 else None
 
 
 def class_root(files: Sequence[FoundFile], *, below_split: bool) -> tuple[str, list[str]]:

@@ -1,7 +1,7 @@
 """What files are, by their names: nobody has to say which layout a data set has."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
@@ -26,19 +26,23 @@ class UnknownLayout(Invalid):
 
 
 @contextmanager
-def recognised_upstream(files: Sequence[FoundFile], places: Places) -> Iterator[tuple[Layout, Places]]:
-    """The layout, and the places with the file that was looked into for it. Raises UnknownLayout, which says what was
-    found."""
+def recognised_upstream(
+    files: Sequence[FoundFile], places: Places, columns: Mapping[str, str]
+) -> Iterator[tuple[Layout, Places]]:
+    """The layout, and the places with the file that was looked into for it. `columns`: what they hold -> their names,
+    where these are known. Raises UnknownLayout, which says what was found."""
     kind = _kind_of(files, "webdataset, parquet, links or image_folder")
     if kind != "parquet":
         yield "webdataset" if kind == "tar" else "image_folder", places
         return
     first = next(file.place for file in files if _kind(file) == "parquet")
     with places.holding(first) as held:
-        yield _layout_of(first, held), held
+        yield _layout_of(first, held, columns), held
 
 
-def _layout_of(table: str, places: Places) -> Layout:
+def _layout_of(table: str, places: Places, columns: Mapping[str, str]) -> Layout:
+    if {"url", "image"} & set(columns):
+        return "links" if "url" in columns else "parquet"
     with places.file(table) as path:
         names = open_parquet(path, table).names
     has_links = find_columns(names, LinkColumns(), OF_LINKS, table)["url"]

@@ -1,6 +1,7 @@
 """Describing parquet files: which columns hold what, and what the labels of a target split mean."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -40,7 +41,7 @@ def columns_of(kind: type[ColumnsT], given: Sequence[str]) -> ColumnsT:
     except ValidationError as error:
         known = ", ".join(kind.model_fields)
         raise Invalid(
-            f"columns hold one of {known}: {error.errors()[0]['loc'][0]} is none", code="bad_column"
+            f"these files have columns for {known}, and none for {error.errors()[0]['loc'][0]}", code="bad_column"
         ) from error
 
 
@@ -52,22 +53,41 @@ def describe_parquet(place: str, places: Places, columns: ImageColumns) -> Parqu
     return ParquetFile(location=place, digest=digest, images=rows, columns=columns)
 
 
-def describe_labelled(place: str, lines: Sequence[ClassLine], columns: ImageColumns, places: Places) -> ParquetFile:
-    """A target split. Where its labels are words or stand for some, the folders of `lines` say which is which class;
-    where they are numbers, these are the class ids.
+@dataclass(frozen=True)
+class LabelledTable:
+    """A parquet file of labelled images that has been looked into."""
 
-    Raises UnreadableSource when a column is missing, Invalid when the file names its classes otherwise."""
+    place: str
+    file: ConfinedParquet
+    digest: Digest
+    columns: ImageColumns
+    label: str
+    """The column that holds the labels."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What Hugging Face's library wrote into the file, which may be nothing."""
+        return class_label_names(self.file.huggingface, self.label)
+
+    def described(self, lines: Sequence[ClassLine]) -> ParquetFile:
+        """Where its labels are words or stand for some, the folders of `lines` say which is which class; where they are
+        numbers, these are the class ids. Raises Invalid when the file names its classes otherwise."""
+        found = ParquetFile(location=self.place, digest=self.digest, images=self.file.count, columns=self.columns)
+        if not lines:
+            return found
+        if not _in_words(self, lines):
+            return found.model_copy(update={"classes": len(lines)})
+        require_named_once([line.folder for line in lines])
+        return found.model_copy(update={"labels": tuple(line.folder for line in lines)})
+
+
+def open_labelled(place: str, columns: ImageColumns, places: Places) -> LabelledTable:
+    """Raises UnreadableSource when a column is missing, EmptyShard when it holds no row."""
     file, digest = opened_parquet(place, places)
-    return _labelled(place, file, digest, lines, columns)
-
-
-def describe_named(place: str, names: Sequence[str], places: Places) -> tuple[ParquetFile, Sequence[str]]:
-    """A target split, and what its classes are called: `names`, or where there are none what Hugging Face's library
-    wrote into the file, which may be nothing. Raises as `describe_labelled`."""
-    file, digest = opened_parquet(place, places)
-    label = find_columns(file.names, ImageColumns(), OF_IMAGES, place)["label"]
-    names = names or (class_label_names(file.huggingface, label[0]) if label else ())
-    return _labelled(place, file, digest, [ClassLine(name, name) for name in names], ImageColumns()), names
+    some(place, file.count)
+    found = find_columns(file.names, columns, OF_IMAGES, place)
+    require_found(found, ("image", "label"), file.names, place)
+    return LabelledTable(place, file, digest, columns, found["label"][0])
 
 
 def opened_parquet(place: str, places: Places) -> tuple[ConfinedParquet, Digest]:
@@ -76,30 +96,15 @@ def opened_parquet(place: str, places: Places) -> tuple[ConfinedParquet, Digest]
         return open_parquet(path, place), file_digest(path)
 
 
-def _labelled(
-    place: str, file: ConfinedParquet, digest: Digest, lines: Sequence[ClassLine], columns: ImageColumns
-) -> ParquetFile:
-    found = find_columns(file.names, columns, OF_IMAGES, place)
-    require_found(found, ("image", "label"), file.names, place)
-    (label,) = found["label"]
-    described = ParquetFile(location=place, digest=digest, images=some(place, file.count), columns=columns)
-    if not lines:
-        return described
-    if not _in_words(file, label, lines, place):
-        return described.model_copy(update={"classes": len(lines)})
-    require_named_once([line.folder for line in lines])
-    return described.model_copy(update={"labels": tuple(line.folder for line in lines)})
-
-
-def _in_words(file: ConfinedParquet, label: str, lines: Sequence[ClassLine], place: str) -> bool:
-    names = class_label_names(file.huggingface, label)
+def _in_words(table: LabelledTable, lines: Sequence[ClassLine]) -> bool:
+    names = table.class_names
     if not names:
-        return "string" in file.types[file.names.index(label)]
+        return "string" in table.file.types[table.file.names.index(table.label)]
     known = {plain_label(name) for name in names}
     if unknown := [line.folder for line in lines if plain_label(line.folder) not in known]:
         raise Invalid(
-            f"{place} has no class {unknown[0]!r} (nor {len(unknown) - 1} more of the list); it calls its classes "
-            f"{shown(names)}: begin each line of the list with such a name, then a tab and the name to show",
+            f"{table.place} has no class {unknown[0]!r} (nor {len(unknown) - 1} more of the list); it calls its "
+            f"classes {shown(names)}: begin each line of the list with such a name, then a tab and the name to show",
             code="unknown_class",
         )
     return True

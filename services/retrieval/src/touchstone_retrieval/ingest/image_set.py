@@ -34,9 +34,9 @@ def write_source(
     writer, tally = ImageSetWriter(artifacts), Tally()
     for row, outcome in _decoded(source.rows(), done or DoneItems(NO_SAVEPOINTS, "rows")):
         if isinstance(outcome, str):
-            tally.add(row.key, outcome, row.notes)
+            tally.add(row.name or row.key, outcome, row.notes)
         else:
-            tally.add(row.key, "", row.notes)
+            tally.add(row.name or row.key, "", row.notes)
             assert row.image is not None
             writer.add(row.image, _record(row, source, outcome))
         if tally.seen % BATCH == 0 or tally.seen == source.count:

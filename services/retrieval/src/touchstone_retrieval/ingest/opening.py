@@ -1,10 +1,10 @@
 """From a source of the catalogue to the reader of its form."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import PurePosixPath
 
-from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, TarShard
+from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, SourceFiles, TarShard
 
 from touchstone_retrieval.ingest.folder_source import (
     in_image_folder,
@@ -15,10 +15,11 @@ from touchstone_retrieval.ingest.folder_source import (
 )
 from touchstone_retrieval.ingest.parquet_source import open_source
 from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.several_files import SeveralFiles
 from touchstone_retrieval.ingest.source import ImageSource
 from touchstone_retrieval.ingest.tar_source import open_tar
 
-SourceWithImages = ParquetFile | TarShard | ImageFolder | ClassFolders
+SourceWithImages = ParquetFile | TarShard | ImageFolder | ClassFolders | SourceFiles
 
 
 @contextmanager
@@ -46,6 +47,10 @@ def opened(source: SourceWithImages, places: Places, classes: int | None = None)
                 for other in needed.others:
                     note_other(other, images.unused, texts=False)
                 yield images
+        case SourceFiles():
+            several = SeveralFiles(source, lambda file: opened(file, places, classes))
+            with closing(several):
+                yield several
 
 
 class _Needed:

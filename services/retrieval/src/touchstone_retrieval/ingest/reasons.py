@@ -19,6 +19,13 @@ class Reasons:
         if len(names) < MOST_NAMES:
             names.append(shown_name(name))
 
+    def take(self, others: "Reasons", before: str) -> None:
+        """All of `others`, with `before` in front of each name."""
+        for reason, names in others.names.items():
+            for name in names:
+                self.add(reason, f"{before}{name}")
+            self.counts[reason] += others.counts[reason] - len(names)
+
     def named(self) -> NamedByReason:
         return {
             reason: Named(count=count, names=tuple(self.names[reason])) for reason, count in sorted(self.counts.items())

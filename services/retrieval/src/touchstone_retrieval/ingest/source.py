@@ -29,6 +29,8 @@ class SourceRow:
     cluster: str = ""
     reason: str = ""
     """Why there is no image; empty where there is one, or where none was given."""
+    name: str = ""
+    """What the account calls it; empty: by its key."""
     notes: tuple[str, ...] = ()
     """What else was lost, each in a word for the account, as `unreadable_caption`; the image is taken all the same."""
 

@@ -14,10 +14,10 @@ class Tally:
         self.seen = self.taken = 0
         self._refused, self._notes = Reasons(), Reasons()
 
-    def add(self, key: str, reason: str, notes: Iterable[str]) -> None:
-        """The next image of the source; `reason`: why it is refused, or empty. One without a key is named by its row,
+    def add(self, name: str, reason: str, notes: Iterable[str]) -> None:
+        """The next image of the source; `reason`: why it is refused, or empty. One without a name is called by its row,
         from 0."""
-        name = key or f"row {self.seen}"
+        name = name or f"row {self.seen}"
         self.seen += 1
         if reason:
             self._refused.add(reason, name)
