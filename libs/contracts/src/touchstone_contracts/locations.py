@@ -10,8 +10,19 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
-from touchstone_contracts.catalogue import HUB_DATASET, PLACE, SEGMENT, UPLOAD, WEB_FILE, Lineage, Templates
-from touchstone_contracts.values import MOST_CLASSES, LongText, Name, Posted, Strict
+from touchstone_contracts.catalogue import (
+    HUB_DATASET,
+    PLACE,
+    PLACEHOLDER_LINKS,
+    SEGMENT,
+    UPLOAD,
+    WEB_FILE,
+    Lineage,
+    MostUnsafe,
+    PlaceholderLinks,
+    Templates,
+)
+from touchstone_contracts.values import MOST_CLASSES, LongText, Name, Posted, Strict, is_none
 
 _PATH = rf"{SEGMENT}(/{SEGMENT})*/?"
 _BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
@@ -65,7 +76,24 @@ SomeClasses = Annotated[
 DEFAULT_TEMPLATE = "a photo of {article} {name}"
 
 
-class LocatedUpstream(Posted):
+EmbeddingsName = Annotated[str, StringConstraints(pattern=r"^[\w-]{1,90}$")]
+
+
+class LinkChoices(Strict):
+    """What is taken of tables of links."""
+
+    embeddings: EmbeddingsName | None = Field(default=None, exclude_if=is_none)
+    """Which embeddings of the `.npz` file beside each table: `l14` takes the arrays `l14_img` and `l14_txt`. Left out:
+    those that are there, where there is one pair."""
+    uids: Annotated[Location | None, PLACE] = Field(default=None, exclude_if=is_none)
+    """A list of uids, a `.npy` file as DataComp has it or a text file with a uid per line: rows that are not in it do
+    not belong to the upstream."""
+    most_unsafe: MostUnsafe | None = Field(default=None, exclude_if=is_none)
+    """Rows whose `punsafe` or `nsfw` is higher are left out, and rows that do not say. Tags count as numbers: UNLIKELY
+    0, UNSURE 0.5, NSFW 1."""
+
+
+class LocatedUpstream(Posted, LinkChoices):
     """An upstream by where its files lie."""
 
     name: Name
@@ -74,8 +102,20 @@ class LocatedUpstream(Posted):
     index_encoder: Name | None = None
     """Left out: the encoder with a text tower, where just one is registered."""
     most_losses: MostLosses = MOST_LOSSES
+    placeholder_links: PlaceholderLinks = Field(default=PLACEHOLDER_LINKS, exclude_if=PLACEHOLDER_LINKS.__eq__)
+    """Of links: a picture that so many links lead to is a placeholder for images that are gone, and is left out."""
     licence: str = Field(default="", max_length=200)
     description: LongText = ""
+
+    @property
+    def links(self) -> LinkChoices:
+        return LinkChoices(embeddings=self.embeddings, uids=self.uids, most_unsafe=self.most_unsafe)
+
+    @model_validator(mode="after")
+    def _only_links_have_choices(self) -> Self:
+        if self.layout not in (None, "links") and self.links != LinkChoices():
+            raise ValueError(f"embeddings, uids and most_unsafe are of layout links, not of {self.layout}")
+        return self
 
 
 class LocatedSplits(Strict):

@@ -16,7 +16,10 @@ ALL = ""
 def describe_request(located: Located, asked: str, classes: Sequence[str] = ()) -> DescribeSource:
     """`asked`: see DescribeSource. `classes`: of a data set, the display names of its target's classes."""
     if isinstance(located, LocatedUpstream):
-        return DescribeSource(form="upstream", locations={ALL: located.location}, layout=located.layout, asked=asked)
+        locations = {ALL: located.location}
+        return DescribeSource(
+            form="upstream", locations=locations, layout=located.layout, links=located.links, asked=asked
+        )
     if isinstance(located, LocatedDataset):
         locations = {ALL: located.location}
         return DescribeSource(
@@ -59,6 +62,7 @@ def _upstream(located: LocatedUpstream, found: SourceDescribed) -> Upstream:
         shards=found.shards,
         index_encoder=located.index_encoder,
         most_losses=located.most_losses,
+        placeholder_links=located.placeholder_links,
         licence=located.licence,
         description=located.description,
     )

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 
 from touchstone_contracts.catalogue import TargetSplit, UpstreamShard
 from touchstone_contracts.class_lists import display_name
-from touchstone_contracts.locations import MOST_LOCATIONS, Layout
+from touchstone_contracts.locations import MOST_LOCATIONS, Layout, LinkChoices
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 from touchstone_runtime.serving import ProgressFunction
 
 from touchstone_retrieval.describe.labelled_files import FilesOfSplits, by_split, class_root
+from touchstone_retrieval.describe.links import asked_of_links
 from touchstone_retrieval.describe.listing import NAMES_SHOWN, FoundFile, files_at
 from touchstone_retrieval.describe.recognising import recognised_labelled, recognised_upstream
 from touchstone_retrieval.describe.shards import (
-    Tell,
     describe_class_folders,
     describe_tar,
     described_each,
@@ -22,6 +22,7 @@ from touchstone_retrieval.describe.shards import (
     shard_files,
 )
 from touchstone_retrieval.describe.tables import describe_named
+from touchstone_retrieval.describe.telling import Tell
 from touchstone_retrieval.ingest.places import Places
 
 MOST_NOTES, MOST_NOTE_CHARACTERS = 100, 500
@@ -69,6 +70,9 @@ def _shards_of(
     tell: Tell,
     progress: ProgressFunction,
 ) -> tuple[UpstreamShard, ...]:
+    if layout != "links" and request.links != LinkChoices():
+        raise Invalid(f"embeddings, uids and most_unsafe are of links, and the files are {layout}", code="bad_column")
+    links = asked_of_links(request.links, places)
     shards = _shard_places(layout, files, request.locations[ALL][0], tell)
     if len(shards) > MOST_LOCATIONS:
         raise Invalid(
@@ -77,7 +81,8 @@ def _shards_of(
     described: list[UpstreamShard] = []
     for done, shard in enumerate(shards):
         progress(done, len(shards))
-        described += described_each(layout, [shard], places, tell)
+        described += described_each(layout, [shard], places, tell, links=links)
+    links.tell_absent(tell)
     if not described:
         raise Invalid(
             f"none of the {len(files)} files found is one of layout {layout} with images", code="unknown_layout"
