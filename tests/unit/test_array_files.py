@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def archive(path: Path, members: dict[str, bytes], compression: int = zipfile.ZI
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_the_arrays_of_a_pool_are_read_by_name(tmp_path: Path, save: np.ufunc) -> None:
+def test_the_arrays_of_a_pool_are_read_by_name(tmp_path: Path, save: Callable[..., None]) -> None:
     arrays = {"b32_img": rows(), "b32_txt": rows(), "l14_img": rows(np.float32), "dedup_features": np.arange(9)}
     save(tmp_path / "pool.npz", **arrays)
     assert array_names(tmp_path / "pool.npz") == tuple(arrays)

@@ -232,7 +232,6 @@ def _by_content(rows: Sequence[Sequence[str]], said: LinkColumns) -> tuple[list[
     url = said.url or names[max(range(count), key=addresses.__getitem__)]
     others = [place for place, name in enumerate(names) if name != url]
     in_words = [place for place in others if any(_WORDS.search(row[place]) for row in whole)]
-    (caption,) = others if len(others) == 1 else in_words if len(in_words) == 1 else (None,)
-    return names, said.model_copy(
-        update={"url": url, "caption": said.caption or (None if caption is None else names[caption])}
-    )
+    captions = others if len(others) == 1 else in_words
+    caption = names[captions[0]] if len(captions) == 1 else None
+    return names, said.model_copy(update={"url": url, "caption": said.caption or caption})
