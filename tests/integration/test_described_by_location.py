@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from support.archives import tar_of, zip_of, zip_with_link
 from support.memory_services import api_client, memory_services
 from support.tiny_images import SHAPES, draw_shape, upstream_rows
-from support.tiny_models import tiny_encoder
+from support.tiny_models import DIMENSION, tiny_encoder
 from support.workers_here import WorkersHere, work_to_the_end, workers_here
 from touchstone_api.bootstrap import Services
 from touchstone_contracts.access import DEFAULT_PROJECT, Limits, NewKey
@@ -111,6 +111,58 @@ def test_files_of_a_web_server_become_a_searchable_upstream(
         ("succeeded", 4, 4), ("succeeded", 3, 3),
     ]  # fmt: skip
     assert found[0]["upstream"]["shards"][0]["location"] == f"{address}/0.tar"
+
+
+def write_pool(folder: Path, uids: list[str]) -> None:
+    """A shard of DataComp, whose embeddings are those that the tiny encoder has for captions."""
+    captions = [f"a {SHAPES[row % len(SHAPES)]}" for row in range(len(uids))]
+    cells = {"uid": uids, "url": [f"https://example.org/{uid}.png" for uid in uids], "text": captions}
+    pq.write_table(pa.table(cells | {"nsfw": [0.9, *[0.1] * (len(uids) - 1)]}), folder / "pool.parquet")
+    rows = RNG.normal(size=(len(uids), DIMENSION)).astype(np.float16)
+    np.savez(folder / "pool.npz", l14_img=rows, dedup_features=rows)
+
+
+def test_a_pool_of_datacomp_is_added_by_its_location_alone(
+    installation: Installation, served: tuple[str, Path]
+) -> None:
+    address, folder = served
+    uids = [f"{row:032x}" for row in range(6)]
+    write_pool(folder, uids)
+    (folder / "chosen.txt").write_text("\n".join([*uids[:4], "f" * 32]))
+    asked = {"name": "pool", "location": f"{address}/pool.parquet", "uids": f"{address}/chosen.txt"}
+    choices = {"embeddings": "l14", "most_unsafe": 0.5, "placeholder_links": 7}
+    installation.ask("upstreams", asked | choices)
+    installation.work()
+    found = installation.get("upstreams/pool")
+    assert (found["phase"], found["images"], found["upstream"]["placeholder_links"]) == ("succeeded", 6, 7)
+    assert [len(found["upstream"]["shards"]), found["upstream"]["shards"][0]["most_unsafe"]] == [1, 0.5]
+    assert found["upstream"]["shards"][0]["image_embeddings"]["location"] == f"{address}/pool.npz"
+    assert found["upstream"]["shards"][0]["image_embeddings"]["array"] == "l14_img"
+    assert found["upstream"]["shards"][0]["uids"]["location"] == f"{address}/chosen.txt"
+    account = found["account"]["account"]
+    assert (account["seen"], account["taken"], account["refused"]["nsfw"]["count"]) == (4, 3, 1)
+    assert account["notes"]["not_listed"] == {"count": 2, "names": []}
+    told = installation.get("descriptions/upstream/pool")["notes"]
+    assert told == [f"1 of 5 uids of {address}/chosen.txt are in no table"]
+
+
+def test_links_without_embeddings_are_searched_by_their_captions(
+    installation: Installation, served: tuple[str, Path]
+) -> None:
+    address, folder = served
+    rows = [f"https://example.org/{row}.png\ta {SHAPES[row % len(SHAPES)]}\n" for row in range(5)]
+    (folder / "cc12m.tsv").write_text("".join(rows))
+    installation.ask("upstreams", {"name": "cc12m", "location": f"{address}/cc12m.tsv"})
+    installation.work()
+    found = installation.get("upstreams/cc12m")
+    assert (found["phase"], found["images"], found["account"]["account"]["taken"]) == ("succeeded", 5, 5)
+    assert found["upstream"]["shards"][0]["image_embeddings"] is None
+
+
+def test_choices_of_links_are_refused_of_other_layouts(installation: Installation) -> None:
+    document = {"name": "birds", "location": "library:x", "layout": "webdataset", "most_unsafe": 0.5}
+    refused = installation.ask("upstreams", document, status=422)
+    assert "are of layout links, not of webdataset" in str(refused["errors"])
 
 
 def test_the_document_is_the_one_that_would_have_been_posted(
@@ -268,6 +320,8 @@ def test_locations_that_are_not_allowed_are_refused_when_they_are_posted(install
         ({"name": "birds", "location": "library:../x"}, "/location"),
         ({"name": "birds", "location": []}, "/location"),
         ({"name": "birds", "location": "library:x", "layout": "zip"}, "/layout"),
+        ({"name": "birds", "location": "library:x", "uids": "uids.npy"}, "/uids"),
+        ({"name": "birds", "location": "library:x", "most_unsafe": 2}, "/most_unsafe"),
         ({"name": "birds", "location": "library:x", "shards": []}, "/shards"),
         ({"name": "birds", "location": "library:x", "index_encoder": "unknown"}, "/index_encoder"),
         ({"name": "birds"}, "/shards"),

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,72 +10,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support.specs import DictLookup
-from support.tiny_images import SHAPES, tiny_target, upstream_rows
+from support.link_worker import LinkWorker, link_worker, planned_over_links
+from support.tiny_images import SHAPES, upstream_rows
 from support.tiny_models import DIMENSION, tiny_encoder
 from support.web import ENDLESS, Page, Web, serving
-from touchstone_contracts.arms.nothing import NoTraining
-from touchstone_contracts.arms.retrieval import RandomDraw, Retrieval, Semantic, Strategy, TextMatch, Union
+from touchstone_contracts.arms.retrieval import RandomDraw, Semantic, TextMatch, Union
 from touchstone_contracts.catalogue import Catalogue, Encoder, Upstream
-from touchstone_contracts.curation import Curation, KeepAll
-from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.identity import sha256
-from touchstone_contracts.messages import StepFailed, StepMessage, StepReport, StepSucceeded
-from touchstone_contracts.problems import Problem
-from touchstone_contracts.sources import AllowedSources
-from touchstone_contracts.steps import CATALOGUE, CURATE_IMAGES, DOWNLOAD_IMAGES, ModelRef
+from touchstone_contracts.messages import StepSucceeded
+from touchstone_contracts.steps import CURATE_IMAGES, DOWNLOAD_IMAGES, ModelRef
 from touchstone_encoders.embedding import embed_images
 from touchstone_encoders.loading import EncoderCache
-from touchstone_planning.dag import Plan, PlannedStep
-from touchstone_planning.plan import plan_experiment, plan_upstream
-from touchstone_planning.resolve import resolve
+from touchstone_planning.plan import plan_upstream
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.describe.shards import describe_shards
-from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.ingest.places import Places
-from touchstone_retrieval.tasks import handlers
-from touchstone_retrieval.tools import Tools
-from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest
 from touchstone_runtime.image_sets import read_images
 from touchstone_runtime.library import Library
-from touchstone_runtime.metrics import WorkerMetrics
-from touchstone_runtime.objects import MemoryObjects
-from touchstone_runtime.serving import StepRunner
 
 ROWS = 24
 ROTTEN, STREAM, OPTED_OUT, CHANGED = 0, 1, 2, 3
 """Rows whose links give no image, one of each shape."""
-
-
-@dataclass
-class Reports:
-    last: StepReport | None = None
-
-    def send(self, report: StepReport) -> None:
-        self.last = report
-
-    def is_unwanted(self, step: str, attempt: int) -> bool:
-        return False
-
-
-@dataclass
-class Worker:
-    runner: StepRunner[Tools]
-    reports: Reports
-
-    def run(self, step: PlannedStep) -> Problem | None:
-        """None, or why the step failed."""
-        version, request = CATALOGUE[step.kind].version, step.request.model_dump(mode="json")
-        self.runner.run(StepMessage(step_id=step.id, attempt=1, kind=step.kind, version=version, request=request))
-        return self.reports.last.problem if isinstance(self.reports.last, StepFailed) else None
-
-    def run_all(self, plan: Plan) -> None:
-        """Every step of the retrieval queue, in the order of the plan."""
-        for step in plan.steps:
-            if CATALOGUE[step.kind].queue == "retrieval":
-                problem = self.run(step)
-                assert problem is None, f"{step.role}: {problem}"
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +77,9 @@ def write_part(folder: Path, number: int, rows: list[dict[str, object]], urls: l
 
 
 @pytest.fixture
-def worker(library: Path, tmp_path: Path) -> Iterator[Worker]:
-    places = Library(library, AllowedSources(hosts=("127.0.0.1",)))
-    index = QdrantEdgeIndex(tmp_path / "index")
-    artifacts, reports = Artifacts(MemoryObjects()), Reports()
-    encoders = EncoderCache(places, torch.device("cpu"))
-    tools = Tools(artifacts, places, encoders, index, private_addresses=True)
-    yield Worker(StepRunner(handlers, tools, artifacts, reports, WorkerMetrics(), "retrieval@test", 60), reports)
-    index.close()
+def worker(library: Path, tmp_path: Path) -> Iterator[LinkWorker]:
+    with link_worker(library, tmp_path) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -140,35 +90,18 @@ def upstream(library: Path, web: Web, capsys: pytest.CaptureFixture[str], monkey
     return Catalogue.model_validate(json.loads(capsys.readouterr().out)).upstreams[0]
 
 
-def planned(library: Path, upstream: Upstream, encoder: Encoder, strategy: Strategy) -> Plan:
-    lookup = DictLookup()
-    lookup.upstreams, lookup.encoders = {upstream.name: upstream}, {encoder.name: encoder}
-    lookup.targets = {"shapes": tiny_target(library)}
-    spec = ExperimentSpec(
-        name="links",
-        upstream=upstream.name,
-        encoder=encoder.name,
-        targets=("shapes",),
-        arms=(NoTraining(), Retrieval(name="retrieved", strategy=strategy)),
-        sizes=(4,),
-        seeds=(0,),
-        curation=Curation(filter=KeepAll(), near_duplicate_cosine=None, leak_cosine=None),
-    )
-    return plan_experiment(resolve(spec, lookup))
-
-
 def test_an_upstream_of_links_is_retrieved_from_and_only_then_downloaded(
-    library: Path, encoder: Encoder, upstream: Upstream, web: Web, worker: Worker
+    library: Path, encoder: Encoder, upstream: Upstream, web: Web, worker: LinkWorker
 ) -> None:
     assert [shard.images for shard in upstream.shards] == [ROWS // 2, ROWS // 2]
-    plan = planned(library, upstream, encoder, Union(semantic=Semantic(results_per_query=2)))
+    plan = planned_over_links(library, upstream, encoder, Union(semantic=Semantic(results_per_query=2)))
     kinds = Counter(step.kind for step in plan.steps)
     assert (kinds["take_embeddings"], kinds["retrieve_images"], kinds["download_images"]) == (2, 2, len(SHAPES))
     web.asked.clear()
     worker.run_all(plan)
     assert len(web.asked) >= ROWS - 1
 
-    artifacts = worker.runner.artifacts
+    artifacts = worker.artifacts
     downloads = [artifacts.result(DOWNLOAD_IMAGES, step.id) for step in plan.steps if step.kind == "download_images"]
     reasons: Counter[str] = Counter()
     for class_id, result in enumerate(downloads):
@@ -188,7 +121,9 @@ def test_an_upstream_of_links_is_retrieved_from_and_only_then_downloaded(
     assert curated.counts.kept + curated.counts.label_conflict == curated.counts.obtained
 
 
-def test_a_part_added_later_is_the_only_one_that_is_read(upstream: Upstream, encoder: Encoder, worker: Worker) -> None:
+def test_a_part_added_later_is_the_only_one_that_is_read(
+    upstream: Upstream, encoder: Encoder, worker: LinkWorker
+) -> None:
     first = upstream.model_copy(update={"shards": upstream.shards[:1]})
     for step in plan_upstream(first, encoder).steps:
         assert worker.run(step) is None
@@ -202,11 +137,11 @@ def test_a_part_added_later_is_the_only_one_that_is_read(upstream: Upstream, enc
 
 
 def test_rotten_links_are_made_up_for_from_the_deeper_list(
-    library: Path, encoder: Encoder, upstream: Upstream, web: Web, worker: Worker
+    library: Path, encoder: Encoder, upstream: Upstream, web: Web, worker: LinkWorker
 ) -> None:
-    plan = planned(library, upstream, encoder, TextMatch(results_per_query=3))
+    plan = planned_over_links(library, upstream, encoder, TextMatch(results_per_query=3))
     worker.run_all(plan)
-    artifacts = worker.runner.artifacts
+    artifacts = worker.artifacts
     results = [artifacts.result(DOWNLOAD_IMAGES, step.id) for step in plan.steps if step.kind == "download_images"]
     # Each shape has six rows; the first in upstream order is the one whose link is rotten.
     assert [(each.requested, each.images.count, each.topped_up) for each in results] == [(3, 3, 1)] * len(SHAPES)
@@ -219,7 +154,7 @@ def test_rotten_links_are_made_up_for_from_the_deeper_list(
 
 
 def test_a_picture_behind_links_of_several_classes_is_dropped_as_a_placeholder(
-    library: Path, encoder: Encoder, worker: Worker
+    library: Path, encoder: Encoder, worker: LinkWorker
 ) -> None:
     """The first link of each shape leads to one picture."""
     rows, gone = upstream_rows(3 * len(SHAPES), seed=7), upstream_rows(1, seed=8)[0]["image"]
@@ -231,9 +166,9 @@ def test_a_picture_behind_links_of_several_classes_is_dropped_as_a_placeholder(
         write_part(library / "gone", 0, rows, [web.url(path) for path in web.pages], vectors)
         (table,) = describe_shards("links", "library:gone", Places(Library(library), None))
         links = Upstream(name="gone", shards=(table,), index_encoder=encoder.name, placeholder_links=len(SHAPES))
-        plan = planned(library, links, encoder, TextMatch(results_per_query=3))
+        plan = planned_over_links(library, links, encoder, TextMatch(results_per_query=3))
         worker.run_all(plan)
-    artifacts = worker.runner.artifacts
+    artifacts = worker.artifacts
     curated = artifacts.result(CURATE_IMAGES, plan.curations["shapes", "retrieved"])
     assert (curated.counts.obtained, curated.counts.placeholder) == (3 * len(SHAPES), len(SHAPES))
     fates = artifacts.get_table(curated.images.manifest).select(("id", "drop_reason")).to_pylist()
@@ -242,11 +177,11 @@ def test_a_picture_behind_links_of_several_classes_is_dropped_as_a_placeholder(
 
 
 def test_a_random_control_of_links_is_labelled_and_downloaded(
-    library: Path, encoder: Encoder, upstream: Upstream, web: Web, worker: Worker
+    library: Path, encoder: Encoder, upstream: Upstream, web: Web, worker: LinkWorker
 ) -> None:
-    plan = planned(library, upstream, encoder, RandomDraw(images_per_class=2))
+    plan = planned_over_links(library, upstream, encoder, RandomDraw(images_per_class=2))
     worker.run_all(plan)
-    counts = worker.runner.artifacts.result(CURATE_IMAGES, plan.curations["shapes", "retrieved"]).counts
+    counts = worker.artifacts.result(CURATE_IMAGES, plan.curations["shapes", "retrieved"]).counts
     assert counts.requested == 2 * len(SHAPES)
     assert 0 < counts.obtained <= counts.requested
 
@@ -259,7 +194,7 @@ def test_embeddings_of_another_shape_stop_the_ingest(
     library: Path,
     encoder: Encoder,
     upstream: Upstream,
-    worker: Worker,
+    worker: LinkWorker,
     shape: tuple[int, int],
     message: str,
 ) -> None:
@@ -270,7 +205,7 @@ def test_embeddings_of_another_shape_stop_the_ingest(
         update={"location": "library:wrong.npy", "digest": file_digest(wrong)}
     )
     changed = upstream.model_copy(update={"shards": (shard.model_copy(update={"image_embeddings": array}),)})
-    plan = planned(library, changed, encoder, Semantic())
+    plan = planned_over_links(library, changed, encoder, Semantic())
     first, second = [step for step in plan.steps if step.role.startswith(f"{changed.name}/0/")]
     assert worker.run(first) is None
     problem = worker.run(second)

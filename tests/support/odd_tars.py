@@ -53,4 +53,5 @@ def opened_tar(folder: Path, data: bytes) -> TarSource:
     path = folder / "x.tar"
     path.write_bytes(data)
     images = len(index_samples(path, "x.tar").by_key)
-    return open_tar(path, TarShard(location="library:x.tar", digest=sha256(data), images=images))
+    shard = TarShard(location="library:x.tar", digest=sha256(data), images=images)
+    return open_tar(path, shard, labels_as_found=True)

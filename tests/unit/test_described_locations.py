@@ -103,8 +103,8 @@ def test_a_parquet_file_of_images_and_one_of_links_are_told_apart(tmp_path: Path
     (shard_found,) = describe(tmp_path, "upstream", "library:images.parquet").shards
     assert isinstance(shard_found, ParquetFile)
     table(tmp_path / "metadata_0.parquet", [{"url": "https://example.org/a.jpg", "caption": "a bird"}])
-    with pytest.raises(Invalid, match="has no img_emb"):
-        describe(tmp_path, "upstream", "library:metadata_0.parquet")
+    without = describe(tmp_path, "upstream", "library:metadata_0.parquet")
+    assert "can be found by captions alone" in without.notes[0]
     np.save(tmp_path / "img_emb_0.npy", np.zeros((1, 4), np.float32))
     (links,) = describe(tmp_path, "upstream", "library:metadata_0.parquet").shards
     assert links.format == "links"

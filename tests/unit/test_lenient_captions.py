@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from support.odd_tars import Put, image, opened_tar, tar
 from support.tiny_images import draw_shape
 from touchstone_contracts.catalogue import ImageFolder
-from touchstone_retrieval.ingest.caption_table import MOST_LINE, read_captions
+from touchstone_retrieval.ingest.caption_table import read_captions
 from touchstone_retrieval.ingest.captions import clean_caption, composed
+from touchstone_retrieval.ingest.delimited import MOST_LINE
 from touchstone_retrieval.ingest.folder_source import images_in, in_image_folder, open_image_folder, with_captions
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.source import UnreadableSource

@@ -24,6 +24,7 @@ from touchstone_contracts.catalogue import (
 )
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
+from touchstone_contracts.steps import EARLIER, INGEST_IMAGES
 from touchstone_retrieval.ingest.folder_source import images_in, labelled_images, with_captions
 from touchstone_retrieval.ingest.given_embeddings import UnusableEmbeddings, read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
@@ -87,12 +88,43 @@ def test_a_shard_of_img2dataset_gives_its_images_with_their_captions(tmp_path: P
 def test_garbage_inside_a_shard_is_counted_and_the_labels_behind_it_stay(tmp_path: Path) -> None:
     members = {"a.png": PICTURES[0], "a.cls": b"2", "b.jpg": b"garbage", "b.cls": b"1", "c.cls": b"3"}
     members |= {"d.png": PICTURES[1], "d.cls": b"0\n"}
-    rows, rejected = ingested(tmp_path, shard(tmp_path, tar_bytes(members), 4))
+    rows, rejected = ingested(tmp_path, shard(tmp_path, tar_bytes(members), 4), classes=4)
     assert [(row["source_key"], row["class_id"], row["source_kind"]) for row in rows] == [
         ("a", 2, "target"),
         ("d", 0, "target"),
     ]
     assert rejected == {"missing_bytes": 1, "undecodable_image": 1}
+
+
+def test_an_upstream_with_classes_is_an_upstream_and_its_classes_are_noted(tmp_path: Path) -> None:
+    """Versions of the ingest before 5 took it for a target, and still do."""
+    members = {"a.png": PICTURES[0], "a.txt": b"a cat", "a.cls": b"2", "b.png": PICTURES[1], "b.txt": b"a dog"}
+    members |= {"c.png": PICTURES[2], "c.txt": b"an owl", "c.cls": b"no number"}
+    source, places = shard(tmp_path, tar_bytes(members), 3), Places(Library(tmp_path), None)
+    found = {}
+    for contract in (INGEST_IMAGES, *(each for each in EARLIER.values() if each.name == INGEST_IMAGES.name)):
+        artifacts, request = Artifacts(MemoryObjects()), contract.request(source=source)
+        with opened(source, places, labels_as_found=request.labels_as_found) as rows:
+            images, account = write_source(rows, artifacts)
+        read = artifacts.get_table(images.manifest).to_pylist()
+        told = [(row["source_key"], row["caption"], row["class_id"]) for row in read]
+        found[contract.version] = told, account.counts, {note: named.names for note, named in account.notes.items()}
+    as_labelled = ([("a", "a cat", 2)], {"missing_label": 1, "unknown_class": 1}, {})
+    as_upstream = (
+        [("a", "a cat", -1), ("b", "a dog", -1), ("c", "an owl", -1)], {}, {"unused_label": ("a.cls", "c.cls")},
+    )  # fmt: skip
+    assert found == {5: as_upstream, 4: as_labelled, 3: as_labelled, 2: as_labelled, 1: as_labelled}
+
+
+def test_a_parquet_file_of_an_upstream_with_classes_is_an_upstream(tmp_path: Path) -> None:
+    cells = {"image": PICTURES[:2], "caption": ["a cat", "a dog"], "class_id": [0, 7]}
+    pq.write_table(pa.table(cells), tmp_path / "x.parquet")
+    source = ParquetFile(location="library:x.parquet", digest=file_digest(tmp_path / "x.parquet"), images=2)
+    rows, rejected = ingested(tmp_path, source)
+    assert [(row["caption"], row["class_id"], row["source_kind"]) for row in rows] == [
+        ("a cat", -1, "upstream"), ("a dog", -1, "upstream"),
+    ]  # fmt: skip
+    assert rejected == {}
 
 
 LABELS = {

@@ -12,7 +12,7 @@ COMMAND = re.compile(r"^python -m touchstone_retrieval\.describe (.+?)(?: > \S+)
 
 def test_every_command_of_the_guide_parses() -> None:
     commands = COMMAND.findall(GUIDE.read_text())
-    assert len(commands) == 8
+    assert len(commands) == 12
     described = [parser().parse_args(shlex.split(command)) for command in commands]
     assert {options.form for options in described if "form" in options} == {
         "webdataset",

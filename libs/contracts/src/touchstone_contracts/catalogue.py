@@ -226,7 +226,24 @@ def repeated_file(files: Sequence[ParquetFile | TarShard]) -> tuple[str, str] | 
     return None
 
 
+ArrayName = Annotated[str, StringConstraints(pattern=r"^[\w-]{1,100}$")]
+
+
 class ArrayFile(Strict):
+    """An array that NumPy wrote: a `.npy` file, or one array of an `.npz` file."""
+
+    location: Annotated[DataPlace, Locator]
+    digest: Digest
+    """Of the whole file."""
+    array: Annotated[ArrayName | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Which one of an `.npz` file, e.g. `l14_img`; None: the file is a `.npy`."""
+
+
+class UidList(Strict):
+    """Which rows of tables belong to the upstream, as DataComp's filters publish it: a `.npy` file of 128-bit uids
+    (dtype `u8,u8`, the first 16 hexadecimal digits and the other 16), or a text file with a uid of 32 digits per
+    line."""
+
     location: Annotated[DataPlace, Locator]
     digest: Digest
 
@@ -246,28 +263,37 @@ class LinkColumns(Strict):
     """How unsafe an image is, as a number or a tag."""
     width: ColumnName | None = None
     height: ColumnName | None = None
+    uid: Annotated[ColumnName | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """By which a list of uids names rows."""
+
+
+MostUnsafe = Annotated[float, Field(ge=0, le=1)]
 
 
 class LinkTable(Strict):
-    """LAION-style metadata without images: a parquet file with the columns `url` and `caption` (or `text`), perhaps
-    `sha256`, `nsfw`, `punsafe`, `width` and `height`, in any case of letters, and row-aligned `.npy` embeddings of the
-    upstream's index encoder.
+    """Metadata without images, as LAION, DataComp, COYO, CC3M and CC12M publish it: a table with the columns `url` and
+    `caption` (or `text`), perhaps `sha256`, `nsfw`, `punsafe`, `width`, `height` and `uid`, in any case of letters. A
+    parquet file, or by the ending of its name text: `.csv`, `.tsv`, `.jsonl` or `.ndjson`, also with `.gz`. The columns
+    of a CSV or TSV without a header are called "1", "2", ...
 
-    Images are downloaded once an arm has retrieved them."""
+    It may come with row-aligned embeddings of the upstream's index encoder. Images are downloaded once an arm has
+    retrieved them."""
 
     format: Literal["links"] = "links"
     location: Annotated[DataPlace, Locator]
     digest: Digest
     images: SourceImages
     """Rows."""
-    image_embeddings: ArrayFile
-    """fp16 or fp32 (rows, dimension)."""
+    image_embeddings: ArrayFile | None = None
+    """fp16 or fp32 (rows, dimension). None: images are found by their captions alone."""
     caption_embeddings: ArrayFile | None = None
     """None: computed from the captions."""
     columns: Annotated[LinkColumns, WhenSet] = LinkColumns()
-    most_unsafe: Annotated[float | None, Field(ge=0, le=1), WhenSet] = None
+    most_unsafe: Annotated[MostUnsafe | None, WhenSet] = None
     """Rows above it are left out, and rows that do not say. Tags count as numbers: UNLIKELY 0, UNSURE 0.5, NSFW 1.
     None: those tagged NSFW are left out."""
+    uids: Annotated[UidList | None, WhenSet] = Field(default=None, exclude_if=is_none)
+    """Rows whose uid is not in the list keep their place, and no search finds them. None: every row belongs to it."""
 
     @model_validator(mode="after")
     def _an_unsafe_column_has_a_limit(self) -> Self:
@@ -567,10 +593,21 @@ class Upstream(Posted):
         """Its images are downloaded after retrieval."""
         return isinstance(self.shards[0], LinkTable)
 
+    @property
+    def searches_images(self) -> bool:
+        """Whether it has embeddings of its images; those of links come with the table or not at all."""
+        return not isinstance(self.shards[0], LinkTable) or self.shards[0].image_embeddings is not None
+
     @model_validator(mode="after")
     def _all_links_or_none(self) -> Self:
         if len({isinstance(shard, LinkTable) for shard in self.shards}) != 1:
             raise ValueError("an upstream has images or links, not both: register two upstreams")
+        without = [shard for shard in self.shards if isinstance(shard, LinkTable) and shard.image_embeddings is None]
+        if without and len(without) < len(self.shards):
+            raise ValueError(
+                f"{len(without)} of {len(self.shards)} tables of links have no image embeddings, such as "
+                f"{without[0].location}: give each its own, or none any"
+            )
         return self
 
 

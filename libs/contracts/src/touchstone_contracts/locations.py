@@ -22,6 +22,7 @@ from touchstone_contracts.account import MOST_LOSSES, MostLosses
 from touchstone_contracts.catalogue import (
     HUB_DATASET,
     PLACE,
+    PLACEHOLDER_LINKS,
     SEGMENT,
     UPLOAD,
     WEB_FILE,
@@ -29,6 +30,8 @@ from touchstone_contracts.catalogue import (
     ImageColumns,
     Lineage,
     LinkColumns,
+    MostUnsafe,
+    PlaceholderLinks,
     Templates,
 )
 from touchstone_contracts.values import MOST_CLASSES, LongText, Name, One, Posted, Strict, WhenSet, is_none
@@ -107,7 +110,24 @@ class UpstreamColumns(LinkColumns):
     key: ColumnName | None = None
 
 
-class LocatedUpstream(Posted):
+EmbeddingsName = Annotated[str, StringConstraints(pattern=r"^[\w-]{1,90}$")]
+
+
+class LinkChoices(Strict):
+    """What is taken of tables of links."""
+
+    embeddings: EmbeddingsName | None = Field(default=None, exclude_if=is_none)
+    """Which embeddings of the `.npz` file beside each table: `l14` takes the arrays `l14_img` and `l14_txt`. Left out:
+    those that are there, where there is one pair."""
+    uids: Annotated[Location | None, PLACE] = Field(default=None, exclude_if=is_none)
+    """A list of uids, a `.npy` file as DataComp has it or a text file with a uid per line: rows that are not in it do
+    not belong to the upstream."""
+    most_unsafe: MostUnsafe | None = Field(default=None, exclude_if=is_none)
+    """Rows whose `punsafe` or `nsfw` is higher are left out, and rows that do not say. Tags count as numbers: UNLIKELY
+    0, UNSURE 0.5, NSFW 1."""
+
+
+class LocatedUpstream(Posted, LinkChoices):
     """An upstream by where its files lie."""
 
     name: Name
@@ -117,8 +137,20 @@ class LocatedUpstream(Posted):
     """Left out: the encoder with a text tower, where just one is registered."""
     columns: Annotated[UpstreamColumns | None, NamedColumns, WhenSet] = Field(default=None, exclude_if=is_none)
     most_losses: MostLosses = MOST_LOSSES
+    placeholder_links: PlaceholderLinks = Field(default=PLACEHOLDER_LINKS, exclude_if=PLACEHOLDER_LINKS.__eq__)
+    """Of links: a picture that so many links lead to is a placeholder for images that are gone, and is left out."""
     licence: str = Field(default="", max_length=200)
     description: LongText = ""
+
+    @property
+    def links(self) -> LinkChoices:
+        return LinkChoices(embeddings=self.embeddings, uids=self.uids, most_unsafe=self.most_unsafe)
+
+    @model_validator(mode="after")
+    def _only_links_have_choices(self) -> Self:
+        if self.layout not in (None, "links") and self.links != LinkChoices():
+            raise ValueError(f"embeddings, uids and most_unsafe are of layout links, not of {self.layout}")
+        return self
 
 
 class LocatedSplits(Strict):

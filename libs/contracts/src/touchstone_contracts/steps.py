@@ -4,7 +4,7 @@ Requests name their inputs by step id; a worker reads an input's manifest from t
 depends on who asks, so experiments share steps."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -42,7 +42,7 @@ from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import Indirect
 from touchstone_contracts.label_card import LabelCard
 from touchstone_contracts.layout import Adaptation, PlanLayout
-from touchstone_contracts.locations import Layout, Locations
+from touchstone_contracts.locations import Layout, LinkChoices, Locations
 from touchstone_contracts.problems import Problem
 from touchstone_contracts.recipes import Recipe
 from touchstone_contracts.search import SearchHit, SearchIn
@@ -121,6 +121,8 @@ class DescribeSource(Strict):
     """Display names in the order of ids, where they are given."""
     columns: Annotated[dict[str, ColumnName], WhenSet] = Field(default={}, exclude_if=is_empty)
     """What a column holds -> its name, where the usual names do not say it."""
+    links: Annotated[LinkChoices, WhenSet] = Field(default=LinkChoices(), exclude_if=LinkChoices().__eq__)
+    """Of an upstream of links."""
     asked: str = Field(max_length=100)
     """Of which request it is an answer: nobody else shares it."""
 
@@ -140,6 +142,9 @@ class SourceDescribed(Lenient):
 class IngestImages(Strict):
     """Of a link table the rows alone: an image set without bytes (image_sets.COLUMNS)."""
 
+    labels_as_found: ClassVar[bool] = False
+    """Whether labels beside captions make a source a target, though neither it nor `classes` says so."""
+
     source: Source
     most_losses: Annotated[MostLosses, WhenSet] = Field(default=MOST_LOSSES, exclude_if=MOST_LOSSES.__eq__)
     """Share of its images that may be refused."""
@@ -148,7 +153,13 @@ class IngestImages(Strict):
     None: every number is taken."""
 
 
-class IngestWhatIsLeft(IngestImages):
+class IngestAsFound(IngestImages):
+    """Of versions before 5, which took an upstream with labels for a target."""
+
+    labels_as_found: ClassVar[bool] = True
+
+
+class IngestWhatIsLeft(IngestAsFound):
     """Of version 1, which had no limit."""
 
     most_losses: Annotated[MostLosses, WhenSet] = Field(default=1.0, exclude_if=(1.0).__eq__)
@@ -194,7 +205,8 @@ class ImagesEmbedded(Lenient):
 
     count: int
     dimension: int
-    image_embeddings: Blob
+    image_embeddings: Blob | None
+    """None: of links whose table came without."""
     caption_embeddings: Blob | None = None
     unusable: NamedByReason = Field(default_factory=dict, exclude_if=is_empty)
     """Zero rows by reason: `unusable_image_embedding`, `unusable_caption_embedding`."""
@@ -204,12 +216,14 @@ class ImagesEmbedded(Lenient):
     @property
     def notes(self) -> NamedByReason:
         """What an account should tell of the rows."""
-        unseen = self.compared is not None and all(each.of == "captions" for each in self.compared)
+        given = self.compared is not None and self.image_embeddings is not None
+        unseen = given and all(each.of == "captions" for each in self.compared or ())
         return self.unusable | ({"embeddings_not_compared": Named(count=self.count)} if unseen and self.count else {})
 
 
 class TakeEmbeddings(Strict):
-    """In place of EmbedImages where embeddings came with the upstream."""
+    """In place of EmbedImages for tables of links: the embeddings that came with them, and those of captions computed
+    where they did not."""
 
     images: StepId
     table: LinkTable
@@ -799,7 +813,7 @@ class ExperimentJudged(Lenient):
 
 
 DESCRIBE_SOURCE = Contract("describe_source", 1, "retrieval", DescribeSource, SourceDescribed)
-INGEST_IMAGES = Contract("ingest_images", 4, "retrieval", IngestImages, ImagesIngested)
+INGEST_IMAGES = Contract("ingest_images", 5, "retrieval", IngestImages, ImagesIngested)
 EMBED_IMAGES = Contract("embed_images", 2, "retrieval", EmbedImages, ImagesEmbedded)
 TAKE_EMBEDDINGS = Contract("take_embeddings", 2, "retrieval", TakeEmbeddings, ImagesEmbedded)
 INDEX_UPSTREAM = Contract("index_upstream", 2, "retrieval", IndexUpstream, UpstreamIndexed)
@@ -880,8 +894,7 @@ EARLIER: dict[str, AnyContract] = {
         replace(RETRIEVE_IMAGES, version=3),
         replace(AUDIT_POOL, version=1),
         replace(WRITE_CAPTIONS, version=2),
-        replace(INGEST_IMAGES, version=2),
-        replace(INGEST_IMAGES, version=3),
+        *(replace(INGEST_IMAGES, version=version, request=IngestAsFound) for version in (2, 3, 4)),
         replace(DOWNLOAD_IMAGES, version=1),
         replace(EMBED_IMAGES, version=1),
         replace(TAKE_EMBEDDINGS, version=1),
@@ -890,9 +903,10 @@ EARLIER: dict[str, AnyContract] = {
 """By channel: versions that are still served and no longer planned. The same requests, from before they named facts;
 judgements from before a comparison said where its spread between seeds comes from, which is `own` there, and before
 verdicts gave chances of a decision and took targets as a sample; ingests from before there was a limit of what may
-be refused, from before tables of links had an account, and from before they knew how many classes a target has; and
-downloads from before they recorded thumbnails. Their sources are read as they are today (decision 0058), and so are
-words (decision 0064) and embeddings of before unusable rows were told of and given ones compared (decision 0061)."""
+be refused, from before tables of links had an account, from before they knew how many classes a target has, and from
+before an upstream with labels stayed an upstream; and downloads from before they recorded thumbnails. Their sources are
+read as they are today (decision 0058), and so are words (decision 0064) and embeddings of before unusable rows were
+told of and given ones compared (decision 0061)."""
 QUEUES: tuple[str, ...] = ("retrieval", "generator", "trainer", "judge")
 
 

@@ -209,11 +209,18 @@ def _says(source: Source, classes: int | None) -> bool:
     return isinstance(source, ClassFolders) or (isinstance(source, ParquetFile) and source.most_classes == classes)
 
 
+WITH_CLASSES = 4
+"""The first version of ingests that was told how many classes the target has."""
+
+
 def ingest_steps(source: Source, most_losses: float, classes: int | None = None) -> tuple[StepId, ...]:
     """The ingest of a source in every version that may have been planned, today's first."""
-    earlier = (contract for contract in EARLIER.values() if contract.name == INGEST_IMAGES.name)
+    earlier = sorted(
+        (each for each in EARLIER.values() if each.name == INGEST_IMAGES.name), key=lambda each: -each.version
+    )
     today, before = ingest_request(source, most_losses, classes), ingest_request(source, most_losses)
-    return (INGEST_IMAGES.step_id(today), *(contract.step_id(before) for contract in earlier))
+    asked = ((contract, today if contract.version >= WITH_CLASSES else before) for contract in earlier)
+    return (INGEST_IMAGES.step_id(today), *(contract.step_id(request) for contract, request in asked))
 
 
 def embedded(plan: Plan, images: StepId, encoder: Encoder, role: str, captions: bool = False) -> EmbeddedShard:

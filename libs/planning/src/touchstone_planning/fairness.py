@@ -14,6 +14,7 @@ from touchstone_planning.audit import partial_judges
 from touchstone_planning.class_names import without_choice
 from touchstone_planning.curation import impossible_rules
 from touchstone_planning.exclusions import contradicted_exclusions
+from touchstone_planning.image_embeddings import missing_image_embeddings
 from touchstone_planning.patterns import impossible_patterns
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.target_checks import unmet_needs
@@ -22,8 +23,9 @@ from touchstone_planning.text_towers import missing_text_towers
 
 def check_fair(resolved: ResolvedExperiment) -> None:
     """Raises Unfair (another upstream) or Invalid (a delta in points, an arm that cannot be made, a judge with a part
-    in what it judges, text asked of an encoder that has none, a metric, recipe or test set that a target is not enough
-    for, a class that is said to be left out and is not, a size no curation could leave)."""
+    in what it judges, text asked of an encoder that has none, a search of images that have no embeddings, a metric,
+    recipe or test set that a target is not enough for, a class that is said to be left out and is not, a size no
+    curation could leave)."""
     comparison = resolved.spec.comparison
     if comparison is not None and (fault := comparison.delta_fault):
         error = FieldError(pointer="/comparison/delta", detail=fault)
@@ -35,6 +37,12 @@ def check_fair(resolved: ResolvedExperiment) -> None:
         raise Invalid("the judge of labels is not independent", code="partial_judge", errors=tuple(partial))
     if textless := list(missing_text_towers(resolved)):
         raise Invalid("an encoder without a text tower is asked for text", code="no_text_tower", errors=tuple(textless))
+    if unsearched := list(missing_image_embeddings(resolved)):
+        raise Invalid(
+            "images are to be compared before they are downloaded",
+            code="no_image_embeddings",
+            errors=tuple(unsearched),
+        )
     if unmet := list(unmet_needs(resolved)):
         raise Invalid("a metric or the recipe needs more of a target", code="target_insufficient", errors=tuple(unmet))
     if absent := list(_absent_test_sets(resolved)):

@@ -22,6 +22,7 @@ def describe_request(located: Located, asked: str, classes: Sequence[str] = ()) 
             locations={ALL: located.location},
             layout=located.layout,
             columns=columns,
+            links=located.links,
             asked=asked,
         )
     if isinstance(located, LocatedDataset):
@@ -71,6 +72,7 @@ def _upstream(located: LocatedUpstream, found: SourceDescribed) -> Upstream:
         shards=found.shards,
         index_encoder=located.index_encoder,
         most_losses=located.most_losses,
+        placeholder_links=located.placeholder_links,
         licence=located.licence,
         description=located.description,
     )

@@ -27,6 +27,10 @@ def no_patterns(strategy: Strategy, pointer: str) -> Iterator[tuple[str, str]]:
     yield from ()
 
 
+def nothing_compared(strategy: Strategy) -> Iterator[tuple[str, str]]:
+    yield from ()
+
+
 @dataclass(frozen=True)
 class StrategyRules:
     words: str
@@ -40,6 +44,9 @@ class StrategyRules:
     """(strategy, JSON pointer to it) -> pointer to each regular expression, and the expression."""
     by_class: bool = True
     """Whether it looks for the images of each class."""
+    images_compared: Callable[[Any], Iterator[tuple[str, str]]] = nothing_compared
+    """JSON pointer below the strategy to each field that asks for embeddings of the upstream's images, and what to
+    choose where there are none."""
 
 
 def rules_of(strategy: Strategy) -> StrategyRules:
@@ -103,11 +110,27 @@ def _patterns_of_both(strategy: Union, pointer: str) -> Iterator[tuple[str, str]
     return _patterns(strategy.text_match, f"{pointer}/text_match")
 
 
+def _images_compared(strategy: Semantic) -> Iterator[tuple[str, str]]:
+    if "image" in strategy.indexes:
+        yield "/indexes", 'choose ["text"], which compares the class texts with the captions, or text_match'
+
+
+def _images_compared_in_union(strategy: Union) -> Iterator[tuple[str, str]]:
+    return ((f"/semantic{pointer}", instead) for pointer, instead in _images_compared(strategy.semantic))
+
+
+def _images_of_a_draw(strategy: RandomDraw) -> Iterator[tuple[str, str]]:
+    yield "/kind", "a random draw gives each image the class whose text is nearest to it; choose text_match or semantic"
+
+
 STRATEGY_RULES = Implementations[StrategyRules]("retrieval strategy")
 STRATEGY_RULES.register(
     TextMatch, StrategyRules("words of their captions", _most_by_text, _more_per_query, _impossible_queries, _patterns)
 )
-STRATEGY_RULES.register(Semantic, StrategyRules("similarity to the class texts", _most_by_meaning, _more_per_query))
+STRATEGY_RULES.register(
+    Semantic,
+    StrategyRules("similarity to the class texts", _most_by_meaning, _more_per_query, images_compared=_images_compared),
+)
 STRATEGY_RULES.register(
     Union,
     StrategyRules(
@@ -116,6 +139,10 @@ STRATEGY_RULES.register(
         _more_of_both,
         _impossible_in_both,
         _patterns_of_both,
+        images_compared=_images_compared_in_union,
     ),
 )
-STRATEGY_RULES.register(RandomDraw, StrategyRules("chance", _most_drawn, _more_draws, by_class=False))
+STRATEGY_RULES.register(
+    RandomDraw,
+    StrategyRules("chance", _most_drawn, _more_draws, by_class=False, images_compared=_images_of_a_draw),
+)

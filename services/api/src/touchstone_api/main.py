@@ -82,7 +82,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     services = services or build_services(ApiSettings())
     app = FastAPI(
         title="Touchstone",
-        version="0.2.0",
+        version="0.3.0",
         description="Do generated training images beat simply retrieving real ones?",
         generate_unique_id_function=_operation_id,
         # Before `authorise`, which looks up and writes down what the path names.

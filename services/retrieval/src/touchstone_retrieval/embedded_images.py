@@ -31,6 +31,8 @@ class EmbeddedImages:
 
     def image_vectors(self) -> np.ndarray:
         """float32 (count, dimension), L2-normalised; zeros where there is no usable embedding."""
+        if self.embeddings.image_embeddings is None:
+            return np.zeros((self.embeddings.count, self.embeddings.dimension), dtype=np.float32)
         return normalised(self.artifacts.get_array(self.embeddings.image_embeddings))
 
     def caption_vectors(self) -> np.ndarray:

@@ -85,10 +85,11 @@ from touchstone_retrieval.index.protocol import Collection, VectorName
 from touchstone_retrieval.ingest.comparing import GivenRows, compare_given
 from touchstone_retrieval.ingest.given_embeddings import read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
-from touchstone_retrieval.ingest.link_table import read_links
+from touchstone_retrieval.ingest.link_table import belonging, open_table, read_links
 from touchstone_retrieval.ingest.opening import SourceWithImages, opened
 from touchstone_retrieval.ingest.sampled_images import SampledImage, sample_images
 from touchstone_retrieval.ingest.tally import require_few_losses
+from touchstone_retrieval.ingest.uid_lists import listed_among
 from touchstone_retrieval.labelled import find_labelled, read_labels
 from touchstone_retrieval.manifests import candidate_table, curated_table, labels, not_taken_down
 from touchstone_retrieval.references import load_descriptors, load_references
@@ -122,7 +123,7 @@ def describe_source(request: DescribeSource, tools: Tools, progress: Progress) -
 def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> ImagesIngested:
     if isinstance(request.source, LinkTable):
         return _ingest_links(request.source, tools, progress)
-    with opened(request.source, tools.places, request.classes) as source:
+    with opened(request.source, tools.places, request.classes, labels_as_found=request.labels_as_found) as source:
         done = DoneItems(progress.savepoints, "rows")
         images, account = write_source(source, tools.artifacts, progress, done)
         log.info("images.ingested", source_kind=source.kind, seen=account.seen, rejected=account.counts)
@@ -140,7 +141,11 @@ def _where(source: SourceWithImages) -> str:
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:
     with tools.places.verified_file(links.location, links.digest) as path:
-        table, account = read_links(path, links, progress, tools.artifacts.taken_down())
+        listed = None
+        if links.uids is not None:
+            with tools.places.verified_file(links.uids.location, links.uids.digest) as uids:
+                listed = listed_among(open_table(path, links), uids, links.uids.location)
+        table, account = read_links(path, links, progress, tools.artifacts.taken_down(), listed)
     log.info("links.ingested", seen=account.seen, rejected=account.counts)
     return ImagesIngested(images=save_image_set(tools.artifacts, table, ()), account=account)
 
@@ -172,46 +177,57 @@ def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -
     encoder = tools.encoders.get(request.encoder)
     dimension = embed_texts(encoder, ["a"]).shape[1]
 
-    def read(array: ArrayFile) -> np.ndarray:
+    def read(array: ArrayFile | None) -> np.ndarray | None:
+        if array is None:
+            return None
         with tools.places.verified_file(array.location, array.digest) as path:
-            return read_embeddings(path, array.location, images.count, dimension)
+            vectors = read_embeddings(path, array.location, images.count, dimension, array.array)
+        vectors[~belongs] = 0
+        return vectors
 
     def download(links: Sequence[Link]) -> list[SampledImage]:
         allowed = (tools.library.allowed, *_of_project(request.hosts))
         return asyncio.run(sample_images(links, tools.private_addresses, *allowed))
 
     table = tools.artifacts.get_table(images.manifest)
-    of_captions = request.table.caption_embeddings
+    belongs = belonging(table)
+    of_images, of_captions = request.table.image_embeddings, request.table.caption_embeddings
     given = GivenRows(
-        images=read(request.table.image_embeddings),
-        images_place=request.table.image_embeddings.location,
-        captions=None if of_captions is None else read(of_captions),
+        images=read(of_images),
+        images_place="" if of_images is None else of_images.location,
+        captions=read(of_captions),
         captions_place="" if of_captions is None else of_captions.location,
     )
-    compared = compare_given(given, table, encoder, download, tools.artifacts.taken_down())
+    compared = None
+    if of_images is not None or of_captions is not None:
+        compared = compare_given(given, table, encoder, download, tools.artifacts.taken_down())
     captions = given.captions
     if captions is None:
         texts = table["caption"].to_pylist()
         captions = zeroed(embed_distinct_texts(encoder, texts, progress).astype(np.float16))
-    log.info("embeddings.taken", rows=images.count, compared=[each.model_dump() for each in compared])
-    return _embedded(images, given.images, captions, tools.artifacts, compared)
+        captions[~belongs] = 0
+    log.info("embeddings.taken", rows=images.count, compared=[each.model_dump() for each in compared or ()])
+    return _embedded(images, given.images, captions, tools.artifacts, compared, belongs)
 
 
 def _embedded(
     images: ImageSet,
-    vectors: np.ndarray,
+    vectors: np.ndarray | None,
     captions: np.ndarray | None,
     artifacts: Artifacts,
     compared: tuple[RowsCompared, ...] | None = None,
+    among: np.ndarray | None = None,
 ) -> ImagesEmbedded:
-    """Stores the arrays, and names the rows that cannot be used."""
+    """Stores the arrays, of which there is one at least, and names the rows that cannot be used. `among`: see
+    named_rows."""
     names = artifacts.get_table(images.manifest, ("source_key",))["source_key"].to_pylist()
+    (width, *_) = (array.shape[1] for array in (vectors, captions) if array is not None)
     return ImagesEmbedded(
         count=images.count,
-        dimension=vectors.shape[1],
-        image_embeddings=artifacts.put_array(vectors),
+        dimension=width,
+        image_embeddings=None if vectors is None else artifacts.put_array(vectors),
         caption_embeddings=None if captions is None else artifacts.put_array(captions),
-        unusable=named_rows(names, vectors, captions),
+        unusable=named_rows(names, vectors, captions, among),
         compared=compared,
     )
 
@@ -258,7 +274,8 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
     shards = [load_embedded(tools.artifacts, shard) for shard in request.shards]
     # request.index only orders the steps: its collection may have been lost since, and is a function of the shards.
     collection = _ensure_indexed(shards, tools, progress)
-    searched = pa.concat_tables([shard.table(("id", "caption")) for shard in shards])
+    searched = pa.concat_tables([shard.table(("id", "caption", "drop_reason")) for shard in shards])
+    belongs = belonging(searched)
     encoder = tools.encoders.get(request.encoder)
     upstream = SearchableUpstream(
         index=tools.index,
@@ -267,6 +284,7 @@ def retrieve_images(request: RetrieveImages, tools: Tools, progress: Progress) -
         embed_texts=lambda texts: require_finite(embed_texts(encoder, texts), texts),
         captions=searched["caption"],
         image_vectors=lambda rows: _image_vectors(shards, rows),
+        members=None if belongs.all() else np.flatnonzero(belongs),
     )
     rng = rng_for(request.seed, "retrieve", request.strategy.kind)
     found, report = find_images(request.strategy, upstream, request.classes, request.templates, rng, progress)

@@ -36,11 +36,18 @@ def require_some_usable(vectors: np.ndarray, encoder: str) -> None:
         )
 
 
-def named_rows(names: Sequence[str], images: np.ndarray, captions: np.ndarray | None = None) -> NamedByReason:
-    """The unusable rows of each array (n, d), by reason and the names (n,) of the images."""
+def named_rows(
+    names: Sequence[str],
+    images: np.ndarray | None,
+    captions: np.ndarray | None = None,
+    among: np.ndarray | None = None,
+) -> NamedByReason:
+    """The unusable rows of each array (n, d), by reason and the names (n,) of the images. `among`: bool (n,), the rows
+    that are looked at; None: all."""
     found = Reasons()
     for reason, vectors in ((IMAGE, images), (CAPTION, captions)):
         if vectors is not None:
-            for row in np.flatnonzero(~usable_rows(vectors)).tolist():
+            unusable = ~usable_rows(vectors) if among is None else among & ~usable_rows(vectors)
+            for row in np.flatnonzero(unusable).tolist():
                 found.add(reason, names[row] or f"row {row}")
     return found.named()

@@ -49,6 +49,15 @@ def add_upstream(
     layout: UpstreamForm = None,
     column: Columns = None,
     licence: Annotated[str, typer.Option(help="Of the images, e.g. CC-BY-4.0.")] = "",
+    embeddings: Annotated[
+        str | None, typer.Option(help="Of links with .npz files: which arrays, as l14 for l14_img and l14_txt.")
+    ] = None,
+    uids: Annotated[
+        str | None, typer.Option(metavar="LOCATION", help="Of links: a list of the uids whose rows are taken.")
+    ] = None,
+    most_unsafe: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of links: rows that are rated more unsafe are left out.")
+    ] = None,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
@@ -60,7 +69,11 @@ def add_upstream(
             "name": name or name_of(sources[0]),
             "location": locations_of(client, sources, console),
         }
-        known = given(index_encoder=index_encoder, layout=layout, licence=licence or None, columns=columns)
+        known: dict[str, Any] = given(
+            index_encoder=index_encoder, layout=layout, licence=licence or None, columns=columns
+        )
+        links: dict[str, Any] = {"embeddings": embeddings, "uids": uids, "most_unsafe": most_unsafe}
+        known |= {field: value for field, value in links.items() if value is not None}
         add(client, "upstream", document | known, console)
         found = client.upstream(document["name"])
     show(found, json, lambda screen: screen.print(_upstream_words(found), highlight=False, soft_wrap=True))

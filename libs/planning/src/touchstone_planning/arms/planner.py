@@ -83,6 +83,11 @@ class ArmPlanner(ABC, Generic[ArmT]):
         the arm's own fields."""
         yield from ()
 
+    def images_compared(self, arm: ArmT, resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
+        """JSON pointer into the spec to each field that asks for embeddings of the upstream's images, and what to
+        choose where it has none."""
+        yield from ()
+
     def patterns(self, arm: ArmT) -> Iterator[tuple[str, str]]:
         """JSON pointer below the arm to each regular expression that it holds, and the expression."""
         yield from ()
@@ -143,6 +148,13 @@ class CuratedPlanner(ArmPlanner[ArmT]):
         candidates = self.plan_candidates(arm, context, role, pool_of)
         rules = self.curation_rules(context.resolved.spec.curation)
         return plan_curation(candidates, rules, context, role, synthetic=self.synthetic)
+
+    def images_compared(self, arm: ArmT, resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
+        rules = self.curation_rules(resolved.spec.curation)
+        if self.synthetic and rules.needs_upstream:
+            for field in ("novelty_cosine", "memorisation_cosine"):
+                if getattr(rules, field) is not None:
+                    yield f"/curation/{field}", f"leave {field} out, which compares synthetic images with them"
 
     def curation_rules(self, rules: Curation) -> Curation:
         """Those of the experiment's rules that apply."""

@@ -31,6 +31,10 @@ class RetrievalPlanner(ByClassPlanner[Retrieval]):
         yield from rules_of(arm.strategy).impossible(arm.strategy, resolved, pointer)
         yield from without_choice(arm.names, resolved, f"{place_of(arm, resolved)}/names")
 
+    def images_compared(self, arm: Retrieval, resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
+        for pointer, instead in rules_of(arm.strategy).images_compared(arm.strategy):
+            yield f"{place_of(arm, resolved)}/strategy{pointer}", instead
+
     def patterns(self, arm: Retrieval) -> Iterator[tuple[str, str]]:
         return rules_of(arm.strategy).patterns(arm.strategy, "/strategy")
 

@@ -23,20 +23,22 @@ from touchstone_contracts.catalogue import (
     Upstream,
 )
 from touchstone_contracts.class_lists import ClassLine, read_class_list
+from touchstone_contracts.locations import LinkChoices
 from touchstone_contracts.problems import Invalid
 from touchstone_runtime.library import Library
 from touchstone_runtime.s3_files import connect_files
 
+from touchstone_retrieval.describe.links import asked_of_links
 from touchstone_retrieval.describe.listing import files_at
 from touchstone_retrieval.describe.shards import (
     ENDINGS,
     describe_class_folders,
     describe_shards,
     shard_files,
-    tell_at_terminal,
 )
 from touchstone_retrieval.describe.split_files import describe_files
 from touchstone_retrieval.describe.tables import columns_of
+from touchstone_retrieval.describe.telling import tell_at_terminal
 from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.locations.connecting import connect_locations
@@ -50,13 +52,16 @@ TABLES = ("parquet", "links")
 
 def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
     _require_table(options)
-    if options.most_unsafe is not None and options.form != "links":
-        raise Invalid("--most-unsafe is of links alone", code="bad_column")
+    choices = LinkChoices(embeddings=options.embeddings, uids=options.uids, most_unsafe=options.most_unsafe)
+    if choices != LinkChoices() and options.form != "links":
+        raise Invalid("--embeddings, --uids and --most-unsafe are of links alone", code="bad_column")
+    links = asked_of_links(choices, places)
     shards = tuple(
         shard
         for place in options.places
-        for shard in describe_shards(options.form, place, places, options.column, options.most_unsafe)
+        for shard in describe_shards(options.form, place, places, options.column, links)
     )
+    links.tell_absent(tell_at_terminal)
     if not shards:
         raise Invalid(f"no {options.form} below {', '.join(options.places)}", code="place_missing")
     described = Upstream(
@@ -179,6 +184,10 @@ def parser() -> argparse.ArgumentParser:
     an_upstream.add_argument(
         "--most-unsafe", type=float, help="of links: rows whose punsafe or nsfw is higher are left out, from 0 to 1"
     )
+    an_upstream.add_argument(
+        "--embeddings", help="of links with .npz files: which arrays, as l14 for l14_img and l14_txt"
+    )
+    an_upstream.add_argument("--uids", metavar="PLACE", help="of links: a list of the uids whose rows are taken")
     a_target = kinds.add_parser("target", help="a target: where the files of each split are")
     a_target.set_defaults(describe=target)
     a_target.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
@@ -222,7 +231,7 @@ def parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="WHAT=NAME",
-            help="of parquet: what a column holds and its name, as image=img; may repeat",
+            help="of tables: what a column holds and its name, as image=img; may repeat",
         )
     for kind in (an_upstream, a_target, given, a_dataset):
         kind.add_argument(

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 from touchstone_contracts.catalogue import ImageColumns, TargetSplit, UpstreamShard
 from touchstone_contracts.class_lists import ClassLine, display_name
-from touchstone_contracts.locations import MOST_LOCATIONS, WITH_COLUMNS, Layout
+from touchstone_contracts.locations import MOST_LOCATIONS, WITH_COLUMNS, Layout, LinkChoices
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 from touchstone_runtime.serving import ProgressFunction
 
 from touchstone_retrieval.describe.labelled_files import FilesOfSplits, by_split, class_root
+from touchstone_retrieval.describe.links import AskedOfLinks, asked_of_links
 from touchstone_retrieval.describe.listing import NAMES_SHOWN, FoundFile, files_at
 from touchstone_retrieval.describe.recognising import recognised_labelled, recognised_upstream
 from touchstone_retrieval.describe.shards import (
-    Tell,
     describe_class_folders,
     described_each,
     image_folders,
@@ -23,6 +23,7 @@ from touchstone_retrieval.describe.shards import (
 )
 from touchstone_retrieval.describe.split_files import describe_files
 from touchstone_retrieval.describe.tables import columns_of
+from touchstone_retrieval.describe.telling import Tell
 from touchstone_retrieval.ingest.places import Places
 
 MOST_NOTES, MOST_NOTE_CHARACTERS = 100, 500
@@ -71,6 +72,9 @@ def _shards_of(
     progress: ProgressFunction,
 ) -> tuple[UpstreamShard, ...]:
     _require_layout_with_columns(request, layout)
+    if layout != "links" and request.links != LinkChoices():
+        raise Invalid(f"embeddings, uids and most_unsafe are of links, and the files are {layout}", code="bad_column")
+    links = asked_of_links(request.links, places)
     shards = _shard_places(layout, files, request.locations[ALL][0], tell)
     if len(shards) > MOST_LOCATIONS:
         raise Invalid(
@@ -79,7 +83,8 @@ def _shards_of(
     described: list[UpstreamShard] = []
     for done, shard in enumerate(shards):
         progress(done, len(shards))
-        described += _described(layout, shard, request, places, tell)
+        described += _described(layout, shard, request, places, tell, links)
+    links.tell_absent(tell)
     if not described:
         raise Invalid(
             f"none of the {len(files)} files found is one of layout {layout} with images", code="unknown_layout"
@@ -87,9 +92,11 @@ def _shards_of(
     return tuple(described)
 
 
-def _described(layout: Layout, shard: str, request: DescribeSource, places: Places, tell: Tell) -> list[UpstreamShard]:
+def _described(
+    layout: Layout, shard: str, request: DescribeSource, places: Places, tell: Tell, links: AskedOfLinks
+) -> list[UpstreamShard]:
     try:
-        return list(described_each(layout, [shard], places, tell, columns=_pairs(request)))
+        return list(described_each(layout, [shard], places, tell, columns=_pairs(request), links=links))
     except ValidationError as error:
         detail = f"{shard} cannot be registered with these columns: {error.errors()[0]['msg']}"
         raise Invalid(detail, code="bad_column") from error

@@ -13,6 +13,7 @@ from touchstone_retrieval.describe.listing import NAMES_SHOWN, FoundFile
 from touchstone_retrieval.describe.shards import COMPRESSED
 from touchstone_retrieval.ingest.column_names import OF_IMAGES, OF_LINKS, find_columns
 from touchstone_retrieval.ingest.folder_source import is_image_name
+from touchstone_retrieval.ingest.link_files import is_text
 from touchstone_retrieval.ingest.parquet_reading import open_parquet
 from touchstone_retrieval.ingest.places import Places
 
@@ -31,6 +32,9 @@ def recognised_upstream(
 ) -> Iterator[tuple[Layout, Places]]:
     """The layout, and the places with the file that was looked into for it. `columns`: what they hold -> their names,
     where these are known. Raises UnknownLayout, which says what was found."""
+    if not any(map(_kind, files)) and any(is_text(file.place) for file in files):
+        yield "links", places
+        return
     kind = _kind_of(files, "webdataset, parquet, links or image_folder")
     if kind != "parquet":
         yield "webdataset" if kind == "tar" else "image_folder", places

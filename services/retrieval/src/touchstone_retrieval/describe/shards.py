@@ -1,27 +1,23 @@
 """From a file or folder to its catalogue entry: read once, so that later nobody has to trust it."""
 
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from touchstone_contracts.catalogue import (
-    ArrayFile,
     ClassFolders,
     ImageColumns,
     ImageFolder,
     LinkColumns,
-    LinkTable,
     TarShard,
     UpstreamShard,
 )
-from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest, listing_digest
 
 from touchstone_retrieval.describe.class_folders import on_disk, require_named_once
-from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, opened_parquet, some
+from touchstone_retrieval.describe.links import AskedOfLinks, describe_links
+from touchstone_retrieval.describe.tables import EmptyShard, columns_of, describe_parquet, some
+from touchstone_retrieval.describe.telling import NAMES_SHOWN, Tell, tell_at_terminal, tell_unused
 from touchstone_retrieval.ingest.caption_table import read_captions
-from touchstone_retrieval.ingest.column_names import OF_LINKS, find_columns, require_found
 from touchstone_retrieval.ingest.folder_source import (
     images_in,
     in_image_folder,
@@ -32,32 +28,25 @@ from touchstone_retrieval.ingest.folder_source import (
     require_named_folders,
     with_captions,
 )
+from touchstone_retrieval.ingest.link_text import TEXT_ENDINGS
 from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_samples import index_samples, is_hidden
-
-_METADATA = re.compile(r"metadata_(\d+)\.parquet$")
-
+from touchstone_retrieval.ingest.tar_source import note_labels
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-NAMES_SHOWN = 3
 
 
-def tell_at_terminal(line: str) -> None:
-    """Beside the catalogue, which goes to standard output."""
-    print(line, file=sys.stderr)
+def describe_tar(place: str, places: Places, tell: Tell = tell_at_terminal, *, labelled: bool = True) -> TarShard:
+    """`labelled`: whether classes are of use, as those of a target.
 
-
-Tell = Callable[[str], None]
-"""Takes what was left out, in words."""
-
-
-def describe_tar(place: str, places: Places, tell: Tell = tell_at_terminal) -> TarShard:
-    """Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
+    Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
     with places.file(place) as path:
         samples, digest = index_samples(path, place), file_digest(path)
-    _tell_unused(place, samples.unused, tell)
+    if not labelled:
+        note_labels(samples)
+    tell_unused(place, samples.unused, tell)
     return TarShard(location=place, digest=digest, images=some(place, len(samples.by_key)))
 
 
@@ -68,7 +57,7 @@ def describe_folder(place: str, places: Places, tell: Tell = tell_at_terminal) -
         digest = listing_digest(folder, described)
         unused = read_captions(folder, (path.name for path in images), place).unused
         note_unused(folder, described, unused)
-    _tell_unused(place, unused, tell)
+    tell_unused(place, unused, tell)
     return ImageFolder(location=place, digest=digest, images=len(images))
 
 
@@ -85,61 +74,23 @@ def describe_class_folders(
         digest = listing_digest(root, images)
         unused = Reasons()
         note_unused(root, images, unused, deep=True)
-    _tell_unused(place, unused, tell)
+    tell_unused(place, unused, tell)
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 
-def describe_links(
-    place: str, places: Places, columns: LinkColumns | None = None, most_unsafe: float | None = None
-) -> LinkTable:
-    """`metadata_<n>.parquet` with `img_emb_<n>.npy` and, if it is there, `text_emb_<n>.npy`: beside it, or in folders
-    `img_emb` and `text_emb` beside the folder `metadata`, as clip-retrieval lays them out."""
-    columns = columns or LinkColumns()
-    file, digest = opened_parquet(place, places)
-    rows = some(place, file.count)
-    found = find_columns(file.names, columns, OF_LINKS, place)
-    unsafe = () if most_unsafe is None else ("unsafe",)
-    require_found(found, ("url", "caption", *unsafe), file.names, place)
-    image = _array(place, "img_emb", places)
-    if image is None:
-        raise Invalid(f"{place} has no img_emb of its number", code="place_missing")
-    return LinkTable(
-        location=place,
-        digest=digest,
-        images=rows,
-        image_embeddings=image,
-        caption_embeddings=_array(place, "text_emb", places),
-        columns=columns,
-        most_unsafe=most_unsafe,
-    )
-
-
-def _array(metadata: str, kind: str, places: Places) -> ArrayFile | None:
-    name = _METADATA.search(metadata)
-    if name is None:
-        raise Invalid(f"{metadata} is not named metadata_<number>.parquet", code="place_missing")
-    folder = metadata[: name.start()].removesuffix("metadata/")
-    file = f"{kind}_{name[1]}.npy"
-    for place in (f"{folder}{file}", f"{folder}{kind}/{file}"):
-        if place in places.below(place):
-            with places.file(place) as path:
-                return ArrayFile(location=place, digest=file_digest(path))
-    return None
-
-
-ENDINGS = {"webdataset": ".tar", "parquet": ".parquet", "links": ".parquet"}
-"""Of the files of a form."""
+ENDINGS = {"webdataset": (".tar",), "parquet": (".parquet",), "links": (".parquet", *TEXT_ENDINGS)}
+"""Of the files of a form; those of the first ending alone where there are any."""
 
 
 def describe_shards(
-    form: str, place: str, places: Places, columns: Sequence[str] = (), most_unsafe: float | None = None
+    form: str, place: str, places: Places, columns: Sequence[str] = (), links: AskedOfLinks | None = None
 ) -> Iterator[UpstreamShard]:
     """Every shard of that form at or below the place, by name. `columns`: see columns_of."""
     if form == "image_folder":
         found = image_folders(places.below(place.rstrip("/") + "/"))
     else:
         found = shard_files(form, places.below(place), place)
-    return described_each(form, found, places, columns=columns, most_unsafe=most_unsafe)
+    return described_each(form, found, places, columns=columns, links=links)
 
 
 def described_each(
@@ -149,7 +100,7 @@ def described_each(
     tell: Tell = tell_at_terminal,
     *,
     columns: Sequence[str] = (),
-    most_unsafe: float | None = None,
+    links: AskedOfLinks | None = None,
 ) -> Iterator[UpstreamShard]:
     """`shards`: the place of each. Those that hold no image are left out."""
     for shard in shards:
@@ -158,11 +109,11 @@ def described_each(
                 case "image_folder":
                     yield describe_folder(shard, places, tell)
                 case "webdataset":
-                    yield describe_tar(shard, places, tell)
+                    yield describe_tar(shard, places, tell, labelled=False)
                 case "parquet":
                     yield describe_parquet(shard, places, columns_of(ImageColumns, columns))
                 case _:
-                    yield describe_links(shard, places, columns_of(LinkColumns, columns), most_unsafe)
+                    yield describe_links(shard, places, columns_of(LinkColumns, columns), links)
         except EmptyShard as problem:
             tell(f"left out: {problem.detail}")
 
@@ -170,22 +121,17 @@ def described_each(
 def shard_files(form: str, files: Sequence[str], place: str, tell: Tell = tell_at_terminal) -> list[str]:
     """Those of `files`, found below `place`, that are shards. Raises UnreadableSource, naming them, where some are
     compressed."""
-    ending = ENDINGS[form]
-    found = [file for file in files if file.lower().endswith((ending, *COMPRESSED))]
+    first, *others = ENDINGS[form]
+    endings = (first,) if any(file.lower().endswith(first) for file in files) else (first, *others)
+    found = [file for file in files if file.lower().endswith((*endings, *COMPRESSED))]
     shown = [file for file in found if not is_hidden(file)]
     if len(shown) < len(found):
         tell(f"left out: {len(found) - len(shown)} hidden files below {place}")
     compressed = [file for file in shown if file.lower().endswith(COMPRESSED)]
-    if ending == ".tar" and compressed:
+    if form == "webdataset" and compressed:
         detail = f"{len(compressed)} archives below {place} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
         raise UnreadableSource(f"{detail}: unpack each to a plain .tar, as by gunzip", code="compressed_tar")
     return [file for file in shown if file not in compressed]
-
-
-def _tell_unused(place: str, unused: Reasons, tell: Tell) -> None:
-    for reason, count in sorted(unused.counts.items()):
-        more = ", ..." if count > NAMES_SHOWN else ""
-        tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
 
 
 def image_folders(files: Sequence[str]) -> list[str]:

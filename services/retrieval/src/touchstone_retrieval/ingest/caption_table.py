@@ -1,25 +1,22 @@
 """Captions of a folder's images from the table beside them: `metadata.csv`, or `metadata.jsonl` as Hugging Face's
 ImageFolder has it. A row that cannot be read costs no other row its caption."""
 
-import csv
 import io
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path, PurePath
 
 from touchstone_runtime.beneath import read_beneath
 
 from touchstone_retrieval.ingest.captions import (
     CAPTION_NAMES,
-    MOST_JSON_BYTES,
     UNREADABLE_CAPTION,
     caption_in,
     clean_caption,
     composed,
-    parsed_json,
 )
+from touchstone_retrieval.ingest.delimited import MALFORMED_ROW, UNREADABLE_ROW, Dialect, lines, records
+from touchstone_retrieval.ingest.json_lines import json_lines
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_samples import PICTURES
@@ -28,16 +25,10 @@ CSV, JSON_LINES = "metadata.csv", "metadata.jsonl"
 NAME = "file_name"
 MOST_TABLE_BYTES = 256 * 2**20
 """Of a table of captions, which is held in memory."""
-MOST_LINE = 131_072
-"""Characters of a line of CSV, as many as Python reads of a field; the rest of the line is left out."""
-MOST_LINES = 100
-"""Of one row of CSV, whose captions may hold line ends."""
 DELIMITERS = ",;\t"
 
-MALFORMED_ROW, REPEATED_ROW = "malformed_row", "repeated_row"
-"""Notes: the caption stands in a row that is not well-formed, such as one with an unclosed quote; a later row for the
-same image is left out."""
-NO_SUCH_IMAGE, UNREADABLE_ROW = "caption_without_image", "unreadable_row"
+REPEATED_ROW, NO_SUCH_IMAGE = "repeated_row", "caption_without_image"
+"""Notes: a later row for the same image is left out; a row names no image that is there."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +94,8 @@ def _rows(folder: Path, place: str, unused: Reasons) -> Iterator[Row]:
 
 
 def _rows_of_json_lines(data: bytes, table: str, unused: Reasons) -> Iterator[Row]:
-    lines = io.BytesIO(data)
-    for number in count(1):
-        line = lines.readline(MOST_JSON_BYTES + 1)
-        while line and not line.endswith(b"\n") and (more := lines.readline(MOST_JSON_BYTES)):
-            # Of a line that is too long the beginning is kept: it is refused all the same.
-            if more.endswith(b"\n"):
-                break
-        if not line:
-            return
-        if not line.strip():
-            continue
-        try:
-            said = parsed_json(line)
-        except ValueError:
-            said = None
-        name = said.get(NAME) if isinstance(said, dict) else None
+    for number, said in json_lines(io.BytesIO(data)):
+        name = None if said is None else said.get(NAME)
         if isinstance(name, str):
             yield Row(number, name, caption_in(said))
         else:
@@ -126,26 +103,27 @@ def _rows_of_json_lines(data: bytes, table: str, unused: Reasons) -> Iterator[Ro
 
 
 def _rows_of_csv(data: bytes, table: str, unused: Reasons) -> Iterator[Row]:
-    lines = _lines(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="replace", newline=""))
-    columns = _columns(next(lines, ""), table)
-    for number, fields, malformed in _records(lines, columns):
+    text = lines(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="replace", newline=""))
+    columns = _columns(next(text, ""), table)
+    caption_first = columns.name > min(columns.captions)
+    for record in records(text, columns.dialect, columns.begins, 2, may_end_alike=caption_first):
+        fields = columns.dialect.parsed(record.line) if record.fields is None else record.fields
         if not any(fields):
             continue
         if not any(fields[columns.count :]):
             fields = fields[: columns.count]
         if len(fields) <= columns.name or not fields[columns.name].strip():
-            unused.add(UNREADABLE_ROW, f"line {number} of {table}")
+            unused.add(UNREADABLE_ROW, f"line {record.number} of {table}")
             continue
         captions = [clean_caption(text) for text in columns.captions_of(fields)]
         caption = next((text for text in captions if text), "")
-        yield Row(number, fields[columns.name], caption, malformed or len(fields) > columns.count)
+        malformed = record.fields is None or len(fields) > columns.count
+        yield Row(record.number, fields[columns.name], caption, malformed)
 
 
 @dataclass(frozen=True)
 class _Columns:
-    delimiter: str
-    spaced: bool
-    """Whether a blank stands behind each delimiter, before any quote."""
+    dialect: Dialect
     count: int
     name: int
     captions: Sequence[int]
@@ -154,11 +132,12 @@ class _Columns:
     def captions_of(self, fields: Sequence[str]) -> list[str]:
         """A caption in the last column may hold delimiters that nobody has quoted."""
         ends = [len(fields) if column == self.count - 1 else column + 1 for column in self.captions]
-        return [self.delimiter.join(fields[start:end]) for start, end in zip(self.captions, ends, strict=True)]
+        parts = zip(self.captions, ends, strict=True)
+        return [self.dialect.joined(fields[start:end]) for start, end in parts]
 
     def begins(self, line: str) -> bool:
         """Whether a row for an image seems to stand in this line alone."""
-        fields = _parsed(line, self.delimiter, self.spaced)
+        fields = self.dialect.parsed(line)
         return len(fields) >= self.count and fields[self.name].lower().strip().endswith(_ENDINGS)
 
 
@@ -168,61 +147,10 @@ _ENDINGS = tuple(f".{ending}" for ending in PICTURES)
 def _columns(header: str, table: str) -> _Columns:
     """By name, in any order, among any others; raises UnreadableSource where they are not there."""
     for delimiter in DELIMITERS:
-        spaced = f"{delimiter} " in header
-        names = [name.strip().lower() for name in _parsed(header, delimiter, spaced)]
+        dialect = Dialect(delimiter, f"{delimiter} " in header)
+        names = [name.strip().lower() for name in dialect.parsed(header)]
         captions = [names.index(name) for name in CAPTION_NAMES if name in names]
         if NAME in names and captions:
-            return _Columns(delimiter, spaced, len(names), names.index(NAME), captions)
+            return _Columns(dialect, len(names), names.index(NAME), captions)
     detail = f"{table} needs the columns {NAME} and {' or '.join(CAPTION_NAMES)}; is it UTF-8?"
     raise UnreadableSource(detail, code="missing_columns")
-
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """With their ends; of a line of more than MOST_LINE characters the first ones."""
-    while line := text.readline(MOST_LINE):
-        rest = line
-        while rest and not rest.endswith(("\n", "\r")):
-            rest = text.readline(MOST_LINE)
-        yield line
-
-
-def _records(lines: Iterator[str], columns: _Columns) -> Iterator[tuple[int, list[str], bool]]:
-    """(number of the first line, fields, whether it is malformed) of each row.
-
-    A row goes on over several lines only where it is well-formed as a whole and no other row begins in between: else a
-    quote was not closed, and its line is a row by itself."""
-    number, ahead = 2, deque[str]()
-    while True:
-        while len(ahead) < MOST_LINES and (line := next(lines, "")):
-            ahead.append(line)
-        if not ahead:
-            return
-        fields, used = _well_formed(ahead, columns)
-        yield number, fields or _parsed(ahead[0], columns.delimiter, columns.spaced), not fields
-        for _ in range(used):
-            ahead.popleft()
-        number += used
-
-
-def _well_formed(ahead: deque[str], columns: _Columns) -> tuple[list[str], int]:
-    """(fields, lines) of the row that begins there, or no fields and one line."""
-    reader = csv.reader(iter(ahead), delimiter=columns.delimiter, skipinitialspace=columns.spaced, strict=True)
-    try:
-        fields = next(reader)
-    except csv.Error:
-        return [], 1
-    between = range(1, reader.line_num)
-    if columns.name > min(columns.captions):
-        # Of a row whose caption stands before the name, the last line may look like a row.
-        between = between[:-1]
-    if any(columns.begins(ahead[line]) for line in between):
-        return [], 1
-    return fields or [""], reader.line_num
-
-
-def _parsed(line: str, delimiter: str, spaced: bool) -> list[str]:
-    """A line by itself, whatever its quotes."""
-    try:
-        return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=spaced), [])
-    except csv.Error:
-        return []

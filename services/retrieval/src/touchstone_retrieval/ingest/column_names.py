@@ -21,6 +21,7 @@ OF_LINKS: Mapping[str, Sequence[str]] = {
     "unsafe": ("punsafe", "nsfw"),
     "width": ("width", "original_width"),
     "height": ("height", "original_height"),
+    "uid": ("uid",),
 }
 """Of LAION, DataComp, CC12M and COYO, in any case of letters."""
 SEVERAL = frozenset({"caption", "unsafe"})

@@ -30,7 +30,7 @@ CAPTIONS = 256
 class GivenRows:
     """fp16 (rows, d) arrays, L2-normalised or zero, and where they lie."""
 
-    images: np.ndarray
+    images: np.ndarray | None
     images_place: str
     captions: np.ndarray | None = None
     captions_place: str = ""
@@ -43,13 +43,15 @@ def compare_given(
     download: Callable[[Sequence[Link]], Sequence[SampledImage]],
     taken_down: TakenDown,
 ) -> tuple[RowsCompared, ...]:
-    """`table`: the manifest of the links; `download`: gives the images of some of them.
+    """`table`: the manifest of the links; `download`: gives the images of some of them. Some rows are given.
 
     Rows of images are compared with downloaded images or, where fewer than FEWEST_ROWS can be had, with the captions;
     rows of captions with the captions. The same arrays and links are sampled alike. Raises UnusableEmbeddings."""
-    seed = identity([given.images_place, table.num_rows])
+    seed = identity([given.images_place or given.captions_place, table.num_rows])
     texts = table["caption"].to_pylist()
     compared = list(_of_captions(given, texts, encoder, rng_for(seed, "captions")))
+    if given.images is None:
+        return tuple(compared)
     rows, links = _sampled_links(table, usable_rows(given.images), taken_down, rng_for(seed, "links"))
     found = download(links)
     if len(found) >= FEWEST_ROWS:
@@ -57,7 +59,7 @@ def compare_given(
         sample, computed = _usable(sample, embed_images(encoder, [sampled.image for sampled in found]))
         compared.append(require_agreement(sample, computed, given.images, "images", given.images_place))
     else:
-        compared += _of_images_by_captions(given, texts, encoder, rng_for(seed, "images"))
+        compared += _of_images_by_captions(given.images, given.images_place, texts, encoder, rng_for(seed, "images"))
     return tuple(compared)
 
 
@@ -85,12 +87,12 @@ def _of_captions(
 
 
 def _of_images_by_captions(
-    given: GivenRows, texts: Sequence[str], encoder: LoadedEncoder, rng: np.random.Generator
+    images: np.ndarray, place: str, texts: Sequence[str], encoder: LoadedEncoder, rng: np.random.Generator
 ) -> Iterator[RowsCompared]:
-    rows = sampled_captions(texts, usable_rows(given.images), CAPTIONS, rng)
+    rows = sampled_captions(texts, usable_rows(images), CAPTIONS, rng)
     if len(rows) >= FEWEST_CAPTIONS:
         rows, computed = _usable(rows, embed_texts(encoder, [texts[row] for row in rows.tolist()]))
-        yield require_captions_fit(rows, computed, given.images, rng, given.images_place)
+        yield require_captions_fit(rows, computed, images, rng, place)
 
 
 def _usable(rows: np.ndarray, computed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

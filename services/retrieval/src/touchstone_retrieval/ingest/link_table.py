@@ -1,13 +1,14 @@
 """LAION-style metadata as an image set without bytes: row i stays row i, or embeddings would describe other images."""
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from touchstone_contracts.account import Account
+import pyarrow.compute as pc
+from touchstone_contracts.account import Account, Named, joined
 from touchstone_contracts.catalogue import LinkTable
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.takedowns import TakenDown
@@ -15,16 +16,19 @@ from touchstone_runtime.image_sets import BLANK_ID, SCHEMA, TAKEN_DOWN, ImageRec
 from touchstone_runtime.serving import ProgressFunction, no_progress
 
 from touchstone_retrieval.ingest.captions import UNREADABLE_CAPTION, first_caption
-from touchstone_retrieval.ingest.column_names import OF_LINKS, Columns, find_columns, require_found
-from touchstone_retrieval.ingest.parquet_reading import UNREADABLE, Lost, column_values, open_parquet
+from touchstone_retrieval.ingest.column_names import Columns, require_found
+from touchstone_retrieval.ingest.link_files import open_links
+from touchstone_retrieval.ingest.link_rows import LinkRow, LinkRows, Part
+from touchstone_retrieval.ingest.parquet_reading import UNREADABLE, Lost
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.safety import refused_as_unsafe
 from touchstone_retrieval.ingest.source import clean_key, require_count
 from touchstone_retrieval.ingest.tally import Tally
 
-ROWS_AT_A_TIME = 10_000
 MOST_URL_CHARACTERS = 4096
 MISSING_URL, BAD_URL = "missing_url", "bad_url"
+NOT_LISTED = "not_listed"
+"""Why a row is left out that a list of uids does not name."""
 NOTHING = TakenDown()
 Described = tuple[dict[str, Any], tuple[str, ...]]
 """The record of a link, and what is to be noted of it."""
@@ -32,33 +36,53 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_links(
-    path: Path, table: LinkTable, progress: ProgressFunction = no_progress, taken_down: TakenDown = NOTHING
+    path: Path,
+    table: LinkTable,
+    progress: ProgressFunction = no_progress,
+    taken_down: TakenDown = NOTHING,
+    listed: np.ndarray | None = None,
 ) -> tuple[pa.Table, Account]:
     """image_sets.SCHEMA, a row per row of the file, and what became of each; an empty row, which is not kept, of what
-    was taken down or cannot be read.
+    was taken down, cannot be read or is not among the `listed` rows, bool (rows,): the last are no part of the
+    upstream, and the account only counts them.
 
-    Raises UnreadableSource when it is no parquet file, lacks a column, or has another number of rows."""
-    file = open_parquet(path, table.location)
-    columns = find_columns(file.names, table.columns, OF_LINKS, table.location)
-    needed = ("url", "caption") if table.most_unsafe is None else ("url", "caption", "unsafe")
-    require_found(columns, needed, file.names, table.location)
-    require_count(table.location, file.count, table.images)
-    rows, tally, batches = _Rows(table.most_unsafe, columns, taken_down), Tally(), list[pa.RecordBatch]()
-    for part in file.batches(rows.names, ROWS_AT_A_TIME):
-        if isinstance(part, Lost):
-            found: list[Described] = [(_dropped(part.reason), ())] * part.num_rows
-        else:
-            found = [rows.row(row) for row in _values(part, rows.names)]
-        for record, notes in found:
-            tally.add(record["source_key"], record["drop_reason"], notes)
+    Raises UnreadableSource when it cannot be read, lacks a column, or has another number of rows."""
+    file = open_table(path, table)
+    rows, tally, batches = _Rows(table.most_unsafe, file.columns, taken_down), Tally(), list[pa.RecordBatch]()
+    done = absent = 0
+    for part in file.parts():
+        found = _described(part, rows)
+        for number, (record, notes) in enumerate(found, done):
+            if listed is not None and not listed[number]:
+                found[number - done] = _dropped(NOT_LISTED), ()
+                absent += 1
+            else:
+                tally.add(record["source_key"] or f"row {number}", record["drop_reason"], notes)
         batches.append(pa.RecordBatch.from_pylist([record for record, _ in found], SCHEMA))
-        progress(tally.seen, file.count)
-    return pa.Table.from_batches(batches, SCHEMA), tally.account(Reasons())
+        done += len(found)
+        progress(done, file.count)
+    others = Account(notes={NOT_LISTED: Named(count=absent)} if absent else {})
+    return pa.Table.from_batches(batches, SCHEMA), joined((tally.account(Reasons()), others))
 
 
-def _values(batch: pa.RecordBatch, names: list[str]) -> Iterator[dict[str, Any]]:
-    values = zip(*(column_values(batch, name) for name in names), strict=True)
-    return (dict(zip(names, row, strict=True)) for row in values)
+def open_table(path: Path, table: LinkTable) -> LinkRows:
+    """Raises UnreadableSource when it is not what was registered."""
+    file = open_links(path, table.location, table.columns)
+    require_columns(file, table.location, unsafe=table.most_unsafe is not None, uid=table.uids is not None)
+    require_count(table.location, file.count, table.images)
+    return file
+
+
+def require_columns(file: LinkRows, place: str, *, unsafe: bool, uid: bool) -> None:
+    """Raises UnreadableSource where no column holds what is needed."""
+    needed = ("url", "caption", *(["unsafe"] if unsafe else []), *(["uid"] if uid else []))
+    require_found(file.columns, needed, file.names, place)
+
+
+def _described(part: Part, rows: "_Rows") -> list[Described]:
+    if isinstance(part, Lost):
+        return [(_dropped(part.reason), ())] * part.num_rows
+    return [rows.row(row) for row in part]
 
 
 def _dropped(reason: str) -> dict[str, Any]:
@@ -70,10 +94,9 @@ def _dropped(reason: str) -> dict[str, Any]:
 class _Rows:
     def __init__(self, most_unsafe: float | None, columns: Columns, taken_down: TakenDown) -> None:
         self._most_unsafe, self._columns, self._taken_down = most_unsafe, columns, taken_down
-        self.names = list(dict.fromkeys(name for names in columns.values() for name in names))
 
-    def row(self, row: Mapping[str, Any]) -> Described:
-        found = {sought: [row[name] for name in names] for sought, names in self._columns.items()}
+    def row(self, row: LinkRow) -> Described:
+        found = {sought: [row.values[name] for name in names] for sought, names in self._columns.items()}
         if any(value is UNREADABLE for sought in ("url", "sha256") for value in found[sought]):
             return _dropped("unreadable_value"), ()
         url = _text(_first(found["url"]))
@@ -94,7 +117,13 @@ class _Rows:
             drop_reason=reason,
         )
         place = {"id": link_id(url, stated), "shard": "", "offset": -1, "length": 0}
-        return asdict(record) | place, (UNREADABLE_CAPTION,) if caption is None else ()
+        return asdict(record) | place, (*row.notes, *((UNREADABLE_CAPTION,) if caption is None else ()))
+
+
+def belonging(manifest: pa.Table) -> np.ndarray:
+    """bool (rows,): which rows belong to the upstream, where a list of uids says it; else all."""
+    outside: np.ndarray = pc.equal(manifest["drop_reason"], NOT_LISTED).to_numpy(zero_copy_only=False)
+    return ~outside
 
 
 def _first(values: list[Any]) -> Any:
@@ -114,4 +143,6 @@ def link_id(url: str, stated: object = None) -> str:
 
 
 def _pixels(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(2**31)):
+        value = int(value)
     return value if isinstance(value, int) and 0 <= value < 2**31 else 0

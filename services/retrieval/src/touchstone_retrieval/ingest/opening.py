@@ -23,15 +23,17 @@ SourceWithImages = ParquetFile | TarShard | ImageFolder | ClassFolders | SourceF
 
 
 @contextmanager
-def opened(source: SourceWithImages, places: Places, classes: int | None = None) -> Iterator[ImageSource]:
-    """`classes`: see IngestImages. Raises Invalid when the source is not what was registered."""
+def opened(
+    source: SourceWithImages, places: Places, classes: int | None = None, *, labels_as_found: bool = False
+) -> Iterator[ImageSource]:
+    """`classes`, `labels_as_found`: see IngestImages. Raises Invalid when the source is not what was registered."""
     match source:
         case ParquetFile():
             with places.verified_file(source.location, source.digest) as path:
-                yield open_source(path, source, classes)
+                yield open_source(path, source, classes, labels_as_found=labels_as_found)
         case TarShard():
             with places.verified_file(source.location, source.digest) as path:
-                yield open_tar(path, source, classes)
+                yield open_tar(path, source, classes, labels_as_found=labels_as_found)
         case ImageFolder():
             needed = _Needed(in_image_folder)
             with places.folder(source.location, needed) as folder:

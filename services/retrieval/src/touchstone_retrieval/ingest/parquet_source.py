@@ -85,14 +85,16 @@ class ParquetSource:
         return caption or "", (UNREADABLE_CAPTION,) if caption is None else ()
 
 
-def open_source(path: Path, source: ParquetFile, classes: int | None = None) -> ParquetSource:
-    """`classes`: see IngestImages.
+def open_source(
+    path: Path, source: ParquetFile, classes: int | None = None, *, labels_as_found: bool = False
+) -> ParquetSource:
+    """`classes`, `labels_as_found`: see IngestImages.
 
     Raises UnreadableSource when it is no parquet file, lacks a column, has labels in words that the registration
     does not explain, or holds another number of images."""
     file = open_parquet(path, source.location)
     columns = dict(find_columns(file.names, source.columns, OF_IMAGES, source.location))
-    kind = "target" if classes else _kind(file, source, columns)
+    kind = "target" if classes else _kind(file, source, columns, labels_as_found=labels_as_found)
     require_found(columns, ("image", "label" if kind == "target" else "caption"), file.names, source.location)
     if kind == "upstream":
         columns["label"] = ()
@@ -101,9 +103,9 @@ def open_source(path: Path, source: ParquetFile, classes: int | None = None) -> 
     return ParquetSource(kind, file, columns, _labels(file, source, columns["label"], classes), source.digest)
 
 
-def _kind(file: ConfinedParquet, source: ParquetFile, columns: Columns) -> SourceKind:
-    """A column `label` beside captions makes no target by itself: tables of captions have such, too."""
-    if source.labels or source.classes or source.columns.label or "class_id" in file.names:
+def _kind(file: ConfinedParquet, source: ParquetFile, columns: Columns, *, labels_as_found: bool) -> SourceKind:
+    """A column of labels beside captions makes no target by itself: tables of captions have such, too."""
+    if source.labels or source.classes or source.columns.label or (labels_as_found and "class_id" in file.names):
         return "target"
     return "target" if columns["label"] and not columns["caption"] else "upstream"
 

@@ -20,9 +20,12 @@ from touchstone_retrieval.ingest.labels import Labels, plain_label
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import SourceKind, SourceRow, clean_key, require_count
 from touchstone_retrieval.ingest.tar_members import Member
-from touchstone_retrieval.ingest.tar_samples import PICTURES, TEXT_ENDINGS, Members, index_samples
+from touchstone_retrieval.ingest.tar_samples import PICTURES, TEXT_ENDINGS, Members, Samples, index_samples
 
 MOST_CLASS_BYTES = 12
+LABEL = "cls"
+UNUSED_LABEL = "unused_label"
+"""Note: a class is given for an image of an upstream, which has none."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class TarSource:
     """An indexed shard: the headers have been read to the end."""
 
     kind: SourceKind
-    """`target` where it is registered as one or some sample has a `.cls`: then every sample needs one."""
+    """Of a `target` every sample needs a `.cls`."""
     path: Path
     samples: Mapping[str, Members]
     labels: Labels
@@ -51,7 +54,7 @@ class TarSource:
             return SourceRow(key, None, reason=reason)
         if picture is None:
             return SourceRow(key, None)
-        class_id = self._class_id(file, members.get("cls"))
+        class_id = self._class_id(file, members.get(LABEL))
         if isinstance(class_id, str):
             return SourceRow(key, None, reason=class_id)
         caption, notes = _caption(file, members)
@@ -65,20 +68,29 @@ class TarSource:
         return self.labels.class_id("" if label is None else plain_label(_read(file, label, MOST_CLASS_BYTES)))
 
 
-def open_tar(path: Path, shard: TarShard, classes: int | None = None) -> TarSource:
-    """`classes`: see IngestImages.
+def open_tar(path: Path, shard: TarShard, classes: int | None = None, *, labels_as_found: bool = False) -> TarSource:
+    """`classes`, `labels_as_found`: see IngestImages.
 
     Raises UnreadableSource when it is no tar, is cut off or holds another number of samples."""
     samples = index_samples(path, shard.location)
     require_count(shard.location, len(samples.by_key), shard.images)
-    labelled = classes is not None or any("cls" in members for members in samples.by_key.values())
-    kind: SourceKind = "target" if labelled else "upstream"
-    return TarSource(kind, path, samples.by_key, Labels({}, classes), samples.unused)
+    labelled = any(LABEL in members for members in samples.by_key.values())
+    if classes is not None or (labels_as_found and labelled):
+        return TarSource("target", path, samples.by_key, Labels({}, classes), samples.unused)
+    note_labels(samples)
+    return TarSource("upstream", path, samples.by_key, Labels({}, None), samples.unused)
+
+
+def note_labels(samples: Samples) -> None:
+    """Of an upstream: its classes are of no use."""
+    for members in samples.by_key.values():
+        if LABEL in members:
+            samples.unused.add(UNUSED_LABEL, members.pop(LABEL).name)
 
 
 def _refused(picture: Member | None, members: Members) -> str:
     """Why a sample cannot be used, or empty. What describes an image may be damaged, its class may not."""
-    needed = members.values() if picture is None else (picture, members.get("cls", picture))
+    needed = members.values() if picture is None else (picture, members.get(LABEL, picture))
     if reason := next((member.reason for member in needed if member.reason), ""):
         return reason
     return "too_many_bytes" if picture is not None and picture.size > MAX_BYTES else ""

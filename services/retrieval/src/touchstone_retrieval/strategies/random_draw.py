@@ -23,7 +23,10 @@ def draw_at_random(
     A row without a usable embedding has no nearest class and is left out. So classes get unequal shares, some perhaps
     none: the draw does not know them."""
     requested = strategy.images_per_class * len(classes)
-    rows = np.sort(rng.choice(upstream.count, size=min(requested, upstream.count), replace=False))
+    count = upstream.count if upstream.members is None else len(upstream.members)
+    rows = np.sort(rng.choice(count, size=min(requested, count), replace=False))
+    if upstream.members is not None:
+        rows = upstream.members[rows]
     vectors = upstream.image_vectors(rows)
     usable = usable_rows(vectors)
     rows, vectors = rows[usable], vectors[usable]

@@ -26,6 +26,8 @@ class SearchableUpstream:
     """By row."""
     image_vectors: Callable[[np.ndarray], np.ndarray]
     """Rows -> their L2-normalised image embeddings (rows, dimension)."""
+    members: np.ndarray | None = None
+    """Rows that belong to the upstream, rising, where a list of uids says it; None: all."""
 
     @property
     def count(self) -> int:
