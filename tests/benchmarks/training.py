@@ -25,7 +25,7 @@ from PIL import Image
 from support.duels import Duel
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
-from touchstone_contracts.catalogue import Catalogue, Target
+from touchstone_contracts.catalogue import Catalogue, ParquetFile, Target
 from touchstone_contracts.recipes.contrastive import Contrastive
 from touchstone_contracts.steps import ModelRef
 from touchstone_encoders.embedding import class_vectors
@@ -91,7 +91,7 @@ def load_work() -> Work:
     entry = next(encoder for encoder in catalogue.encoders if encoder.name == "mini-clip")
     encoder = load_encoder(ModelRef.of(entry), Library(HOME), torch.device("cpu"))
     target = next(target for target in catalogue.targets if target.name == "broad")
-    assert target.splits.train is not None
+    assert isinstance(target.splits.train, ParquetFile)
     rows = pq.read_table(HOME / target.splits.train.location.removeprefix("library:")).to_pylist()
     chosen = np.random.default_rng(0).permutation(len(rows))[:IMAGES]
     images, class_ids = [rows[row]["image"] for row in chosen], np.array([rows[row]["class_id"] for row in chosen])

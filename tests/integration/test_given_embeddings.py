@@ -116,6 +116,7 @@ def test_bad_rows_are_named_and_the_file_goes_on(taking: Taking) -> None:
     lost = found.unusable["unusable_image_embedding"]
     assert lost.count == 3
     assert lost.names == tuple(taking.web.url(f"/{row}.png") for row in (3, 50, 100))
+    assert found.image_embeddings is not None
     stored = taking.artifacts.get_array(found.image_embeddings)
     assert np.flatnonzero(~usable_rows(stored)).tolist() == [3, 50, 100]
     assert len(stored) == found.count == IMAGES

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from support.served_files import COMMIT, serving_hub
 from support.tiny_images import draw_shape, upstream_rows
 from support.web import Page, serving
-from touchstone_contracts.catalogue import single_files
+from touchstone_contracts.catalogue import ClassFolders, single_files
 from touchstone_contracts.problems import Invalid, Transient
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
@@ -187,6 +187,7 @@ def test_class_folders_of_a_hub_are_a_target_that_is_read_again(tmp_path: Path) 
         found = describe(places, "hf://datasets/owner/birds", form="target")
         assert found.classes == ("crow", "owl")
         test = found.splits["test"]
+        assert isinstance(test, ClassFolders)
         assert test.location == f"hf://datasets/owner/birds@{COMMIT}/test"
         with opened(test, places) as rows:
             assert [row.class_id for row in rows.rows()] == [0, 1]

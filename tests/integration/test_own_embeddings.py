@@ -88,6 +88,7 @@ def test_captions_without_a_finite_embedding_are_named_and_the_others_arrive(emb
     assert set(found.unusable) == {"unusable_caption_embedding"}
     assert found.unusable["unusable_caption_embedding"].names == tuple(ROWS[row]["key"] for row in green)
     assert found.caption_embeddings is not None
+    assert found.image_embeddings is not None
     captions, images = (
         embedding.artifacts.get_array(blob) for blob in (found.caption_embeddings, found.image_embeddings)
     )

@@ -103,7 +103,7 @@ def write_pool(world: World, folder: str, **more: np.ndarray) -> None:
         }  # fmt: skip
         pq.write_table(pa.table(cells), f"{name}.parquet")
         arrays = {"b32_img": world.images[part], "b32_txt": world.captions[part], "dedup_features": np.zeros((12, 3))}
-        np.savez(f"{name}.npz", **arrays, **{array: rows[part] for array, rows in more.items()})
+        np.savez(f"{name}.npz", **arrays, **{array: rows[part] for array, rows in more.items()})  # type: ignore[arg-type]
 
 
 def write_uids(world: World, name: str, rows: list[int], *more: str) -> str:

@@ -158,6 +158,7 @@ def test_embeddings_are_unit_rows_in_manifest_order(world: World) -> None:
     shard = world.embed(world.ingest(world.upstream.shards[0]), captions=True)
     result = world.artifacts.result(EMBED_IMAGES, shard.embeddings)
     assert (result.count, result.dimension) == (24, DIMENSION)
+    assert result.image_embeddings is not None
     assert result.caption_embeddings is not None
     for blob in (result.image_embeddings, result.caption_embeddings):
         array = world.artifacts.get_array(blob)
@@ -172,6 +173,7 @@ def test_an_image_with_several_rows_has_one_embedding(world: World, library: Pat
     rows = [{"key": str(i), "image": image, "class_id": i} for i, image in enumerate((red, blue, red, red))]
     shard = world.embed(world.ingest(write_source(library, "repeats", rows)))
     result = world.artifacts.result(EMBED_IMAGES, shard.embeddings)
+    assert result.image_embeddings is not None
     array = world.artifacts.get_array(result.image_embeddings)
     assert array.shape == (4, DIMENSION)
     assert (array[[0, 0]] == array[[2, 3]]).all()

@@ -188,7 +188,7 @@ def test_each_split_may_have_a_location_of_its_own(tmp_path: Path) -> None:
     found = describe(
         tmp_path, "target", locations={"validation": ["library:held out"], "test": ["library:later"]}, layout=None
     )
-    assert {split: each.location for split, each in found.splits.items()} == {
+    assert {split: each.location for split, each in found.splits.items()} == {  # type: ignore[union-attr]
         "validation": "library:held out", "test": "library:later",
     }  # fmt: skip
 
@@ -218,7 +218,7 @@ def test_shards_of_a_target_need_the_names_of_its_classes(tmp_path: Path) -> Non
 def test_a_data_set_is_one_split_with_the_classes_of_its_target(tmp_path: Path) -> None:
     images(tmp_path / "bought", "photos/barn_owl/1.png", "photos/snowy_owl/2.png")
     found = describe(tmp_path, "dataset", "library:bought", classes=("snowy owl", "barn owl"))
-    assert found.splits[""].location == "library:bought/photos"
+    assert found.splits[""].location == "library:bought/photos"  # type: ignore[union-attr]
     assert found.splits[""].folders == ("snowy_owl", "barn_owl")  # type: ignore[union-attr]
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from touchstone_contracts.catalogue import Catalogue, Target, TargetSplit
+from touchstone_contracts.catalogue import Catalogue, ParquetFile, Target, TargetSplit
 from touchstone_miniverse.likeness import same_drawing
 from touchstone_miniverse.sources import ALL_SOURCES, ALLOWED_LICENCES, SOURCES_BY_NAME, Role
 from touchstone_miniverse.targets import MINIMUM_UPSTREAM
@@ -73,6 +73,7 @@ def test_every_file_is_the_one_the_catalogue_and_the_digest_list_name(catalogue:
     assert len(named) == 8 + 18
     assert len(files) == len(recorded) == len(named) + 1  # the labels of the upstream, which a spec names
     for source in named:
+        assert isinstance(source, ParquetFile)
         path = place(source.location)
         assert file_digest(path) == source.digest == recorded[path.relative_to(HOME / "data").as_posix()]
         assert pq.read_metadata(path).num_rows == source.images

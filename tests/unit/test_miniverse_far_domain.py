@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from touchstone_contracts.catalogue import Catalogue
+from touchstone_contracts.catalogue import Catalogue, ParquetFile
 from touchstone_miniverse.far_domain import CLASSES, UNPACKED, Sizes, UnusableFiles, carve, gather, prepare
 from touchstone_runtime.digests import file_digest
 
@@ -49,6 +49,7 @@ def test_prepared_target_registers_and_its_splits_are_balanced_and_disjoint(publ
     assert target.splits.train is not None
     keys: set[str] = set()
     for source, size in ((target.splits.train, 30), (target.splits.validation, 20), (target.splits.test, 40)):
+        assert isinstance(source, ParquetFile)
         path = library / source.location.removeprefix("library:")
         rows = pq.read_table(path).to_pylist()
         assert (file_digest(path), len(rows)) == (source.digest, size)

@@ -109,8 +109,8 @@ def test_an_upstream_with_classes_is_an_upstream_and_its_classes_are_noted(tmp_p
         read = artifacts.get_table(images.manifest).to_pylist()
         told = [(row["source_key"], row["caption"], row["class_id"]) for row in read]
         found[contract.version] = told, account.counts, {note: named.names for note, named in account.notes.items()}
-    as_labelled = ([("a", "a cat", 2)], {"missing_label": 1, "unknown_class": 1}, {})
-    as_upstream = (
+    as_labelled: tuple[object, object, object] = ([("a", "a cat", 2)], {"missing_label": 1, "unknown_class": 1}, {})
+    as_upstream: tuple[object, object, object] = (
         [("a", "a cat", -1), ("b", "a dog", -1), ("c", "an owl", -1)], {}, {"unused_label": ("a.cls", "c.cls")},
     )  # fmt: skip
     assert found == {5: as_upstream, 4: as_labelled, 3: as_labelled, 2: as_labelled, 1: as_labelled}

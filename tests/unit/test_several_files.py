@@ -231,7 +231,7 @@ def test_clusters_hold_over_all_files(tmp_path: Path) -> None:
 
 def test_progress_counts_the_images_of_all_files(tmp_path: Path) -> None:
     files = tuple(parquet(tmp_path, f"{n}.parquet", [{"label": 0}] * images) for n, images in enumerate((300, 5, 300)))
-    told = list[tuple[int, int]]()
+    told = list[tuple[int, int | None]]()
     with opened(SourceFiles(files=files), Places(Library(tmp_path), None), classes=3) as rows:
         write_source(rows, Artifacts(MemoryObjects()), lambda done, total: told.append((done, total)))
     assert told == [(256, 605), (512, 605), (605, 605)]

@@ -9,7 +9,7 @@ from support.memory_services import api_client, memory_services
 from support.specs import DictLookup, source, spec, target
 from touchstone_contracts.arms.given import Given
 from touchstone_contracts.arms.retrieval import Retrieval
-from touchstone_contracts.catalogue import ClassFolders, SourceFiles, Splits, Target
+from touchstone_contracts.catalogue import ClassFolders, ParquetFile, SourceFiles, Splits, Target
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_planning.fairness import check_fair
@@ -130,6 +130,7 @@ def test_a_data_set_with_one_folder_for_two_classes_is_not_registered(client: Te
 def test_a_given_arm_does_not_train_on_what_is_held_out(split: str) -> None:
     lookup = DictLookup(("sketch",))
     held_out = lookup.targets["fine"].splits.by_name[split]
+    assert isinstance(held_out, ParquetFile)
     lookup.datasets["fine-by-hand"] = lookup.datasets["fine-by-hand"].model_copy(update={"images": held_out})
     arms = (Retrieval(name="real"), Given(name="brought", datasets=("fine-by-hand",)))
     with pytest.raises(Invalid) as refused:

@@ -10,7 +10,7 @@ from touchstone_contracts.views import SearchView
 from touchstone_api.access.authorise import BY_USERS, PrincipalHere
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
-from touchstone_api.routes.arms import IMAGE_POLICY, IMMUTABLE
+from touchstone_api.routes.image_bytes import IMAGE_POLICY, IMMUTABLE
 from touchstone_api.upstream_search import failure_of, read_found_image, search_now, view_of_search
 
 router = APIRouter(prefix="/v1/upstreams/{name}", tags=["upstreams"])
