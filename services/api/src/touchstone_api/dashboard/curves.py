@@ -33,7 +33,7 @@ class Drawing:
 
 
 def draw_loss(runs: Sequence[TrainingRun]) -> Drawing | None:
-    return _draw(runs, lambda score: score.train_loss, lambda value: f"{value:.3g}")
+    return _draw(runs, lambda score: score.train_loss, lambda value: f"{value:.3f}")
 
 
 def draw_accuracy(runs: Sequence[TrainingRun]) -> Drawing | None:
