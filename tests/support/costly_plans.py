@@ -57,6 +57,7 @@ def experiment(world: LargeWorld, **changes: Any) -> ResolvedExperiment:
         "sizes": [10],
         "seeds": [0],
         "curation": {"filter": {"kind": "keep_all"}, "per_class_cap": None},
+        "recipe": {"kind": "cross_entropy"},
     }
     given = {name: list(value) if isinstance(value, range) else value for name, value in changes.items()}
     return resolve(ExperimentSpec.model_validate(document | given), world)

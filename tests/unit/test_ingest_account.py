@@ -104,7 +104,8 @@ def labelled_file_of(folder: Path, name: str, images: Images, *, as_tar: bool) -
 
 
 def account_of(folder: Path, source: Source) -> Account:
-    with opened(source, Places(Library(folder), None)) as rows:
+    classes = 2 if isinstance(source, SourceFiles) else None
+    with opened(source, Places(Library(folder), None), classes) as rows:
         return write_source(rows, Artifacts(MemoryObjects()))[1]
 
 

@@ -188,7 +188,6 @@ FIELD_WORDS = {
     "random_low": "Lower end of what random classes give.",
     "rank": "Rank of the low-rank update.",
     "reason": "Why, in a sentence for people.",
-    "recipe": "How the encoder is adapted.",
     "registered_at": "When it was declared, in UTC.",
     "regularised_probe": "The grid of the regularised probe.",
     "relation": "Relative number of prompts that relate the class to something else.",
