@@ -1,8 +1,6 @@
 """What lies at a location is recognised by looking, and written down as `describe` would."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
+from support.archives import tar_of
 from support.tiny_images import draw_shape
 from touchstone_contracts.catalogue import ClassFolders, ImageFolder, ParquetFile, TarShard
 from touchstone_contracts.locations import LocatedUpstream
@@ -31,12 +30,10 @@ def picture() -> bytes:
 
 def shard(path: Path, *keys: str, label: str = "txt") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for key in keys:
-            for name, data in ((f"{key}.png", picture()), (f"{key}.{label}", b"0")):
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+    members = dict[str, bytes]()
+    for key in keys:
+        members |= {f"{key}.png": picture(), f"{key}.{label}": b"0"}
+    path.write_bytes(tar_of(members))
 
 
 def images(folder: Path, *names: str) -> None:

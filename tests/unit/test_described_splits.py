@@ -1,8 +1,6 @@
 """Splits of several files, as data sets are published, are found, compared and written down in their order."""
 
-import io
 import json
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.archives import tar_of
 from support.tiny_images import draw_shape
 from touchstone_contracts.catalogue import ImageColumns, ParquetFile, SourceFiles, TargetSplit, single_files
 from touchstone_contracts.locations import LocatedDataset, LocatedTarget, LocatedUpstream
@@ -45,12 +44,10 @@ def table(path: Path, labels: Sequence[Any] = (0, 1), classes: Sequence[str] | N
 
 def shard(path: Path, *keys: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for key in keys:
-            for name, data in ((f"{key}.png", picture()), (f"{key}.cls", b"0")):
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+    members = dict[str, bytes]()
+    for key in keys:
+        members |= {f"{key}.png": picture(), f"{key}.cls": b"0"}
+    path.write_bytes(tar_of(members))
 
 
 def describe(library: Path, form: str, *locations: str, **asked: Any) -> SourceDescribed:

@@ -18,7 +18,7 @@ from touchstone_contracts.account import Account
 from touchstone_contracts.catalogue import ImageColumns, ParquetFile
 from touchstone_contracts.class_lists import ClassLine
 from touchstone_contracts.problems import Invalid
-from touchstone_retrieval.describe.tables import columns_of, describe_parquet, open_labelled
+from touchstone_retrieval.describe.tables import columns_of, describe_parquet, named_columns, open_labelled
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.places import Places
@@ -300,11 +300,11 @@ def test_a_description_checks_the_columns_before_anything_is_registered(tmp_path
     places = Places(Library(tmp_path), None)
     with pytest.raises(Invalid, match="needs a column for image"):
         describe_parquet("library:x.parquet", places, ImageColumns())
-    said = columns_of(ImageColumns, ["image=bild"])
+    said = columns_of(ImageColumns, named_columns(["image=bild"]))
     assert describe_parquet("library:x.parquet", places, said).columns == said
     for wrong in ("image", "image=", "picture=bild"):
         with pytest.raises(Invalid) as refused:
-            columns_of(ImageColumns, [wrong])
+            columns_of(ImageColumns, named_columns([wrong]))
         assert refused.value.code == "bad_column"
 
 

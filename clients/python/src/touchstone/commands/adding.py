@@ -70,10 +70,14 @@ def add_upstream(
             "location": locations_of(client, sources, console),
         }
         known: dict[str, Any] = given(
-            index_encoder=index_encoder, layout=layout, licence=licence or None, columns=columns
+            index_encoder=index_encoder,
+            layout=layout,
+            licence=licence or None,
+            columns=columns,
+            embeddings=embeddings,
+            uids=uids,
+            most_unsafe=most_unsafe,
         )
-        links: dict[str, Any] = {"embeddings": embeddings, "uids": uids, "most_unsafe": most_unsafe}
-        known |= {field: value for field, value in links.items() if value is not None}
         add(client, "upstream", document | known, console)
         found = client.upstream(document["name"])
     show(found, json, lambda screen: screen.print(_upstream_words(found), highlight=False, soft_wrap=True))

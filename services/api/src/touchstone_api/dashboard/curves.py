@@ -54,24 +54,23 @@ def _draw(
     first = min(score.epoch for run in told for score in run.epochs)
     rates = sorted({run.learning_rate or 0.0 for run in told})
 
-    def at(score: EpochScore) -> tuple[float, float]:
-        x = LEFT + (WIDTH - LEFT - 8) * ((score.epoch - first) / (last - first) if last > first else 0.5)
-        y = (HEIGHT - BOTTOM) - (HEIGHT - BOTTOM - 10) * (value_of(score) - low) / (high - low)
-        return round(x, 1), round(y, 1)
+    def x_of(epoch: int) -> float:
+        return round(LEFT + (WIDTH - LEFT - 8) * ((epoch - first) / (last - first) if last > first else 0.5), 1)
+
+    def y_of(value: float) -> float:
+        return round((HEIGHT - BOTTOM) - (HEIGHT - BOTTOM - 10) * (value - low) / (high - low), 1)
 
     def curve(run: TrainingRun) -> Curve:
-        points = [at(score) for score in run.epochs]
+        points = [(x_of(score.epoch), y_of(value_of(score))) for score in run.epochs]
         label = f"{rate_words(run.learning_rate)}, seed {run.seed}"
         return Curve(label, rates.index(run.learning_rate or 0.0), " ".join(f"{x},{y}" for x, y in points), points[-1])
 
     step = -(-(last - first) // MOST_MARKS) or 1
-    marks = [EpochScore(epoch=epoch, train_loss=low, validation_accuracy=low) for epoch in range(first, last + 1, step)]
     heights = [low + (high - low) * part / 4 for part in range(5)]
-    up = [at(EpochScore(epoch=first, train_loss=height, validation_accuracy=height))[1] for height in heights]
     return Drawing(
         curves=tuple(curve(run) for run in told),
-        across=tuple((at(mark)[0], str(mark.epoch)) for mark in marks),
-        up=tuple(zip(up, map(words, heights), strict=True)),
+        across=tuple((x_of(epoch), str(epoch)) for epoch in range(first, last + 1, step)),
+        up=tuple((y_of(height), words(height)) for height in heights),
     )
 
 

@@ -332,6 +332,12 @@ class ResultsReader:
             raise NotFound(unknown(f"training set at target {target!r} of an arm", arm, arms))
         return target, step
 
+    def curated_pool(self, experiment: str, arm: str, target: str | None) -> tuple[str, StepId]:
+        """As `curation_step`, of a step that has finished. Raises NotFinished."""
+        target, step = self.curation_step(experiment, arm, target)
+        self.curated(step, arm)
+        return target, step
+
     def curated(self, step: StepId, arm: str) -> ImagesCurated:
         """What the step made of the arm's images. Raises NotFinished, or MissingObject where the result was lost."""
         if not self.is_done(step):

@@ -76,8 +76,7 @@ def get_arm_images(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ImagePage:
     """Every candidate of the arm, kept or dropped; narrowed by class, by `kept` and by the reason for dropping it."""
-    target, step = reader.curation_step(experiment, arm, target)
-    reader.curated(step, arm)
+    target, step = reader.curated_pool(experiment, arm, target)
     pool, selection = reader.finished.pool(step), Selection(class_id, kept, drop_reason)
     rows = selection.rows(pool)
     page, following = position.cut(rows[rows > position.row][: limit + 1].tolist(), limit, str)
@@ -92,8 +91,7 @@ def get_arm_images(
 )
 def get_arm_image(experiment: str, arm: str, image: str, reader: ResultsHere, target: TargetName = None) -> Response:
     """The bytes as they were trained on; named by their sha256, so they never change."""
-    _, step = reader.curation_step(experiment, arm, target)
-    reader.curated(step, arm)
+    _, step = reader.curated_pool(experiment, arm, target)
     pool = reader.finished.pool(step)
     return image_bytes(image, read_image(reader.finished.artifacts, pool, row_of_image(pool, image)))
 
@@ -104,8 +102,7 @@ def get_arm_image_details(
 ) -> CandidateImage:
     """Everything that is stored about one candidate: where it comes from, its scores, the most similar held-out images,
     and why curation kept or dropped it."""
-    target, step = reader.curation_step(experiment, arm, target)
-    reader.curated(step, arm)
+    target, step = reader.curated_pool(experiment, arm, target)
     candidates = CandidateReader(reader, ArmAddresses(experiment, arm, target), step)
     return candidates.read(row_of_image(reader.finished.pool(step), image, row), Selection())
 

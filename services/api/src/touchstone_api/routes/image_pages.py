@@ -105,8 +105,7 @@ def show_image(
 
 def _pool(reader: ResultsReader, experiment: str, arm: str, target: str | None) -> tuple[ArmAddresses, StepId]:
     """Raises NotFound, Invalid, NotFinished."""
-    target, step = reader.curation_step(experiment, arm, target)
-    reader.curated(step, arm)
+    target, step = reader.curated_pool(experiment, arm, target)
     return ArmAddresses(experiment, arm, target), step
 
 

@@ -3,14 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Request, Response
-from touchstone_contracts.media_types import media_type
 from touchstone_contracts.search import MOST_IMAGE_ID, UpstreamSearch
 from touchstone_contracts.views import SearchView
 
 from touchstone_api.access.authorise import BY_USERS, PrincipalHere
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.problems import documented
-from touchstone_api.routes.image_bytes import IMAGE_POLICY, IMMUTABLE
+from touchstone_api.routes.image_bytes import ENCODED_IMAGE, image_bytes
 from touchstone_api.upstream_search import failure_of, read_found_image, search_now, view_of_search
 
 router = APIRouter(prefix="/v1/upstreams/{name}", tags=["upstreams"])
@@ -58,16 +57,11 @@ def get_search(name: str, search: SearchId, principal: PrincipalHere, services: 
 @router.get(
     "/searches/{search}/images/{image}",
     response_class=Response,
-    responses={
-        200: {"description": "The encoded image", "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}},
-        **documented(404, 503),
-    },
+    responses={200: ENCODED_IMAGE, **documented(404, 503)},
 )
 def get_found_image(
     name: str, search: SearchId, image: ImageOfSearch, principal: PrincipalHere, services: ServicesHere
 ) -> Response:
     """The bytes of an image that the search found, as they were ingested. 404 of a link: its image is downloaded by
     workers, once an experiment needs it."""
-    data = read_found_image(services, principal.project, name, search, image)
-    headers = {"Cache-Control": IMMUTABLE, "ETag": f'"{image}"', "X-Content-Type-Options": "nosniff"}
-    return Response(data, media_type=media_type(data), headers=headers | {"Content-Security-Policy": IMAGE_POLICY})
+    return image_bytes(image, read_found_image(services, principal.project, name, search, image))

@@ -37,7 +37,7 @@ from touchstone_retrieval.describe.shards import (
     shard_files,
 )
 from touchstone_retrieval.describe.split_files import describe_files
-from touchstone_retrieval.describe.tables import columns_of
+from touchstone_retrieval.describe.tables import columns_of, named_columns
 from touchstone_retrieval.describe.telling import tell_at_terminal
 from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
 from touchstone_retrieval.ingest.places import Places
@@ -55,11 +55,9 @@ def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
     choices = LinkChoices(embeddings=options.embeddings, uids=options.uids, most_unsafe=options.most_unsafe)
     if choices != LinkChoices() and options.form != "links":
         raise Invalid("--embeddings, --uids and --most-unsafe are of links alone", code="bad_column")
-    links = asked_of_links(choices, places)
+    links, columns = asked_of_links(choices, places), named_columns(options.column)
     shards = tuple(
-        shard
-        for place in options.places
-        for shard in describe_shards(options.form, place, places, options.column, links)
+        shard for place in options.places for shard in describe_shards(options.form, place, places, columns, links)
     )
     links.tell_absent(tell_at_terminal)
     if not shards:
@@ -120,7 +118,7 @@ def _labelled(
         return {split: describe_class_folders(root, folders, places) for split, root in roots.items()}
     lines = read_class_list(options.classes) if options.classes and options.form == "parquet" else []
     files = {split: _files_at(given, options.form, places) for split, given in splits.items()}
-    columns = columns_of(ImageColumns, options.column)
+    columns = columns_of(ImageColumns, named_columns(options.column))
     return describe_files(options.form, files, lines, columns, places, tell_at_terminal)[0]
 
 

@@ -96,7 +96,7 @@ def _described(
     layout: Layout, shard: str, request: DescribeSource, places: Places, tell: Tell, links: AskedOfLinks
 ) -> list[UpstreamShard]:
     try:
-        return list(described_each(layout, [shard], places, tell, columns=_pairs(request), links=links))
+        return list(described_each(layout, [shard], places, tell, columns=request.columns, links=links))
     except ValidationError as error:
         detail = f"{shard} cannot be registered with these columns: {error.errors()[0]['msg']}"
         raise Invalid(detail, code="bad_column") from error
@@ -122,7 +122,7 @@ def _splits(
         return _class_folders(request.classes, files, places, progress, below_split=below_split)
     chosen = {split: _files_of(layout, split, found, tell) for split, found in files.items()}
     lines = [ClassLine(name, name) for name in request.classes]
-    columns = columns_of(ImageColumns, _pairs(request))
+    columns = columns_of(ImageColumns, request.columns)
     splits, classes = describe_files(layout, chosen, lines, columns, places, tell, progress)
     if not classes and request.form == "target":
         raise Invalid("the files do not say what their classes are called: name them in `classes`", code="no_classes")
@@ -145,11 +145,6 @@ def _require_layout_with_columns(request: DescribeSource, layout: Layout) -> Non
             f"leave them out, or name the files of layout {in_words(WITH_COLUMNS, 'or')}",
             code="bad_column",
         )
-
-
-def _pairs(request: DescribeSource) -> list[str]:
-    """As `columns_of` takes them."""
-    return [f"{what}={name}" for what, name in request.columns.items()]
 
 
 def _class_folders(

@@ -1,6 +1,6 @@
 """From a file or folder to its catalogue entry: read once, so that later nobody has to trust it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from touchstone_contracts.catalogue import (
@@ -78,14 +78,15 @@ def describe_class_folders(
     return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
 
 
+NO_COLUMNS: Mapping[str, str] = {}
 ENDINGS = {"webdataset": (".tar",), "parquet": (".parquet",), "links": (".parquet", *TEXT_ENDINGS)}
 """Of the files of a form; those of the first ending alone where there are any."""
 
 
 def describe_shards(
-    form: str, place: str, places: Places, columns: Sequence[str] = (), links: AskedOfLinks | None = None
+    form: str, place: str, places: Places, columns: Mapping[str, str] = NO_COLUMNS, links: AskedOfLinks | None = None
 ) -> Iterator[UpstreamShard]:
-    """Every shard of that form at or below the place, by name. `columns`: see columns_of."""
+    """Every shard of that form at or below the place, by name. `columns`: see named_columns."""
     if form == "image_folder":
         found = image_folders(places.below(place.rstrip("/") + "/"))
     else:
@@ -99,7 +100,7 @@ def described_each(
     places: Places,
     tell: Tell = tell_at_terminal,
     *,
-    columns: Sequence[str] = (),
+    columns: Mapping[str, str] = NO_COLUMNS,
     links: AskedOfLinks | None = None,
 ) -> Iterator[UpstreamShard]:
     """`shards`: the place of each. Those that hold no image are left out."""

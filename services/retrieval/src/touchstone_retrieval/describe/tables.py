@@ -1,6 +1,6 @@
 """Describing parquet files: which columns hold what, and what the labels of a target split mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,13 +31,18 @@ def some(place: str, images: int) -> int:
     return images
 
 
-def columns_of(kind: type[ColumnsT], given: Sequence[str]) -> ColumnsT:
-    """From `image=img`, ...; raises Invalid at what is no such pair."""
+def named_columns(given: Sequence[str]) -> dict[str, str]:
+    """What a column holds -> its name, from `image=img`, ...; raises Invalid at what is no such pair."""
     pairs = [each.partition("=") for each in given]
     if wrong := next((each for each, (_, sign, name) in zip(given, pairs, strict=True) if not sign or not name), None):
         raise Invalid(f"{wrong!r} is no column: write what it holds and its name, image=img", code="bad_column")
+    return {sought: name for sought, _, name in pairs}
+
+
+def columns_of(kind: type[ColumnsT], named: Mapping[str, str]) -> ColumnsT:
+    """`named`: see named_columns. Raises Invalid at what no column of the kind holds."""
     try:
-        return kind.model_validate({sought: name for sought, _, name in pairs})
+        return kind.model_validate(named)
     except ValidationError as error:
         known = ", ".join(kind.model_fields)
         raise Invalid(

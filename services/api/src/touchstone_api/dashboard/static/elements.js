@@ -5,6 +5,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Of requests with JSON that may change something.
+export function jsonHeaders() {
+  const token = document.querySelector("meta[name=csrf]")?.content;
+  return { "Content-Type": "application/json", ...(token ? { "X-CSRF-Token": token } : {}) };
+}
+
 // "flags", "flags on sketch": the main test set goes without saying.
 export const onTestSet = (measured, testSet) => (testSet === "test" ? measured : `${measured} on ${testSet}`);
 

@@ -1,4 +1,6 @@
 // What a person may do with an experiment: rename, tag, archive, cancel, retry, delete. The page is read anew afterwards.
+import { jsonHeaders } from "./elements.js";
+
 const CHANGES = { archive: { archived: true }, unarchive: { archived: false } };
 
 function tagsIn(text) {
@@ -6,26 +8,26 @@ function tagsIn(text) {
 }
 
 export async function send(address, method, document_) {
-  const headers = { "Content-Type": "application/json" };
-  const token = document.querySelector("meta[name=csrf]")?.content;
-  if (token) headers["X-CSRF-Token"] = token;
-  const answer = await fetch(address, { method, headers, body: document_ && JSON.stringify(document_) });
+  const answer = await fetch(address, { method, headers: jsonHeaders(), body: document_ && JSON.stringify(document_) });
   if (answer.ok) return null;
   const problem = await answer.json();
   const fields = (problem.errors ?? []).map((error) => `${error.pointer}: ${error.detail}`);
   return [`${problem.title}: ${problem.detail}`, ...fields].join(". ");
 }
 
+// In the element for it within `within`.
+export function showFailure(within, failure) {
+  const place = within.querySelector("[role=alert]");
+  place.className = "problem";
+  place.textContent = failure;
+  place.hidden = false;
+}
+
 export function openManagement(experiment, refresh) {
   const address = `/v1/experiments/${experiment}`;
 
   async function done(within, failure, follow = refresh) {
-    if (failure === null) return follow();
-    const place = within.querySelector("[role=alert]");
-    place.className = "problem";
-    place.textContent = failure;
-    place.hidden = false;
-    return null;
+    return failure === null ? follow() : showFailure(within, failure);
   }
 
   // Listened to from outside: the page exchanges what is inside while the experiment runs.

@@ -1,5 +1,5 @@
 // A spec is checked while it is edited; what is wrong is shown at its field, and what is right with its plan and estimate.
-import { element, table } from "./elements.js";
+import { element, jsonHeaders, table } from "./elements.js";
 import { leftOut, parseSpec } from "./spec-document.js";
 import { SpecForm } from "./spec-form.js";
 
@@ -66,10 +66,7 @@ function known(experiment) {
 }
 
 async function send(address) {
-  const headers = { "Content-Type": "application/json" };
-  const token = document.querySelector("meta[name=csrf]")?.content;
-  if (token) headers["X-CSRF-Token"] = token;
-  const answer = await fetch(address, { method: "POST", headers, body: spec.value });
+  const answer = await fetch(address, { method: "POST", headers: jsonHeaders(), body: spec.value });
   return { ok: answer.ok, status: answer.status, body: await answer.json() };
 }
 

@@ -1,5 +1,5 @@
 // A search by an image, which needs a script to be sent, and the end of a search that is under way.
-import { element } from "./elements.js";
+import { element, jsonHeaders } from "./elements.js";
 
 const MOST_BYTES = 4 * 2 ** 20;
 const LOOK_AGAIN_MS = 1500;
@@ -25,12 +25,9 @@ async function searchByImage(form) {
     tell("The image is larger than 4 MiB. Send a smaller one: it is scaled to the encoder's size anyway.");
     return;
   }
-  const headers = { "Content-Type": "application/json" };
-  const token = document.querySelector("meta[name=csrf]")?.content;
-  if (token) headers["X-CSRF-Token"] = token;
   const place = `/upstreams/${form.dataset.upstream}`;
   const body = JSON.stringify({ image: await bytesOf(file), limit: 24 });
-  const answer = await fetch(`/v1${place}/search`, { method: "POST", headers, body });
+  const answer = await fetch(`/v1${place}/search`, { method: "POST", headers: jsonHeaders(), body });
   const found = await answer.json();
   if (answer.ok) location.assign(`${place}/searches/${found.id}`);
   else tell(`${found.title}: ${found.detail}`);

@@ -1,5 +1,5 @@
 // Buttons that try a failed step again. Listened to from outside: the page exchanges its tables while it is open.
-import { send } from "./manage.js";
+import { send, showFailure } from "./manage.js";
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-retry]");
@@ -7,9 +7,6 @@ document.addEventListener("click", async (event) => {
   button.disabled = true;
   const failure = await send(button.dataset.retry, "POST");
   if (failure === null) return location.reload();
-  const place = button.parentElement.querySelector("[role=alert]");
-  place.className = "problem";
-  place.textContent = failure;
-  place.hidden = false;
+  showFailure(button.parentElement, failure);
   button.disabled = false;
 });

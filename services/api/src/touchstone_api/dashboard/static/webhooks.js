@@ -1,15 +1,12 @@
 // Addresses are added, tested and removed by the api, which answers with the secret of a new one this once.
-import { element } from "./elements.js";
+import { element, jsonHeaders } from "./elements.js";
 
 const place = document.getElementById("answer");
 const form = document.getElementById("add-webhook");
 
 // The answer, or nothing where it was refused; then that is shown.
 async function send(method, address, body) {
-  const headers = body ? { "Content-Type": "application/json" } : {};
-  const token = document.querySelector("meta[name=csrf]")?.content;
-  if (token) headers["X-CSRF-Token"] = token;
-  const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
+  const answer = await fetch(address, { method, headers: jsonHeaders(), body: body && JSON.stringify(body) });
   const text = await answer.text();
   const found = text ? JSON.parse(text) : {};
   if (answer.ok) return found;
