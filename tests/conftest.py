@@ -49,6 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", default="1", help="tests/faults: what is random follows from these, e.g. `2,3,4`")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Packed bytes name their test by number: two processes that pack them a second apart would differ."""
+    packed = isinstance(val, bytes) and "\N{REPLACEMENT CHARACTER}" in val.decode(errors="replace")
+    return argname if packed else None
+
+
 WITHOUT_SOCKETS = frozenset({"unit", "contract"})
 TESTS = Path(__file__).parent
 
