@@ -332,6 +332,15 @@ def test_nothing_but_the_answer_goes_into_a_pipe(terminal: Terminal) -> None:
     assert "left" not in answer.stdout.lower().replace("left out", "")
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Shells start what runs in the background with interrupts ignored, and processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupts")
 def test_an_interrupt_says_that_the_experiment_goes_on(terminal: Terminal, tmp_path: Path) -> None:
     """No worker takes the steps of the copy, so it would be watched for ever."""
     clone = ("clone", "quick", "--set", "seeds=[7, 8]", "--watch", "--server", terminal.server)
