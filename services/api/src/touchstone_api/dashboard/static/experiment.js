@@ -1,6 +1,5 @@
 // Keeps the page true while the experiment runs: on every event the page is fetched again and the sections marked
 // `data-live` are exchanged, so that all wording and escaping stays on the server.
-import { drawCharts } from "./charts.js";
 import { openClasses } from "./classes.js";
 import { localTimes } from "./clock.js";
 import { openGallery } from "./gallery.js";
@@ -12,10 +11,6 @@ const gallery = openGallery(experiment);
 const classes = openClasses(experiment);
 let waiting = null;
 let refreshing = Promise.resolve();
-
-function digest() {
-  return document.getElementById("results").dataset.digest;
-}
 
 function exchange(page) {
   for (const fresh of page.querySelectorAll("[data-live]")) {
@@ -30,11 +25,9 @@ function exchange(page) {
 }
 
 async function refresh() {
-  const before = digest();
   const answer = await fetch(location.pathname);
   if (!answer.ok) return;
   exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
-  if (digest() !== before) await drawCharts(experiment);
   gallery.update();
   classes.update();
 }
@@ -58,5 +51,4 @@ function watch() {
 localTimes(document);
 openManagement(experiment, refresh);
 classes.update();
-await drawCharts(experiment);
 if (["queued", "running"].includes(document.getElementById("head").dataset.phase)) watch();
