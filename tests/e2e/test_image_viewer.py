@@ -85,7 +85,7 @@ def test_an_image_opens_by_keyboard_and_gives_the_focus_back(
     expect(viewer).to_be_hidden()
     expect(first).to_be_focused()
     assert page.url == f"{address}/experiments/{told.id}"
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     assert visitor.asked_elsewhere(address) == []
     page.close()
 
@@ -147,7 +147,7 @@ def test_the_page_of_an_image_can_be_shared_and_walked_by_arrow_keys(
     expect(page.locator("main")).to_contain_text("2 of 6")
     page.keyboard.press("ArrowLeft")
     expect(page.locator("main")).to_contain_text("1 of 6")
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     page.close()
 
 
@@ -168,7 +168,7 @@ def test_a_failed_step_is_retried_from_the_page(browser: Browser, services: Serv
     assert found is not None
     assert found.state == "waiting"
     # What the page asks for again is not computed any more.
-    assert [text for text in visitor.serious_complaints() if "409" not in text] == []
+    assert [text for text in visitor.complaints if "409" not in text] == []
     page.close()
 
 
@@ -184,5 +184,5 @@ def test_training_curves_can_be_read_by_everybody(
     expect(page.locator("caption").first).to_contain_text("Runs of synthetic at 6 images")
     assert serious_violations(page) == []
     assert not visitor.page_overflows()
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     page.close()

@@ -65,7 +65,7 @@ def test_a_reader_searches_by_words_by_an_image_and_for_more_like_it(
     page.keyboard.press("Enter")
     require_results(page, "More like one image")
     assert not visitor.page_overflows()
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     assert visitor.asked_elsewhere(address) == []
     violations = [each for each in Axe().run(page).response["violations"] if each["impact"] in SERIOUS]
     assert violations == []
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_image_is_told_beside_the_form(browser: Browser, addre
     page.locator("input[name=image]").set_input_files(tmp_path / "none.png")
     page.get_by_role("button", name="Search by it").click()
     expect(page.locator(".problem")).to_contain_text("cannot be searched for", timeout=60_000)
-    assert visitor.serious_complaints() == []
+    assert visitor.complaints == []
     page.close()
 
 

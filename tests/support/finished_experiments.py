@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,6 +182,15 @@ def finish_only(services: Services, told: Told, steps: dict[StepId, Lenient]) ->
     with services.store.write() as session:
         rows = find_rows(session, list(manifests), lock=True)
         changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
+        save_steps(session, changes, now)
+
+
+def hand_out(services: Services, steps: Collection[StepId]) -> None:
+    """Workers are at these from now on."""
+    now = datetime.now(UTC)
+    with services.store.write() as session:
+        rows = find_rows(session, list(steps), lock=True)
+        changes = [StepChange(row, transitions.lease(to_step(row), now, transitions.Limits())) for row in rows.values()]
         save_steps(session, changes, now)
 
 

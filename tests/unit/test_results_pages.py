@@ -99,7 +99,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for place in ("/", "/new", "/docs", f"/experiments/{told.id}")
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
     }
-    assert f"{assets_folder()}/plotly.min.js" in named
+    assert f"{assets_folder()}/swagger-ui-bundle.js" in named
     assert len(named) == 13
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
@@ -134,16 +134,30 @@ def test_assets_are_compressed_for_those_who_read_that(api: TestClient) -> None:
     assert api.get("/assets/rendering.py", headers={"Accept-Encoding": "gzip"}).status_code == 404
 
 
-def test_the_list_loads_in_a_hundred_kilobytes(api: TestClient) -> None:
-    """Compressed: the page, what it names, and what its scripts import."""
-    html = api.get("/").text
+def compressed_sizes(api: TestClient, address: str) -> list[int]:
+    """In bytes: of the page, of what it names, and of what its scripts import."""
+    html = api.get(address).text
     named = set(re.findall(r'(?:src|href)="(/assets/[^"]+)"', html))
     bodies = {asset: api.get(asset).text for asset in named}
     imported = {
         f"{assets_folder()}/{name}" for body in bodies.values() for name in re.findall(r'from "\./(\S+)"', body)
     }
-    sizes = [len(gzip.compress(api.get(address).content)) for address in {"/", *named, *imported}]
+    return [len(gzip.compress(api.get(each).content)) for each in {address, *named, *imported}]
+
+
+def test_the_list_loads_in_a_hundred_kilobytes(api: TestClient) -> None:
+    sizes = compressed_sizes(api, "/")
     assert len(sizes) >= 4
+    assert sum(sizes) < 100_000
+
+
+def test_an_experiment_with_all_its_charts_loads_in_a_hundred_kilobytes_before_its_images(
+    api: TestClient, services: Services
+) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2), sizes=(6, 12, 24)))
+    finish_experiment(services, told)
+    sizes = compressed_sizes(api, f"/experiments/{told.id}")
+    assert len(sizes) >= 10
     assert sum(sizes) < 100_000
 
 

@@ -560,6 +560,15 @@ class EpochScore(Lenient):
     validation_accuracy: float
 
 
+class EpochsSoFar(Lenient):
+    """What a training that has not finished tells of itself every few seconds."""
+
+    epochs: tuple[EpochScore, ...]
+    """Of the stage that it is in."""
+    planned: int
+    """Epochs of that stage in all."""
+
+
 class EncoderAdapted(Lenient):
     """`weights` is None where the pool holds fewer than `size` images: the arm is exhausted there."""
 

@@ -1151,8 +1151,22 @@ class TrainingRun(Lenient):
     """The first stage of a recipe of two."""
 
 
+class UnfinishedRun(Lenient):
+    """A training that a worker is at, as the worker last told; it does so every few seconds."""
+
+    step: StepId
+    """The step that trains it."""
+    learning_rate: float | None
+    """Peak learning rate; null for a recipe without one."""
+    seed: int
+    epochs: tuple[EpochScore, ...]
+    """Those that are done, of the stage that the training is in; empty until the worker has told of one."""
+    planned_epochs: int | None
+    """Epochs of that stage in all; null until the worker has told of one."""
+
+
 class TrainingRuns(Lenient):
-    """The runs of an arm at a size, over learning rates and seeds, as far as they have finished."""
+    """The runs of an arm at a size, over learning rates and seeds."""
 
     experiment: str
     target: Name
@@ -1162,6 +1176,8 @@ class TrainingRuns(Lenient):
     """Number of runs that the experiment plans here."""
     runs: tuple[TrainingRun, ...]
     """Those that have finished, by learning rate and seed."""
+    unfinished: tuple[UnfinishedRun, ...] = ()
+    """Those that workers are at, by learning rate and seed."""
 
 
 class Event(Lenient):

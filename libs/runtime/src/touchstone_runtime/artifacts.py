@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 from touchstone_contracts.identity import canonical_json, sha256
 from touchstone_contracts.image_sets import ImageSet
-from touchstone_contracts.keys import TAKEDOWNS, blob_key, manifest_key, takedown_key
+from touchstone_contracts.keys import TAKEDOWNS, blob_key, manifest_key, savepoint_key, takedown_key
 from touchstone_contracts.messages import StepManifest
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import Contract
@@ -25,7 +25,8 @@ from touchstone_runtime.derived import DerivedParts
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import MissingObject, ObjectStore, StoredObject
 from touchstone_runtime.phases import phase
-from touchstone_runtime.savepoints import StepSavepoints
+from touchstone_runtime.savepoints import SHOWN, StepSavepoints
+from touchstone_runtime.sealing import read_sealed
 from touchstone_runtime.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ class Artifacts:
     def savepoints(self, step: StepId, every_seconds: float, *, resumes: bool) -> StepSavepoints:
         """`resumes`: whether an earlier attempt may have left something."""
         return StepSavepoints(self._objects, step, every_seconds, resumes=resumes)
+
+    def shown(self, step: StepId) -> bytes | None:
+        """How a step that a worker is at is getting on, as JSON; None where it has not told. Raises Transient."""
+        return read_sealed(self._objects, savepoint_key(step, SHOWN))
 
     def derived(self, name: Digest) -> DerivedParts:
         """What may be kept of something that `name` says all of that it follows from."""

@@ -5,13 +5,18 @@ from typing import Protocol
 
 from touchstone_contracts.keys import savepoint_key
 from touchstone_contracts.problems import Transient
-from touchstone_contracts.values import StepId
+from touchstone_contracts.values import Lenient, StepId
 
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.objects import ObjectStore
 from touchstone_runtime.sealing import read_sealed, sealed
 
 log = get_logger(__name__)
+
+SHOWN = "shown"
+"""Part of what is saved for those who look on; nobody goes on from it."""
+SHOW_SECONDS, SHOW_AGAIN_SECONDS = 5.0, 60.0
+"""Between two of them, and after one that could not be written."""
 
 
 class Savepoints(Protocol):
@@ -22,6 +27,9 @@ class Savepoints(Protocol):
 
     def save(self, part: str, data: bytes) -> None:
         """Replaces what was saved of this part. What cannot be saved is lost and nothing else."""
+
+    def show(self, state: Lenient) -> None:
+        """Tells those who look on how the step is getting on: every few seconds, most calls do nothing."""
 
     def load(self, part: str) -> bytes | None:
         """What an earlier attempt saved last; None where nothing was, or it is damaged. Raises Transient."""
@@ -39,6 +47,9 @@ class NoSavepoints:
     def save(self, part: str, data: bytes) -> None:
         pass
 
+    def show(self, state: Lenient) -> None:
+        pass
+
     def load(self, part: str) -> bytes | None:
         return None
 
@@ -52,11 +63,20 @@ NO_SAVEPOINTS = NoSavepoints()
 class StepSavepoints:
     """In the object store, each with its digest before it: other than blobs they change."""
 
-    def __init__(self, objects: ObjectStore, step: StepId, every_seconds: float, *, resumes: bool) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        step: StepId,
+        every_seconds: float,
+        *,
+        resumes: bool,
+        show_seconds: float = SHOW_SECONDS,
+    ) -> None:
         """`resumes`: whether an earlier attempt may have left something; a first one has nothing to look for."""
         self._objects, self._step = objects, step
         self._every, self._resumes = every_seconds, resumes
         self._last = time.monotonic()
+        self._show_seconds, self._show_at = show_seconds, self._last + show_seconds
         self._parts: set[str] = set()
 
     def due(self) -> bool:
@@ -69,6 +89,18 @@ class StepSavepoints:
         except Transient as error:
             log.warning("savepoint.lost", part=part, error=str(error))
         self._last = time.monotonic()
+
+    def show(self, state: Lenient) -> None:
+        if time.monotonic() < self._show_at:
+            return
+        pause = self._show_seconds
+        try:
+            self._objects.put(savepoint_key(self._step, SHOWN), sealed(state.model_dump_json().encode()))
+            self._parts.add(SHOWN)
+        except Transient as error:
+            log.warning("savepoint.not_shown", error=str(error))
+            pause = SHOW_AGAIN_SECONDS
+        self._show_at = time.monotonic() + pause
 
     def load(self, part: str) -> bytes | None:
         if not self._resumes:

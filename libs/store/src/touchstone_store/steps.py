@@ -492,6 +492,13 @@ def succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
     return found
 
 
+def leased_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
+    found: set[StepId] = set()
+    for batch in batches(ids):
+        found |= set(session.scalars(select(StepRow.id).where(StepRow.id.in_(batch), _IS_LEASED)))
+    return found
+
+
 def embeddings_of(session: Session, image_sets: Collection[StepId]) -> dict[StepId, list[StepId]]:
     """By image set, the finished steps that embedded it or took its embeddings over."""
     found: dict[StepId, list[StepId]] = {}

@@ -24,6 +24,7 @@ from touchstone_api.routes import (
     arms,
     assets,
     catalogue,
+    charts,
     compare,
     dashboard,
     descriptions,
@@ -69,7 +70,7 @@ RESOURCES = (
     storage,
     keys,
 )
-PAGES = (dashboard, compare, registered, image_pages, step_pages, search_pages)
+PAGES = (dashboard, charts, compare, registered, image_pages, step_pages, search_pages)
 OPEN_TO_ALL = (health, login, assets, problems)
 """What is the same for everybody, or says who somebody is."""
 

@@ -12,7 +12,6 @@ from touchstone_contracts.problems import NotFound
 STATIC = Path(__file__).parent / "static"
 OWN = frozenset(path.name for path in STATIC.iterdir())
 INSTALLED = {
-    "plotly.min.js": ("plotly", "package_data"),
     "swagger-ui-bundle.js": ("fastapi_offline", "static"),
     "swagger-ui.css": ("fastapi_offline", "static"),
 }

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from touchstone_contracts.steps import EpochScore
-from touchstone_contracts.views import TrainingRun
+from touchstone_contracts.views import TrainingRun, UnfinishedRun
+
+Run = TrainingRun | UnfinishedRun
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 560.0, 220.0, 52.0, 30.0
 """Of a drawing, and of the margins that hold its labels."""
@@ -32,17 +34,17 @@ class Drawing:
     """(y, label) of marks on the axis of values"""
 
 
-def draw_loss(runs: Sequence[TrainingRun]) -> Drawing | None:
+def draw_loss(runs: Sequence[Run]) -> Drawing | None:
     return _draw(runs, lambda score: score.train_loss, lambda value: f"{value:.3f}")
 
 
-def draw_accuracy(runs: Sequence[TrainingRun]) -> Drawing | None:
+def draw_accuracy(runs: Sequence[Run]) -> Drawing | None:
     """In percent."""
     return _draw(runs, lambda score: score.validation_accuracy, lambda value: f"{value * 100:.1f}")
 
 
 def _draw(
-    runs: Sequence[TrainingRun], value_of: Callable[[EpochScore], float], words: Callable[[float], str]
+    runs: Sequence[Run], value_of: Callable[[EpochScore], float], words: Callable[[float], str]
 ) -> Drawing | None:
     """None where no run has an epoch."""
     told = [run for run in runs if run.epochs]
@@ -60,7 +62,7 @@ def _draw(
     def y_of(value: float) -> float:
         return round((HEIGHT - BOTTOM) - (HEIGHT - BOTTOM - 10) * (value - low) / (high - low), 1)
 
-    def curve(run: TrainingRun) -> Curve:
+    def curve(run: Run) -> Curve:
         points = [(x_of(score.epoch), y_of(value_of(score))) for score in run.epochs]
         label = f"{rate_words(run.learning_rate)}, seed {run.seed}"
         return Curve(label, rates.index(run.learning_rate or 0.0), " ".join(f"{x},{y}" for x, y in points), points[-1])

@@ -17,7 +17,8 @@ from touchstone_contracts.problems import Problem
 from touchstone_contracts.views import Cost
 from touchstone_verdict.words import measure_words, points
 
-from touchstone_api.dashboard.assets import assets_folder
+from touchstone_api.dashboard.accuracy_chart import AccuracyChart
+from touchstone_api.dashboard.assets import STATIC, assets_folder
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 HERE = Path(__file__).parent
@@ -122,6 +123,15 @@ def html_page(
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
     text = _pages().get_template(template).render(csrf=csrf, **facts)
     return HTMLResponse(text, status_code=status, headers=headers)
+
+
+def svg_file(chart: AccuracyChart) -> str:
+    """The chart with its title and its own style sheet, in light colours: opens in a browser, an editor, a document."""
+    return (
+        _pages()
+        .get_template("accuracy_chart.svg")
+        .render(chart=chart, drawing_style=Markup((STATIC / "drawing.css").read_text("utf-8")))
+    )
 
 
 def problem_page(problem: Problem, csrf: str | None = None) -> HTMLResponse:

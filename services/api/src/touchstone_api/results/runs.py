@@ -1,11 +1,16 @@
-"""The trainings of an arm at a size, epoch by epoch."""
+"""The trainings of an arm at a size, epoch by epoch: those that have finished and those that workers are at."""
 
+from collections.abc import Iterable
+
+from pydantic import ValidationError
 from touchstone_contracts.layout import Adaptation, Grid
-from touchstone_contracts.problems import NotFound
-from touchstone_contracts.steps import EncoderAdapted
+from touchstone_contracts.problems import NotFound, Transient
+from touchstone_contracts.steps import EncoderAdapted, EpochsSoFar
 from touchstone_contracts.suggestions import unknown
-from touchstone_contracts.views import TrainingRun, TrainingRuns
+from touchstone_contracts.values import StepId
+from touchstone_contracts.views import TrainingRun, TrainingRuns, UnfinishedRun
 from touchstone_runtime.finished import read_finished
+from touchstone_store.steps import leased_among
 
 from touchstone_api.results.reader import ResultsReader, one_target
 
@@ -26,7 +31,38 @@ def training_runs(
         arm=arm,
         size=grid.size,
         planned=len(grid.adaptations),
-        runs=tuple(sorted(runs, key=lambda run: (run.learning_rate or 0.0, run.seed))),
+        runs=tuple(sorted(runs, key=_by_rate_and_seed)),
+        unfinished=tuple(sorted(_unfinished(reader, grid.adaptations), key=_by_rate_and_seed)),
+    )
+
+
+def _by_rate_and_seed(run: TrainingRun | UnfinishedRun) -> tuple[float, int]:
+    return run.learning_rate or 0.0, run.seed
+
+
+def _unfinished(reader: ResultsReader, adaptations: Iterable[Adaptation]) -> list[UnfinishedRun]:
+    by_step = {each.step: each for each in adaptations}
+    with reader.store.read() as session:
+        leased = leased_among(session, by_step)
+    return [unfinished_run(by_step[step], _told(reader, step)) for step in leased]
+
+
+def _told(reader: ResultsReader, step: StepId) -> EpochsSoFar | None:
+    """None where the worker has told nothing yet, or nothing that can be read."""
+    try:
+        stored = reader.finished.artifacts.shown(step)
+        return None if stored is None else EpochsSoFar.model_validate_json(stored)
+    except (Transient, ValidationError):
+        return None
+
+
+def unfinished_run(adaptation: Adaptation, told: EpochsSoFar | None) -> UnfinishedRun:
+    return UnfinishedRun(
+        step=adaptation.step,
+        learning_rate=adaptation.learning_rate,
+        seed=adaptation.seed,
+        epochs=told.epochs if told else (),
+        planned_epochs=told.planned if told else None,
     )
 
 

@@ -10,6 +10,7 @@ from touchstone_contracts.views import ExperimentView, Verdict
 from touchstone_store.experiments import require_experiment
 
 from touchstone_api.access.authorise import PageReader, require_experiment_access
+from touchstone_api.dashboard.accuracy_chart import MOST_SERIES, charts_of_experiments
 from touchstone_api.dashboard.comparison import Compared, draw_verdicts, side_by_side
 from touchstone_api.dashboard.rendering import html_page
 from touchstone_api.dashboard.spec_differences import spec_differences
@@ -43,11 +44,14 @@ def compare_experiments(
             require_experiment_access(session, principal, id_)
         views = experiment_views(session, [require_experiment(session, id_) for id_ in ids])
     compared = [_compared(reader, number, view) for number, view in enumerate(views, start=1)]
+    tables = side_by_side(compared)
     facts: dict[str, Any] = {
         "compared": compared,
         "headings": [each.heading for each in compared],
         "differences": spec_differences([each.spec for each in compared]),
-        "tables": side_by_side(compared),
+        "tables": tables,
+        "charts": charts_of_experiments(tables, compared),
+        "most_series": MOST_SERIES,
         "drawing": draw_verdicts(compared),
         "most": MOST,
         "fewest": FEWEST,

@@ -31,6 +31,7 @@ from touchstone_verdict.costs import priced
 
 from touchstone_api.access.authorise import PageReader, may_change, may_see_entry, require_experiment_access
 from touchstone_api.cursors import PositionHere
+from touchstone_api.dashboard.accuracy_chart import charts_of_arms
 from touchstone_api.dashboard.class_groups import groups_of_targets
 from touchstone_api.dashboard.configuration import named_entries
 from touchstone_api.dashboard.copies import copies_of
@@ -52,6 +53,7 @@ from touchstone_api.dependencies import ServicesHere
 from touchstone_api.results.dependencies import ResultsHere
 from touchstone_api.results.links import Downloads, link_reports
 from touchstone_api.results.reader import ResultsReader
+from touchstone_api.routes.charts import fits_of
 from touchstone_api.routes.experiments import EXAMPLE_SPEC
 from touchstone_api.search import WantedHere
 from touchstone_api.views import experiment_detail, experiment_views
@@ -160,7 +162,8 @@ def show_experiment(
         "account": reader.account(experiment),
         "kinds": progress_by_kind(detail.step_list),
         "results": results,
-        "tables": accuracy_tables(detail.spec, resolved.targets, results),
+        "tables": (tables := accuracy_tables(detail.spec, resolved.targets, results)),
+        "charts": charts_of_arms(tables, fits_of(reader, experiment)),
         "verdict": verdict,
         "obstacle": obstacle,
         "drawing": draw_interval(verdict) if verdict else None,

@@ -13,7 +13,7 @@ from touchstone_store.plan_steps import list_steps
 
 from touchstone_api.access.authorise import PageReader, may_change
 from touchstone_api.cursors import PositionHere
-from touchstone_api.dashboard.curves import draw_accuracy, draw_loss, rate_words
+from touchstone_api.dashboard.curves import Run, draw_accuracy, draw_loss, rate_words
 from touchstone_api.dashboard.facts import KIND_WORDS
 from touchstone_api.dashboard.rendering import html_page
 from touchstone_api.dependencies import ServicesHere
@@ -71,13 +71,14 @@ def show_runs(
         raise Invalid(unknown("size", size, sizes))
     first = next((each.name for each in spec.training_arms), "")
     found = training_runs(reader, experiment, arm or first, int(size) if size else None, target or spec.targets[0])
+    runs: list[Run] = [*found.runs, *found.unfinished]
     facts: dict[str, Any] = {
         "spec": spec,
         "experiment": experiment,
         "found": found,
-        "loss": draw_loss(found.runs),
-        "accuracy": draw_accuracy(found.runs),
+        "loss": draw_loss(runs),
+        "accuracy": draw_accuracy(runs),
         "rate_words": rate_words,
-        "rates": sorted({run.learning_rate or 0.0 for run in found.runs if run.epochs}),
+        "rates": sorted({run.learning_rate or 0.0 for run in runs if run.epochs}),
     }
     return html_page("runs.html", csrf=principal.csrf, **facts)

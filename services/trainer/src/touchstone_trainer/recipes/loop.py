@@ -12,7 +12,7 @@ from touchstone_contracts.identity import derive_seed
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.recipes.class_labels import ClassLabelOptimisation
 from touchstone_contracts.recipes.optimisation import Optimisation, TowerOptimisation
-from touchstone_contracts.steps import EpochScore
+from touchstone_contracts.steps import EpochScore, EpochsSoFar
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.savepoints import NO_SAVEPOINTS, Savepoints
 from touchstone_runtime.serving import ProgressFunction, no_progress
@@ -73,6 +73,7 @@ def train(
     fractions = warmup_cosine(updates, warmup_length(recipe, updates))
     descent = Descent(learner, recipe, [learning_rate * fraction for fraction in fractions], processes)
     selection = Selection(subject, data, recipe)
+    watched = savepoints if processes.rank == 0 else NO_SAVEPOINTS
     savepoints = savepoints if processes.count == 1 else NO_SAVEPOINTS
     # Drop-out inside a tower draws from torch's global generator, which is given back as it was.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -89,6 +90,7 @@ def train(
                     savepoints.save(part, dump_state(learner, descent, selection, place))
             # Looked at once per epoch: every look makes a GPU wait.
             selection.consider(learner.weights(), place.epoch, float(total_loss) / len(data.training))
+            watched.show(EpochsSoFar(epochs=tuple(selection.scores), planned=recipe.epochs))
             place = Place(place.epoch + 1)
         if savepoints.saved(part):
             # Whatever follows in the same step, this part is not repeated.
