@@ -5,7 +5,6 @@ it does not answer."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
-from urllib.parse import quote
 
 import httpx
 from touchstone_contracts.access import AuditEntry, AuditPage, CreatedKey, KeyPage, KeyView, NewKey, ProjectView, Scope
@@ -68,6 +67,7 @@ from touchstone_contracts.webhooks import (
 
 from touchstone.answers import Results, Verdict
 from touchstone.calls import Call, Listing, get, given, listing, method, nothing, post, reader
+from touchstone.paths import path_of
 from touchstone.searches import SearchResults
 
 Resource = Literal["upstreams", "targets", "datasets", "encoders", "generators"]
@@ -80,24 +80,15 @@ UPSTREAM = "upstream/"
 """Before its name, where an upstream may stand instead of an experiment."""
 
 
-def address(owner: str) -> str:
-    """The path of an experiment, `exp_...`, or of an upstream, `upstream/NAME`."""
+def _owned(owner: str) -> tuple[str, str]:
+    """In a path: of an experiment, `exp_...`, or of an upstream, `upstream/NAME`."""
     if owner.startswith(UPSTREAM):
-        return f"/v1/upstreams/{owner.removeprefix(UPSTREAM)}"
-    return f"/v1/experiments/{owner}"
-
-
-def _segment(name: str) -> str:
-    """Of a path: a name that somebody typed must not lead elsewhere."""
-    return quote(name, safe="")
+        return "upstreams", owner.removeprefix(UPSTREAM)
+    return "experiments", owner
 
 
 def _created(response: httpx.Response) -> bool:
     return response.status_code == httpx.codes.CREATED
-
-
-def _training_set(experiment: str, arm: str) -> str:
-    return f"/v1/experiments/{experiment}/arms/{arm}/training-set"
 
 
 def _asked(target: str | None, size: int | None, seed: int | None) -> dict[str, str]:
@@ -118,7 +109,7 @@ class Api:
         >>> client.register("encoders", Encoder(name="clip", model="library:models/clip", digest="..."))
         True
         """
-        return Call("POST", f"/v1/{resource}", _created, json=entry.model_dump(mode="json"), repeatable="keyed")
+        return Call("POST", path_of(resource), _created, json=entry.model_dump(mode="json"), repeatable="keyed")
 
     @method
     def upstream(self, name: str) -> Call[UpstreamView]:
@@ -127,7 +118,7 @@ class Api:
         >>> client.upstream("miniverse").images
         18950
         """
-        return get(f"/v1/upstreams/{name}", UpstreamView)
+        return get(path_of("upstreams", name), UpstreamView)
 
     @method
     def start_search(self, upstream: str, document: dict[str, Any]) -> Call[SearchResults]:
@@ -136,7 +127,7 @@ class Api:
         >>> client.start_search("miniverse", {"text": "a flag with a red circle"}).phase
         'succeeded'
         """
-        return post(f"/v1/upstreams/{_segment(upstream)}/search", SearchResults, document)
+        return post(path_of("upstreams", upstream, "search"), SearchResults, document)
 
     @method
     def search_state(self, upstream: str, search: str) -> Call[SearchResults]:
@@ -145,7 +136,7 @@ class Api:
         >>> client.search_state("miniverse", found.id).searched
         18950
         """
-        return get(f"/v1/upstreams/{_segment(upstream)}/searches/{_segment(search)}", SearchResults)
+        return get(path_of("upstreams", upstream, "searches", search), SearchResults)
 
     @method
     def found_image(self, found: FoundImage) -> Call[bytes]:
@@ -166,7 +157,7 @@ class Api:
         >>> client.add("upstream", {"name": "birds", "location": "hf://datasets/owner/birds"}).phase
         'queued'
         """
-        return post(f"/v1/{kind}s", DescriptionView, document)
+        return post(path_of(f"{kind}s"), DescriptionView, document)
 
     @method
     def description(self, kind: DescribedKind, name: str) -> Call[DescriptionView]:
@@ -175,7 +166,7 @@ class Api:
         >>> client.description("upstream", "birds").phase
         'succeeded'
         """
-        return get(f"/v1/descriptions/{kind}/{name}", DescriptionView)
+        return get(path_of("descriptions", kind, name), DescriptionView)
 
     @listing
     def upstreams(self) -> Listing[UpstreamView]:
@@ -193,7 +184,7 @@ class Api:
         >>> [label.display_name for label in client.target("flags").classes][:2]
         ['flag of Canada', 'flag of Japan']
         """
-        return get(f"/v1/targets/{name}", Target)
+        return get(path_of("targets", name), Target)
 
     @listing
     def targets(self) -> Listing[TargetSummary]:
@@ -211,7 +202,7 @@ class Api:
         >>> client.dataset("flags-by-hand").origin
         'synthetic'
         """
-        return get(f"/v1/datasets/{name}", Dataset)
+        return get(path_of("datasets", name), Dataset)
 
     @listing
     def datasets(self) -> Listing[Dataset]:
@@ -229,7 +220,7 @@ class Api:
         >>> client.encoder("mini-clip").model
         'library:models/mini-clip'
         """
-        return get(f"/v1/encoders/{name}", Encoder)
+        return get(path_of("encoders", name), Encoder)
 
     @listing
     def encoders(self) -> Listing[Encoder]:
@@ -247,7 +238,7 @@ class Api:
         >>> client.generator("mini-diffusion").trained_on
         'miniverse'
         """
-        return get(f"/v1/generators/{name}", Generator)
+        return get(path_of("generators", name), Generator)
 
     @listing
     def generators(self) -> Listing[Generator]:
@@ -265,7 +256,7 @@ class Api:
         >>> client.target_account("flags").splits[0].account.taken
         240
         """
-        return get(f"/v1/targets/{name}/account", TargetAccount)
+        return get(path_of("targets", name, "account"), TargetAccount)
 
     @method
     def dataset_account(self, name: str) -> Call[SourceAccount]:
@@ -274,7 +265,7 @@ class Api:
         >>> client.dataset_account("flags-by-hand").account.refusals
         ''
         """
-        return get(f"/v1/datasets/{name}/account", SourceAccount)
+        return get(path_of("datasets", name, "account"), SourceAccount)
 
     # Experiments
 
@@ -322,7 +313,7 @@ class Api:
         >>> client.experiment("exp_0123456789abcdef").phase
         'succeeded'
         """
-        return get(f"/v1/experiments/{experiment}", ExperimentDetail)
+        return get(path_of("experiments", experiment), ExperimentDetail)
 
     @listing
     def experiments(
@@ -365,7 +356,7 @@ class Api:
         """
         changes = ExperimentChanges(name=name, tags=None if tags is None else tuple(tags), archived=archived)
         document = changes.model_dump(mode="json", exclude_none=True)
-        return Call("PATCH", f"/v1/experiments/{experiment}", reader(ExperimentView), json=document)
+        return Call("PATCH", path_of("experiments", experiment), reader(ExperimentView), json=document)
 
     @method
     def queries(self, experiment: str) -> Call[SearchedQueries]:
@@ -374,7 +365,7 @@ class Api:
         >>> [query.searched for query in client.queries("exp_0123456789abcdef").queries][:1]
         ['flag of canada']
         """
-        return get(f"/v1/experiments/{experiment}/queries", SearchedQueries)
+        return get(path_of("experiments", experiment, "queries"), SearchedQueries)
 
     @method
     def delete(self, experiment: str) -> Call[None]:
@@ -383,7 +374,7 @@ class Api:
 
         >>> client.delete("exp_0123456789abcdef")
         """
-        return Call("DELETE", f"/v1/experiments/{experiment}", nothing)
+        return Call("DELETE", path_of("experiments", experiment), nothing)
 
     @method
     def cancel(self, experiment: str) -> Call[ExperimentView]:
@@ -392,7 +383,7 @@ class Api:
         >>> client.cancel("exp_0123456789abcdef").phase
         'cancelled'
         """
-        return post(f"/v1/experiments/{experiment}/cancel", ExperimentView)
+        return post(path_of("experiments", experiment, "cancel"), ExperimentView)
 
     @method
     def retry(self, experiment: str) -> Call[ExperimentView]:
@@ -402,7 +393,7 @@ class Api:
         >>> client.retry("exp_0123456789abcdef").phase
         'queued'
         """
-        return post(f"/v1/experiments/{experiment}/retry", ExperimentView, repeatable="once")
+        return post(path_of("experiments", experiment, "retry"), ExperimentView, repeatable="once")
 
     @method
     def cancel_upstream(self, name: str) -> Call[UpstreamView]:
@@ -411,7 +402,7 @@ class Api:
         >>> client.cancel_upstream("miniverse").phase
         'cancelled'
         """
-        return post(f"/v1/upstreams/{name}/cancel", UpstreamView)
+        return post(path_of("upstreams", name, "cancel"), UpstreamView)
 
     @method
     def retry_upstream(self, name: str) -> Call[UpstreamView]:
@@ -420,7 +411,7 @@ class Api:
         >>> client.retry_upstream("miniverse").phase
         'queued'
         """
-        return post(f"/v1/upstreams/{name}/retry", UpstreamView, repeatable="once")
+        return post(path_of("upstreams", name, "retry"), UpstreamView, repeatable="once")
 
     @method
     def clone(self, experiment: str, changes: dict[str, Any]) -> Call[ExperimentView]:
@@ -429,7 +420,7 @@ class Api:
         >>> client.clone("exp_0123456789abcdef", {"sizes": [240, 480]}).steps.reused
         29
         """
-        return post(f"/v1/experiments/{experiment}/clone", ExperimentView, changes, repeatable="keyed")
+        return post(path_of("experiments", experiment, "clone"), ExperimentView, changes, repeatable="keyed")
 
     @listing
     def takedowns(self) -> Listing[TakedownView]:
@@ -459,7 +450,7 @@ class Api:
         >>> [step.role for step in client.steps("exp_0123456789abcdef", state="failed")]
         []
         """
-        return Listing(f"{address(owner)}/steps", StepPage, given(state=state, prefix=prefix or None))
+        return Listing(path_of(*_owned(owner), "steps"), StepPage, given(state=state, prefix=prefix or None))
 
     @method
     def step(self, owner: str, step: str) -> Call[StepDetail]:
@@ -467,7 +458,7 @@ class Api:
 
         >>> print(client.step("exp_0123456789abcdef", step_id).log_tail)
         """
-        return get(f"{address(owner)}/steps/{step}", StepDetail)
+        return get(path_of(*_owned(owner), "steps", step), StepDetail)
 
     @method
     def retry_step(self, owner: str, step: str) -> Call[StepDetail]:
@@ -476,7 +467,7 @@ class Api:
         >>> client.retry_step("exp_0123456789abcdef", step_id).state
         'waiting'
         """
-        return post(f"{address(owner)}/steps/{step}/retry", StepDetail, repeatable="once")
+        return post(path_of(*_owned(owner), "steps", step, "retry"), StepDetail, repeatable="once")
 
     # Results
 
@@ -486,7 +477,7 @@ class Api:
 
         >>> client.results("exp_0123456789abcdef").to_pandas()
         """
-        return get(f"/v1/experiments/{experiment}/results", Results)
+        return get(path_of("experiments", experiment, "results"), Results)
 
     @method
     def results_csv(self, experiment: str) -> Call[str]:
@@ -495,7 +486,7 @@ class Api:
         >>> client.results_csv("exp_0123456789abcdef").splitlines()[0].split(",")[:3]
         ['target', 'arm', 'size']
         """
-        path = f"/v1/experiments/{experiment}/results"
+        path = path_of("experiments", experiment, "results")
         return Call("GET", path, lambda response: response.text, params={"format": "csv"})
 
     @method
@@ -505,7 +496,7 @@ class Api:
         >>> [source.words for source in client.account("exp_0123456789abcdef").sources]
         ['upstream miniverse', 'flags/test', 'flags/validation']
         """
-        return get(f"/v1/experiments/{experiment}/account", ExperimentAccount)
+        return get(path_of("experiments", experiment, "account"), ExperimentAccount)
 
     @method
     def verdict(self, experiment: str, *, prices: Prices = NO_PRICES) -> Call[Verdict]:
@@ -515,7 +506,7 @@ class Api:
         >>> client.verdict("exp_0123456789abcdef").headline
         'retrieved is better than synthetic by 3.5 points (95 % interval 1.5 to 5.5)'
         """
-        return get(f"/v1/experiments/{experiment}/verdict", Verdict, prices.model_dump(exclude_none=True))
+        return get(path_of("experiments", experiment, "verdict"), Verdict, prices.model_dump(exclude_none=True))
 
     @method
     def registration(self, experiment: str) -> Call[str]:
@@ -524,7 +515,7 @@ class Api:
 
         >>> hashlib.sha256(client.registration("exp_0123456789abcdef").encode()).hexdigest()
         """
-        return Call("GET", f"/v1/experiments/{experiment}/registration", lambda response: response.text)
+        return Call("GET", path_of("experiments", experiment, "registration"), lambda response: response.text)
 
     @method
     def manifest(self, experiment: str) -> Call[ExperimentManifest]:
@@ -532,7 +523,7 @@ class Api:
 
         >>> client.manifest("exp_0123456789abcdef").results_digest
         """
-        return get(f"/v1/experiments/{experiment}/manifest", ExperimentManifest)
+        return get(path_of("experiments", experiment, "manifest"), ExperimentManifest)
 
     @method
     def scaling(self, experiment: str) -> Call[Scaling]:
@@ -540,7 +531,7 @@ class Api:
 
         >>> [fit.exponent for fit in client.scaling("exp_0123456789abcdef").fits]
         """
-        return get(f"/v1/experiments/{experiment}/scaling", Scaling)
+        return get(path_of("experiments", experiment, "scaling"), Scaling)
 
     @method
     def classes(
@@ -560,7 +551,7 @@ class Api:
         'flag of Chad'
         """
         query = {"arm": arm, "size": size, "test_set": test_set} | given(metric=metric, target=target)
-        return get(f"/v1/experiments/{experiment}/classes", ClassTable, query)
+        return get(path_of("experiments", experiment, "classes"), ClassTable, query)
 
     @method
     def label_cards(self, experiment: str) -> Call[LabelCards]:
@@ -569,7 +560,7 @@ class Api:
         >>> [card.arm for card in client.label_cards("exp_0123456789abcdef").cards]
         ['retrieved', 'synthetic']
         """
-        return get(f"/v1/experiments/{experiment}/labels", LabelCards)
+        return get(path_of("experiments", experiment, "labels"), LabelCards)
 
     @method
     def arm_curation(self, experiment: str, arm: str, target: str | None = None) -> Call[ArmCuration]:
@@ -578,7 +569,7 @@ class Api:
         >>> client.arm_curation("exp_0123456789abcdef", "retrieved").counts.kept
         1432
         """
-        return get(f"/v1/experiments/{experiment}/arms/{arm}", ArmCuration, given(target=target))
+        return get(path_of("experiments", experiment, "arms", arm), ArmCuration, given(target=target))
 
     @method
     def arm_links(self, experiment: str, arm: str, target: str | None = None) -> Call[LinkReport]:
@@ -587,7 +578,7 @@ class Api:
         >>> client.arm_links("exp_0123456789abcdef", "retrieved").total.obtained
         871
         """
-        return get(f"/v1/experiments/{experiment}/arms/{arm}/links", LinkReport, given(target=target))
+        return get(path_of("experiments", experiment, "arms", arm, "links"), LinkReport, given(target=target))
 
     @method
     def arm_images(self, experiment: str, arm: str, target: str, **params: Any) -> Call[ImagePage]:
@@ -595,7 +586,7 @@ class Api:
 
         >>> page = client.arm_images("exp_0123456789abcdef", "retrieved", "flags", kept=True, limit=4)
         """
-        return get(f"/v1/experiments/{experiment}/arms/{arm}/images", ImagePage, {"target": target} | params)
+        return get(path_of("experiments", experiment, "arms", arm, "images"), ImagePage, {"target": target} | params)
 
     @method
     def image_details(
@@ -608,7 +599,7 @@ class Api:
         'Kept: no stage of curation dropped it.'
         """
         query = given(target=target, row=None if row is None else str(row))
-        return get(f"/v1/experiments/{experiment}/arms/{arm}/images/{image}/details", CandidateImage, query)
+        return get(path_of("experiments", experiment, "arms", arm, "images", image, "details"), CandidateImage, query)
 
     @method
     def training_runs(
@@ -620,7 +611,7 @@ class Api:
         >>> client.training_runs("exp_0123456789abcdef", "retrieved", "flags").runs[0].epochs[-1].train_loss
         0.41
         """
-        return get(f"/v1/experiments/{experiment}/arms/{arm}/runs", TrainingRuns, _asked(target, size, None))
+        return get(path_of("experiments", experiment, "arms", arm, "runs"), TrainingRuns, _asked(target, size, None))
 
     @method
     def training_set(
@@ -632,7 +623,9 @@ class Api:
         >>> client.training_set("exp_0123456789abcdef", "retrieved", "flags", size=240, seed=0).images
         240
         """
-        return get(_training_set(experiment, arm), TrainingSetView, _asked(target, size, seed))
+        return get(
+            path_of("experiments", experiment, "arms", arm, "training-set"), TrainingSetView, _asked(target, size, seed)
+        )
 
     @listing
     def training_images(
@@ -644,7 +637,9 @@ class Api:
         ['000000123', '000004711']
         """
         asked = _asked(target, size, seed) | {"limit": "500"}
-        return Listing(f"{_training_set(experiment, arm)}/images", TrainingImagePage, asked)
+        return Listing(
+            path_of("experiments", experiment, "arms", arm, "training-set", "images"), TrainingImagePage, asked
+        )
 
     @method
     def image(self, shown: ImageView | TrainingImage) -> Call[bytes]:
@@ -691,7 +686,7 @@ class Api:
 
         >>> client.revoke_key("key_0123456789")
         """
-        return Call("DELETE", f"/v1/keys/{key_id}", nothing)
+        return Call("DELETE", path_of("keys", key_id), nothing)
 
     @listing
     def audit(self) -> Listing[AuditEntry]:
@@ -709,8 +704,8 @@ class Api:
 
         >>> client.share("targets/flags")
         """
-        path = thing if "/" in thing else f"experiments/{thing}"
-        return Call("PUT" if shared else "DELETE", f"/v1/{path}/share", nothing)
+        path = thing.split("/", 1) if "/" in thing else ("experiments", thing)
+        return Call("PUT" if shared else "DELETE", path_of(*path, "share"), nothing)
 
     # Webhooks; what receivers do is in touchstone.webhooks
 
@@ -740,7 +735,7 @@ class Api:
 
         >>> client.remove_webhook("hook_0123456789")
         """
-        return Call("DELETE", f"/v1/webhooks/{webhook}", nothing)
+        return Call("DELETE", path_of("webhooks", webhook), nothing)
 
     @method
     def test_webhook(self, webhook: str) -> Call[DeliveryView]:
@@ -749,7 +744,7 @@ class Api:
         >>> client.test_webhook("hook_0123456789").state
         'pending'
         """
-        return post(f"/v1/webhooks/{webhook}/test", DeliveryView)
+        return post(path_of("webhooks", webhook, "test"), DeliveryView)
 
     @listing
     def webhook_deliveries(self, webhook: str) -> Listing[DeliveryView]:
@@ -758,7 +753,7 @@ class Api:
         >>> [delivery.state for delivery in client.webhook_deliveries("hook_0123456789")]
         ['delivered']
         """
-        return Listing(f"/v1/webhooks/{webhook}/deliveries", DeliveryPage, {})
+        return Listing(path_of("webhooks", webhook, "deliveries"), DeliveryPage, {})
 
     @method
     def retry_delivery(self, webhook: str, delivery: str) -> Call[DeliveryView]:
@@ -767,7 +762,7 @@ class Api:
         >>> client.retry_delivery("hook_0123456789", "msg_0123456789").state
         'pending'
         """
-        return post(f"/v1/webhooks/{webhook}/deliveries/{delivery}/retry", DeliveryView)
+        return post(path_of("webhooks", webhook, "deliveries", delivery, "retry"), DeliveryView)
 
 
 def _posted(document: dict[str, Any]) -> Call[tuple[ExperimentView, bool]]:

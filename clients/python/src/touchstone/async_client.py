@@ -20,6 +20,7 @@ from touchstone.documents import Study, spec_document
 from touchstone.downloads import unfinished
 from touchstone.experiments import AsyncExperiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
+from touchstone.paths import path_of
 from touchstone.phases import FINISHED, Watcher, ignore
 from touchstone.problems import raise_for_problem
 from touchstone.searches import SearchResults, search_document, search_is_over
@@ -161,7 +162,7 @@ class AsyncClient(Api, AsyncMethods):
 
         >>> await client.save_predictions("exp_0123456789abcdef", Path("predictions.parquet"))
         """
-        path = f"/v1/experiments/{experiment}/predictions"
+        path = path_of("experiments", experiment, "predictions")
         with unfinished(file) as written:
             async with self._http.stream("GET", path) as response:
                 if response.is_error:
@@ -176,7 +177,7 @@ class AsyncClient(Api, AsyncMethods):
         ...     print(event.event)
         """
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        path, timeout = f"/v1/experiments/{experiment}/events", httpx.Timeout(30.0, read=silence)
+        path, timeout = path_of("experiments", experiment, "events"), httpx.Timeout(30.0, read=silence)
         async with httpx_sse.aconnect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
             if source.response.is_error:
                 await source.response.aread()

@@ -19,6 +19,7 @@ from touchstone.documents import Study, spec_document
 from touchstone.downloads import unfinished
 from touchstone.experiments import Experiment, check_end, entries_in_order
 from touchstone.names import chosen, looks_like_id
+from touchstone.paths import path_of
 from touchstone.phases import FINISHED, Watcher, ignore
 from touchstone.problems import ProblemError, raise_for_problem
 from touchstone.searches import SearchResults, search_document, search_is_over
@@ -175,7 +176,7 @@ class Client(Api, SyncMethods):
         >>> client.save_predictions("exp_0123456789abcdef", Path("predictions.parquet"))
         48213
         """
-        path = f"/v1/experiments/{experiment}/predictions"
+        path = path_of("experiments", experiment, "predictions")
         with unfinished(file) as written, self._http.stream("GET", path) as response:
             if response.is_error:
                 response.read()
@@ -191,7 +192,7 @@ class Client(Api, SyncMethods):
         ...     print(event.event)
         """
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        path, timeout = f"/v1/experiments/{experiment}/events", httpx.Timeout(30.0, read=silence)
+        path, timeout = path_of("experiments", experiment, "events"), httpx.Timeout(30.0, read=silence)
         with httpx_sse.connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
             if source.response.is_error:
                 source.response.read()
