@@ -87,6 +87,22 @@ def test_the_dashboard_shows_curves_and_images(
     page.close()
 
 
+def test_charts_tell_the_numbers_of_the_results(finished_demo: FinishedDemo, browser: Browser) -> None:
+    visitor = Visitor(browser, DESK)
+    page = visitor.page
+    page.goto(f"{finished_demo.client.server}/experiments/{finished_demo.experiment.id}")
+    shown = Counter(title.strip() for title in page.locator(".chart .mark title").all_text_contents())
+    told = Counter(
+        f"{row.arm if row.size else 'untouched encoder'}: {row.mean * 100:.1f} %"
+        + (f" at {row.size} images" if row.size else "")
+        + ("" if row.std is None else f" (± {row.std * 100:.1f}, standard deviation over {row.seeds} seeds)")
+        for row in finished_demo.results.summary
+    )
+    assert shown == told
+    assert shown.total() >= 5 * 2 * len(finished_demo.study["targets"])
+    page.close()
+
+
 def test_a_clone_with_other_sizes_repeats_no_retrieval_generation_or_curation(
     finished_demo: FinishedDemo, browser: Browser
 ) -> None:
