@@ -23,8 +23,8 @@ from touchstone_retrieval import tasks
 from touchstone_retrieval.download.fetching import Fetcher, Limits, open_session
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.ingest.folder_source import in_image_folder
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.tools import Tools
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import listing_digest
@@ -57,20 +57,20 @@ def test_a_worker_reads_the_allowed_prefix_alone(client: Minio, s3_settings: Run
         "s3://allowed/photos-of-staff/a.png", "s3://allowed", "s3://closed/photos/a.png", "s3://closed/nothing",
         f"s3://{s3_settings.s3_bucket}/steps/",
     )  # fmt: skip
-    for place in closed:
-        for read in (lambda place: files.fetch(place, tmp_path / "b"), files.below):
+    for location in closed:
+        for read in (lambda location: files.fetch(location, tmp_path / "b"), files.below):
             with pytest.raises(SourceNotAllowed) as refused:
-                read(place)
-            assert refused.value.detail.startswith(f"{place} may not be read. Allowed buckets: allowed/photos (set ")
+                read(location)
+            assert refused.value.detail.startswith(f"{location} may not be read. Allowed buckets: allowed/photos (set ")
         with pytest.raises(SourceNotAllowed):
-            files.fetch_folder(place, tmp_path / "folder", in_image_folder)
+            files.fetch_folder(location, tmp_path / "folder", in_image_folder)
     assert not (tmp_path / "b").exists()
 
 
 def test_a_folder_of_the_object_store_that_changed_is_not_described(client: Minio, tmp_path: Path) -> None:
-    places = Places(Library(tmp_path), S3Files(client, SHOP))
+    reader = LocationReader(Library(tmp_path), S3Files(client, SHOP))
     folder = ImageFolder(location="s3://allowed/photos", digest="0" * 64, images=7)
-    with pytest.raises(Invalid) as refused, opened(folder, places):
+    with pytest.raises(Invalid) as refused, opened(folder, reader):
         pass
     assert refused.value.code == "digest_mismatch"
     assert sha256(b"bytes") not in refused.value.detail
@@ -95,7 +95,8 @@ def test_a_caption_that_is_a_link_publishes_nothing(library: Path, tmp_path: Pat
     (red / "a.txt").unlink()
     (red / "a.txt").symlink_to(tmp_path / "secret.env")
     source = ImageFolder(location="library:photos/red", digest=digest, images=1)
-    with pytest.raises(Invalid, match=r"a\.txt leads out") as refused, opened(source, Places(Library(library), None)):
+    reader = LocationReader(Library(library), None)
+    with pytest.raises(Invalid, match=r"a\.txt leads out") as refused, opened(source, reader):
         pass
     assert refused.value.code == "link_leads_out"
 
@@ -114,13 +115,13 @@ def test_a_class_that_is_a_link_is_not_read(library: Path, tmp_path: Path, linke
         link.unlink()
         link.symlink_to(tmp_path / "outside/a.png")
     source = ClassFolders(location="library:photos", digest="0" * 64, images=2, folders=("red", "blue"))
-    with pytest.raises(Invalid) as refused, opened(source, Places(Library(library), None)):
+    with pytest.raises(Invalid) as refused, opened(source, LocationReader(Library(library), None)):
         pass
     assert refused.value.code == "link_leads_out"
 
 
 def test_a_wrong_digest_tells_neither_the_right_one_nor_names_nor_counts(library: Path) -> None:
-    places = Places(Library(library), None)
+    reader = LocationReader(Library(library), None)
     (library / "table.parquet").write_bytes(b"no table")
     sources = (
         ImageFolder(location="library:photos/red", digest="0" * 64, images=9),
@@ -128,7 +129,7 @@ def test_a_wrong_digest_tells_neither_the_right_one_nor_names_nor_counts(library
         ParquetFile(location="library:table.parquet", digest="0" * 64, images=9),
     )
     for source in sources:
-        with pytest.raises(Invalid) as refused, opened(source, places):
+        with pytest.raises(Invalid) as refused, opened(source, reader):
             pass
         assert refused.value.code == "digest_mismatch"
         detail = refused.value.detail.replace(source.location, "").replace("0" * 64, "")
@@ -169,11 +170,11 @@ def test_a_link_leads_to_allowed_hosts_alone_and_so_does_a_redirect(web: Web) ->
 @pytest.fixture
 def worker(tmp_path: Path) -> MortalWorker:
     """Its own settings allow two names of the test's web server."""
-    places = Library(tmp_path, AllowedSources(hosts=("127.0.0.1", "localhost")))
+    worker_library = Library(tmp_path, AllowedSources(hosts=("127.0.0.1", "localhost")))
 
     def tools(artifacts: Artifacts) -> Tools:
-        encoders, index = EncoderCache(places, torch.device("cpu")), QdrantEdgeIndex(tmp_path / "index")
-        return Tools(artifacts, places, encoders, index, private_addresses=True)
+        encoders, index = EncoderCache(worker_library, torch.device("cpu")), QdrantEdgeIndex(tmp_path / "index")
+        return Tools(artifacts, worker_library, encoders, index, private_addresses=True)
 
     return MortalWorker(tasks.handlers, tools)
 

@@ -24,8 +24,8 @@ from touchstone_retrieval.describe.shards import describe_class_folders
 from touchstone_retrieval.describe.torchvision_target import UnusableDataset, carve, load_published
 from touchstone_retrieval.ingest.folder_source import in_image_folder, is_image_name
 from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.library import Library
 from touchstone_runtime.objects import MemoryObjects, S3Objects
@@ -49,9 +49,9 @@ def catalogue(capsys: pytest.CaptureFixture[str], *arguments: str) -> Catalogue:
     return Catalogue.model_validate(json.loads(capsys.readouterr().out))
 
 
-def ingested(source: Any, places: Places) -> list[dict[str, Any]]:
+def ingested(source: Any, reader: LocationReader) -> list[dict[str, Any]]:
     artifacts = Artifacts(MemoryObjects())
-    with opened(source, places) as rows:
+    with opened(source, reader) as rows:
         images, account = write_source(rows, artifacts)
     assert account.refused == {}
     return artifacts.get_table(images.manifest).to_pylist()
@@ -96,13 +96,13 @@ def test_shards_on_s3_are_found_by_prefix_and_read_with_the_workers_credentials(
     arguments = ("upstream", "shop", "s3://shop/photos/", "--form", "webdataset", "--index-encoder", "clip")
     upstream: Upstream = catalogue(capsys, *arguments).upstreams[0]
     assert [each.location for each in upstream.shards] == ["s3://shop/photos/00000.tar", "s3://shop/photos/00001.tar"]
-    places = Places(Library(library), S3Files(shop, SHOP))
-    rows = [row for each in upstream.shards for row in ingested(each, places)]
+    reader = LocationReader(Library(library), S3Files(shop, SHOP))
+    rows = [row for each in upstream.shards for row in ingested(each, reader)]
     assert [(row["source_key"], row["caption"]) for row in rows] == [("0", "a red bar"), ("1", "a red bar")]
 
     assert isinstance(upstream.shards[0], TarShard)
     gone = upstream.shards[0].model_copy(update={"location": "s3://shop/photos/99999.tar"})
-    with pytest.raises(Invalid, match="99999") as missing, opened(gone, places):
+    with pytest.raises(Invalid, match="99999") as missing, opened(gone, reader):
         pass
     assert missing.value.code == "place_missing"
 
@@ -121,8 +121,8 @@ def test_keys_and_folders_with_any_name_are_described_and_read(
     arguments = ("upstream", "odd", "library:holiday photos", "--form", "image_folder", "--index-encoder", "clip")
     (images,) = catalogue(capsys, *arguments).upstreams[0].shards
     assert images.location == "library:holiday photos/日本 (1)"
-    places = Places(Library(library), S3Files(shop, SHOP))
-    found = [(row["source_key"], row["caption"]) for each in (tar, images) for row in ingested(each, places)]
+    reader = LocationReader(Library(library), S3Files(shop, SHOP))
+    found = [(row["source_key"], row["caption"]) for each in (tar, images) for row in ingested(each, reader)]
     assert found == [("7", "a red bar"), ("a b=#.png", "a red bar")]
 
 
@@ -159,15 +159,15 @@ def test_image_folders_on_s3_are_an_upstream_and_nothing_else_below_the_prefix_i
     arguments = ("upstream", "albums", "s3://shop/albums", "--form", "image_folder", "--index-encoder", "clip")
     shards = catalogue(capsys, *arguments).upstreams[0].shards
     assert [each.location for each in shards] == ["s3://shop/albums/autumn", "s3://shop/albums/spring"]
-    places = Places(Library(library), S3Files(shop, SHOP))
-    found = [(row["source_key"], row["caption"]) for each in shards for row in ingested(each, places)]
+    reader = LocationReader(Library(library), S3Files(shop, SHOP))
+    found = [(row["source_key"], row["caption"]) for each in shards for row in ingested(each, reader)]
     assert found == [("c.png", ""), ("a.png", "a red bar"), ("b.png", "a red circle")]
 
-    with places.folder("s3://shop/albums/", in_image_folder) as folder:
+    with reader.folder("s3://shop/albums/", in_image_folder) as folder:
         assert [path for path in folder.rglob("*") if path.is_file()] == []
     put(shop, {"albums/spring/a.txt": b"a blue bar"})
     assert isinstance(shards[1], ImageFolder)
-    with pytest.raises(Invalid) as changed, opened(shards[1], places):
+    with pytest.raises(Invalid) as changed, opened(shards[1], reader):
         pass
     assert changed.value.code == "digest_mismatch"
 
@@ -182,24 +182,24 @@ def test_class_folders_on_s3_are_a_target_and_a_missing_one_is_named(
         "--validation", "s3://shop/shapes", "--test", "s3://shop/shapes/", "--template", "a {name}",
     )  # fmt: skip
     splits = catalogue(capsys, *arguments).targets[0].splits
-    places = Places(Library(library), S3Files(shop, SHOP))
+    reader = LocationReader(Library(library), S3Files(shop, SHOP))
     for split in (splits.validation, splits.test):
-        rows = ingested(split, places)
+        rows = ingested(split, reader)
         assert [(row["source_key"], row["class_id"]) for row in rows] == [
             ("square/front/0.png", 0),
             ("bar/front/0.png", 1),
         ]
 
     shop.remove_object("shop", "shapes/bar/front/0.png")
-    with pytest.raises(Invalid, match="class 1 has no folder 'bar' in s3://shop/shapes/"), opened(splits.test, places):
+    with pytest.raises(Invalid, match="class 1 has no folder 'bar' in s3://shop/shapes/"), opened(splits.test, reader):
         pass
     put(shop, {"shapes/": b"", "shapes/bar/": b"", "shapes/circle/0.png": picture("circle")})
     with pytest.raises(Invalid, match="folder 'circle' in s3://shop/shapes/ belongs to no class"):
-        describe_class_folders("s3://shop/shapes/", ("square", "bar"), places)
+        describe_class_folders("s3://shop/shapes/", ("square", "bar"), reader)
     with pytest.raises(Invalid, match="nothing is below s3://shop/shape/"):
-        describe_class_folders("s3://shop/shape", ("square", "bar"), places)
+        describe_class_folders("s3://shop/shape", ("square", "bar"), reader)
     with pytest.raises(Invalid, match="s3://nowhere/shapes/ is not there"):
-        describe_class_folders("s3://nowhere/shapes", ("square", "bar"), places)
+        describe_class_folders("s3://nowhere/shapes", ("square", "bar"), reader)
 
 
 @pytest.mark.parametrize("key", ["../x.png", "a/../../x.png", "a//x.png", "./x.png", "/x.png"])
@@ -207,8 +207,8 @@ def test_an_object_whose_key_is_no_path_is_refused(key: str, tmp_path: Path) -> 
     class OneObject(S3Files):
         """A server that has an object no client of ours could write."""
 
-        def below(self, place: str) -> list[str]:
-            return [place + key]
+        def below(self, location: str) -> list[str]:
+            return [location + key]
 
     with pytest.raises(Invalid) as refused:
         OneObject(Minio("127.0.0.1:9"), SHOP).fetch_folder("s3://shop/bad", tmp_path / "folder", is_image_name)
@@ -231,7 +231,7 @@ def test_every_folder_of_images_is_a_shard_and_a_new_one_changes_no_other(
     after = catalogue(capsys, *arguments).upstreams[0].shards
     assert [each.location for each in after] == ["library:photos/autumn", "library:photos/spring"]
     assert before == after[1:]
-    assert all(len(ingested(each, Places(Library(library), None))) == 1 for each in after)
+    assert all(len(ingested(each, LocationReader(Library(library), None))) == 1 for each in after)
 
 
 def test_class_folders_become_a_target_in_the_order_of_the_class_file(
@@ -249,7 +249,7 @@ def test_class_folders_become_a_target_in_the_order_of_the_class_file(
     ).targets[0]  # fmt: skip
     assert [label.display_name for label in target.classes] == ["triangle", "a thin bar", "circle", "square"]
     assert {*target.templates.filter, *target.templates.zero_shot} == {"a {name}"}
-    rows = ingested(target.splits.test, Places(Library(library), None))
+    rows = ingested(target.splits.test, LocationReader(Library(library), None))
     assert [(row["source_key"], row["class_id"]) for row in rows] == [
         ("triangle/0.png", 0), ("bar/0.png", 1), ("circle/0.png", 2), ("square/0.png", 3),
     ]  # fmt: skip
@@ -269,7 +269,7 @@ def test_a_target_takes_templates_by_purpose_from_a_file(
     file.write_text(json.dumps(purposes))
     (target,) = catalogue(capsys, *arguments).targets
     assert target.templates.model_dump(mode="json") == purposes
-    file.write_text(json.dumps(purposes | {"filter": ["no place for a name"]}))
+    file.write_text(json.dumps(purposes | {"filter": ["no slot for a name"]}))
     with pytest.raises(SystemExit, match="filter"):
         describe(arguments)
 
@@ -290,7 +290,7 @@ def test_a_data_set_carries_the_class_ids_of_its_target(
     assert (declared.origin, declared.made_by, declared.trained_on) == ("synthetic", "PixelForge 2", "miniverse")
     with pytest.raises(SystemExit, match="say synthetic"):
         describe((*asked, "--classes", str(tmp_path / "classes.txt"), "--made-by", "PixelForge 2"))
-    rows = ingested(found.images, Places(Library(library), None))
+    rows = ingested(found.images, LocationReader(Library(library), None))
     assert {row["source_key"]: row["class_id"] for row in rows} == {"circle/0.png": 0, "bar/0.png": 1}
     with pytest.raises(SystemExit, match="class folders need --classes"):
         describe(asked)
@@ -299,10 +299,10 @@ def test_a_data_set_carries_the_class_ids_of_its_target(
 def test_a_missing_class_folder_ends_the_command_with_its_name(library: Path, tmp_path: Path) -> None:
     (library / "shapes/bar").mkdir(parents=True)
     (tmp_path / "classes.txt").write_text("bar\nsquare\n")
-    place = ("--validation", "library:shapes", "--test", "library:shapes")
+    splits = ("--validation", "library:shapes", "--test", "library:shapes")
     with pytest.raises(SystemExit, match="class 1 has no folder 'square'"):
         describe(
-            ["target", "x", "--form", "class_folders", "--classes", str(tmp_path / "classes.txt"), *place,
+            ["target", "x", "--form", "class_folders", "--classes", str(tmp_path / "classes.txt"), *splits,
              "--template", "a {name}"]
         )  # fmt: skip
 
@@ -332,10 +332,10 @@ def test_a_data_set_of_torchvision_becomes_a_target_without_download(
     )  # fmt: skip
     target = catalogue(capsys, *arguments).targets[0]
     assert [label.display_name for label in target.classes][:2] == ["T-shirt/top", "Trouser"]
-    places, splits = Places(Library(library), None), target.splits
+    reader, splits = LocationReader(Library(library), None), target.splits
     assert splits.train is not None
     published = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    rows = {name: ingested(split, places) for name, split in published.items()}
+    rows = {name: ingested(split, reader) for name, split in published.items()}
     assert {name: len(found) for name, found in rows.items()} == {"train": 30, "validation": 20, "test": 20}
     assert [row["class_id"] for row in rows["test"]] == labels["test"].tolist()
     assert not {row["source_key"] for row in rows["train"]} & {row["source_key"] for row in rows["validation"]}

@@ -24,7 +24,7 @@ from touchstone_encoders.loading import EncoderCache
 from touchstone_planning.plan import plan_upstream
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.describe.shards import describe_shards
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_runtime.digests import file_digest
 from touchstone_runtime.image_sets import read_images
 from touchstone_runtime.library import Library
@@ -164,7 +164,7 @@ def test_a_picture_behind_links_of_several_classes_is_dropped_as_a_placeholder(
     vectors = embed_images(loaded, [row["image"] for row in rows]).astype(np.float16)
     with serving({f"/{row['key']}.png": Page(row["image"]) for row in rows}) as web:
         write_part(library / "gone", 0, rows, [web.url(path) for path in web.pages], vectors)
-        (table,) = describe_shards("links", "library:gone", Places(Library(library), None))
+        (table,) = describe_shards("links", "library:gone", LocationReader(Library(library), None))
         links = Upstream(name="gone", shards=(table,), index_encoder=encoder.name, placeholder_links=len(SHAPES))
         plan = planned_over_links(library, links, encoder, TextMatch(results_per_query=3))
         worker.run_all(plan)

@@ -21,8 +21,8 @@ from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 from touchstone_retrieval.describe.described import described
 from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.locations.buckets import connect_google
 from touchstone_retrieval.locations.fsspec_files import FsspecFiles
 from touchstone_retrieval.locations.hub import HubFiles
@@ -64,20 +64,20 @@ def web(allowed: AllowedSources = EVERYWHERE, most: int = MOST, *, private: bool
     return {"http": files, "https": files}
 
 
-def at(folder: Path, others: dict[str, RemoteFiles], s3: S3Files | None = None) -> Places:
-    return Places(Library(folder / "nothing"), s3, others)
+def at(folder: Path, others: dict[str, RemoteFiles], s3: S3Files | None = None) -> LocationReader:
+    return LocationReader(Library(folder / "nothing"), s3, others)
 
 
-def describe(places: Places, *locations: str, form: str = "upstream", **asked: Any) -> SourceDescribed:
+def describe(reader: LocationReader, *locations: str, form: str = "upstream", **asked: Any) -> SourceDescribed:
     request = DescribeSource.model_validate({"form": form, "asked": "once", "locations": {"": locations}} | asked)
-    return described(request, places, no_progress)
+    return described(request, reader, no_progress)
 
 
-def captions(found: SourceDescribed, places: Places) -> list[str]:
+def captions(found: SourceDescribed, reader: LocationReader) -> list[str]:
     """Of all images, as they are ingested."""
     artifacts, read = Artifacts(MemoryObjects()), list[str]()
     for source in found.shards:
-        with opened(source, places) as rows:  # type: ignore[arg-type]
+        with opened(source, reader) as rows:  # type: ignore[arg-type]
             images, account = write_source(rows, artifacts)
         assert account.refused == {}
         read += artifacts.get_table(images.manifest)["caption"].to_pylist()
@@ -90,13 +90,13 @@ def test_a_shard_and_a_parquet_file_of_web_servers_are_described_and_ingested(
     address, folder = served
     (folder / "my shard.tar").write_bytes(shard("a", "b"))
     pq.write_table(pa.Table.from_pylist(upstream_rows(3)), folder / "images.parquet")
-    places = at(tmp_path, web())
-    tar = describe(places, f"{address}/my%20shard.tar")
-    parquet = describe(places, f"{address}/images.parquet")
+    reader = at(tmp_path, web())
+    tar = describe(reader, f"{address}/my%20shard.tar")
+    parquet = describe(reader, f"{address}/images.parquet")
     assert tar.shards[0].location == f"{address}/my%20shard.tar"
-    assert captions(tar, places) == ["a red bar", "a red bar"]
+    assert captions(tar, reader) == ["a red bar", "a red bar"]
     assert [each.format for each in parquet.shards] == ["parquet"]
-    assert len(captions(parquet, places)) == 3
+    assert len(captions(parquet, reader)) == 3
 
 
 def table_bytes(rows: list[dict[str, Any]]) -> bytes:
@@ -115,23 +115,23 @@ def test_a_parquet_file_is_fetched_once_to_be_recognised_and_described(tmp_path:
 def test_a_file_that_changed_since_it_was_described_is_not_ingested(served: tuple[str, Path], tmp_path: Path) -> None:
     address, folder = served
     (folder / "a.tar").write_bytes(shard("a"))
-    places = at(tmp_path, web())
-    found = describe(places, f"{address}/a.tar")
+    reader = at(tmp_path, web())
+    found = describe(reader, f"{address}/a.tar")
     (folder / "a.tar").write_bytes(shard("a", "b"))
-    with pytest.raises(Invalid) as refused, opened(found.shards[0], places):  # type: ignore[arg-type]
+    with pytest.raises(Invalid) as refused, opened(found.shards[0], reader):  # type: ignore[arg-type]
         pass
     assert refused.value.code == "digest_mismatch"
 
 
 def test_a_web_server_lists_nothing_and_says_what_is_missing(served: tuple[str, Path], tmp_path: Path) -> None:
     address, _ = served
-    places = at(tmp_path, web())
+    reader = at(tmp_path, web())
     with pytest.raises(Invalid) as missing:
-        describe(places, f"{address}/gone.tar")
+        describe(reader, f"{address}/gone.tar")
     assert missing.value.code == "place_missing"
     assert "gone.tar" in missing.value.detail
     with pytest.raises(Invalid, match="does not list its files"):
-        describe(places, f"{address}/shards/*.tar")
+        describe(reader, f"{address}/shards/*.tar")
 
 
 def test_private_networks_and_hosts_that_are_not_allowed_are_refused(served: tuple[str, Path], tmp_path: Path) -> None:
@@ -166,15 +166,15 @@ def test_a_data_set_of_a_hub_is_pinned_to_its_commit(tmp_path: Path) -> None:
     hub_folder = tmp_path / "hub"
     write(hub_folder, data__0_dot_tar=shard("a"), data__1_dot_tar=shard("b", "c"), README_dot_md=b"# Birds")
     with serving_hub(hub_folder) as endpoint:
-        places = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
+        reader = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
         for location in ("hf://datasets/owner/birds", "hf://datasets/owner/birds@main/data/*.tar"):
-            found = describe(places, location)
+            found = describe(reader, location)
             assert [each.location for each in found.shards] == [
                 f"hf://datasets/owner/birds@{COMMIT}/data/0.tar", f"hf://datasets/owner/birds@{COMMIT}/data/1.tar",
             ]  # fmt: skip
-        assert captions(found, places) == ["a red bar"] * 3
+        assert captions(found, reader) == ["a red bar"] * 3
         with pytest.raises(Invalid, match="below hf://datasets/owner/birds there are 3 files"):
-            describe(places, "hf://datasets/owner/birds/*.zip")
+            describe(reader, "hf://datasets/owner/birds/*.zip")
 
 
 def test_class_folders_of_a_hub_are_a_target_that_is_read_again(tmp_path: Path) -> None:
@@ -183,13 +183,13 @@ def test_class_folders_of_a_hub_are_a_target_that_is_read_again(tmp_path: Path) 
         (tmp_path / "hub" / name).parent.mkdir(parents=True)
         (tmp_path / "hub" / name).write_bytes(draw_shape("bar", "red", RNG))
     with serving_hub(tmp_path / "hub") as endpoint:
-        places = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
-        found = describe(places, "hf://datasets/owner/birds", form="target")
+        reader = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
+        found = describe(reader, "hf://datasets/owner/birds", form="target")
         assert found.classes == ("crow", "owl")
         test = found.splits["test"]
         assert isinstance(test, ClassFolders)
         assert test.location == f"hf://datasets/owner/birds@{COMMIT}/test"
-        with opened(test, places) as rows:
+        with opened(test, reader) as rows:
             assert [row.class_id for row in rows.rows()] == [0, 1]
 
 
@@ -210,15 +210,15 @@ def test_parquet_files_of_a_hub_are_a_target_of_which_one_file_at_a_time_is_here
     (tmp_path / "here").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "here"))
     with serving_hub(tmp_path / "hub") as endpoint:
-        places = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
-        found = describe(places, "hf://datasets/owner/birds", form="target")
+        reader = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
+        found = describe(reader, "hf://datasets/owner/birds", form="target")
         assert found.classes == ("crow", "owl")
         train = found.splits["train"]
         assert [file.location.rpartition("/")[2] for file in single_files(train)] == [
             f"train-{number:05d}-of-00003.parquet" for number in range(3)
         ]
         held = list[int]()
-        with opened(train, places, classes=2) as source:
+        with opened(train, reader, classes=2) as source:
             for row in source.rows():
                 assert row.image is not None
                 held.append(len(list((tmp_path / "here").glob("touchstone-*/object"))))
@@ -226,19 +226,19 @@ def test_parquet_files_of_a_hub_are_a_target_of_which_one_file_at_a_time_is_here
                     break
         assert held == [1] * 5
         assert list((tmp_path / "here").glob("touchstone-*")) == []
-        with opened(train, places, classes=2) as source:
+        with opened(train, reader, classes=2) as source:
             _, account = write_source(source, Artifacts(MemoryObjects()))
         assert (account.seen, account.taken) == (6, 6)
 
 
 def test_a_repository_that_is_not_there_or_not_allowed_is_refused(tmp_path: Path) -> None:
     with serving_hub(tmp_path) as endpoint:
-        places = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
+        reader = at(tmp_path, {"hf": HubFiles(EVERYWHERE, MOST, endpoint)})
         with pytest.raises(Invalid) as missing:
-            describe(places, "hf://datasets/owner/nothing")
+            describe(reader, "hf://datasets/owner/nothing")
         assert missing.value.code == "place_missing"
         with pytest.raises(SourceNotAllowed, match="TOUCHSTONE_ALLOWED_HUB"):
-            describe(places, "hf://datasets/somebody/birds")
+            describe(reader, "hf://datasets/somebody/birds")
 
 
 def test_objects_of_s3_are_found_by_prefix_and_pattern(
@@ -249,12 +249,12 @@ def test_objects_of_s3_are_found_by_prefix_and_pattern(
         client.make_bucket("birds")
     for key in ("photos/0.tar", "photos/more/1.tar", "photos-of-staff/2.tar"):
         client.put_object("birds", key, io.BytesIO(shard(key[-5])), len(shard(key[-5])))
-    places = at(tmp_path, {}, S3Files(client, EVERYWHERE))
-    found = describe(places, "s3://birds/photos")
+    reader = at(tmp_path, {}, S3Files(client, EVERYWHERE))
+    found = describe(reader, "s3://birds/photos")
     assert [each.location for each in found.shards] == ["s3://birds/photos/0.tar", "s3://birds/photos/more/1.tar"]
-    assert captions(found, places) == ["a red bar", "a red bar"]
-    assert len(describe(places, "s3://birds/photos/*").shards) == 1
-    assert len(describe(places, "s3://birds").shards) == 3
+    assert captions(found, reader) == ["a red bar", "a red bar"]
+    assert len(describe(reader, "s3://birds/photos/*").shards) == 1
+    assert len(describe(reader, "s3://birds").shards) == 3
 
 
 def test_buckets_of_google_need_an_extra_that_the_refusal_names() -> None:
@@ -268,19 +268,19 @@ def test_any_file_system_of_fsspec_serves_a_scheme(tmp_path: Path) -> None:
     memory.pipe("/birds/photos/0.tar", shard("a"))
 
     class Bucket(FsspecFiles):
-        def below(self, place: str) -> list[str]:
-            self._allowed.require(place)
-            return [f"gs:/{path}" for path in memory.find(place.removeprefix("gs:/"))]
+        def below(self, location: str) -> list[str]:
+            self._allowed.require(location)
+            return [f"gs:/{path}" for path in memory.find(location.removeprefix("gs:/"))]
 
-        def _path(self, place: str) -> str:
-            return place.removeprefix("gs:/")
+        def _path(self, location: str) -> str:
+            return location.removeprefix("gs:/")
 
-    places = at(tmp_path, {"gs": Bucket(lambda: memory, EVERYWHERE, MOST)})
-    found = describe(places, "gs://birds/photos")
+    reader = at(tmp_path, {"gs": Bucket(lambda: memory, EVERYWHERE, MOST)})
+    found = describe(reader, "gs://birds/photos")
     assert found.shards[0].location == "gs://birds/photos/0.tar"
-    assert captions(found, places) == ["a red bar"]
+    assert captions(found, reader) == ["a red bar"]
 
 
 def test_a_worker_without_a_scheme_says_so(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="gs:// places need a server"):
+    with pytest.raises(Invalid, match="gs:// locations need a server"):
         describe(at(tmp_path, {}), "gs://birds/photos")

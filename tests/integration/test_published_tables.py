@@ -34,7 +34,7 @@ from touchstone_encoders.loading import EncoderCache
 from touchstone_planning.dag import Plan
 from touchstone_planning.fairness import check_fair
 from touchstone_retrieval.describe.described import described
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_runtime.library import Library
 from touchstone_runtime.serving import no_progress
 
@@ -64,7 +64,7 @@ class World:
         request = DescribeSource(
             form="upstream", locations={"": (location,)}, links=LinkChoices(**choices), asked="once"
         )
-        return described(request, Places(Library(self.library), None), no_progress)
+        return described(request, LocationReader(Library(self.library), None), no_progress)
 
     def upstream(self, location: str, **choices: Any) -> Upstream:
         return Upstream(name="links", shards=self.describe(location, **choices).shards, index_encoder="tiny-clip")

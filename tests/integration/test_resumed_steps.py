@@ -99,11 +99,13 @@ def make_generator_worker(library: Path) -> Callable[[], MortalWorker]:
 
 @pytest.fixture
 def make_retrieval_worker(library: Path, tmp_path: Path) -> Callable[[], MortalWorker]:
-    places = Library(library, AllowedSources(hosts=("127.0.0.1",)))
+    worker_library = Library(library, AllowedSources(hosts=("127.0.0.1",)))
     index = QdrantEdgeIndex(tmp_path / "index")
 
     def tools(artifacts: Artifacts) -> Tools:
-        return Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index, private_addresses=True)
+        return Tools(
+            artifacts, worker_library, EncoderCache(worker_library, torch.device("cpu")), index, private_addresses=True
+        )
 
     return lambda: MortalWorker(tasks.handlers, tools)
 

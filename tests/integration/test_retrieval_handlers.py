@@ -141,9 +141,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(library: Path, tmp_path: Path) -> Iterator[World]:
     torch.set_num_threads(1)
     encoder = tiny_encoder(library)
-    artifacts, places = Artifacts(MemoryObjects()), Library(library)
+    artifacts, worker_library = Artifacts(MemoryObjects()), Library(library)
     index = QdrantEdgeIndex(tmp_path / "index")
-    tools = Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index)
+    tools = Tools(artifacts, worker_library, EncoderCache(worker_library, torch.device("cpu")), index)
     reports = SentReports()
     runner = StepRunner(handlers, tools, artifacts, reports, WorkerMetrics(), "retrieval@test", 60)
     yield World(runner, reports, tiny_upstream(library), tiny_target(library), encoder)
@@ -362,8 +362,8 @@ def test_another_worker_writes_the_same_bytes(world: World, library: Path, tmp_p
     first = world.curate(world.retrieve(Union()), rules=rules)
     artifacts = Artifacts(MemoryObjects())
     index = QdrantEdgeIndex(tmp_path / "other")
-    places = Library(library)
-    tools = Tools(artifacts, places, EncoderCache(places, torch.device("cpu")), index)
+    worker_library = Library(library)
+    tools = Tools(artifacts, worker_library, EncoderCache(worker_library, torch.device("cpu")), index)
     runner = StepRunner(handlers, tools, artifacts, SentReports(), WorkerMetrics(), "retrieval@other", 60)
     other = World(runner, runner.reporter, world.upstream, world.target, world.encoder)  # type: ignore[arg-type]
     assert other.curate(other.retrieve(Union()), rules=rules) == first

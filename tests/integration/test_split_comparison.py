@@ -51,9 +51,9 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self.library = folder / "library"
         self.library.mkdir()
-        places, self.artifacts = Library(self.library), Artifacts(MemoryObjects())
+        worker_library, self.artifacts = Library(self.library), Artifacts(MemoryObjects())
         self.index = QdrantEdgeIndex(folder / "index")
-        tools = Tools(self.artifacts, places, EncoderCache(Library(MINIVERSE), torch.device("cpu")), self.index)
+        tools = Tools(self.artifacts, worker_library, EncoderCache(Library(MINIVERSE), torch.device("cpu")), self.index)
         self.reports = SentReports()
         self.runner = StepRunner(handlers, tools, self.artifacts, self.reports, WorkerMetrics(), "retrieval@test", 60)
         digest = folder_digest(MINIVERSE / "models/mini-clip")
@@ -75,8 +75,8 @@ class Worker:
         for number, rows in enumerate(files):
             path = self.library / f"{name}-{number}.parquet"
             pq.write_table(pa.Table.from_pylist([{"image": image, "label": label} for image, label in rows]), path)
-            place = f"library:{path.name}"
-            described.append(ParquetFile(location=place, digest=file_digest(path), images=len(rows)))
+            location = f"library:{path.name}"
+            described.append(ParquetFile(location=location, digest=file_digest(path), images=len(rows)))
         images = self.run(INGEST_IMAGES, IngestImages(source=SourceFiles(files=tuple(described)), classes=3))
         embedded = self.run(EMBED_IMAGES, EmbedImages(images=images, encoder=self.model))
         return EmbeddedShard(images=images, embeddings=embedded)

@@ -151,7 +151,7 @@ def test_searches_return_the_true_neighbours_best_first(
         found += len(set(truth) & {hit.row for hit in hits})
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         np.testing.assert_allclose([hit.score for hit in hits], vectors[[hit.row for hit in hits]] @ query, atol=2e-6)
-    # Scores that differ by a rounding may change places at the cut.
+    # Hits whose scores differ by a rounding may swap ranks at the cut.
     assert found / (50 * len(QUERIES)) >= 0.999
 
 
@@ -262,7 +262,7 @@ def test_matrices_answer_as_the_index_behind_them_and_leave_it_what_does_not_fit
         assert list(too_small.search(rows, "image", QUERIES, k)) == expected
         answers = list(fits.search(rows, "image", QUERIES, k))
         assert [len(hits) for hits in answers] == [min(k, COUNT)] * len(QUERIES)
-        # Engines differ in the last bit of a score, so that near-ties may change places or fall off the cut.
+        # Engines differ in the last bit of a score, so that near-ties may swap ranks or fall off the cut.
         for mine, theirs in zip(answers, expected, strict=True):
             np.testing.assert_allclose([hit.score for hit in mine], [hit.score for hit in theirs], atol=2e-6)
             assert len({hit.row for hit in mine} & {hit.row for hit in theirs}) >= len(theirs) - 1

@@ -147,8 +147,8 @@ def _damaged_pngs(rng: random.Random) -> Iterator[Named]:
     first = good.index(b"IDAT") + 4
     for number in range(60):
         data = bytearray(good)
-        place = first + 10 + rng.randrange(1000)
-        data[place] ^= 1 << rng.randrange(8)
+        offset = first + 10 + rng.randrange(1000)
+        data[offset] ^= 1 << rng.randrange(8)
         yield f"PNG with a flipped bit {number}", bytes(data)
     for depth, colour in product((0, 3, 5, 7, 32, 255), (0, 1, 2, 5, 7, 200)):
         yield (
@@ -171,15 +171,15 @@ def _damaged_jpegs(rng: random.Random) -> Iterator[Named]:
     picture = Image.fromarray(np.random.default_rng(4).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     baseline, progressive = encoded(picture, "JPEG"), encoded(picture, "JPEG", progressive=True)
     for segment in (b"\xff\xc0", b"\xff\xda"):
-        place = baseline.index(segment)
+        offset = baseline.index(segment)
         for number in range(20):
-            yield f"JPEG without {segment.hex()} {number}", baseline[:place] + rng.randbytes(number) + baseline[-2:]
+            yield f"JPEG without {segment.hex()} {number}", baseline[:offset] + rng.randbytes(number) + baseline[-2:]
     last = progressive.rindex(b"\xff\xda")
     for scans in (101, 1_000, 20_000):
         yield f"JPEG of {scans} scans", progressive[:last] + progressive[last:-2] * scans + b"\xff\xd9"
     for number in range(30):
-        place = baseline.index(b"\xff\xc0")
-        components = baseline[: place + 9] + bytes([rng.choice((0, 2, 5, 9, 200))]) + baseline[place + 10 :]
+        offset = baseline.index(b"\xff\xc0")
+        components = baseline[: offset + 9] + bytes([rng.choice((0, 2, 5, 9, 200))]) + baseline[offset + 10 :]
         yield f"JPEG with other components {number}", components[: len(components) - number]
 
 

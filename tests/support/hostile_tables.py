@@ -42,8 +42,8 @@ def no_tables() -> Iterator[tuple[str, bytes]]:
     footer = int.from_bytes(good[-8:-4], "little")
     for number in range(20):
         data = bytearray(good)
-        place = len(data) - 8 - footer + number
-        data[place : place + 12] = b"\xff" * 12
+        offset = len(data) - 8 - footer + number
+        data[offset : offset + 12] = b"\xff" * 12
         yield f"damaged footer {number}", bytes(data)
     for length in (0, 1, len(good), 2**31 - 1, 2**32 - 1):
         yield f"footer of {length} bytes", good[:-8] + length.to_bytes(4, "little") + b"PAR1"

@@ -70,7 +70,7 @@ def odd_members() -> Iterator[tuple[str, bytes]]:
 
 def between_neighbours(middle: bytes, number: int) -> bytes:
     """A whole archive."""
-    first, last = (member(f"good-{place}.png", good_image(100 + 2 * number + place)) for place in (0, 1))
+    first, last = (member(f"good-{position}.png", good_image(100 + 2 * number + position)) for position in (0, 1))
     return first + middle + last + END
 
 

@@ -69,11 +69,11 @@ class LinkWorker:
 @contextmanager
 def link_worker(library: Path, folder: Path) -> Iterator[LinkWorker]:
     """It may download from this machine. `folder`: for the search index."""
-    places = Library(library, AllowedSources(hosts=("127.0.0.1",)))
+    worker_library = Library(library, AllowedSources(hosts=("127.0.0.1",)))
     index = QdrantEdgeIndex(folder / "index")
     artifacts, reports = Artifacts(MemoryObjects()), Reports()
-    encoders = EncoderCache(places, torch.device("cpu"))
-    tools = Tools(artifacts, places, encoders, index, private_addresses=True)
+    encoders = EncoderCache(worker_library, torch.device("cpu"))
+    tools = Tools(artifacts, worker_library, encoders, index, private_addresses=True)
     yield LinkWorker(StepRunner(handlers, tools, artifacts, reports, WorkerMetrics(), "retrieval@test", 60), reports)
     index.close()
 

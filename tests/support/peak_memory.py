@@ -52,11 +52,11 @@ def progress() -> Progress:
 
 
 def main(action: str, service: str, times: str, folder: str) -> None:
-    sizes, place, found = Sizes(int(times)), Path(folder), entries()
+    sizes, root, found = Sizes(int(times)), Path(folder), entries()
     if action == "prepare":
-        prepare(service, sizes, place, found)
+        prepare(service, sizes, root, found)
     else:
-        run(WORKERS[service](sizes, place, found))
+        run(WORKERS[service](sizes, root, found))
 
 
 def prepare(service: str, sizes: Sizes, folder: Path, found: Entries) -> None:

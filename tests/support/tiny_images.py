@@ -35,7 +35,7 @@ def draw_shape(
     size: int = SIZE,
     encoding: str = "PNG",
 ) -> bytes:
-    """One encoded RGB image; `rng` decides place and extent."""
+    """One encoded RGB image; `rng` decides position and extent."""
     image = Image.new("RGB", (size, size), ground)
     draw = ImageDraw.Draw(image)
     left, top = rng.integers(1, size // 3, size=2).tolist()

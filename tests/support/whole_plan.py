@@ -60,16 +60,16 @@ class Workers:
 def workers_on(library: Path, index: Path, *, generates: bool = False) -> Iterator[Workers]:
     """Retrieval, trainer, judge and perhaps generator on the models and data of `library`, over an object store in
     memory."""
-    artifacts, places, reports = Artifacts(MemoryObjects()), Library(library), Reports()
+    artifacts, worker_library, reports = Artifacts(MemoryObjects()), Library(library), Reports()
     engine = QdrantEdgeIndex(index)
-    encoders = EncoderCache(places, torch.device("cpu"))
+    encoders = EncoderCache(worker_library, torch.device("cpu"))
     handled: list[tuple[Any, Any]] = [
-        (retrieval.handlers, retrieval_tools.Tools(artifacts, places, encoders, engine)),
+        (retrieval.handlers, retrieval_tools.Tools(artifacts, worker_library, encoders, engine)),
         (trainer.handlers, trainer_tools.build_tools(TrainerSettings(library=library, device="cpu"), artifacts)),
         (judge.handlers, judge.Tools(artifacts, FinishedSteps(artifacts))),
     ]
     if generates:
-        handled.append(_generator(artifacts, places))
+        handled.append(_generator(artifacts, worker_library))
     runners: dict[str, StepRunner[Any]] = {
         handlers.queue: StepRunner(
             handlers, tools, artifacts, reports, WorkerMetrics(), f"{handlers.queue}@test", HEARTBEAT_SECONDS
@@ -82,9 +82,9 @@ def workers_on(library: Path, index: Path, *, generates: bool = False) -> Iterat
         engine.close()
 
 
-def _generator(artifacts: Artifacts, places: Library) -> tuple[Any, Any]:
+def _generator(artifacts: Artifacts, worker_library: Library) -> tuple[Any, Any]:
     # Imported here: diffusers is seconds that a plan without generation shall not pay.
     from touchstone_generator import tasks as generator
     from touchstone_generator.pipelines import GeneratorCache
 
-    return generator.handlers, generator.Tools(artifacts, GeneratorCache(places, torch.device("cpu")))
+    return generator.handlers, generator.Tools(artifacts, GeneratorCache(worker_library, torch.device("cpu")))

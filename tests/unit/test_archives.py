@@ -132,7 +132,7 @@ def uploaded(data: bytes) -> tuple[UploadedFiles, str, MemoryObjects]:
     return UploadedFiles(uploads, 10**9), writer.finish(datetime.now(UTC)).location, objects
 
 
-def test_files_of_an_upload_are_listed_and_fetched_by_their_place(tmp_path: Path) -> None:
+def test_files_of_an_upload_are_listed_and_fetched_by_their_location(tmp_path: Path) -> None:
     files, location, _ = uploaded(zip_of(FILES))
     assert files.below(location) == sorted(f"{location}/{name}" for name in FILES)
     assert files.below(f"{location}/my birds/more") == [f"{location}/my birds/more/crow.png"]

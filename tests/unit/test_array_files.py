@@ -65,7 +65,7 @@ HOSTILE: dict[str, tuple[dict[str, bytes], str]] = {
         {"x.npy": header(SHAPED % (b"<f4", b"(300, 24)")) + b"x" * 50}, "it ends after 0",
     ),
     "rows behind the last": ({"x.npy": npy(rows()) + b"x"}, "it goes on behind its 300 rows"),
-    "columns in place of rows": ({"x.npy": npy(np.asfortranarray(rows()))}, "column by column"),
+    "columns instead of rows": ({"x.npy": npy(np.asfortranarray(rows()))}, "column by column"),
     "rows beyond every memory": (
         {"x.npy": header(SHAPED % (b"<f4", b"(300000000000, 24)"))}, "its table has 300 rows",
     ),
@@ -92,8 +92,8 @@ def damaged(data: bytes, kind: str) -> bytes:
         case "cut":
             return data[: len(data) // 2]
         case "a flipped bit":
-            place = len(data) // 2
-            return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+            position = len(data) // 2
+            return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
         case "encrypted":
             first = data.index(b"PK\1\2") + 8
             return data[:first] + struct.pack("<H", 1) + data[first + 2 :]

@@ -17,7 +17,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 from touchstone_retrieval.describe.described import described
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_runtime.library import Library
 from touchstone_runtime.serving import no_progress
 
@@ -54,7 +54,7 @@ def table(path: Path, rows: list[dict[str, Any]], classes: list[str] | None = No
 def describe(library: Path, form: str, *locations: str, **asked: Any) -> SourceDescribed:
     named = {"locations": {"": locations}} | asked
     request = DescribeSource.model_validate({"form": form, "asked": "once"} | named)
-    return described(request, Places(Library(library), None), no_progress)
+    return described(request, LocationReader(Library(library), None), no_progress)
 
 
 def test_tar_shards_below_a_folder_are_an_upstream_by_name(tmp_path: Path) -> None:
@@ -224,9 +224,9 @@ def test_what_is_not_allowed_is_not_looked_for(tmp_path: Path) -> None:
     request = DescribeSource.model_validate(
         {"form": "upstream", "asked": "once", "locations": {"": ["library:secret/*.png"]}}
     )
-    places = Places(Library(tmp_path, AllowedSources(library=("open",))), None)
+    reader = LocationReader(Library(tmp_path, AllowedSources(library=("open",))), None)
     with pytest.raises(SourceNotAllowed, match="library:secret may not be read"):
-        described(request, places, no_progress)
+        described(request, reader, no_progress)
 
 
 def test_blanks_in_the_address_of_a_file_are_encoded() -> None:

@@ -97,10 +97,10 @@ def test_a_caption_without_its_image_is_told_of(shop: Path, capsys: pytest.Captu
     assert said == ["library:shop: 5 caption_without_image (v.png, w.png, x.png, ...)"]
 
 
-def target(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, *places: str) -> tuple[Target, list[str]]:
+def target(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, *splits: str) -> tuple[Target, list[str]]:
     (tmp_path / "classes.txt").write_text("bar\ncircle\n")
     options = ("--form", form, "--classes", str(tmp_path / "classes.txt"), "--template", "a {name}")
-    describe(("target", "x", *options, *places))
+    describe(("target", "x", *options, *splits))
     out, said = capsys.readouterr()
     return Target.model_validate(json.loads(out)["targets"][0]), said.splitlines()
 
@@ -132,11 +132,11 @@ def test_files_of_the_command_must_name_the_same_classes(
         said = {"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}}
         rows = pa.table({"image": [name.encode()], "label": [0]}, metadata={"huggingface": json.dumps(said)})
         pq.write_table(rows, shop / f"{name}.parquet")
-    places = ("--validation", "library:shop/a.parquet", "--test", "library:shop/b.parquet")
-    found, _ = target(tmp_path, capsys, "parquet", *places)
+    splits = ("--validation", "library:shop/a.parquet", "--test", "library:shop/b.parquet")
+    found, _ = target(tmp_path, capsys, "parquet", *splits)
     assert {each.labels for each in found.splits.by_name.values()} == {("bar", "circle")}  # type: ignore[union-attr]
     with pytest.raises(SystemExit, match=r"^other_classes: .*a\.parquet and .*c\.parquet name other classes"):
-        target(tmp_path, capsys, "parquet", *places, "--test", "library:shop/c.parquet")
+        target(tmp_path, capsys, "parquet", *splits, "--test", "library:shop/c.parquet")
 
 
 def test_class_folders_of_one_split_lie_in_one_folder(
@@ -157,6 +157,6 @@ def test_a_data_set_of_several_files_is_described(shop: Path, capsys: pytest.Cap
 def test_a_split_of_no_image_stops_the_command_by_name(shop: Path, tmp_path: Path) -> None:
     (shop / "0.tar").write_bytes(tar([]))
     (tmp_path / "classes.txt").write_text("bar\ncircle\n")
-    place = ("--validation", "library:shop/0.tar", "--test", "library:shop/0.tar", "--template", "a {name}")
+    options = ("--validation", "library:shop/0.tar", "--test", "library:shop/0.tar", "--template", "a {name}")
     with pytest.raises(SystemExit, match=r"^empty_shard: library:shop/0\.tar holds no image"):
-        describe(("target", "x", "--form", "webdataset", "--classes", str(tmp_path / "classes.txt"), *place))
+        describe(("target", "x", "--form", "webdataset", "--classes", str(tmp_path / "classes.txt"), *options))

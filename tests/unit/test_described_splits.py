@@ -19,7 +19,7 @@ from touchstone_planning.located import describe_request, document_of
 from touchstone_planning.target_checks import check_entry
 from touchstone_retrieval.describe import split_files
 from touchstone_retrieval.describe.described import described
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_runtime.library import Library
 from touchstone_runtime.serving import no_progress
 
@@ -53,7 +53,7 @@ def shard(path: Path, *keys: str) -> None:
 def describe(library: Path, form: str, *locations: str, **asked: Any) -> SourceDescribed:
     named = {"locations": {"": locations}} | asked
     request = DescribeSource.model_validate({"form": form, "asked": "once"} | named)
-    return described(request, Places(Library(library), None), no_progress)
+    return described(request, LocationReader(Library(library), None), no_progress)
 
 
 def names(split: TargetSplit) -> list[str]:
@@ -227,7 +227,7 @@ def test_progress_counts_the_files_of_all_splits(tmp_path: Path) -> None:
     published(tmp_path / "birds")
     told = list[tuple[int, int | None]]()
     request = DescribeSource(form="target", locations={"": ("library:birds",)}, asked="once")
-    described(request, Places(Library(tmp_path), None), lambda done, total: told.append((done, total)))
+    described(request, LocationReader(Library(tmp_path), None), lambda done, total: told.append((done, total)))
     assert told == [(number, 6) for number in range(6)]
 
 
@@ -237,7 +237,7 @@ def test_progress_counts_the_files_of_all_splits(tmp_path: Path) -> None:
 def located(library: Path, asked: LocatedUpstream | LocatedTarget | LocatedDataset, *classes: str) -> Any:
     """The document that it leads to."""
     request = describe_request(asked, "once", classes)
-    return document_of(asked, described(request, Places(Library(library), None), no_progress))
+    return document_of(asked, described(request, LocationReader(Library(library), None), no_progress))
 
 
 def test_columns_of_a_registration_by_location_are_read(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_columns_of_files_that_have_none_are_refused(tmp_path: Path, form: str, 
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "place"),
+    ("model", "asked", "path"),
     [
         (LocatedUpstream, {"columns": {"img": "x"}}, ("columns", "img")),
         (LocatedUpstream, {"columns": {"label": "x"}}, ("columns", "label")),
@@ -307,12 +307,10 @@ def test_columns_of_files_that_have_none_are_refused(tmp_path: Path, form: str, 
         (LocatedDataset, {"layout": "class_folders", "columns": {"image": "x"}, "target": "birds"}, ("columns",)),
     ],
 )
-def test_what_no_column_holds_is_refused_at_its_place(
-    model: Any, asked: dict[str, Any], place: tuple[str, ...]
-) -> None:
+def test_what_no_column_holds_is_refused_at_its_path(model: Any, asked: dict[str, Any], path: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="columns") as refused:
         model.model_validate({"name": "birds", "location": "library:x"} | asked)
-    assert [error["loc"] for error in refused.value.errors()] == [place]  # type: ignore[attr-defined]
+    assert [error["loc"] for error in refused.value.errors()] == [path]  # type: ignore[attr-defined]
 
 
 def test_what_names_no_columns_is_asked_for_as_before() -> None:

@@ -31,9 +31,9 @@ from touchstone_retrieval.ingest.folder_source import images_in, with_captions
 from touchstone_retrieval.ingest.given_embeddings import UnusableEmbeddings, read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import link_id, read_links
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
 from touchstone_retrieval.ingest.parquet_reading import readers
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.decoding import MAX_BYTES
@@ -77,7 +77,7 @@ def ingest(tmp_path: Path) -> Callable[[Source], tuple[list[str], dict[str, int]
 
     def ingest(source: Source) -> tuple[list[str], dict[str, int]]:
         artifacts = Artifacts(MemoryObjects())
-        with opened(source, Places(Library(tmp_path), None)) as rows:
+        with opened(source, LocationReader(Library(tmp_path), None)) as rows:
             images, account = write_source(rows, artifacts)
         return artifacts.get_table(images.manifest)["source_key"].to_pylist(), account.counts
 
@@ -249,7 +249,7 @@ def test_text_of_a_table_that_is_no_utf8_spoils_itself_alone(tmp_path: Path, ing
     assert (keys, rejected) == (["kxy0", "k\\udcff\\udcfe1", "kxy2"], {})
 
 
-def test_rows_of_a_damaged_link_table_keep_their_places(tmp_path: Path) -> None:
+def test_rows_of_a_damaged_link_table_keep_their_row_numbers(tmp_path: Path) -> None:
     rows: list[Row] = [{"url": f"http://x/{n}", "caption": f"c{n}", "sha256": None} for n in range(9)]
     rows[1]["url"], rows[7]["caption"] = "http://x/" + "y" * 10_000, "kxy"
     sink = io.BytesIO()

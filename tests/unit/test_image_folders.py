@@ -20,8 +20,8 @@ from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.describe.__main__ import main as describe
 from touchstone_retrieval.ingest.folder_source import images_in, labelled_images, with_captions
 from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.decoding import decode_image
 from touchstone_runtime.digests import listing_digest
@@ -29,7 +29,7 @@ from touchstone_runtime.library import Library
 from touchstone_runtime.objects import MemoryObjects
 
 GOOD = draw_shape("circle", "red", np.random.default_rng(0))
-PLACE = "library:photos"
+LOCATION = "library:photos"
 
 
 def encoded(encoding: str, size: tuple[int, int] = (20, 10)) -> bytes:
@@ -48,7 +48,7 @@ def written(library: Path, files: Mapping[str, bytes]) -> Path:
 
 def came_in(library: Path, source: ImageFolder | ClassFolders) -> tuple[list[dict[str, Any]], Account]:
     artifacts = Artifacts(MemoryObjects())
-    with opened(source, Places(Library(library), None)) as rows:
+    with opened(source, LocationReader(Library(library), None)) as rows:
         images, account = write_source(rows, artifacts)
     return artifacts.get_table(images.manifest).to_pylist(), account
 
@@ -57,7 +57,7 @@ def flat(library: Path, files: Mapping[str, bytes]) -> tuple[list[dict[str, Any]
     root = written(library, files)
     images = images_in(root)
     digest = listing_digest(root, with_captions(root, images))
-    return came_in(library, ImageFolder(location=PLACE, digest=digest, images=len(images)))
+    return came_in(library, ImageFolder(location=LOCATION, digest=digest, images=len(images)))
 
 
 def by_class(library: Path, files: Mapping[str, bytes]) -> tuple[list[dict[str, Any]], Account]:
@@ -67,7 +67,7 @@ def by_class(library: Path, files: Mapping[str, bytes]) -> tuple[list[dict[str, 
         (root / folder).mkdir(exist_ok=True)
     images = labelled_images(root, folders)
     digest = listing_digest(root, images)
-    return came_in(library, ClassFolders(location=PLACE, digest=digest, images=len(images), folders=folders))
+    return came_in(library, ClassFolders(location=LOCATION, digest=digest, images=len(images), folders=folders))
 
 
 def told(named: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -92,7 +92,8 @@ def test_of_two_texts_for_an_image_the_plain_one_counts_and_the_other_is_told_of
 
 def test_a_change_of_a_caption_in_capitals_is_noticed(tmp_path: Path) -> None:
     root = written(tmp_path, {"a.png": GOOD, "a.TXT": b"one"})
-    source = ImageFolder(location=PLACE, digest=listing_digest(root, with_captions(root, images_in(root))), images=1)
+    digest = listing_digest(root, with_captions(root, images_in(root)))
+    source = ImageFolder(location=LOCATION, digest=digest, images=1)
     (root / "a.TXT").write_bytes(b"two")
     with pytest.raises(Invalid) as refused:
         came_in(tmp_path, source)
@@ -166,11 +167,11 @@ def test_describe_tells_of_them_before_anything_is_registered(
 ) -> None:
     monkeypatch.setenv("TOUCHSTONE_LIBRARY", str(tmp_path))
     written(tmp_path, {"a.png": GOOD, "b.HEIC": b"?", "Thumbs.db": b"?"})
-    describe(("upstream", "u", PLACE, "--form", "image_folder", "--index-encoder", "clip"))
+    describe(("upstream", "u", LOCATION, "--form", "image_folder", "--index-encoder", "clip"))
     out, said = capsys.readouterr()
     [shard] = json.loads(out)["upstreams"][0]["shards"]
     assert shard["images"] == 2
-    assert said.splitlines() == [f"{PLACE}: 1 other_file (Thumbs.db)"]
+    assert said.splitlines() == [f"{LOCATION}: 1 other_file (Thumbs.db)"]
 
 
 @pytest.mark.parametrize("share", ["0.2", "1", "0"])
@@ -186,12 +187,12 @@ def test_describe_sets_the_limit_of_losses(
     (tmp_path / "classes.txt").write_text("auk\nowl\n")
     labelled = ("--form", "class_folders", "--classes", str(tmp_path / "classes.txt"))
     arguments = {
-        "upstream": ("upstream", "x", PLACE, "--form", "image_folder", "--index-encoder", "clip"),
+        "upstream": ("upstream", "x", LOCATION, "--form", "image_folder", "--index-encoder", "clip"),
         "target": (
-            *("target", "x", *labelled, "--validation", PLACE, "--test", "library:more"),
+            *("target", "x", *labelled, "--validation", LOCATION, "--test", "library:more"),
             *("--template", "a {name}"),
         ),
-        "dataset": ("dataset", "x", PLACE, "--target", "t", *labelled),
+        "dataset": ("dataset", "x", LOCATION, "--target", "t", *labelled),
     }[kind]
     limits = []
     for further in ((), ("--most-losses", share)):
@@ -206,7 +207,7 @@ def test_describe_refuses_a_limit_that_is_no_share(tmp_path: Path, monkeypatch: 
     written(tmp_path, {"a.png": GOOD})
     limit = ("--most-losses", "5")
     with pytest.raises(SystemExit, match="less than or equal to 1"):
-        describe(("upstream", "u", PLACE, "--form", "image_folder", "--index-encoder", "clip", *limit))
+        describe(("upstream", "u", LOCATION, "--form", "image_folder", "--index-encoder", "clip", *limit))
 
 
 STEMS = st.sampled_from(["a", "b", "c", ".d", "e e", "f.g"])
@@ -220,8 +221,8 @@ FOLDERS = st.dictionaries(NAMES, st.sampled_from([GOOD, b"junk", b""]), max_size
 def test_every_file_of_a_folder_is_taken_refused_used_or_told_of(files: dict[str, bytes], read: Any) -> None:
     folder = "" if read is flat else "auk/"
     there = {f"{folder}{name}": data for name, data in files.items()} | {f"{folder}sure.png": GOOD}
-    with tempfile.TemporaryDirectory() as place:
-        rows, account = read(Path(place), there)
+    with tempfile.TemporaryDirectory() as root:
+        rows, account = read(Path(root), there)
     taken = {row["source_key"] for row in rows}
     refused = {name for names in told(account.refused).values() for name in names}
     noted = {name for names in told(account.notes).values() for name in names}

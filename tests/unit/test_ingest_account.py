@@ -20,8 +20,8 @@ from touchstone_contracts.identity import sha256
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import EARLIER, ImagesIngested, IngestImages
 from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.tally import Tally, require_few_losses
 from touchstone_retrieval.ingest.tar_source import open_tar
@@ -105,7 +105,7 @@ def labelled_file_of(folder: Path, name: str, images: Images, *, as_tar: bool) -
 
 def account_of(folder: Path, source: Source) -> Account:
     classes = 2 if isinstance(source, SourceFiles) else None
-    with opened(source, Places(Library(folder), None), classes) as rows:
+    with opened(source, LocationReader(Library(folder), None), classes) as rows:
         return write_source(rows, Artifacts(MemoryObjects()))[1]
 
 
@@ -122,14 +122,14 @@ def test_every_image_of_any_source_is_taken_or_refused_by_name(
 ) -> None:
     images = {f"{kind}-{number}": KINDS[kind] for number, kind in enumerate(kinds)}
     bad = [name for name in images if not name.startswith("good")]
-    with tempfile.TemporaryDirectory() as place:
-        source = form(Path(place), images)
+    with tempfile.TemporaryDirectory() as folder:
+        source = form(Path(folder), images)
         if len(bad) == len(images):
             with pytest.raises(Invalid, match=f"none of {len(images)} images can be used") as failure:
-                account_of(Path(place), source)
+                account_of(Path(folder), source)
             assert any(name in failure.value.detail for name in bad)
             return
-        account = account_of(Path(place), source)
+        account = account_of(Path(folder), source)
     named = [Path(name).name.removesuffix(".png") for each in account.refused.values() for name in each.names]
     assert (account.seen, account.taken) == (len(images), len(images) - len(bad))
     assert sorted(named) == sorted(bad)
@@ -151,16 +151,16 @@ def test_images_of_several_files_are_told_apart_whatever_their_keys(
     contents: list[dict[str, str]], tars: list[bool]
 ) -> None:
     """Whatever is refused is named with its file, and no two images have one key."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         files = tuple(
             labelled_file_of(
-                Path(place), f"{n}", {key: KINDS[kind] + bytes([n]) for key, kind in each.items()}, as_tar=tars[n]
+                Path(folder), f"{n}", {key: KINDS[kind] + bytes([n]) for key, kind in each.items()}, as_tar=tars[n]
             )
             for n, each in enumerate(contents)
         )
         artifacts, every = Artifacts(MemoryObjects()), [f"{n}/{key}" for n, each in enumerate(contents) for key in each]
         good = [f"{n}/{key}" for n, each in enumerate(contents) for key, kind in each.items() if kind == "good"]
-        with opened(SourceFiles(files=files), Places(Library(Path(place)), None), classes=2) as rows:
+        with opened(SourceFiles(files=files), LocationReader(Library(Path(folder)), None), classes=2) as rows:
             if not good:
                 with pytest.raises(Invalid, match=f"none of {len(every)} images can be used"):
                     write_source(rows, artifacts)

@@ -88,7 +88,7 @@ def test_it_is_planned_like_any_arm_and_curated_by_the_same_rules() -> None:
     assert workload(experiment, plan).images_retrieved_at_most >= 4
 
 
-def test_another_place_of_the_same_table_is_the_same_step() -> None:
+def test_another_location_of_the_same_table_is_the_same_step() -> None:
     moved = Labelled(name="truth", labels=TABLE.model_copy(update={"location": "s3://bucket/truth.parquet"}))
     plans = [plan_experiment(resolved(arms=(arm,), sizes=(3,))) for arm in (ARM, moved)]
     assert {step.id for step in plans[0].steps} == {step.id for step in plans[1].steps}

@@ -190,7 +190,7 @@ def test_behind_a_damaged_header_everything_is_found(tmp_path: Path, spoilt: byt
     assert found_in(tmp_path, data) == (expected, {})
 
 
-def test_a_header_of_zeros_loses_its_member_by_its_place(tmp_path: Path) -> None:
+def test_a_member_whose_header_is_zeros_is_lost_and_named_by_its_offset(tmp_path: Path) -> None:
     data = THREE[:SECOND] + b"\0" * BLOCK + THREE[SECOND + BLOCK :]
     lost = f"damaged header at byte {SECOND + BLOCK}"
     assert found_in(tmp_path, data) == ({"a": "a.jpg", lost: "damaged_member", "c": "c.jpg"}, {})

@@ -22,9 +22,9 @@ from touchstone_runtime.digests import file_digest
 def read(folder: Path, data: str | bytes, name: str = "links.csv", **said: Any) -> tuple[list[dict[str, Any]], Account]:
     path = folder / name
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    place = f"library:{name}"
-    table = LinkTable.model_validate({"location": place, "digest": file_digest(path), "images": 1, **said})
-    count = open_links(path, place, table.columns).count
+    location = f"library:{name}"
+    table = LinkTable.model_validate({"location": location, "digest": file_digest(path), "images": 1, **said})
+    count = open_links(path, location, table.columns).count
     found, account = read_links(path, table.model_copy(update={"images": count}))
     return found.to_pylist(), account
 

@@ -33,8 +33,8 @@ def pool_table(name: str, images: int, repeats: tuple[str, ...] = ()) -> pa.Tabl
         *[replace(kept, class_id=0)] * len(repeats),
     ]
     ids = [*(sha256(f"{name}{number}".encode()) for number in range(images + 1)), *repeats]
-    place = {"shard": "", "offset": 0, "length": 1}
-    rows = [asdict(record) | {"id": image} | place for image, record in zip(ids, records, strict=True)]
+    stored = {"shard": "", "offset": 0, "length": 1}
+    rows = [asdict(record) | {"id": image} | stored for image, record in zip(ids, records, strict=True)]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

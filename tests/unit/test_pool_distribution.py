@@ -20,8 +20,8 @@ from touchstone_retrieval.audit.mmd import (
 DIMENSION = 8
 
 
-def line(*places: float) -> np.ndarray:
-    return np.array(places)[:, None]
+def line(*positions: float) -> np.ndarray:
+    return np.array(positions)[:, None]
 
 
 def directions(count: int, seed: int, towards: int = 0, strength: float = 2.0) -> np.ndarray:
@@ -63,8 +63,8 @@ def test_the_error_is_that_of_leaving_each_image_out() -> None:
         return discrepancy(*(gaussian_kernel(a, b, 1.5) for a, b in pairs)).value
 
     without = [
-        [value(np.delete(x, place, axis=0), y) for place in range(7)],
-        [value(x, np.delete(y, place, axis=0)) for place in range(5)],
+        [value(np.delete(x, row, axis=0), y) for row in range(7)],
+        [value(x, np.delete(y, row, axis=0)) for row in range(5)],
     ]
     variance = sum((len(values) - 1) * np.var(values) for values in without)
     found = discrepancy(gaussian_kernel(x, x, 1.5), gaussian_kernel(y, y, 1.5), gaussian_kernel(x, y, 1.5))

@@ -142,7 +142,7 @@ def test_whatever_a_table_says_a_lower_limit_lets_no_more_rows_pass(values: list
     assert passes == sorted(passes)
 
 
-def test_rows_without_an_address_are_refused_and_keep_their_places(tmp_path: Path) -> None:
+def test_rows_without_an_address_are_refused_and_keep_their_row_numbers(tmp_path: Path) -> None:
     urls = [URLS[0], None, "", "http://x/" + "y" * 5000, URLS[4]]
     rows, account = read(tmp_path, {"url": urls, "text": list("abcde")})
     assert [row["drop_reason"] for row in rows] == ["", "missing_url", "missing_url", "bad_url", ""]

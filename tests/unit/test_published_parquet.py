@@ -20,8 +20,8 @@ from touchstone_contracts.class_lists import ClassLine
 from touchstone_contracts.problems import Invalid
 from touchstone_retrieval.describe.tables import columns_of, describe_parquet, named_columns, open_labelled
 from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest
 from touchstone_runtime.library import Library
@@ -54,7 +54,7 @@ def ingested(
 ) -> tuple[list[dict[str, Any]], Account]:
     """Rows that were taken, and the account. `of_target`: how many classes it has."""
     artifacts, source = Artifacts(MemoryObjects()), registered(folder, table, row_group, **said)
-    with opened(source, Places(Library(folder), None), of_target) as rows:
+    with opened(source, LocationReader(Library(folder), None), of_target) as rows:
         images, account = write_source(rows, artifacts)
     return artifacts.get_table(images.manifest).to_pylist(), account
 
@@ -281,8 +281,8 @@ def test_labels_must_differ_and_are_counted_once() -> None:
 def described(folder: Path, table: pa.Table, *names: str, columns: ImageColumns | None = None) -> ParquetFile:
     pq.write_table(table, folder / "x.parquet")
     lines = [ClassLine(name, name) for name in names]
-    places = Places(Library(folder), None)
-    return open_labelled("library:x.parquet", columns or ImageColumns(), places).described(lines)
+    reader = LocationReader(Library(folder), None)
+    return open_labelled("library:x.parquet", columns or ImageColumns(), reader).described(lines)
 
 
 def test_a_split_is_described_with_what_its_labels_mean(tmp_path: Path) -> None:
@@ -297,11 +297,11 @@ def test_a_split_is_described_with_what_its_labels_mean(tmp_path: Path) -> None:
 
 def test_a_description_checks_the_columns_before_anything_is_registered(tmp_path: Path) -> None:
     pq.write_table(pa.table({"bild": PICTURES[:1], "text": ["a"]}), tmp_path / "x.parquet")
-    places = Places(Library(tmp_path), None)
+    reader = LocationReader(Library(tmp_path), None)
     with pytest.raises(Invalid, match="needs a column for image"):
-        describe_parquet("library:x.parquet", places, ImageColumns())
+        describe_parquet("library:x.parquet", reader, ImageColumns())
     said = columns_of(ImageColumns, named_columns(["image=bild"]))
-    assert describe_parquet("library:x.parquet", places, said).columns == said
+    assert describe_parquet("library:x.parquet", reader, said).columns == said
     for wrong in ("image", "image=", "picture=bild"):
         with pytest.raises(Invalid) as refused:
             columns_of(ImageColumns, named_columns([wrong]))

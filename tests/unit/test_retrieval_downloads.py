@@ -131,7 +131,7 @@ def gone(encoding: str, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_picture_behind_many_links_is_a_placeholder_and_others_take_its_place() -> None:
+def test_a_picture_behind_many_links_is_a_placeholder_and_is_replaced_by_others() -> None:
     wanted, reserve = [link(url) for url in URLS[:5]], [link(url) for url in URLS[5:]]
     answers = PICTURES | dict.fromkeys((URLS[0], URLS[2], URLS[3]), GONE)
     result, report, obtained, turns = downloaded(wanted, reserve, answers, placeholder_links=3)
@@ -184,7 +184,7 @@ def of_classes(*classes: Sequence[bytes], placeholder_links: int) -> tuple[pa.Ta
     """The link reports of several classes, whose links lead to these images, and the sha256 of what was obtained."""
     reports, obtained = [], set[str]()
     for number, images in enumerate(classes):
-        answers: dict[str, bytes | str] = {f"http://class{number}/{place}": image for place, image in enumerate(images)}
+        answers: dict[str, bytes | str] = {f"http://class{number}/{index}": image for index, image in enumerate(images)}
         _, report, _, _ = downloaded([link(url) for url in answers], [], answers, placeholder_links=placeholder_links)
         reports += report
         obtained |= {str(row["sha256"]) for row in report if row["outcome"] == "obtained"}

@@ -29,8 +29,8 @@ from touchstone_retrieval.ingest.folder_source import images_in, labelled_images
 from touchstone_retrieval.ingest.given_embeddings import UnusableEmbeddings, read_embeddings
 from touchstone_retrieval.ingest.image_set import write_source
 from touchstone_retrieval.ingest.link_table import read_links
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest, listing_digest
@@ -46,7 +46,7 @@ Source = ParquetFile | TarShard | ImageFolder | ClassFolders
 
 def ingested(library: Path, source: Source, classes: int | None = None) -> tuple[list[dict[str, Any]], dict[str, int]]:
     artifacts = Artifacts(MemoryObjects())
-    with opened(source, Places(Library(library), None), classes) as rows:
+    with opened(source, LocationReader(Library(library), None), classes) as rows:
         images, account = write_source(rows, artifacts)
     return artifacts.get_table(images.manifest).to_pylist(), account.counts
 
@@ -100,11 +100,11 @@ def test_an_upstream_with_classes_is_an_upstream_and_its_classes_are_noted(tmp_p
     """Versions of the ingest before 5 took it for a target, and still do."""
     members = {"a.png": PICTURES[0], "a.txt": b"a cat", "a.cls": b"2", "b.png": PICTURES[1], "b.txt": b"a dog"}
     members |= {"c.png": PICTURES[2], "c.txt": b"an owl", "c.cls": b"no number"}
-    source, places = shard(tmp_path, tar_bytes(members), 3), Places(Library(tmp_path), None)
+    source, reader = shard(tmp_path, tar_bytes(members), 3), LocationReader(Library(tmp_path), None)
     found = {}
     for contract in (INGEST_IMAGES, *(each for each in EARLIER.values() if each.name == INGEST_IMAGES.name)):
         artifacts, request = Artifacts(MemoryObjects()), contract.request(source=source)
-        with opened(source, places, labels_as_found=request.labels_as_found) as rows:
+        with opened(source, reader, labels_as_found=request.labels_as_found) as rows:
             images, account = write_source(rows, artifacts)
         read = artifacts.get_table(images.manifest).to_pylist()
         told = [(row["source_key"], row["caption"], row["class_id"]) for row in read]
@@ -183,11 +183,11 @@ def test_a_damaged_shard_stops_instead_of_giving_fewer_images(
 
 def test_a_shard_ingested_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     source = shard(tmp_path, tar_bytes({"a.png": PICTURES[0], "a.txt": b"x", "b.jpg": b"garbage"}), 2)
-    places = Places(Library(tmp_path), None)
+    reader = LocationReader(Library(tmp_path), None)
     seen: list[tuple[int, int | None]] = []
     written = []
     for _ in range(2):
-        with opened(source, places) as rows:
+        with opened(source, reader) as rows:
             written.append(write_source(rows, Artifacts(MemoryObjects()), lambda *step: seen.append(step)))
     assert written[0] == written[1]
     assert seen == [(2, 2), (2, 2)]
@@ -309,7 +309,7 @@ def link_table(library: Path, columns: Mapping[str, list[Any]]) -> LinkTable:
     )
 
 
-def test_every_row_of_a_link_table_keeps_its_place(tmp_path: Path) -> None:
+def test_every_row_of_a_link_table_keeps_its_row_number(tmp_path: Path) -> None:
     columns: dict[str, list[Any]] = {
         "URL": ["http://x/a", None, "http://x/c", "http://x/d"],
         "TEXT": ["a\ncat", None, "c", "d"],
@@ -378,7 +378,7 @@ def test_an_upstream_of_links_and_images_cannot_be_written_down(tmp_path: Path) 
     assert Upstream(name="links", shards=(links,), index_encoder="clip").has_links
 
 
-@pytest.mark.parametrize("place", ["s3://key:secret@bucket/x.tar", "s3://bucket/../x", "ftp://x/y", "/etc/passwd"])
-def test_no_other_place_and_no_credentials_can_be_written_down(place: str) -> None:
+@pytest.mark.parametrize("location", ["s3://key:secret@bucket/x.tar", "s3://bucket/../x", "ftp://x/y", "/etc/passwd"])
+def test_no_other_location_and_no_credentials_can_be_written_down(location: str) -> None:
     with pytest.raises(ValueError, match="location"):
-        TarShard(location=place, digest="0" * 64, images=1)
+        TarShard(location=location, digest="0" * 64, images=1)

@@ -99,7 +99,7 @@ def test_what_hyphens_and_slashes_join_is_looked_for_together(
     assert all(finding.found_by == f"text_match/{mode}/0" for finding in found[0])
 
 
-def test_query_templates_take_the_place_of_the_names_but_not_of_stated_queries(upstream: SearchableUpstream) -> None:
+def test_query_templates_replace_the_names_but_not_stated_queries(upstream: SearchableUpstream) -> None:
     strategy = TextMatch(query_templates=("{name} in bloom", "{name} again"), queries={"A320": ("airplane",)})
     found, report = find(strategy, upstream, TIGER_LILY, AIRBUS)
     assert [(f.class_id, f.row, f.query) for f in found] == [(0, 0, "tiger lily in bloom"), (1, 3, "airplane")]

@@ -27,8 +27,8 @@ from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import INGEST_IMAGES, IngestImages
 from touchstone_planning.dag import ingest_request
 from touchstone_retrieval.ingest.image_set import write_source
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.opening import opened
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.several_files import file_names
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.digests import file_digest
@@ -73,7 +73,7 @@ def ingested(
     folder: Path, source: SourceFiles, done: DoneItems | None = None, artifacts: Artifacts | None = None
 ) -> tuple[list[dict[str, Any]], Account]:
     artifacts = artifacts or Artifacts(MemoryObjects())
-    with opened(source, Places(Library(folder), None), classes=3) as rows:
+    with opened(source, LocationReader(Library(folder), None), classes=3) as rows:
         images, account = write_source(rows, artifacts, done=done)
     return artifacts.get_table(images.manifest).to_pylist(), account
 
@@ -203,8 +203,8 @@ def test_a_file_without_labels_is_named(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"library:b\.parquet needs a column for label"):
         ingested(tmp_path, SourceFiles(files=files))
     source = SourceFiles(files=files)
-    places = Places(Library(tmp_path), None)
-    with opened(source, places) as rows, pytest.raises(Invalid, match=r"b\.parquet has no labels"):
+    reader = LocationReader(Library(tmp_path), None)
+    with opened(source, reader) as rows, pytest.raises(Invalid, match=r"b\.parquet has no labels"):
         write_source(rows, Artifacts(MemoryObjects()))
 
 
@@ -232,7 +232,7 @@ def test_clusters_hold_over_all_files(tmp_path: Path) -> None:
 def test_progress_counts_the_images_of_all_files(tmp_path: Path) -> None:
     files = tuple(parquet(tmp_path, f"{n}.parquet", [{"label": 0}] * images) for n, images in enumerate((300, 5, 300)))
     told = list[tuple[int, int | None]]()
-    with opened(SourceFiles(files=files), Places(Library(tmp_path), None), classes=3) as rows:
+    with opened(SourceFiles(files=files), LocationReader(Library(tmp_path), None), classes=3) as rows:
         write_source(rows, Artifacts(MemoryObjects()), lambda done, total: told.append((done, total)))
     assert told == [(256, 605), (512, 605), (605, 605)]
 

@@ -1,4 +1,4 @@
-"""Lists of uids restrict a table to the rows that they name, and rows keep their places."""
+"""Lists of uids restrict a table to the rows that they name, and rows keep their row numbers."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_a_line_that_is_no_uid_is_refused_with_its_number(tmp_path: Path, text: 
         listed_among(links(tmp_path, list(UIDS)), tmp_path / "uids.txt", "library:uids.txt")
 
 
-def test_rows_that_are_not_listed_keep_their_places_and_are_no_losses(tmp_path: Path) -> None:
+def test_rows_that_are_not_listed_keep_their_row_numbers_and_are_no_losses(tmp_path: Path) -> None:
     links(tmp_path, list(UIDS))
     table = LinkTable.model_validate({
         "location": "library:links.parquet", "digest": "0" * 64, "images": 6,

@@ -9,7 +9,7 @@ import pyarrow as pa
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     """With other values in columns that it has, of the types they have."""
     for name, values in columns.items():
-        place = table.schema.get_field_index(name)
-        field = table.schema.field(place)
-        table = table.set_column(place, field, pa.array(values, field.type))
+        index = table.schema.get_field_index(name)
+        field = table.schema.field(index)
+        table = table.set_column(index, field, pa.array(values, field.type))
     return table

@@ -38,16 +38,16 @@ def _done_items(progress: Progress, name: str, encoder: LoadedTower) -> DoneItem
 def _vectors(rows: Iterable[bytes], count: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
     """(count, dimension) from the bytes of each row in float32; (0, 0) for none."""
     found = np.zeros((0, 0), dtype=dtype)
-    for place, row in enumerate(rows):
+    for number, row in enumerate(rows):
         vector = np.frombuffer(row, dtype=np.float32)
-        found = found if place else np.empty((count, len(vector)), dtype=dtype)
-        found[place] = vector
+        found = found if number else np.empty((count, len(vector)), dtype=dtype)
+        found[number] = vector
     return found
 
 
 def embed_distinct_texts(encoder: LoadedEncoder, texts: Sequence[str], progress: Progress) -> np.ndarray:
     """As embed_texts; a text that repeats is embedded once (captions repeat two or three times in web collections)."""
-    first, place = first_of_each(texts)
+    first, inverse = first_of_each(texts)
     distinct = [texts[row] for row in first]
 
     def rest(done: int) -> Iterator[list[bytes]]:
@@ -55,17 +55,17 @@ def embed_distinct_texts(encoder: LoadedEncoder, texts: Sequence[str], progress:
             yield [row.tobytes() for row in rows]
 
     vectors = _vectors(resumed(_done_items(progress, "captions", encoder), rest), len(distinct))
-    return vectors[place] if len(texts) else vectors
+    return vectors[inverse] if len(texts) else vectors
 
 
 def first_of_each(values: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Where each distinct value comes first, (distinct,), and for each value which of them it is, (values,)."""
     number: dict[str, int] = {}
     first: list[int] = []
-    place = np.zeros(len(values), dtype=np.int64)
+    inverse = np.zeros(len(values), dtype=np.int64)
     for row, value in enumerate(values):
         if value not in number:
             number[value] = len(first)
             first.append(row)
-        place[row] = number[value]
-    return np.array(first, dtype=np.int64), place
+        inverse[row] = number[value]
+    return np.array(first, dtype=np.int64), inverse

@@ -39,10 +39,10 @@ def read_labels(path: Path, table: LabelTable, target: str, classes: int) -> lis
     return own
 
 
-def _whole(file: ConfinedParquet, place: str) -> Iterator[pa.RecordBatch]:
+def _whole(file: ConfinedParquet, location: str) -> Iterator[pa.RecordBatch]:
     for part in file.batches(_COLUMNS, ROWS_AT_A_TIME):
         if isinstance(part, Lost):
-            raise Invalid(f"{place} cannot be read as parquet: {part.reason}", code="unreadable_source")
+            raise Invalid(f"{location} cannot be read as parquet: {part.reason}", code="unreadable_source")
         yield part
 
 

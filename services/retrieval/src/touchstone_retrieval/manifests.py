@@ -25,13 +25,13 @@ def candidate_table(manifests: Iterable[pa.Table], found: pa.Table) -> pa.Table:
 
 def _rows_of(tables: Iterable[pa.Table], rows: np.ndarray) -> pa.Table:
     """Of the joined tables, in the order of `rows`."""
-    taken, places, first = [], [], 0
+    taken, positions, first = [], [], 0
     for table in tables:
         here = np.flatnonzero((rows >= first) & (rows < first + table.num_rows))
         taken.append(table.take(rows[here] - first))
-        places.append(here)
+        positions.append(here)
         first += table.num_rows
-    return pa.concat_tables(taken).combine_chunks().take(np.argsort(np.concatenate(places)))
+    return pa.concat_tables(taken).combine_chunks().take(np.argsort(np.concatenate(positions)))
 
 
 @dataclass(frozen=True)

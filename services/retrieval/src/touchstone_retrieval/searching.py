@@ -61,7 +61,7 @@ class Manifests:
         shard = self.shards[number]
         return self.cache.get_or_make(shard.images.manifest.digest, lambda: shard.table(COLUMNS))
 
-    def _place(self, row: int) -> tuple[int, int]:
+    def _shard_and_row(self, row: int) -> tuple[int, int]:
         """The shard that holds a row of the upstream, and the row within it."""
         number = bisect_right(self._first_rows, row) - 1
         return number, row - self._first_rows[number]
@@ -71,7 +71,7 @@ class Manifests:
         return pa.chunked_array(chunks, pa.string())
 
     def hit(self, match: Match) -> SearchHit:
-        number, row = self._place(match.row)
+        number, row = self._shard_and_row(match.row)
         table = self._table(number)
         facts = {name: table[name][row].as_py() for name in COLUMNS}
         caption = facts["caption"] or ""

@@ -114,7 +114,7 @@ handlers = Handlers[Tools]("retrieval")
 
 @handlers.serve(DESCRIBE_SOURCE)
 def describe_source(request: DescribeSource, tools: Tools, progress: Progress) -> SourceDescribed:
-    found = described(request, tools.places, progress)
+    found = described(request, tools.location_reader, progress)
     log.info("source.described", form=request.form, shards=len(found.shards), splits=sorted(found.splits))
     return found
 
@@ -123,7 +123,9 @@ def describe_source(request: DescribeSource, tools: Tools, progress: Progress) -
 def ingest_images(request: IngestImages, tools: Tools, progress: Progress) -> ImagesIngested:
     if isinstance(request.source, LinkTable):
         return _ingest_links(request.source, tools, progress)
-    with opened(request.source, tools.places, request.classes, labels_as_found=request.labels_as_found) as source:
+    with opened(
+        request.source, tools.location_reader, request.classes, labels_as_found=request.labels_as_found
+    ) as source:
         done = DoneItems(progress.savepoints, "rows")
         images, account = write_source(source, tools.artifacts, progress, done)
         log.info("images.ingested", source_kind=source.kind, seen=account.seen, rejected=account.counts)
@@ -140,10 +142,10 @@ def _where(source: SourceWithImages) -> str:
 
 
 def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesIngested:
-    with tools.places.verified_file(links.location, links.digest) as path:
+    with tools.location_reader.verified_file(links.location, links.digest) as path:
         listed = None
         if links.uids is not None:
-            with tools.places.verified_file(links.uids.location, links.uids.digest) as uids:
+            with tools.location_reader.verified_file(links.uids.location, links.uids.digest) as uids:
                 listed = listed_among(open_table(path, links), uids, links.uids.location)
         table, account = read_links(path, links, progress, tools.artifacts.taken_down(), listed)
     log.info("links.ingested", seen=account.seen, rejected=account.counts)
@@ -156,13 +158,13 @@ def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> Imag
     encoder = tools.encoders.tower(request.encoder)
     table = tools.artifacts.get_table(images.manifest, (*PLACE, "caption"))
     # An image found for several classes has a row for each; it is embedded once.
-    first_rows, place = first_of_each(table["id"].to_pylist())
+    first_rows, inverse = first_of_each(table["id"].to_pylist())
 
     def images_after(done: int) -> Iterator[bytes]:
         return read_images(tools.artifacts, table.take(first_rows[done:]), images.shards)
 
     vectors = embed_image_stream(encoder, images_after, len(first_rows), progress, np.float16)
-    vectors = zeroed(vectors if len(vectors) == table.num_rows else vectors[place])
+    vectors = zeroed(vectors if len(vectors) == table.num_rows else vectors[inverse])
     captions = None
     if request.captions:
         texts = table["caption"].to_pylist()
@@ -180,7 +182,7 @@ def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -
     def read(array: ArrayFile | None) -> np.ndarray | None:
         if array is None:
             return None
-        with tools.places.verified_file(array.location, array.digest) as path:
+        with tools.location_reader.verified_file(array.location, array.digest) as path:
             vectors = read_embeddings(path, array.location, images.count, dimension, array.array)
         vectors[~belongs] = 0
         return vectors
@@ -194,9 +196,9 @@ def take_embeddings(request: TakeEmbeddings, tools: Tools, progress: Progress) -
     of_images, of_captions = request.table.image_embeddings, request.table.caption_embeddings
     given = GivenRows(
         images=read(of_images),
-        images_place="" if of_images is None else of_images.location,
+        images_location="" if of_images is None else of_images.location,
         captions=read(of_captions),
-        captions_place="" if of_captions is None else of_captions.location,
+        captions_location="" if of_captions is None else of_captions.location,
     )
     compared = None
     if of_images is not None or of_captions is not None:
@@ -341,7 +343,7 @@ def _query(request: SearchUpstream, manifests: Manifests, tools: Tools) -> np.nd
 
 @handlers.serve(FIND_LABELLED)
 def find_labelled_images(request: FindLabelled, tools: Tools, progress: Progress) -> ImagesFound:
-    with tools.places.verified_file(request.labels.location, request.labels.digest) as path:
+    with tools.location_reader.verified_file(request.labels.location, request.labels.digest) as path:
         classes = read_labels(path, request.labels, request.target, request.classes)
     shards = [tools.artifacts.image_set(step)[0] for step in request.upstream]
     named = pa.concat_tables([tools.artifacts.get_table(shard.manifest, ("source_key", "id")) for shard in shards])

@@ -15,7 +15,7 @@ from touchstone_retrieval.index.matrix import MatrixIndex
 from touchstone_retrieval.index.protocol import VectorIndex
 from touchstone_retrieval.index.qdrant_edge import QdrantEdgeIndex
 from touchstone_retrieval.index.qdrant_server import connect_server
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.locations.connecting import connect_locations
 from touchstone_retrieval.searching import ManifestCache, manifest_cache
 from touchstone_retrieval.settings import RetrievalSettings
@@ -28,9 +28,9 @@ class Tools:
     encoders: EncoderCache
     index: VectorIndex
     files: S3Files | None = None
-    """Where `s3://` places are; None: nowhere."""
+    """Files of `s3://` locations; None where no server is set."""
     locations: Mapping[str, RemoteFiles] = field(default_factory=dict)
-    """Where places of other schemes are, by scheme."""
+    """Files of other locations, by scheme."""
     private_addresses: bool = False
     """Whether links may lead into private networks."""
     manifests: ManifestCache = field(default_factory=manifest_cache)
@@ -39,8 +39,8 @@ class Tools:
     """By the name that metrics give them."""
 
     @property
-    def places(self) -> Places:
-        return Places(self.library, self.files, self.locations)
+    def location_reader(self) -> LocationReader:
+        return LocationReader(self.library, self.files, self.locations)
 
 
 def build_tools(settings: RetrievalSettings) -> Tools:

@@ -21,7 +21,7 @@ def usable_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 def zeroed(vectors: np.ndarray) -> np.ndarray:
-    """`vectors` (n, d) with zeros in the place of rows that are not finite; the same array where all are."""
+    """`vectors` (n, d) with zeros instead of the rows that are not finite; the same array where all rows are finite."""
     finite = np.isfinite(vectors).all(axis=1)
     return vectors if finite.all() else np.where(finite[:, None], vectors, vectors.dtype.type(0))
 

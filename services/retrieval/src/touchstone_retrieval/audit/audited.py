@@ -37,7 +37,7 @@ class Audited:
     test_cosines: np.ndarray
     """(n,) to the nearest test image; NaN where not compared."""
     parts: np.ndarray
-    """(n,) place of the pool of a mixture that each is from, -1 outside one."""
+    """(n,) index of the pool of a mixture that each image is from, -1 outside a mixture."""
     classes: Sequence[ClassLabel]
     sizes: Sequence[int]
     rules: Curation

@@ -23,6 +23,6 @@ def density_and_coverage(target: np.ndarray, images: np.ndarray, neighbours: int
 def expected_coverage(target: int, images: int, neighbours: int) -> float:
     """Of images of the target's own distribution, by their numbers (lemma 2 of the paper)."""
     missed = 1.0
-    for place in range(1, neighbours + 1):
-        missed *= (target - place) / (target + images - place)
+    for rank in range(1, neighbours + 1):
+        missed *= (target - rank) / (target + images - rank)
     return 1 - missed

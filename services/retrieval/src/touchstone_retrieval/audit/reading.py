@@ -47,17 +47,17 @@ def _vectors(artifacts: Artifacts, shards: Sequence[EmbeddedShard], ids: Sequenc
     if not ids:
         return NO_VECTORS
     distinct, of_distinct = np.unique(np.asarray(ids), return_inverse=True)
-    number = {image: place for place, image in enumerate(distinct.tolist())}
+    number = {image: index for index, image in enumerate(distinct.tolist())}
     found, vectors = np.zeros(len(distinct), dtype=bool), NO_VECTORS
     for shard in shards:
         embedded = load_embedded(artifacts, shard)
         images = embedded.table(("id",))["id"].to_pylist()
         rows = np.array([row for row, image in enumerate(images) if image in number], dtype=np.int64)
-        places = np.array([number[images[row]] for row in rows.tolist()], dtype=np.int64)
+        indices = np.array([number[images[row]] for row in rows.tolist()], dtype=np.int64)
         if len(rows):
             some = embedded.image_vectors()[rows]
             vectors = vectors if vectors.size else np.empty((len(distinct), some.shape[1]), dtype=np.float32)
-            vectors[places], found[places] = some, True
+            vectors[indices], found[indices] = some, True
     if missing := int((~found).sum()):
         raise Invalid(f"{missing} kept images were not embedded for the audit", code="embeddings_missing")
     joined: np.ndarray = vectors[of_distinct]

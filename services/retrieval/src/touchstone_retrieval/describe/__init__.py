@@ -1,1 +1,1 @@
-"""Writing down what people have, so that it can be registered: places, digests and counts."""
+"""Describing data so that it can be registered: locations, digests and counts."""

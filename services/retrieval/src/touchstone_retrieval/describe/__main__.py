@@ -40,7 +40,7 @@ from touchstone_retrieval.describe.split_files import describe_files
 from touchstone_retrieval.describe.tables import columns_of, named_columns
 from touchstone_retrieval.describe.telling import tell_at_terminal
 from touchstone_retrieval.describe.torchvision_target import load_published, write_splits
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.locations.connecting import connect_locations
 from touchstone_retrieval.settings import RetrievalSettings
 
@@ -50,40 +50,42 @@ FURTHER = "further_tests/"
 TABLES = ("parquet", "links")
 
 
-def upstream(options: argparse.Namespace, places: Places) -> Catalogue:
+def upstream(options: argparse.Namespace, reader: LocationReader) -> Catalogue:
     _require_table(options)
     choices = LinkChoices(embeddings=options.embeddings, uids=options.uids, most_unsafe=options.most_unsafe)
     if choices != LinkChoices() and options.form != "links":
         raise Invalid("--embeddings, --uids and --most-unsafe are of links alone", code="bad_column")
-    links, columns = asked_of_links(choices, places), named_columns(options.column)
+    links, columns = asked_of_links(choices, reader), named_columns(options.column)
     shards = tuple(
-        shard for place in options.places for shard in describe_shards(options.form, place, places, columns, links)
+        shard
+        for location in options.locations
+        for shard in describe_shards(options.form, location, reader, columns, links)
     )
     links.tell_absent(tell_at_terminal)
     if not shards:
-        raise Invalid(f"no {options.form} below {', '.join(options.places)}", code="place_missing")
+        raise Invalid(f"no {options.form} below {', '.join(options.locations)}", code="place_missing")
     described = Upstream(
         name=options.name, shards=shards, index_encoder=options.index_encoder, most_losses=options.most_losses
     )
     return Catalogue(upstreams=(described,))
 
 
-def target(options: argparse.Namespace, places: Places) -> Catalogue:
+def target(options: argparse.Namespace, reader: LocationReader) -> Catalogue:
     """Classes in the order of their file; a line is the class's folder and, after a tab, its display name."""
     named = {split: getattr(options, split) for split in SPLITS if getattr(options, split)}
     further = dict[str, list[str]]()
-    for name, place in options.further_test:
-        further.setdefault(f"{FURTHER}{name}", []).append(place)
-    found = _labelled(named | further, options, places)
+    for name, location in options.further_test:
+        further.setdefault(f"{FURTHER}{name}", []).append(location)
+    found = _labelled(named | further, options, reader)
     splits = {split: found[split] for split in named}
     tests = {name.removeprefix(FURTHER): found[name] for name in further}
     names = [line.display_name for line in _class_lines(options)]
     return _target(options, names, Splits.model_validate(splits | {"further_tests": tests}))
 
 
-def dataset(options: argparse.Namespace, places: Places) -> Catalogue:
+def dataset(options: argparse.Namespace, reader: LocationReader) -> Catalogue:
     """Labelled images for a target that is registered by itself."""
-    images = _labelled({"": options.place}, options, places)[""]
+    images = _labelled({"": options.locations}, options, reader)[""]
     described = Dataset(
         name=options.name,
         target=options.target,
@@ -109,17 +111,17 @@ def _require_table(options: argparse.Namespace) -> None:
 
 
 def _labelled(
-    splits: Mapping[str, Sequence[str]], options: argparse.Namespace, places: Places
+    splits: Mapping[str, Sequence[str]], options: argparse.Namespace, reader: LocationReader
 ) -> dict[str, TargetSplit]:
-    """`splits`: the places that are given for each."""
+    """`splits`: split -> the locations that are given for it."""
     _require_table(options)
     if options.form == "class_folders":
         folders, roots = [line.folder for line in _class_lines(options)], {name: _only(splits[name]) for name in splits}
-        return {split: describe_class_folders(root, folders, places) for split, root in roots.items()}
+        return {split: describe_class_folders(root, folders, reader) for split, root in roots.items()}
     lines = read_class_list(options.classes) if options.classes and options.form == "parquet" else []
-    files = {split: _files_at(given, options.form, places) for split, given in splits.items()}
+    files = {split: _files_at(given, options.form, reader) for split, given in splits.items()}
     columns = columns_of(ImageColumns, named_columns(options.column))
-    return describe_files(options.form, files, lines, columns, places, tell_at_terminal)[0]
+    return describe_files(options.form, files, lines, columns, reader, tell_at_terminal)[0]
 
 
 def _only(given: Sequence[str]) -> str:
@@ -128,21 +130,22 @@ def _only(given: Sequence[str]) -> str:
     return given[0]
 
 
-def _files_at(given: Sequence[str], form: str, places: Places) -> list[str]:
-    """Of every place, in their order: the file itself, or those of the form below it or of its pattern, by name."""
+def _files_at(given: Sequence[str], form: str, reader: LocationReader) -> list[str]:
+    """The files of every location, in the order given: the file itself, or the files of the form below the location or
+    matching its pattern, sorted by name."""
     found = list[str]()
-    for place in given:
-        there = [file.place for file in files_at(place, places)]
-        shards = there if there == [place] else shard_files(form, there, place)
+    for location in given:
+        there = [file.location for file in files_at(location, reader)]
+        shards = there if there == [location] else shard_files(form, there, location)
         if not shards:
-            raise Invalid(f"no {form} is at {place}, only such as {there[0]}", code="place_missing")
+            raise Invalid(f"no {form} is at {location}, only such as {there[0]}", code="place_missing")
         found += shards
     return list(dict.fromkeys(found))
 
 
-def torchvision(options: argparse.Namespace, places: Places) -> Catalogue:
+def torchvision(options: argparse.Namespace, reader: LocationReader) -> Catalogue:
     published = load_published(options.dataset, options.root, options.download)
-    splits = write_splits(published, options.name, places.library.root, options.validation_per_class)
+    splits = write_splits(published, options.name, reader.library.root, options.validation_per_class)
     return _target(options, published.class_names, splits)
 
 
@@ -164,19 +167,19 @@ def _templates(options: argparse.Namespace) -> Templates:
     return Templates(retrieval=used, filter=used, zero_shot=used, synthesis=used)
 
 
-def places_of(settings: RetrievalSettings) -> Places:
+def reader_of(settings: RetrievalSettings) -> LocationReader:
     has_key = settings.s3_credentials == "machine" or settings.s3_secret_key.get_secret_value() != ""
     s3 = connect_files(settings) if has_key else None
-    return Places(Library(settings.library, settings.allowed_sources), s3, connect_locations(settings))
+    return LocationReader(Library(settings.library, settings.allowed_sources), s3, connect_locations(settings))
 
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(prog="python -m touchstone_retrieval.describe", description=__doc__)
     kinds = command.add_subparsers(required=True)
-    an_upstream = kinds.add_parser("upstream", help="an upstream: every shard at or below the places")
+    an_upstream = kinds.add_parser("upstream", help="an upstream: every shard at or below the locations")
     an_upstream.set_defaults(describe=upstream)
     an_upstream.add_argument("name")
-    an_upstream.add_argument("places", nargs="+", help="library:<path> or s3://<bucket>/<prefix>")
+    an_upstream.add_argument("locations", nargs="+", help="library:<path> or s3://<bucket>/<prefix>")
     an_upstream.add_argument("--form", required=True, choices=[*ENDINGS, "image_folder"])
     an_upstream.add_argument("--index-encoder", required=True, help="a registered encoder")
     an_upstream.add_argument(
@@ -185,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
     an_upstream.add_argument(
         "--embeddings", help="of links with .npz files: which arrays, as l14 for l14_img and l14_txt"
     )
-    an_upstream.add_argument("--uids", metavar="PLACE", help="of links: a list of the uids whose rows are taken")
+    an_upstream.add_argument("--uids", metavar="LOCATION", help="of links: a list of the uids whose rows are taken")
     a_target = kinds.add_parser("target", help="a target: where the files of each split are")
     a_target.set_defaults(describe=target)
     a_target.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
@@ -195,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
             f"--{split}",
             required=split != "train",
             action="append",
-            metavar="PLACE",
+            metavar="LOCATION",
             help="a file, a folder of files or a pattern, as library:<path>/train-*.parquet; may repeat",
         )
     a_target.add_argument(
@@ -203,13 +206,13 @@ def parser() -> argparse.ArgumentParser:
         nargs=2,
         action="append",
         default=[],
-        metavar=("NAME", "PLACE"),
+        metavar=("NAME", "LOCATION"),
         help="the same classes in another domain; may repeat, with one name for the files of one test set",
     )
     given = kinds.add_parser("dataset", help="labelled images for an arm of kind given")
     given.set_defaults(describe=dataset)
     given.add_argument("name")
-    given.add_argument("place", nargs="+", help="a file, a folder of files or a pattern, as library:<path>/*.tar")
+    given.add_argument("locations", nargs="+", help="a file, a folder of files or a pattern, as library:<path>/*.tar")
     given.add_argument("--target", required=True, help="a registered target, whose class ids the images carry")
     given.add_argument("--form", required=True, choices=["class_folders", "webdataset", "parquet"])
     given.add_argument("--classes", type=Path, help="file: a line per class, in the order of ids")
@@ -250,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     try:
-        catalogue = options.describe(options, places_of(RetrievalSettings()))
+        catalogue = options.describe(options, reader_of(RetrievalSettings()))
     except Invalid as problem:
         sys.exit(f"{problem.code}: {problem.detail}")
     except ValidationError as error:

@@ -24,14 +24,14 @@ from touchstone_retrieval.describe.shards import (
 from touchstone_retrieval.describe.split_files import describe_files
 from touchstone_retrieval.describe.tables import columns_of
 from touchstone_retrieval.describe.telling import Tell
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 
 MOST_NOTES, MOST_NOTE_CHARACTERS = 100, 500
 ALL = ""
-"""In place of a split's name: every file, of whichever split."""
+"""The key for files that are not sorted into splits, instead of the name of a split."""
 
 
-def described(request: DescribeSource, places: Places, progress: ProgressFunction) -> SourceDescribed:
+def described(request: DescribeSource, reader: LocationReader, progress: ProgressFunction) -> SourceDescribed:
     """Raises Invalid, which says what was found, and Transient where a server cannot be reached."""
     notes: list[str] = []
 
@@ -40,42 +40,42 @@ def described(request: DescribeSource, places: Places, progress: ProgressFunctio
             notes.append(line[:MOST_NOTE_CHARACTERS])
 
     found = {
-        split: list({file.place: file for location in locations for file in files_at(location, places)}.values())
+        split: list({file.location: file for location in locations for file in files_at(location, reader)}.values())
         for split, locations in request.locations.items()
     }
     if request.form == "upstream":
-        shards = _shards(request, found[ALL], places, tell, progress)
+        shards = _shards(request, found[ALL], reader, tell, progress)
         return SourceDescribed(shards=shards, notes=tuple(notes))
     files: FilesOfSplits = found
     below_split = request.form == "target" and ALL in found
     if below_split:
         files = by_split(found[ALL], tell)
-    splits, classes = _splits(request, files, places, tell, progress, below_split=below_split)
+    splits, classes = _splits(request, files, reader, tell, progress, below_split=below_split)
     return SourceDescribed(splits=splits, classes=tuple(classes), notes=tuple(notes))
 
 
 def _shards(
-    request: DescribeSource, files: Sequence[FoundFile], places: Places, tell: Tell, progress: ProgressFunction
+    request: DescribeSource, files: Sequence[FoundFile], reader: LocationReader, tell: Tell, progress: ProgressFunction
 ) -> tuple[UpstreamShard, ...]:
     if request.layout is None:
-        with recognised_upstream(files, places, request.columns) as (layout, held):
+        with recognised_upstream(files, reader, request.columns) as (layout, held):
             return _shards_of(layout, request, files, held, tell, progress)
-    return _shards_of(request.layout, request, files, places, tell, progress)
+    return _shards_of(request.layout, request, files, reader, tell, progress)
 
 
 def _shards_of(
     layout: Layout,
     request: DescribeSource,
     files: Sequence[FoundFile],
-    places: Places,
+    reader: LocationReader,
     tell: Tell,
     progress: ProgressFunction,
 ) -> tuple[UpstreamShard, ...]:
     _require_layout_with_columns(request, layout)
     if layout != "links" and request.links != LinkChoices():
         raise Invalid(f"embeddings, uids and most_unsafe are of links, and the files are {layout}", code="bad_column")
-    links = asked_of_links(request.links, places)
-    shards = _shard_places(layout, files, request.locations[ALL][0], tell)
+    links = asked_of_links(request.links, reader)
+    shards = _shard_locations(layout, files, request.locations[ALL][0], tell)
     if len(shards) > MOST_LOCATIONS:
         raise Invalid(
             f"{len(shards):,} shards were found, an upstream has {MOST_LOCATIONS:,} at most", code="too_many_shards"
@@ -83,7 +83,7 @@ def _shards_of(
     described: list[UpstreamShard] = []
     for done, shard in enumerate(shards):
         progress(done, len(shards))
-        described += _described(layout, shard, request, places, tell, links)
+        described += _described(layout, shard, request, reader, tell, links)
     links.tell_absent(tell)
     if not described:
         raise Invalid(
@@ -93,24 +93,24 @@ def _shards_of(
 
 
 def _described(
-    layout: Layout, shard: str, request: DescribeSource, places: Places, tell: Tell, links: AskedOfLinks
+    layout: Layout, shard: str, request: DescribeSource, reader: LocationReader, tell: Tell, links: AskedOfLinks
 ) -> list[UpstreamShard]:
     try:
-        return list(described_each(layout, [shard], places, tell, columns=request.columns, links=links))
+        return list(described_each(layout, [shard], reader, tell, columns=request.columns, links=links))
     except ValidationError as error:
         detail = f"{shard} cannot be registered with these columns: {error.errors()[0]['msg']}"
         raise Invalid(detail, code="bad_column") from error
 
 
-def _shard_places(layout: Layout, files: Sequence[FoundFile], location: str, tell: Tell) -> list[str]:
-    found = [file.place for file in files]
+def _shard_locations(layout: Layout, files: Sequence[FoundFile], location: str, tell: Tell) -> list[str]:
+    found = [file.location for file in files]
     return image_folders(found) if layout == "image_folder" else shard_files(layout, found, location, tell)
 
 
 def _splits(
     request: DescribeSource,
     files: FilesOfSplits,
-    places: Places,
+    reader: LocationReader,
     tell: Tell,
     progress: ProgressFunction,
     *,
@@ -119,18 +119,18 @@ def _splits(
     layout = request.layout or recognised_labelled([file for found in files.values() for file in found])
     _require_layout_with_columns(request, layout)
     if layout == "class_folders":
-        return _class_folders(request.classes, files, places, progress, below_split=below_split)
+        return _class_folders(request.classes, files, reader, progress, below_split=below_split)
     chosen = {split: _files_of(layout, split, found, tell) for split, found in files.items()}
     lines = [ClassLine(name, name) for name in request.classes]
     columns = columns_of(ImageColumns, request.columns)
-    splits, classes = describe_files(layout, chosen, lines, columns, places, tell, progress)
+    splits, classes = describe_files(layout, chosen, lines, columns, reader, tell, progress)
     if not classes and request.form == "target":
         raise Invalid("the files do not say what their classes are called: name them in `classes`", code="no_classes")
     return splits, classes
 
 
 def _files_of(layout: Layout, split: str, found: Sequence[FoundFile], tell: Tell) -> list[str]:
-    files = shard_files(layout, [file.place for file in found], split, tell)
+    files = shard_files(layout, [file.location for file in found], split, tell)
     if not files:
         shown = ", ".join(file.path for file in found[:NAMES_SHOWN])
         named = f"split {split}" if split else "the data set"
@@ -148,14 +148,14 @@ def _require_layout_with_columns(request: DescribeSource, layout: Layout) -> Non
 
 
 def _class_folders(
-    names: Sequence[str], files: FilesOfSplits, places: Places, progress: ProgressFunction, *, below_split: bool
+    names: Sequence[str], files: FilesOfSplits, reader: LocationReader, progress: ProgressFunction, *, below_split: bool
 ) -> tuple[dict[str, TargetSplit], Sequence[str]]:
     roots = {split: class_root(found, below_split=below_split) for split, found in files.items()}
     every = sorted({folder for _, folders in roots.values() for folder in folders})
     splits: dict[str, TargetSplit] = {}
     for done, (split, (root, there)) in enumerate(roots.items()):
         progress(done, len(roots))
-        splits[split] = describe_class_folders(root, _folders_of(names, there) if names else every, places)
+        splits[split] = describe_class_folders(root, _folders_of(names, there) if names else every, reader)
     return splits, names or [display_name(folder) for folder in every]
 
 

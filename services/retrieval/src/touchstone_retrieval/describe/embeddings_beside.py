@@ -10,7 +10,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_runtime.digests import file_digest
 
 from touchstone_retrieval.ingest.array_files import NotAnArray, array_names
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.source import UnreadableSource
 
 FOLDERS = {"img_emb": ("img_emb", "images"), "text_emb": ("text_emb", "texts")}
@@ -26,56 +26,58 @@ Pair = tuple[ArrayFile | None, ArrayFile | None]
 """Embeddings of images and of captions."""
 
 
-def embeddings_beside(table: str, places: Places, wanted: str | None) -> Pair:
+def embeddings_beside(table: str, reader: LocationReader, wanted: str | None) -> Pair:
     """`wanted`: which ones of an `.npz` file, e.g. `l14`. Raises Invalid where they are not there or it is not said
     which of several, UnreadableSource where a file is no archive of arrays."""
-    pair = _numbered(table, places) if wanted is None else (None, None)
-    return pair if any(pair) else _in_npz(table, places, wanted)
+    pair = _numbered(table, reader) if wanted is None else (None, None)
+    return pair if any(pair) else _in_npz(table, reader, wanted)
 
 
-def _numbered(table: str, places: Places) -> Pair:
+def _numbered(table: str, reader: LocationReader) -> Pair:
     """`img_emb_<n>.npy` and `text_emb_<n>.npy` of `metadata_<n>.parquet`."""
     name = _NUMBERED.search(table)
     if name is None:
         return None, None
     root = table[: name.start()].removesuffix("metadata/")
-    images, captions = (_npy(root, kind, f"{kind}_{name[1]}.npy", places) for kind in FOLDERS)
+    images, captions = (_npy(root, kind, f"{kind}_{name[1]}.npy", reader) for kind in FOLDERS)
     return images, captions
 
 
-def _npy(root: str, kind: str, file: str, places: Places) -> ArrayFile | None:
-    for place in (f"{root}{file}", *(f"{root}{folder}/{file}" for folder in FOLDERS[kind])):
-        with _fetched(place, places) as path:
+def _npy(root: str, kind: str, file: str, reader: LocationReader) -> ArrayFile | None:
+    for location in (f"{root}{file}", *(f"{root}{folder}/{file}" for folder in FOLDERS[kind])):
+        with _fetched(location, reader) as path:
             if path is not None:
-                return ArrayFile(location=place, digest=file_digest(path))
+                return ArrayFile(location=location, digest=file_digest(path))
     return None
 
 
-def _in_npz(table: str, places: Places, wanted: str | None) -> Pair:
+def _in_npz(table: str, reader: LocationReader, wanted: str | None) -> Pair:
     """Of `<name>.npz` beside `<name>.parquet`."""
-    place = _ENDING.sub(".npz", table)
-    with _fetched(place, places) as path:
+    location = _ENDING.sub(".npz", table)
+    with _fetched(location, reader) as path:
         if path is None:
             if wanted is None:
                 return None, None
-            raise Invalid(f"{table} has no {place} beside it, which would hold {wanted}{IMAGES}", code="place_missing")
-        names, digest = _arrays(path, place), file_digest(path)
-    pair = _chosen(names, wanted, place)
+            raise Invalid(
+                f"{table} has no {location} beside it, which would hold {wanted}{IMAGES}", code="place_missing"
+            )
+        names, digest = _arrays(path, location), file_digest(path)
+    pair = _chosen(names, wanted, location)
     image, caption = (
-        ArrayFile(location=place, digest=digest, array=f"{pair}{of}") if f"{pair}{of}" in names else None
+        ArrayFile(location=location, digest=digest, array=f"{pair}{of}") if f"{pair}{of}" in names else None
         for of in (IMAGES, CAPTIONS)
     )
     return image, caption
 
 
-def _arrays(path: Path, place: str) -> Sequence[str]:
+def _arrays(path: Path, location: str) -> Sequence[str]:
     try:
         return array_names(path)
     except NotAnArray as error:
-        raise UnreadableSource(f"{place} {error}") from error
+        raise UnreadableSource(f"{location} {error}") from error
 
 
-def _chosen(names: Sequence[str], wanted: str | None, place: str) -> str:
+def _chosen(names: Sequence[str], wanted: str | None, location: str) -> str:
     pairs = sorted({name.removesuffix(of) for name in names for of in (IMAGES, CAPTIONS) if name.endswith(of)})
     if wanted is None and len(pairs) == 1:
         return pairs[0]
@@ -83,15 +85,15 @@ def _chosen(names: Sequence[str], wanted: str | None, place: str) -> str:
         return wanted
     held = f"holds embeddings {', '.join(pairs)}" if pairs else f"holds no array whose name ends with {IMAGES}"
     asked = f"and not {wanted}" if wanted is not None else "say which in `embeddings`"
-    raise Invalid(f"{place} {held}: {asked}", code="unknown_embeddings")
+    raise Invalid(f"{location} {held}: {asked}", code="unknown_embeddings")
 
 
 @contextmanager
-def _fetched(place: str, places: Places) -> Iterator[Path | None]:
+def _fetched(location: str, reader: LocationReader) -> Iterator[Path | None]:
     """None where it is not there."""
     with ExitStack() as held:
         try:
-            path = held.enter_context(places.file(place)) if place in places.below(place) else None
+            path = held.enter_context(reader.file(location)) if location in reader.below(location) else None
         except Invalid as problem:
             if problem.code not in ABSENT:
                 raise

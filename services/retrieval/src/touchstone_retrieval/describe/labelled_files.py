@@ -72,8 +72,8 @@ def _split_within(path: str) -> str | None:
 
 
 def class_root(files: Sequence[FoundFile], *, below_split: bool) -> tuple[str, list[str]]:
-    """The place of the folder that the class folders lie in, and their names in order. `below_split`: it is the folder
-    that is called as the split.
+    """The location of the folder that the class folders lie in, and their names in order. `below_split`: that folder
+    has the name of the split.
 
     Raises Invalid where the images do not lie in class folders of one folder."""
     images = [file for file in files if is_image_name(PurePosixPath(file.path))]
@@ -90,7 +90,7 @@ def class_root(files: Sequence[FoundFile], *, below_split: bool) -> tuple[str, l
             "folder for each class",
             code="unknown_layout",
         )
-    return _place_of_root(images[0], len(root)), classes
+    return _location_of_root(images[0], len(root)), classes
 
 
 def _split_folder(path: str) -> tuple[str, ...]:
@@ -109,6 +109,6 @@ def _common(images: Sequence[FoundFile]) -> tuple[str, ...]:
     return paths[0][:common]
 
 
-def _place_of_root(file: FoundFile, depth: int) -> str:
+def _location_of_root(file: FoundFile, depth: int) -> str:
     below = "/".join(PurePosixPath(file.path).parts[depth:])
-    return file.place.removesuffix(below).rstrip("/")
+    return file.location.removesuffix(below).rstrip("/")

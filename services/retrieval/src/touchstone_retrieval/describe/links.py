@@ -13,7 +13,7 @@ from touchstone_retrieval.describe.tables import some
 from touchstone_retrieval.describe.telling import Tell
 from touchstone_retrieval.ingest.link_files import open_links
 from touchstone_retrieval.ingest.link_table import require_columns
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.uid_lists import NamedInTables
 
 
@@ -39,21 +39,23 @@ class AskedOfLinks:
             tell(f"{self.named.absent:,} of {self.named.count:,} uids of {self.uids.location} are in no table")
 
 
-def asked_of_links(choices: LinkChoices, places: Places) -> AskedOfLinks:
+def asked_of_links(choices: LinkChoices, reader: LocationReader) -> AskedOfLinks:
     """Raises Invalid where the list of uids is not one file, UnreadableSource where it is none."""
     if choices.uids is None:
         return AskedOfLinks(choices)
-    files = files_at(choices.uids, places)
+    files = files_at(choices.uids, reader)
     if len(files) != 1:
         raise Invalid(f"{choices.uids} is {len(files)} files; a list of uids must be one", code="not_one_file")
-    place = files[0].place
-    with places.file(place) as path:
-        return AskedOfLinks(choices, UidList(location=place, digest=file_digest(path)), NamedInTables(path, place))
+    location = files[0].location
+    with reader.file(location) as path:
+        return AskedOfLinks(
+            choices, UidList(location=location, digest=file_digest(path)), NamedInTables(path, location)
+        )
 
 
 def describe_links(
-    place: str,
-    places: Places,
+    location: str,
+    reader: LocationReader,
     columns: LinkColumns | None = None,
     asked: AskedOfLinks | None = None,
 ) -> LinkTable:
@@ -64,17 +66,17 @@ def describe_links(
     Raises UnreadableSource when a column is missing, EmptyShard when it holds no row, Invalid as embeddings_beside."""
     columns, asked = columns or LinkColumns(), asked or AskedOfLinks()
     most_unsafe = asked.choices.most_unsafe
-    with places.file(place) as path:
-        table, digest = open_links(path, place, columns), file_digest(path)
-        rows = some(place, table.count)
-        require_columns(table, place, unsafe=most_unsafe is not None, uid=asked.uids is not None)
+    with reader.file(location) as path:
+        table, digest = open_links(path, location, columns), file_digest(path)
+        rows = some(location, table.count)
+        require_columns(table, location, unsafe=most_unsafe is not None, uid=asked.uids is not None)
         if asked.named is not None:
             asked.named.add(table)
-    images, captions = embeddings_beside(place, places, asked.choices.embeddings)
+    images, captions = embeddings_beside(location, reader, asked.choices.embeddings)
     if images is None:
-        asked.without.append(place)
+        asked.without.append(location)
     return LinkTable(
-        location=place,
+        location=location,
         digest=digest,
         images=rows,
         image_embeddings=images,

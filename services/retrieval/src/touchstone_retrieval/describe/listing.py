@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from touchstone_contracts.problems import Invalid
 from touchstone_contracts.sources import hub_dataset
 
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.tar_samples import is_hidden
 
 NAMES_SHOWN = 3
@@ -17,19 +17,19 @@ _AS_REGEX = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
 
 @dataclass(frozen=True)
 class FoundFile:
-    place: str
+    location: str
     path: str
-    """Below the location, or below the last folder that has no pattern in it."""
+    """Relative to the location that was asked for, or to the part of it that comes before any pattern."""
 
 
-def files_at(location: str, places: Places) -> list[FoundFile]:
-    """Without hidden ones. Raises Invalid where there is none, and as the servers of places do."""
+def files_at(location: str, reader: LocationReader) -> list[FoundFile]:
+    """The files without hidden ones. Raises Invalid where there is none, and what `reader` raises."""
     base, pattern = _base_and_pattern(location)
     if location.startswith(("https:", "http:")) and (pattern or location.endswith("/")):
         detail = f"{location} is no single file, and a web server does not list its files: name each one"
         raise Invalid(detail, code="not_listable")
     # A prefix of keys is more than a folder: "photos" begins "photos-of-staff", too.
-    found = [FoundFile(place, path) for place in places.below(base) if (path := _below(place, base)) is not None]
+    found = [FoundFile(each, path) for each in reader.below(base) if (path := _below(each, base)) is not None]
     chosen = [file for file in found if _matches(file.path, pattern) and not is_hidden(file.path)]
     if not chosen:
         raise Invalid(_nothing(location, base, found), code="place_missing")
@@ -43,20 +43,21 @@ def _base_and_pattern(location: str) -> tuple[str, str]:
     return head + "/".join(parts[:first]), "/".join(parts[first:])
 
 
-def _below(place: str, base: str) -> str | None:
-    """The path from the base to the place, the file's name where they are the same, None where it is not below."""
-    whole, folder = _without_revision(place), _without_revision(base)
+def _below(location: str, base: str) -> str | None:
+    """The path from the base to the location: the file's name where both are the same, None where the location is not
+    below the base."""
+    whole, folder = _without_revision(location), _without_revision(base)
     if whole == folder:
         return PurePosixPath(whole).name
     prefix = folder if folder.endswith(":") else f"{folder}/"
     return whole.removeprefix(prefix) if whole.startswith(prefix) else None
 
 
-def _without_revision(place: str) -> str:
+def _without_revision(location: str) -> str:
     """A data set of a hub is found at a commit, whatever revision was asked for."""
-    if not place.startswith("hf://"):
-        return place
-    named = hub_dataset(place)
+    if not location.startswith("hf://"):
+        return location
+    named = hub_dataset(location)
     return "/".join(part for part in (named.repository, named.path) if part)
 
 

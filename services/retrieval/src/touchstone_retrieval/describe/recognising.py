@@ -14,8 +14,8 @@ from touchstone_retrieval.describe.shards import COMPRESSED
 from touchstone_retrieval.ingest.column_names import OF_IMAGES, OF_LINKS, find_columns
 from touchstone_retrieval.ingest.folder_source import is_image_name
 from touchstone_retrieval.ingest.link_files import is_text
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.parquet_reading import open_parquet
-from touchstone_retrieval.ingest.places import Places
 
 TARS = (".tar", *COMPRESSED)
 WORDS = {"tar": "tar shards", "parquet": "parquet files", "image": "images"}
@@ -28,26 +28,26 @@ class UnknownLayout(Invalid):
 
 @contextmanager
 def recognised_upstream(
-    files: Sequence[FoundFile], places: Places, columns: Mapping[str, str]
-) -> Iterator[tuple[Layout, Places]]:
-    """The layout, and the places with the file that was looked into for it. `columns`: what they hold -> their names,
-    where these are known. Raises UnknownLayout, which says what was found."""
-    if not any(map(_kind, files)) and any(is_text(file.place) for file in files):
-        yield "links", places
+    files: Sequence[FoundFile], reader: LocationReader, columns: Mapping[str, str]
+) -> Iterator[tuple[Layout, LocationReader]]:
+    """The layout, and a reader that holds the file that was opened to find it. `columns`: what a column holds -> its
+    name, where it is known. Raises UnknownLayout, which says what was found."""
+    if not any(map(_kind, files)) and any(is_text(file.location) for file in files):
+        yield "links", reader
         return
     kind = _kind_of(files, "webdataset, parquet, links or image_folder")
     if kind != "parquet":
-        yield "webdataset" if kind == "tar" else "image_folder", places
+        yield "webdataset" if kind == "tar" else "image_folder", reader
         return
-    first = next(file.place for file in files if _kind(file) == "parquet")
-    with places.holding(first) as held:
+    first = next(file.location for file in files if _kind(file) == "parquet")
+    with reader.holding(first) as held:
         yield _layout_of(first, held, columns), held
 
 
-def _layout_of(table: str, places: Places, columns: Mapping[str, str]) -> Layout:
+def _layout_of(table: str, reader: LocationReader, columns: Mapping[str, str]) -> Layout:
     if {"url", "image"} & set(columns):
         return "links" if "url" in columns else "parquet"
-    with places.file(table) as path:
+    with reader.file(table) as path:
         names = open_parquet(path, table).names
     has_links = find_columns(names, LinkColumns(), OF_LINKS, table)["url"]
     has_images = find_columns(names, ImageColumns(), OF_IMAGES, table)["image"]

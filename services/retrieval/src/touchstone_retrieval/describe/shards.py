@@ -29,7 +29,7 @@ from touchstone_retrieval.ingest.folder_source import (
     with_captions,
 )
 from touchstone_retrieval.ingest.link_text import TEXT_ENDINGS
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.reasons import Reasons
 from touchstone_retrieval.ingest.source import UnreadableSource
 from touchstone_retrieval.ingest.tar_samples import index_samples, is_hidden
@@ -38,44 +38,46 @@ from touchstone_retrieval.ingest.tar_source import note_labels
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 
-def describe_tar(place: str, places: Places, tell: Tell = tell_at_terminal, *, labelled: bool = True) -> TarShard:
+def describe_tar(
+    location: str, reader: LocationReader, tell: Tell = tell_at_terminal, *, labelled: bool = True
+) -> TarShard:
     """`labelled`: whether classes are of use, as those of a target.
 
     Raises UnreadableSource when the tar is compressed or cut off, EmptyShard when it holds no image."""
-    with places.file(place) as path:
-        samples, digest = index_samples(path, place), file_digest(path)
+    with reader.file(location) as path:
+        samples, digest = index_samples(path, location), file_digest(path)
     if not labelled:
         note_labels(samples)
-    tell_unused(place, samples.unused, tell)
-    return TarShard(location=place, digest=digest, images=some(place, len(samples.by_key)))
+    tell_unused(location, samples.unused, tell)
+    return TarShard(location=location, digest=digest, images=some(location, len(samples.by_key)))
 
 
-def describe_folder(place: str, places: Places, tell: Tell = tell_at_terminal) -> ImageFolder:
-    with places.folder(place, in_image_folder) as folder:
+def describe_folder(location: str, reader: LocationReader, tell: Tell = tell_at_terminal) -> ImageFolder:
+    with reader.folder(location, in_image_folder) as folder:
         images = images_in(folder)
         described = with_captions(folder, images)
         digest = listing_digest(folder, described)
-        unused = read_captions(folder, (path.name for path in images), place).unused
+        unused = read_captions(folder, (path.name for path in images), location).unused
         note_unused(folder, described, unused)
-    tell_unused(place, unused, tell)
-    return ImageFolder(location=place, digest=digest, images=len(images))
+    tell_unused(location, unused, tell)
+    return ImageFolder(location=location, digest=digest, images=len(images))
 
 
 def describe_class_folders(
-    place: str, folders: Sequence[str], places: Places, tell: Tell = tell_at_terminal
+    location: str, folders: Sequence[str], reader: LocationReader, tell: Tell = tell_at_terminal
 ) -> ClassFolders:
     """Raises Invalid, naming it, when a folder is missing, named twice or belongs to no class."""
     require_named_once(folders)
-    with places.folder(place, is_image_name) as root:
+    with reader.folder(location, is_image_name) as root:
         folders = [on_disk(root, folder) for folder in folders]
-        require_named_folders(root, folders, place)
-        refuse_other_folders(root, folders, place)
+        require_named_folders(root, folders, location)
+        refuse_other_folders(root, folders, location)
         images = labelled_images(root, folders)
         digest = listing_digest(root, images)
         unused = Reasons()
         note_unused(root, images, unused, deep=True)
-    tell_unused(place, unused, tell)
-    return ClassFolders(location=place, digest=digest, images=len(images), folders=tuple(folders))
+    tell_unused(location, unused, tell)
+    return ClassFolders(location=location, digest=digest, images=len(images), folders=tuple(folders))
 
 
 NO_COLUMNS: Mapping[str, str] = {}
@@ -84,53 +86,57 @@ ENDINGS = {"webdataset": (".tar",), "parquet": (".parquet",), "links": (".parque
 
 
 def describe_shards(
-    form: str, place: str, places: Places, columns: Mapping[str, str] = NO_COLUMNS, links: AskedOfLinks | None = None
+    form: str,
+    location: str,
+    reader: LocationReader,
+    columns: Mapping[str, str] = NO_COLUMNS,
+    links: AskedOfLinks | None = None,
 ) -> Iterator[UpstreamShard]:
-    """Every shard of that form at or below the place, by name. `columns`: see named_columns."""
+    """Every shard of that form at or below the location, by name. `columns`: see named_columns."""
     if form == "image_folder":
-        found = image_folders(places.below(place.rstrip("/") + "/"))
+        found = image_folders(reader.below(location.rstrip("/") + "/"))
     else:
-        found = shard_files(form, places.below(place), place)
-    return described_each(form, found, places, columns=columns, links=links)
+        found = shard_files(form, reader.below(location), location)
+    return described_each(form, found, reader, columns=columns, links=links)
 
 
 def described_each(
     form: str,
     shards: Sequence[str],
-    places: Places,
+    reader: LocationReader,
     tell: Tell = tell_at_terminal,
     *,
     columns: Mapping[str, str] = NO_COLUMNS,
     links: AskedOfLinks | None = None,
 ) -> Iterator[UpstreamShard]:
-    """`shards`: the place of each. Those that hold no image are left out."""
+    """`shards`: their locations. Shards that hold no image are left out."""
     for shard in shards:
         try:
             match form:
                 case "image_folder":
-                    yield describe_folder(shard, places, tell)
+                    yield describe_folder(shard, reader, tell)
                 case "webdataset":
-                    yield describe_tar(shard, places, tell, labelled=False)
+                    yield describe_tar(shard, reader, tell, labelled=False)
                 case "parquet":
-                    yield describe_parquet(shard, places, columns_of(ImageColumns, columns))
+                    yield describe_parquet(shard, reader, columns_of(ImageColumns, columns))
                 case _:
-                    yield describe_links(shard, places, columns_of(LinkColumns, columns), links)
+                    yield describe_links(shard, reader, columns_of(LinkColumns, columns), links)
         except EmptyShard as problem:
             tell(f"left out: {problem.detail}")
 
 
-def shard_files(form: str, files: Sequence[str], place: str, tell: Tell = tell_at_terminal) -> list[str]:
-    """Those of `files`, found below `place`, that are shards. Raises UnreadableSource, naming them, where some are
+def shard_files(form: str, files: Sequence[str], location: str, tell: Tell = tell_at_terminal) -> list[str]:
+    """Those of `files`, found below `location`, that are shards. Raises UnreadableSource, naming them, where some are
     compressed."""
     first, *others = ENDINGS[form]
     endings = (first,) if any(file.lower().endswith(first) for file in files) else (first, *others)
     found = [file for file in files if file.lower().endswith((*endings, *COMPRESSED))]
     shown = [file for file in found if not is_hidden(file)]
     if len(shown) < len(found):
-        tell(f"left out: {len(found) - len(shown)} hidden files below {place}")
+        tell(f"left out: {len(found) - len(shown)} hidden files below {location}")
     compressed = [file for file in shown if file.lower().endswith(COMPRESSED)]
     if form == "webdataset" and compressed:
-        detail = f"{len(compressed)} archives below {place} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
+        detail = f"{len(compressed)} archives below {location} are compressed ({', '.join(compressed[:NAMES_SHOWN])})"
         raise UnreadableSource(f"{detail}: unpack each to a plain .tar, as by gunzip", code="compressed_tar")
     return [file for file in shown if file not in compressed]
 

@@ -19,18 +19,18 @@ from touchstone_runtime.serving import ProgressFunction, no_progress
 from touchstone_retrieval.describe.shards import Tell, describe_tar
 from touchstone_retrieval.describe.tables import EmptyShard, LabelledTable, open_labelled
 from touchstone_retrieval.ingest.column_names import shown
-from touchstone_retrieval.ingest.places import Places
+from touchstone_retrieval.ingest.location_reader import LocationReader
 
-PlacesOfSplits = Mapping[str, Sequence[str]]
-"""Split -> the places of its files, in the order in which they are read."""
+LocationsOfSplits = Mapping[str, Sequence[str]]
+"""Split -> the locations of its files, in the order in which they are read."""
 
 
 def describe_files(
     layout: str,
-    splits: PlacesOfSplits,
+    splits: LocationsOfSplits,
     lines: Sequence[ClassLine],
     columns: ImageColumns,
-    places: Places,
+    reader: LocationReader,
     tell: Tell,
     progress: ProgressFunction = no_progress,
 ) -> tuple[dict[str, TargetSplit], Sequence[str]]:
@@ -39,15 +39,15 @@ def describe_files(
 
     Raises EmptyShard where no file of a split has an image, Invalid where a split has too many files, holds one twice,
     or where files name other classes than each other; else as `describe_tar` and `open_labelled` do."""
-    files = _Files(layout, lines, columns, places, tell)
+    files = _Files(layout, lines, columns, reader, tell)
     described, done, total = dict[str, TargetSplit](), 0, sum(map(len, splits.values()))
     for split, named in splits.items():
         _require_few(split, named)
         found = list[ParquetFile | TarShard]()
-        for place in named:
+        for location in named:
             progress(done, total)
             done += 1
-            found += files.describe(place)
+            found += files.describe(location)
         described[split] = _as_one(split, named, found)
     return described, files.class_names
 
@@ -57,7 +57,7 @@ class _Files:
     layout: str
     lines: Sequence[ClassLine]
     columns: ImageColumns
-    places: Places
+    reader: LocationReader
     tell: Tell
     _first: LabelledTable | None = None
     """With whose classes those of further files are compared."""
@@ -68,16 +68,18 @@ class _Files:
             return [line.display_name for line in self.lines]
         return self._first.class_names
 
-    def describe(self, place: str) -> Sequence[ParquetFile | TarShard]:
+    def describe(self, location: str) -> Sequence[ParquetFile | TarShard]:
         """One, or none where it holds no image."""
         try:
-            return [describe_tar(place, self.places, self.tell) if self.layout == "webdataset" else self._table(place)]
+            return [
+                describe_tar(location, self.reader, self.tell) if self.layout == "webdataset" else self._table(location)
+            ]
         except EmptyShard as problem:
             self.tell(f"left out: {problem.detail}")
             return []
 
-    def _table(self, place: str) -> ParquetFile:
-        table = open_labelled(place, self.columns, self.places)
+    def _table(self, location: str) -> ParquetFile:
+        table = open_labelled(location, self.columns, self.reader)
         if table.class_names or not self.lines:  # a list says what the numbers of a file without names mean
             self._first = self._first or table
             _require_same_classes(self._first, table)
@@ -91,11 +93,13 @@ def _require_same_classes(first: LabelledTable, other: LabelledTable) -> None:
     only_first = sorted(set(first.class_names) - set(other.class_names))
     only_other = sorted(set(other.class_names) - set(first.class_names))
     differing = "; ".join(
-        f"only {table.place} has {shown(names)}" for table, names in ((first, only_first), (other, only_other)) if names
+        f"only {table.location} has {shown(names)}"
+        for table, names in ((first, only_first), (other, only_other))
+        if names
     )
     raise Invalid(
-        f"{first.place} and {other.place} name other classes: {differing or 'one of them is named twice'}. All files "
-        "of a target must name the same ones",
+        f"{first.location} and {other.location} name other classes: {differing or 'one of them is named twice'}. "
+        "All files of a target must name the same ones",
         code="other_classes",
     )
 

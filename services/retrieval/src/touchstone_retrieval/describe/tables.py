@@ -14,8 +14,8 @@ from touchstone_runtime.digests import file_digest
 from touchstone_retrieval.describe.class_folders import require_named_once
 from touchstone_retrieval.ingest.column_names import OF_IMAGES, find_columns, require_found, shown
 from touchstone_retrieval.ingest.labels import class_label_names, plain_label
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.parquet_reading import ConfinedParquet, open_parquet
-from touchstone_retrieval.ingest.places import Places
 
 ColumnsT = TypeVar("ColumnsT", ImageColumns, LinkColumns)
 
@@ -25,9 +25,9 @@ class EmptyShard(Invalid):
     title = "Nothing in a shard"
 
 
-def some(place: str, images: int) -> int:
+def some(location: str, images: int) -> int:
     if images == 0:
-        raise EmptyShard(f"{place} holds no image")
+        raise EmptyShard(f"{location} holds no image")
     return images
 
 
@@ -50,19 +50,19 @@ def columns_of(kind: type[ColumnsT], named: Mapping[str, str]) -> ColumnsT:
         ) from error
 
 
-def describe_parquet(place: str, places: Places, columns: ImageColumns) -> ParquetFile:
+def describe_parquet(location: str, reader: LocationReader, columns: ImageColumns) -> ParquetFile:
     """Of an upstream. Raises UnreadableSource when a column is missing, EmptyShard when it holds no row."""
-    file, digest = opened_parquet(place, places)
-    rows = some(place, file.count)
-    require_found(find_columns(file.names, columns, OF_IMAGES, place), ("image", "caption"), file.names, place)
-    return ParquetFile(location=place, digest=digest, images=rows, columns=columns)
+    file, digest = opened_parquet(location, reader)
+    rows = some(location, file.count)
+    require_found(find_columns(file.names, columns, OF_IMAGES, location), ("image", "caption"), file.names, location)
+    return ParquetFile(location=location, digest=digest, images=rows, columns=columns)
 
 
 @dataclass(frozen=True)
 class LabelledTable:
     """A parquet file of labelled images that has been looked into."""
 
-    place: str
+    location: str
     file: ConfinedParquet
     digest: Digest
     columns: ImageColumns
@@ -77,7 +77,7 @@ class LabelledTable:
     def described(self, lines: Sequence[ClassLine]) -> ParquetFile:
         """Where its labels are words or stand for some, the folders of `lines` say which is which class; where they are
         numbers, these are the class ids. Raises Invalid when the file names its classes otherwise."""
-        found = ParquetFile(location=self.place, digest=self.digest, images=self.file.count, columns=self.columns)
+        found = ParquetFile(location=self.location, digest=self.digest, images=self.file.count, columns=self.columns)
         if not lines:
             return found
         if not _in_words(self, lines):
@@ -86,19 +86,19 @@ class LabelledTable:
         return found.model_copy(update={"labels": tuple(line.folder for line in lines)})
 
 
-def open_labelled(place: str, columns: ImageColumns, places: Places) -> LabelledTable:
+def open_labelled(location: str, columns: ImageColumns, reader: LocationReader) -> LabelledTable:
     """Raises UnreadableSource when a column is missing, EmptyShard when it holds no row."""
-    file, digest = opened_parquet(place, places)
-    some(place, file.count)
-    found = find_columns(file.names, columns, OF_IMAGES, place)
-    require_found(found, ("image", "label"), file.names, place)
-    return LabelledTable(place, file, digest, columns, found["label"][0])
+    file, digest = opened_parquet(location, reader)
+    some(location, file.count)
+    found = find_columns(file.names, columns, OF_IMAGES, location)
+    require_found(found, ("image", "label"), file.names, location)
+    return LabelledTable(location, file, digest, columns, found["label"][0])
 
 
-def opened_parquet(place: str, places: Places) -> tuple[ConfinedParquet, Digest]:
+def opened_parquet(location: str, reader: LocationReader) -> tuple[ConfinedParquet, Digest]:
     """Fetched once, which for a file that lies elsewhere takes longest."""
-    with places.file(place) as path:
-        return open_parquet(path, place), file_digest(path)
+    with reader.file(location) as path:
+        return open_parquet(path, location), file_digest(path)
 
 
 def _in_words(table: LabelledTable, lines: Sequence[ClassLine]) -> bool:
@@ -108,7 +108,7 @@ def _in_words(table: LabelledTable, lines: Sequence[ClassLine]) -> bool:
     known = {plain_label(name) for name in names}
     if unknown := [line.folder for line in lines if plain_label(line.folder) not in known]:
         raise Invalid(
-            f"{table.place} has no class {unknown[0]!r} (nor {len(unknown) - 1} more of the list); it calls its "
+            f"{table.location} has no class {unknown[0]!r} (nor {len(unknown) - 1} more of the list); it calls its "
             f"classes {shown(names)}: begin each line of the list with such a name, then a tab and the name to show",
             code="unknown_class",
         )

@@ -15,7 +15,7 @@ def tell_at_terminal(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def tell_unused(place: str, unused: Reasons, tell: Tell) -> None:
+def tell_unused(location: str, unused: Reasons, tell: Tell) -> None:
     for reason, count in sorted(unused.counts.items()):
         more = ", ..." if count > NAMES_SHOWN else ""
-        tell(f"{place}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")
+        tell(f"{location}: {count} {reason} ({', '.join(unused.names[reason][:NAMES_SHOWN])}{more})")

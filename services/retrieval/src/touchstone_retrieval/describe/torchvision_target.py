@@ -98,8 +98,8 @@ def _write(dataset: datasets.VisionDataset, rows: Sequence[int], path: Path, lib
         for first in range(0, len(rows), ROWS_AT_A_TIME):
             part = rows[first : first + ROWS_AT_A_TIME]
             file.write_table(pa.Table.from_pylist(list(_pictures(dataset, part)), SCHEMA))
-    place = f"library:{path.relative_to(library).as_posix()}"
-    return ParquetFile(location=place, digest=file_digest(path), images=len(rows))
+    location = f"library:{path.relative_to(library).as_posix()}"
+    return ParquetFile(location=location, digest=file_digest(path), images=len(rows))
 
 
 def _pictures(dataset: datasets.VisionDataset, rows: Iterable[int]) -> Iterator[dict[str, object]]:

@@ -17,6 +17,6 @@ def any_socket(address: AddrInfoType) -> socket.socket:
 
 
 def _socket(address: AddrInfoType, *, private_addresses: bool) -> socket.socket:
-    family, kind, protocol, _, place = address
-    require_web_server(str(place[0]), int(place[1]), private_addresses=private_addresses)
+    family, kind, protocol, _, host_and_port = address
+    require_web_server(str(host_and_port[0]), int(host_and_port[1]), private_addresses=private_addresses)
     return socket.socket(family=family, type=kind, proto=protocol)

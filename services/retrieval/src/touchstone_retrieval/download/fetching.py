@@ -89,7 +89,7 @@ class Fetcher:
         host = _host(url)
         if host is None:
             return "bad_url"
-        # The host's turn first: links that wait for a slow host must not take the places of others.
+        # The slot of the host is taken first, so that links that wait for a slow host do not take the slots of others.
         async with self._hosts[host], self._slots:
             outcome = await self._attempt(url)
             for retry in range(self.limits.retries):

@@ -66,7 +66,7 @@ async def obtain(
 
 
 async def _fetched(links: Sequence[Link], fetch: FetchAll) -> AsyncIterator[tuple[Link, bytes | str]]:
-    """Links with a drop reason keep their place and are not asked for."""
+    """Yields every link in order. Those with a drop reason are not fetched."""
     answers = fetch([link.url for link in links if not link.drop_reason])
     for link in links:
         yield link, link.drop_reason or await anext(answers)

@@ -81,7 +81,7 @@ def placeholders_among(links: pa.Table, placeholder_links: int) -> set[str]:
 def alike(thumbnails: np.ndarray) -> list[int]:
     """The picture of each thumbnail, uint8 (n, THUMBNAIL x THUMBNAIL x 3), as the number of the darkest one that shows
     it."""
-    different, places = np.unique(thumbnails, axis=0, return_inverse=True)
+    different, inverse = np.unique(thumbnails, axis=0, return_inverse=True)
     order = np.argsort(_quarters(different).mean(axis=1), kind="stable")
     pixels, quarters = different[order], _quarters(different[order])
     cells = np.floor(quarters[:, GREEN_OF_QUARTERS] / REACH).astype(int)
@@ -98,7 +98,7 @@ def alike(thumbnails: np.ndarray) -> list[int]:
             picture[near[(differences <= MOST_DIFFERENCE).all(axis=1)]] = first
     by_thumbnail = np.empty_like(picture)
     by_thumbnail[order] = picture
-    found: list[int] = by_thumbnail[places.ravel()].tolist()
+    found: list[int] = by_thumbnail[inverse.ravel()].tolist()
     return found
 
 

@@ -37,8 +37,10 @@ def upstream_row(point: PointId, collection: Collection) -> int:
 def points_of(collection: Collection, rows: Sequence[int]) -> list[UUID]:
     """Ids of upstream rows, in their order."""
     starts = list(collection.first_rows.values())
-    places = np.searchsorted(starts, rows, side="right") - 1
-    return [point_id(collection.shards[place], row - starts[place]) for place, row in zip(places, rows, strict=True)]
+    numbers = np.searchsorted(starts, rows, side="right") - 1
+    return [
+        point_id(collection.shards[number], row - starts[number]) for number, row in zip(numbers, rows, strict=True)
+    ]
 
 
 def vectors_in_order(points: Sequence[UUID], records: Iterable[Any], vector: VectorName) -> np.ndarray:

@@ -49,8 +49,8 @@ class QdrantEdgeIndex:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._engines: dict[str, edge.EdgeShard] = {}
-        self._places: dict[str, str] = {}
-        """The engine that holds a shard."""
+        self._engine_of: dict[str, str] = {}
+        """Name of a shard -> name of the engine that holds it."""
         self._lock: TextIOWrapper | None = None
 
     def ensure(self, collection: Collection, progress: ProgressFunction = no_progress) -> int:
@@ -107,25 +107,25 @@ class QdrantEdgeIndex:
                 "or set TOUCHSTONE_QDRANT_URL"
             ) from None
         self._lock = lock
-        self._places = self._read_places()
+        self._engine_of = self._read_engine_of_each_shard()
 
-    def _read_places(self) -> dict[str, str]:
+    def _read_engine_of_each_shard(self) -> dict[str, str]:
         """Removes what a killed process left half-written."""
-        places: dict[str, str] = {}
+        engine_of: dict[str, str] = {}
         for folder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
             shards = _shards_in(folder)
-            places |= dict.fromkeys(shards, folder.name)
+            engine_of |= dict.fromkeys(shards, folder.name)
             if not shards:
                 shutil.rmtree(folder, ignore_errors=True)
-        return places
+        return engine_of
 
     def _parts(self, collection: Collection) -> "list[Part]":
         """Of those shards that are there."""
         self._own_folder()
         by_engine: dict[str, list[IndexShard]] = {}
         for shard in collection.shards:
-            if shard.name in self._places:
-                by_engine.setdefault(self._places[shard.name], []).append(shard)
+            if shard.name in self._engine_of:
+                by_engine.setdefault(self._engine_of[shard.name], []).append(shard)
         opened = ((self._open(name), shards) for name, shards in by_engine.items())
         return [(engine, shards) for engine, shards in opened if engine is not None]
 
@@ -141,7 +141,7 @@ class QdrantEdgeIndex:
                 self._engines[name] = edge.EdgeShard.load(str(self._folder / name))
             except Exception as error:  # the engine raises nothing more precise; a cache that is broken is made again
                 log.warning("index.unreadable", engine=name, error=str(error))
-                self._places = {shard: place for shard, place in self._places.items() if place != name}
+                self._engine_of = {shard: engine for shard, engine in self._engine_of.items() if engine != name}
                 shutil.rmtree(self._folder / name, ignore_errors=True)
         return self._engines.get(name)
 
@@ -161,7 +161,7 @@ class QdrantEdgeIndex:
             engine.close()
         lines = "".join(f"{shard.name}\n" for shard in shards)
         (self._folder / name / COMPLETE).write_text(lines)
-        self._places |= dict.fromkeys((shard.name for shard in shards), name)
+        self._engine_of |= dict.fromkeys((shard.name for shard in shards), name)
 
 
 Part = tuple[edge.EdgeShard, list[IndexShard]]

@@ -37,7 +37,7 @@ class Row:
     """Of its first line, from 1."""
     name: str
     caption: str | None
-    """None where what stands in its place is no text."""
+    """None where the value given for it is no text."""
     malformed: bool = False
 
 
@@ -50,11 +50,11 @@ class CaptionTable:
     unused: Reasons = field(default_factory=Reasons)
 
 
-def read_captions(folder: Path, names: Iterable[str], place: str) -> CaptionTable:
+def read_captions(folder: Path, names: Iterable[str], location: str) -> CaptionTable:
     """Of both tables, the CSV first; empty where there is none. The first row for an image counts. A name is also found
     in another Unicode form. Raises UnreadableSource when a table is too large or lacks a column."""
     table, files = CaptionTable(), _Files(names)
-    for row in _rows(folder, place, table.unused):
+    for row in _rows(folder, location, table.unused):
         name = files.find(row.name)
         if name is None:
             table.unused.add(NO_SUCH_IMAGE, row.name)
@@ -83,14 +83,14 @@ def _note(table: CaptionTable, name: str, note: str) -> None:
     table.notes[name] = tuple(dict.fromkeys((*table.notes.get(name, ()), note)))
 
 
-def _rows(folder: Path, place: str, unused: Reasons) -> Iterator[Row]:
+def _rows(folder: Path, location: str, unused: Reasons) -> Iterator[Row]:
     for name, rows_of in ((CSV, _rows_of_csv), (JSON_LINES, _rows_of_json_lines)):
         if (folder / name).is_file():
             data = read_beneath(folder, PurePath(name), MOST_TABLE_BYTES + 1)
             if len(data) > MOST_TABLE_BYTES:
-                detail = f"{name} of {place} has more than {MOST_TABLE_BYTES:,} bytes"
+                detail = f"{name} of {location} has more than {MOST_TABLE_BYTES:,} bytes"
                 raise UnreadableSource(detail, code="too_many_bytes")
-            yield from rows_of(data, f"{name} of {place}", unused)
+            yield from rows_of(data, f"{name} of {location}", unused)
 
 
 def _rows_of_json_lines(data: bytes, table: str, unused: Reasons) -> Iterator[Row]:

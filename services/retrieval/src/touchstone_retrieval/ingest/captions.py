@@ -88,7 +88,7 @@ def parsed_json(data: bytes) -> object:
 
 
 def caption_in(said: object) -> str | None:
-    """The caption of a description from parsed_json, or None where what stands in its place is no text.
+    """The caption of a description from parsed_json, or None where the value given for it is no text.
 
     A description is the caption itself, or an object with `caption` or else `text`. Of a list the first text counts."""
     if not isinstance(said, dict):

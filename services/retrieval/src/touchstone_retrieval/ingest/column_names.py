@@ -33,13 +33,13 @@ Columns = Mapping[str, Sequence[str]]
 
 
 def find_columns(
-    names: Sequence[str], said: ImageColumns | LinkColumns, usual: Mapping[str, Sequence[str]], place: str
+    names: Sequence[str], said: ImageColumns | LinkColumns, usual: Mapping[str, Sequence[str]], location: str
 ) -> Columns:
     """`names`: of the table's columns. Raises UnreadableSource when a column that the registration names is missing."""
     found = dict[str, Sequence[str]]()
     for sought, candidates in usual.items():
         if named := getattr(said, sought):
-            found[sought] = (require_column(names, named, place),)
+            found[sought] = (require_column(names, named, location),)
         else:
             columns = tuple(dict.fromkeys(name for each in candidates for name in _called(names, each)))
             found[sought] = columns if sought in SEVERAL else columns[:1]
@@ -51,18 +51,18 @@ def _called(names: Sequence[str], sought: str) -> list[str]:
     return [sought] if sought in names else [name for name in names if name.lower() == sought]
 
 
-def require_column(names: Sequence[str], column: str, place: str) -> str:
+def require_column(names: Sequence[str], column: str, location: str) -> str:
     if column not in names:
-        raise UnreadableSource(f"{place} has no column {column!r}, only {shown(names)}", code="missing_columns")
+        raise UnreadableSource(f"{location} has no column {column!r}, only {shown(names)}", code="missing_columns")
     return column
 
 
-def require_found(columns: Columns, sought: Sequence[str], names: Sequence[str], place: str) -> None:
+def require_found(columns: Columns, sought: Sequence[str], names: Sequence[str], location: str) -> None:
     """Raises UnreadableSource, naming the usual columns, when something that is needed is in none."""
     usual = OF_LINKS if "url" in columns else OF_IMAGES
     if missing := [each for each in sought if not columns[each]]:
         known = "; ".join(f"{each} ({', '.join(usual[each])})" for each in missing)
-        detail = f"{place} needs a column for {known}, and has only {shown(names)}: name yours in `columns`"
+        detail = f"{location} needs a column for {known}, and has only {shown(names)}: name yours in `columns`"
         raise UnreadableSource(detail, code="missing_columns")
 
 

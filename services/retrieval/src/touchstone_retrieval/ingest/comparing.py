@@ -28,12 +28,12 @@ CAPTIONS = 256
 
 @dataclass(frozen=True)
 class GivenRows:
-    """fp16 (rows, d) arrays, L2-normalised or zero, and where they lie."""
+    """fp16 (rows, d) arrays, L2-normalised or zero, and the locations of their files."""
 
     images: np.ndarray | None
-    images_place: str
+    images_location: str
     captions: np.ndarray | None = None
-    captions_place: str = ""
+    captions_location: str = ""
 
 
 def compare_given(
@@ -47,7 +47,7 @@ def compare_given(
 
     Rows of images are compared with downloaded images or, where fewer than FEWEST_ROWS can be had, with the captions;
     rows of captions with the captions. The same arrays and links are sampled alike. Raises UnusableEmbeddings."""
-    seed = identity([given.images_place or given.captions_place, table.num_rows])
+    seed = identity([given.images_location or given.captions_location, table.num_rows])
     texts = table["caption"].to_pylist()
     compared = list(_of_captions(given, texts, encoder, rng_for(seed, "captions")))
     if given.images is None:
@@ -55,11 +55,11 @@ def compare_given(
     rows, links = _sampled_links(table, usable_rows(given.images), taken_down, rng_for(seed, "links"))
     found = download(links)
     if len(found) >= FEWEST_ROWS:
-        sample = rows[[sampled.place for sampled in found]]
+        sample = rows[[sampled.position for sampled in found]]
         sample, computed = _usable(sample, embed_images(encoder, [sampled.image for sampled in found]))
-        compared.append(require_agreement(sample, computed, given.images, "images", given.images_place))
+        compared.append(require_agreement(sample, computed, given.images, "images", given.images_location))
     else:
-        compared += _of_images_by_captions(given.images, given.images_place, texts, encoder, rng_for(seed, "images"))
+        compared += _of_images_by_captions(given.images, given.images_location, texts, encoder, rng_for(seed, "images"))
     return tuple(compared)
 
 
@@ -71,8 +71,8 @@ def _sampled_links(
     rows = rng.permutation(np.flatnonzero(kept))[: 2 * LINKS]
     columns = (table.take(rows)[name].to_pylist() for name in ("source_key", "id", "caption"))
     links = [Link(url, image, caption, "", 0.0, "") for url, image, caption in zip(*columns, strict=True)]
-    there = [place for place, link in enumerate(links) if link.url and not taken_down.covers(link.id, link.url)][:LINKS]
-    return rows[there], [links[place] for place in there]
+    there = [index for index, link in enumerate(links) if link.url and not taken_down.covers(link.id, link.url)][:LINKS]
+    return rows[there], [links[index] for index in there]
 
 
 def _of_captions(
@@ -83,16 +83,16 @@ def _of_captions(
     rows = sampled_captions(texts, usable_rows(given.captions), CAPTIONS, rng)
     if len(rows) >= FEWEST_ROWS:
         rows, computed = _usable(rows, embed_texts(encoder, [texts[row] for row in rows.tolist()]))
-        yield require_agreement(rows, computed, given.captions, "captions", given.captions_place)
+        yield require_agreement(rows, computed, given.captions, "captions", given.captions_location)
 
 
 def _of_images_by_captions(
-    images: np.ndarray, place: str, texts: Sequence[str], encoder: LoadedEncoder, rng: np.random.Generator
+    images: np.ndarray, location: str, texts: Sequence[str], encoder: LoadedEncoder, rng: np.random.Generator
 ) -> Iterator[RowsCompared]:
     rows = sampled_captions(texts, usable_rows(images), CAPTIONS, rng)
     if len(rows) >= FEWEST_CAPTIONS:
         rows, computed = _usable(rows, embed_texts(encoder, [texts[row] for row in rows.tolist()]))
-        yield require_captions_fit(rows, computed, images, rng, place)
+        yield require_captions_fit(rows, computed, images, rng, location)
 
 
 def _usable(rows: np.ndarray, computed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -150,16 +150,16 @@ def in_image_folder(path: PurePath) -> bool:
     return len(path.parts) == 1 and (is_image_name(path) or is_text_name(path) or path.name in TABLES)
 
 
-def require_named_folders(root: Path, folders: Sequence[str], place: str) -> None:
+def require_named_folders(root: Path, folders: Sequence[str], location: str) -> None:
     for class_id, name in enumerate(folders):
         if not (root / name).is_dir():
-            raise Invalid(f"class {class_id} has no folder {name!r} in {place}", code="missing_class_folder")
+            raise Invalid(f"class {class_id} has no folder {name!r} in {location}", code="missing_class_folder")
 
 
-def refuse_other_folders(root: Path, folders: Sequence[str], place: str) -> None:
+def refuse_other_folders(root: Path, folders: Sequence[str], location: str) -> None:
     for path in sorted(root.iterdir()):
         if path.is_dir() and path.name not in folders and not path.name.startswith("."):
-            raise Invalid(f"folder {path.name!r} in {place} belongs to no class", code="unknown_class_folder")
+            raise Invalid(f"folder {path.name!r} in {location} belongs to no class", code="unknown_class_folder")
 
 
 def _captioned(folder: Path, path: Path, table: CaptionTable, texts: Mapping[str, Path]) -> SourceRow:

@@ -20,12 +20,12 @@ class UnusableEmbeddings(Invalid):
     title = "Unusable embeddings"
 
 
-def read_embeddings(path: Path, place: str, rows: int, dimension: int, array: str | None = None) -> np.ndarray:
+def read_embeddings(path: Path, location: str, rows: int, dimension: int, array: str | None = None) -> np.ndarray:
     """fp16 (rows, dimension), L2-normalised whatever their length was, of fp16 or fp32 values. A row that is not
     finite, or zero, is zero. `array`: which one of an `.npz` file; None: the file is a `.npy`.
 
     Raises UnusableEmbeddings for another shape or type, and where more than MOST_UNUSABLE of the rows are zero."""
-    called = place if array is None else f"{array} of {place}"
+    called = location if array is None else f"{array} of {location}"
     try:
         given = stored_array(path, array)
         _require_shape(given, called, rows, dimension)

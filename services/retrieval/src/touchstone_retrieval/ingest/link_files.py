@@ -14,16 +14,16 @@ from touchstone_retrieval.ingest.parquet_reading import ConfinedParquet, Lost, c
 PARQUET_ENDING = ".parquet"
 
 
-def open_links(path: Path, place: str, said: LinkColumns) -> LinkRows:
+def open_links(path: Path, location: str, said: LinkColumns) -> LinkRows:
     """Raises UnreadableSource when it cannot be read or lacks a column that `said` names."""
-    if is_text(place):
-        return open_text(path, place, said)
-    file = open_parquet(path, place)
-    return _ParquetRows(file, find_columns(file.names, said, OF_LINKS, place))
+    if is_text(location):
+        return open_text(path, location, said)
+    file = open_parquet(path, location)
+    return _ParquetRows(file, find_columns(file.names, said, OF_LINKS, location))
 
 
-def is_text(place: str) -> bool:
-    return place.lower().endswith(TEXT_ENDINGS)
+def is_text(location: str) -> bool:
+    return location.lower().endswith(TEXT_ENDINGS)
 
 
 @dataclass(frozen=True)

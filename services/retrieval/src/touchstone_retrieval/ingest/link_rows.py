@@ -36,4 +36,4 @@ class LinkRows(Protocol):
         """Which hold what; see column_names.OF_LINKS."""
 
     def parts(self, sought: Collection[str] = tuple(OF_LINKS)) -> Iterator[Part]:
-        """All rows, each in its place, with the columns that hold what is sought."""
+        """All rows, in the order of the file, with the columns that hold what is sought."""

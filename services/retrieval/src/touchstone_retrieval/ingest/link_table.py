@@ -73,10 +73,10 @@ def open_table(path: Path, table: LinkTable) -> LinkRows:
     return file
 
 
-def require_columns(file: LinkRows, place: str, *, unsafe: bool, uid: bool) -> None:
+def require_columns(file: LinkRows, location: str, *, unsafe: bool, uid: bool) -> None:
     """Raises UnreadableSource where no column holds what is needed."""
     needed = ("url", "caption", *(["unsafe"] if unsafe else []), *(["uid"] if uid else []))
-    require_found(file.columns, needed, file.names, place)
+    require_found(file.columns, needed, file.names, location)
 
 
 def _described(part: Part, rows: "_Rows") -> list[Described]:
@@ -116,8 +116,8 @@ class _Rows:
             kept=not reason,
             drop_reason=reason,
         )
-        place = {"id": link_id(url, stated), "shard": "", "offset": -1, "length": 0}
-        return asdict(record) | place, (*row.notes, *((UNREADABLE_CAPTION,) if caption is None else ()))
+        not_stored = {"id": link_id(url, stated), "shard": "", "offset": -1, "length": 0}
+        return asdict(record) | not_stored, (*row.notes, *((UNREADABLE_CAPTION,) if caption is None else ()))
 
 
 def belonging(manifest: pa.Table) -> np.ndarray:

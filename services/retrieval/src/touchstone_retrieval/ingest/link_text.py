@@ -64,38 +64,40 @@ class _TextRows:
             yield batch
 
 
-def open_text(path: Path, place: str, said: LinkColumns) -> _TextRows:
+def open_text(path: Path, location: str, said: LinkColumns) -> _TextRows:
     """The rows are counted, for which the file is read once. Raises UnreadableSource."""
-    plain = place.lower().removesuffix(PACKED)
-    names, columns, rows = (_json if plain.endswith(JSON_LINES) else _delimited)(path, place, said)
+    plain = location.lower().removesuffix(PACKED)
+    names, columns, rows = (_json if plain.endswith(JSON_LINES) else _delimited)(path, location, said)
     if len(set(names)) < len(names):
-        raise UnreadableSource(f"{place} has two columns of one name", code="duplicate_column")
+        raise UnreadableSource(f"{location} has two columns of one name", code="duplicate_column")
     return _TextRows(names, columns, sum(1 for _ in rows()), rows)
 
 
 @contextmanager
-def _opened(path: Path, place: str) -> Iterator[BinaryIO]:
+def _opened(path: Path, location: str) -> Iterator[BinaryIO]:
     """Raises UnreadableSource where a packed file is damaged."""
     try:
-        with gzip.open(path, "rb") if place.lower().endswith(PACKED) else path.open("rb") as file:
+        with gzip.open(path, "rb") if location.lower().endswith(PACKED) else path.open("rb") as file:
             yield file  # type: ignore[misc]  # either is read as one
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadableSource(f"{place} cannot be unpacked: {error}") from error
+        raise UnreadableSource(f"{location} cannot be unpacked: {error}") from error
 
 
-def _most_rows(place: str) -> UnreadableSource:
-    return UnreadableSource(f"{place} has more than {MOST_ROWS:,} lines, the most that are read", code="too_many_rows")
+def _most_rows(location: str) -> UnreadableSource:
+    return UnreadableSource(
+        f"{location} has more than {MOST_ROWS:,} lines, the most that are read", code="too_many_rows"
+    )
 
 
 Opened = tuple[Sequence[str], Columns, Callable[[], Rows]]
 
 
-def _json(path: Path, place: str, said: LinkColumns) -> Opened:
+def _json(path: Path, location: str, said: LinkColumns) -> Opened:
     def objects() -> Iterator[dict[str, Any] | None]:
-        with _opened(path, place) as file:
+        with _opened(path, location) as file:
             for number, found in json_lines(file):
                 if number > MOST_ROWS:
-                    raise _most_rows(place)
+                    raise _most_rows(location)
                 yield found
 
     names = tuple(dict.fromkeys(name for found in islice(objects(), SAMPLE) for name in found or ()))
@@ -104,17 +106,17 @@ def _json(path: Path, place: str, said: LinkColumns) -> Opened:
         for found in objects():
             yield Lost(1, UNREADABLE_ROW) if found is None else LinkRow({name: found.get(name) for name in names})
 
-    return names, find_columns(names, said, OF_LINKS, place), rows
+    return names, find_columns(names, said, OF_LINKS, location), rows
 
 
-def _delimited(path: Path, place: str, said: LinkColumns) -> Opened:
+def _delimited(path: Path, location: str, said: LinkColumns) -> Opened:
     def filled_lines() -> Iterator[str]:
         """Lines without anything are no rows, and say nothing in a caption."""
-        with _opened(path, place) as file:
+        with _opened(path, location) as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
             for number, line in enumerate(lines(text)):
                 if number >= MOST_ROWS:
-                    raise _most_rows(place)
+                    raise _most_rows(location)
                 if line.strip("\r\n\0"):
                     yield line
 
@@ -128,7 +130,7 @@ def _delimited(path: Path, place: str, said: LinkColumns) -> Opened:
         for record in records(text, form.dialect, form.begins, 1, may_end_alike=alike):
             yield form.row(record)
 
-    return form.names, find_columns(form.names, form.said, OF_LINKS, place), rows
+    return form.names, find_columns(form.names, form.said, OF_LINKS, location), rows
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class _Form:
     """With what was found by content in a file without a header."""
     header_lines: int
     url: int | None = None
-    """Its place among the columns."""
+    """The index of its column."""
     caption: int | None = None
 
     def fits(self, fields: Sequence[str]) -> bool:
@@ -149,8 +151,8 @@ class _Form:
         if self.url is None:
             return False
         more = len(fields) - len(self.names)
-        place = self.url + (more if self.caption is not None and self.caption < self.url else 0)
-        return more >= 0 and is_url(fields[place])
+        index = self.url + (more if self.caption is not None and self.caption < self.url else 0)
+        return more >= 0 and is_url(fields[index])
 
     def begins(self, line: str) -> bool:
         """Whether a row seems to stand in this line alone."""
@@ -167,9 +169,9 @@ class _Form:
         if not any(fields[count:]):
             fields = fields[:count]
         if more := max(0, len(fields) - count):
-            place = count - 1 if self.caption is None else self.caption
-            caption = self.dialect.joined(fields[place : place + more + 1])
-            fields = [*fields[:place], caption, *fields[place + more + 1 :]]
+            index = count - 1 if self.caption is None else self.caption
+            caption = self.dialect.joined(fields[index : index + more + 1])
+            fields = [*fields[:index], caption, *fields[index + more + 1 :]]
         missing = count - len(fields)
         if missing and not (self.url is not None and self.url < len(fields) and is_url(fields[self.url])):
             return Lost(1, UNREADABLE_ROW)
@@ -209,7 +211,7 @@ def _form(delimiter: str, sample: Sequence[str], said: LinkColumns) -> _Form:
     if headless:
         names, said = _by_content([_fields(line, dialect) for line in sample], said)
     else:
-        names = [name.strip() or str(place) for place, name in enumerate(dialect.parsed(head), 1)]
+        names = [name.strip() or str(position) for position, name in enumerate(dialect.parsed(head), 1)]
     there = said.model_copy(update={each: None for each in OF_LINKS if getattr(said, each) not in names})
     found = find_columns(names, there, OF_LINKS, "")
     url, caption = (next(map(names.index, found[each]), None) for each in ("url", "caption"))
@@ -227,11 +229,11 @@ def _by_content(rows: Sequence[Sequence[str]], said: LinkColumns) -> tuple[list[
     caption is the other one, or the only one of the others that holds words."""
     counts = Counter(len(row) for row in rows if any(map(is_url, row)))
     count = max(sorted(counts), key=counts.__getitem__)
-    names, whole = [str(place) for place in range(1, count + 1)], [row for row in rows if len(row) == count]
-    addresses = [sum(is_url(row[place]) for row in whole) for place in range(count)]
+    names, whole = [str(position) for position in range(1, count + 1)], [row for row in rows if len(row) == count]
+    addresses = [sum(is_url(row[index]) for row in whole) for index in range(count)]
     url = said.url or names[max(range(count), key=addresses.__getitem__)]
-    others = [place for place, name in enumerate(names) if name != url]
-    in_words = [place for place in others if any(_WORDS.search(row[place]) for row in whole)]
+    others = [index for index, name in enumerate(names) if name != url]
+    in_words = [index for index in others if any(_WORDS.search(row[index]) for row in whole)]
     captions = others if len(others) == 1 else in_words
     caption = names[captions[0]] if len(captions) == 1 else None
     return names, said.model_copy(update={"url": url, "caption": said.caption or caption})

@@ -13,8 +13,8 @@ from touchstone_retrieval.ingest.folder_source import (
     open_class_folders,
     open_image_folder,
 )
+from touchstone_retrieval.ingest.location_reader import LocationReader
 from touchstone_retrieval.ingest.parquet_source import open_source
-from touchstone_retrieval.ingest.places import Places
 from touchstone_retrieval.ingest.several_files import SeveralFiles
 from touchstone_retrieval.ingest.source import ImageSource
 from touchstone_retrieval.ingest.tar_source import open_tar
@@ -24,19 +24,19 @@ SourceWithImages = ParquetFile | TarShard | ImageFolder | ClassFolders | SourceF
 
 @contextmanager
 def opened(
-    source: SourceWithImages, places: Places, classes: int | None = None, *, labels_as_found: bool = False
+    source: SourceWithImages, reader: LocationReader, classes: int | None = None, *, labels_as_found: bool = False
 ) -> Iterator[ImageSource]:
     """`classes`, `labels_as_found`: see IngestImages. Raises Invalid when the source is not what was registered."""
     match source:
         case ParquetFile():
-            with places.verified_file(source.location, source.digest) as path:
+            with reader.verified_file(source.location, source.digest) as path:
                 yield open_source(path, source, classes, labels_as_found=labels_as_found)
         case TarShard():
-            with places.verified_file(source.location, source.digest) as path:
+            with reader.verified_file(source.location, source.digest) as path:
                 yield open_tar(path, source, classes, labels_as_found=labels_as_found)
         case ImageFolder():
             needed = _Needed(in_image_folder)
-            with places.folder(source.location, needed) as folder:
+            with reader.folder(source.location, needed) as folder:
                 images = open_image_folder(folder, source)
                 for other in needed.others:
                     if len(other.parts) == 1:  # folders in it are others
@@ -44,13 +44,13 @@ def opened(
                 yield images
         case ClassFolders():
             needed = _Needed(is_image_name)
-            with places.folder(source.location, needed) as folder:
+            with reader.folder(source.location, needed) as folder:
                 images = open_class_folders(folder, source)
                 for other in needed.others:
                     note_other(other, images.unused, texts=False)
                 yield images
         case SourceFiles():
-            several = SeveralFiles(source, lambda file: opened(file, places, classes))
+            several = SeveralFiles(source, lambda file: opened(file, reader, classes))
             with closing(several):
                 yield several
 

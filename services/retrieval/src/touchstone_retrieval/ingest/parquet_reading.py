@@ -21,18 +21,18 @@ MEMORY_BYTES = 2**30
 """Of the process. Writers put 1,024 rows or more into one page, which is unpacked whole: 200 MB of images in a page
 take this much."""
 MOST_ROWS = 100_000_000
-"""Of a file. Each one that is lost still has its place."""
+"""Of a file. A lost row keeps its row number."""
 BINARY = {
     pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view(),
 }  # fmt: skip
-"""Bytes in place of text, which may be no UTF-8."""
+"""Bytes instead of text, because a value may be no UTF-8."""
 UNREADABLE = object()
-"""In place of a value that is there and that Python has nothing for."""
+"""Stands for a value that is in the file and that no Python type can hold."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Rows that cannot be read, in the place where they stand."""
+    """Consecutive rows that cannot be read, in file order between those that can."""
 
     num_rows: int
     reason: str
@@ -91,25 +91,25 @@ class ConfinedParquet:
             yield "damaged_page"
 
 
-def open_parquet(path: Path, place: str) -> ConfinedParquet:
+def open_parquet(path: Path, location: str) -> ConfinedParquet:
     """Raises UnreadableSource when it is no parquet file."""
-    answer = _description(path, place)
+    answer = _description(path, location)
     if answer.startswith(ERROR):
-        raise UnreadableSource(f"{place} cannot be read as parquet: {answer[KIND_BYTES:].decode()}")
+        raise UnreadableSource(f"{location} cannot be read as parquet: {answer[KIND_BYTES:].decode()}")
     said = json.loads(answer[KIND_BYTES:])
     groups = tuple((rows, size) for rows, size in said["groups"])
     if said["rows"] > MOST_ROWS:
         raise UnreadableSource(
-            f"{place} has {said['rows']:,} rows, {MOST_ROWS:,} at most are read", code="too_many_rows"
+            f"{location} has {said['rows']:,} rows, {MOST_ROWS:,} at most are read", code="too_many_rows"
         )
     if sum(rows for rows, _ in groups) != said["rows"] or any(rows < 0 for rows, _ in groups):
-        raise UnreadableSource(f"{place} cannot be read as parquet: its row groups do not add up to its rows")
+        raise UnreadableSource(f"{location} cannot be read as parquet: its row groups do not add up to its rows")
     if len(set(said["names"])) < len(said["names"]):
-        raise UnreadableSource(f"{place} has two columns of one name", code="duplicate_column")
+        raise UnreadableSource(f"{location} has two columns of one name", code="duplicate_column")
     return ConfinedParquet(path, tuple(said["names"]), said["rows"], groups, tuple(said["types"]), said["huggingface"])
 
 
-def _description(path: Path, place: str) -> bytearray:
+def _description(path: Path, location: str) -> bytearray:
     """What the file says of itself, or an error. Asked of a used process at first, as an image is."""
     request = json.dumps({"path": str(path)}).encode()
     for fresh in (False, True):
@@ -119,7 +119,7 @@ def _description(path: Path, place: str) -> bytearray:
                 return answer
         except Died as death:
             how = death.how.replace("_", " ")
-    raise UnreadableSource(f"{place} cannot be read as parquet: {how}")
+    raise UnreadableSource(f"{location} cannot be read as parquet: {how}")
 
 
 def column_values(batch: pa.RecordBatch, name: str) -> list[Any]:

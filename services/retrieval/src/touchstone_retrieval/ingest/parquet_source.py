@@ -55,9 +55,9 @@ class ParquetSource:
         (image,) = self.columns["image"]
         others = [name for name in batch.schema.names if name != image]
         values = zip(*(column_values(batch, name) for name in others), strict=True) if others else None
-        for place, picture in enumerate(batch.column(image)):
+        for position, picture in enumerate(batch.column(image)):
             row = dict(zip(others, next(values), strict=True)) if values else {}
-            yield self._row(first + place, image_in(picture, image), row)
+            yield self._row(first + position, image_in(picture, image), row)
 
     def _row(self, number: int, image: tuple[bytes | None, str], row: Values) -> SourceRow:
         key, cluster = self._first(row, "key"), self._first(row, "cluster")

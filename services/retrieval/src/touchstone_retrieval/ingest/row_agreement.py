@@ -68,7 +68,7 @@ class Moved:
 
 
 def require_agreement(
-    rows: np.ndarray, computed: np.ndarray, given: np.ndarray, of: Literal["images", "captions"], place: str
+    rows: np.ndarray, computed: np.ndarray, given: np.ndarray, of: Literal["images", "captions"], location: str
 ) -> RowsCompared:
     """How the sampled `rows` (m,), m >= 1, of given (n, d) agree with computed (m, d), both L2-normalised;
     unusable rows of `given` are zero and not sampled.
@@ -83,9 +83,10 @@ def require_agreement(
     if median >= AGREES and offset <= MOST_OFFSET and not another_order:
         return RowsCompared(of=of, rows=len(rows), agreement=round(median, 4))
     measured = (
-        f"{place}: {len(rows)} rows were compared with the embeddings of their {of} that the index encoder computes. "
-        f"Their median agreement is {median:.2f}, where 1 is the same embedding, 0 is that of another row and at least "
-        f"{AGREES} is needed; the mean difference has length {offset:.2f}, of which at most {MOST_OFFSET} is allowed. "
+        f"{location}: {len(rows)} rows were compared with the embeddings of their {of} that the index encoder "
+        f"computes. Their median agreement is {median:.2f}, where 1 is the same embedding, 0 is that of another row "
+        f"and at least {AGREES} is needed; the mean difference has length {offset:.2f}, of which at most {MOST_OFFSET} "
+        "is allowed. "
     )
     if another_order:
         disagree = int((agreement < AGREES).sum())
@@ -120,10 +121,10 @@ def _moved(rows: np.ndarray, computed: np.ndarray, agreement: np.ndarray, given:
     wanted = _unit(computed[lost] - mean)
     for first, part in _parts(given):
         cosines = wanted @ _unit(np.where(usable_rows(part)[:, None], normalised(part) - mean, 0)).T
-        place = cosines.argmax(axis=1)
-        nearer = cosines[np.arange(len(lost)), place] > best
-        best[nearer] = cosines[np.arange(len(lost)), place][nearer]
-        found[nearer] = place[nearer] + first
+        nearest = cosines.argmax(axis=1)
+        nearer = cosines[np.arange(len(lost)), nearest] > best
+        best[nearer] = cosines[np.arange(len(lost)), nearest][nearer]
+        found[nearer] = nearest[nearer] + first
     there = best >= AGREES
     return Moved(rows[lost][there], found[there])
 
@@ -142,7 +143,7 @@ def _parts(given: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def require_captions_fit(
-    rows: np.ndarray, captions: np.ndarray, given: np.ndarray, rng: np.random.Generator, place: str
+    rows: np.ndarray, captions: np.ndarray, given: np.ndarray, rng: np.random.Generator, location: str
 ) -> RowsCompared:
     """The same without an image: embeddings of the captions (m, d), m >= FEWEST_CAPTIONS, must fit the given image
     rows (m,) of their own better than others.
@@ -168,8 +169,8 @@ def require_captions_fit(
     else:
         reason = "No shift explains it: the rows are permuted, or of another encoder than the index encoder"
     raise UnusableEmbeddings(
-        f"{place}: too few images could be downloaded, so {len(rows)} captions were embedded by the index encoder. A "
-        f"caption fits its own row better than {100 * share:.0f} % of the other rows; by chance it would be "
+        f"{location}: too few images could be downloaded, so {len(rows)} captions were embedded by the index encoder. "
+        f"A caption fits its own row better than {100 * share:.0f} % of the other rows; by chance it would be "
         f"{100 * chance:.0f} %. {reason}. Write the embeddings of the index encoder in the order of the table"
     )
 

@@ -20,8 +20,8 @@ LIMITS = Limits(timeout_seconds=10, retries=0)
 
 
 class SampledImage(NamedTuple):
-    place: int
-    """In the list of links."""
+    position: int
+    """Index of its link in the list of links."""
     image: bytes
 
 
@@ -39,11 +39,11 @@ async def sample_images(
     async with open_session(private_addresses, allowed, *narrower) as session:
         fetch = FetchUntil(Fetcher(session, limits), asyncio.get_running_loop().time() + seconds).fetch_all
         async with aclosing(obtain(links[:IMAGES], links[IMAGES:LINKS], fetch, Pictures(None))) as tries:
-            place = 0
+            position = 0
             async for tried in tries:
                 if tried.outcome == OBTAINED:
-                    found.append(SampledImage(place, tried.image))
-                place += 1
+                    found.append(SampledImage(position, tried.image))
+                position += 1
     return found
 
 

@@ -57,10 +57,10 @@ def clean_key(key: str) -> str:
     return key[:MOST_KEY_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
-def require_count(place: str, found: int, registered: int) -> None:
+def require_count(location: str, found: int, registered: int) -> None:
     """Raises UnreadableSource: a cut-off file must not pass for a smaller one."""
     if found != registered:
         raise UnreadableSource(
-            f"{place} holds {found} images, registered were {registered}; describe it again if it has changed",
+            f"{location} holds {found} images, registered were {registered}; describe it again if it has changed",
             code="wrong_image_count",
         )

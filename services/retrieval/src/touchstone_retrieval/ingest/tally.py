@@ -32,13 +32,13 @@ class Tally:
         return joined((here, Account(notes=unused.named())))
 
 
-def require_few_losses(account: Account, most_losses: float, place: str) -> None:
-    """Raises Invalid with the account when a larger share than `most_losses` of the images at `place` was refused."""
+def require_few_losses(account: Account, most_losses: float, location: str) -> None:
+    """Raises Invalid with the account when more than the share `most_losses` of the images there was refused."""
     share = account.losses / max(account.seen, 1)
     if share > most_losses:
         needed = math.ceil(100 * share) / 100
         raise Invalid(
-            f"{place}: {account.refusals}. That is {100 * share:.3g} % of its images, and at most "
+            f"{location}: {account.refusals}. That is {100 * share:.3g} % of its images, and at most "
             f"{100 * most_losses:.3g} % may be refused. Mend the source and describe it again; or, to go on without "
             f'these images, register it under another name with "most_losses": {needed:g} or more',
             code="too_many_losses",

@@ -18,7 +18,7 @@ BLOCK = tarfile.BLOCKSIZE
 MOST_EXTENDED_BYTES = 2**20
 """Of an extended header, which is read whole: names are far shorter."""
 MOST_MEMBERS = 1_000_000
-"""Their names and places are held in memory. Shards hold about ten thousand images."""
+"""Of a shard. Their names and byte offsets are held in memory. Shards hold about ten thousand images."""
 BLOCKS_AT_A_TIME = 2048
 USTAR = b"ustar"
 """In every header but those of the oldest archives."""
@@ -61,29 +61,29 @@ class Member:
     """Of a hard link: the name of the earlier member whose bytes it has."""
 
 
-def tar_members(path: Path, place: str) -> Iterator[Member]:
+def tar_members(path: Path, location: str) -> Iterator[Member]:
     """In the order of the archive, with all it holds, of joined archives too. What cannot be read has a reason.
 
     Raises UnreadableSource when it is no tar, is cut off within a member or has too many members."""
     with path.open("rb") as file:
-        _require_tar(file.read(BLOCK), place)
-        for count, member in enumerate(_members(file, path.stat().st_size, place), 1):
+        _require_tar(file.read(BLOCK), location)
+        for count, member in enumerate(_members(file, path.stat().st_size, location), 1):
             if count > MOST_MEMBERS:
-                detail = f"{place} has more than {MOST_MEMBERS:,} members: make several shards of it"
+                detail = f"{location} has more than {MOST_MEMBERS:,} members: make several shards of it"
                 raise UnreadableSource(detail, code="too_many_members")
             yield member
 
 
-def _require_tar(first: bytes, place: str) -> None:
+def _require_tar(first: bytes, location: str) -> None:
     for magic, by in COMPRESSED.items():
         if first.startswith(magic):
-            detail = f"{place} is compressed by {by}, and images are read in any order: unpack it to a plain .tar"
+            detail = f"{location} is compressed by {by}, and images are read in any order: unpack it to a plain .tar"
             raise UnreadableSource(detail, code="compressed_tar")
     if any(first) and (len(first) < BLOCK or _header(first) is None):
-        raise UnreadableSource(f"{place} is not a tar file: its first header is damaged")
+        raise UnreadableSource(f"{location} is not a tar file: its first header is damaged")
 
 
-def _members(file: IO[bytes], end: int, place: str) -> Iterator[Member]:
+def _members(file: IO[bytes], end: int, location: str) -> Iterator[Member]:
     position, said, ended = 0, dict[str, str](), False
     while (block := _block_at(file, position)) is not None:
         if not any(block):
@@ -117,7 +117,7 @@ def _members(file: IO[bytes], end: int, place: str) -> Iterator[Member]:
             position = _header_after(file, data)
             yield Member(name, data, 0, SPARSE)
         elif not fits and position == end and not _is_ended(file, end):
-            raise UnreadableSource(f"{place} is not a whole tar file: it ends inside {name!r}")
+            raise UnreadableSource(f"{location} is not a whole tar file: it ends inside {name!r}")
         elif not fits or sparse:
             yield Member(name, data, 0, SPARSE if sparse else DAMAGED)
         else:

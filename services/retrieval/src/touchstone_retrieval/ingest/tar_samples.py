@@ -40,10 +40,10 @@ class Samples:
     """Members that belong to no image."""
 
 
-def index_samples(path: Path, place: str) -> Samples:
+def index_samples(path: Path, location: str) -> Samples:
     """Every member is in a sample or among the unused. Raises as tar_members."""
     unused, found = Reasons(), list[tuple[str, str, Member]]()
-    for member in _with_links(tar_members(path, place)):
+    for member in _with_links(tar_members(path, location)):
         if member.reason in NO_FILES:
             unused.add(member.reason, member.name)
         elif is_hidden(member.name):

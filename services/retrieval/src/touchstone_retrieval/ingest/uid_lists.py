@@ -46,14 +46,14 @@ def uid_bytes(value: object) -> bytes | None:
     return bytes.fromhex(text) if _HEX.fullmatch(text) else None
 
 
-def listed_uids(path: Path, place: str) -> Iterator[np.ndarray]:
+def listed_uids(path: Path, location: str) -> Iterator[np.ndarray]:
     """UID arrays of at most UIDS_AT_A_TIME, in the order of the list. Raises UnreadableSource where it is none."""
     with path.open("rb") as file:
         is_array = file.read(len(_MAGIC)) == _MAGIC
-    return _in_array(path, place) if is_array else _in_lines(path, place)
+    return _in_array(path, location) if is_array else _in_lines(path, location)
 
 
-def _in_array(path: Path, place: str) -> Iterator[np.ndarray]:
+def _in_array(path: Path, location: str) -> Iterator[np.ndarray]:
     try:
         stored = stored_array(path, None)
         fields = [stored.dtype[name] for name in stored.dtype.names or ()]
@@ -62,10 +62,10 @@ def _in_array(path: Path, place: str) -> Iterator[np.ndarray]:
         for part in stored.parts():
             yield np.stack([part[name] for name in stored.dtype.names or ()], axis=1).astype(">u8").view(UID).ravel()
     except NotAnArray as error:
-        raise UnreadableSource(f"{place} {error}") from error
+        raise UnreadableSource(f"{location} {error}") from error
 
 
-def _in_lines(path: Path, place: str) -> Iterator[np.ndarray]:
+def _in_lines(path: Path, location: str) -> Iterator[np.ndarray]:
     with path.open("rb") as file:
         found: list[bytes] = []
         for number, line in enumerate(iter(lambda: file.readline(MOST_LINE), b""), 1):
@@ -75,7 +75,7 @@ def _in_lines(path: Path, place: str) -> Iterator[np.ndarray]:
                 found.append(uid)
             elif text and not (number == 1 and text.lower() == _HEADER):
                 raise UnreadableSource(
-                    f"line {number} of {place} is {text[:40]!r}; a list of uids has 32 hexadecimal digits per line"
+                    f"line {number} of {location} is {text[:40]!r}; a list of uids has 32 hexadecimal digits per line"
                 )
             if len(found) == UIDS_AT_A_TIME:
                 yield np.array(found, UID)
@@ -83,11 +83,11 @@ def _in_lines(path: Path, place: str) -> Iterator[np.ndarray]:
         yield np.array(found, UID)
 
 
-def listed_among(table: LinkRows, path: Path, place: str) -> np.ndarray:
+def listed_among(table: LinkRows, path: Path, location: str) -> np.ndarray:
     """bool (rows,): which rows of the table the list names. Raises UnreadableSource."""
     uids, known = uids_of(table)
     listed = np.zeros(len(uids), bool)
-    for part in listed_uids(path, place):
+    for part in listed_uids(path, location):
         listed |= np.isin(uids, part)
     return listed & known
 
@@ -95,10 +95,10 @@ def listed_among(table: LinkRows, path: Path, place: str) -> np.ndarray:
 class NamedInTables:
     """How many uids of a list are in some table, table by table. Of more than MOST_COUNTED none is counted."""
 
-    def __init__(self, path: Path, place: str) -> None:
+    def __init__(self, path: Path, location: str) -> None:
         """Raises UnreadableSource where it is no list."""
         found = [np.zeros(0, UID)]
-        for part in listed_uids(path, place):
+        for part in listed_uids(path, location):
             found.append(part)
             if sum(map(len, found)) > MOST_COUNTED:
                 found = [np.zeros(0, UID)]

@@ -45,7 +45,7 @@ class ArchivedFile:
 class Archive:
     path: Path
     """On this machine."""
-    place: str
+    location: str
     is_zip: bool
     files: tuple[ArchivedFile, ...]
     """Without hidden ones."""
@@ -53,7 +53,7 @@ class Archive:
     def unpack(self, files: Sequence[ArchivedFile], target: Callable[[ArchivedFile], Path], most_bytes: int) -> None:
         """Writes each file to its target. Raises UnusableArchive."""
         if sum(file.size for file in files) > most_bytes:
-            raise _too_large(self.place, most_bytes)
+            raise _too_large(self.location, most_bytes)
         read = self._of_zip if self.is_zip else self._of_tar
         left = most_bytes
         for file, chunks in read(files):
@@ -63,7 +63,7 @@ class Archive:
                 for chunk in chunks:
                     left -= len(chunk)
                     if left < 0:
-                        raise _too_large(self.place, most_bytes)
+                        raise _too_large(self.location, most_bytes)
                     written.write(chunk)
 
     def _of_tar(self, files: Sequence[ArchivedFile]) -> Iterator[tuple[ArchivedFile, Iterator[bytes]]]:
@@ -81,79 +81,79 @@ class Archive:
 
     def _of_zip(self, files: Sequence[ArchivedFile]) -> Iterator[tuple[ArchivedFile, Iterator[bytes]]]:
         asked = {"path": str(self.path), "members": [file.number for file in files]}
-        with _asked(asked, self.place) as answers:
+        with _asked(asked, self.location) as answers:
             for file in files:
 
                 def chunks() -> Iterator[bytes]:
                     for answer in answers:
                         if answer[:1] == END:
                             return
-                        yield _payload(answer, DATA, self.place)
+                        yield _payload(answer, DATA, self.location)
 
                 yield file, chunks()
 
 
-def open_archive(path: Path, place: str) -> Archive:
-    """Raises UnusableArchive, naming the member, where it is no zip or tar archive, or holds what has no place in a
-    folder."""
+def open_archive(path: Path, location: str) -> Archive:
+    """Raises UnusableArchive where it is no zip or tar archive, or where it holds a member that cannot be unpacked into
+    a folder, which the error names."""
     is_zip = zipfile.is_zipfile(path)
-    found = _zip_members(path, place) if is_zip else _tar_members(path, place)
+    found = _zip_members(path, location) if is_zip else _tar_members(path, location)
     files = tuple(file for file in found if not _is_hidden(file.name))
-    _require_one_folder(files, place)
-    return Archive(path, place, is_zip, files)
+    _require_one_folder(files, location)
+    return Archive(path, location, is_zip, files)
 
 
-def _tar_members(path: Path, place: str) -> Iterator[ArchivedFile]:
+def _tar_members(path: Path, location: str) -> Iterator[ArchivedFile]:
     earlier: dict[str, Member] = {}
-    for number, member in enumerate(tar_members(path, place)):
-        _require_below(member.name, place)
+    for number, member in enumerate(tar_members(path, location)):
+        _require_below(member.name, location)
         if member.same_as and member.same_as in earlier:  # a hard link has the bytes of the member it names
             member = Member(member.name, earlier[member.same_as].start, earlier[member.same_as].size)
         if member.reason in NO_FILES:
             continue
-        _require_file(member.name, "broken_link" if member.same_as else member.reason, place)
+        _require_file(member.name, "broken_link" if member.same_as else member.reason, location)
         earlier[member.name] = member
         yield ArchivedFile(_plain(member.name), member.size, number, member.start)
 
 
-def _zip_members(path: Path, place: str) -> Iterator[ArchivedFile]:
+def _zip_members(path: Path, location: str) -> Iterator[ArchivedFile]:
     number = 0
-    with _asked({"path": str(path)}, place) as answers:
+    with _asked({"path": str(path)}, location) as answers:
         for answer in answers:
-            for name, size, reason in json.loads(_payload(answer, MEMBERS, place)):
-                _require_below(name, place)
+            for name, size, reason in json.loads(_payload(answer, MEMBERS, location)):
+                _require_below(name, location)
                 if reason not in NO_FILES:
-                    _require_file(name, reason, place)
+                    _require_file(name, reason, location)
                     yield ArchivedFile(_plain(name), size, number)
                 number += 1
                 if number > MOST_MEMBERS:
-                    raise UnusableArchive(f"{place} has more than {MOST_MEMBERS:,} members")
+                    raise UnusableArchive(f"{location} has more than {MOST_MEMBERS:,} members")
 
 
-def _require_below(name: str, place: str) -> None:
+def _require_below(name: str, location: str) -> None:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
-        raise UnusableArchive(f"{place} holds {_shown(name)}, which leads out of its folder")
+        raise UnusableArchive(f"{location} holds {_shown(name)}, which leads out of its folder")
 
 
-def _require_file(name: str, reason: str, place: str) -> None:
+def _require_file(name: str, reason: str, location: str) -> None:
     if reason and not _is_hidden(_plain(name)):
-        detail = f"{place} holds {_shown(name)}, which is no file that can be read ({reason.replace('_', ' ')})"
+        detail = f"{location} holds {_shown(name)}, which is no file that can be read ({reason.replace('_', ' ')})"
         raise UnusableArchive(f"{detail}: pack the files themselves, without links and passwords")
 
 
-def _require_one_folder(files: Sequence[ArchivedFile], place: str) -> None:
+def _require_one_folder(files: Sequence[ArchivedFile], location: str) -> None:
     names = {file.name for file in files}
     if len(names) < len(files):
         seen = set[str]()
         twice = next(file.name for file in files if file.name in seen or seen.add(file.name))  # type: ignore[func-returns-value]
-        raise UnusableArchive(f"{place} holds {_shown(twice)} twice")
+        raise UnusableArchive(f"{location} holds {_shown(twice)} twice")
     for file in files:
         for folder in PurePosixPath(file.name).parents:
             if str(folder) in names:
-                raise UnusableArchive(f"{place} holds {_shown(str(folder))} as a file and as a folder")
+                raise UnusableArchive(f"{location} holds {_shown(str(folder))} as a file and as a folder")
     if not files:
-        raise UnusableArchive(f"{place} holds no file")
+        raise UnusableArchive(f"{location} holds no file")
 
 
 def _is_hidden(name: str) -> bool:
@@ -169,25 +169,25 @@ def _shown(name: str) -> str:
     return repr(clean_key(name)[:200])
 
 
-def _payload(answer: bytearray, kind: bytes, place: str) -> bytes:
+def _payload(answer: bytearray, kind: bytes, location: str) -> bytes:
     if answer[:1] == ERROR:
-        raise UnusableArchive(f"{place} cannot be read as a zip archive: {answer[1:].decode('utf-8', 'replace')}")
+        raise UnusableArchive(f"{location} cannot be read as a zip archive: {answer[1:].decode('utf-8', 'replace')}")
     assert answer[:1] == kind
     return bytes(answer[1:])
 
 
 @contextmanager
-def _asked(request: object, place: str) -> Iterator[Iterator[bytearray]]:
+def _asked(request: object, location: str) -> Iterator[Iterator[bytearray]]:
     """By a process of its own, which ends with the block. Raises UnusableArchive where it ends before."""
     try:
         with closing(ConfinedProcess(READER, LIMITS)) as process:
             yield process.ask(json.dumps(request).encode())
     except Died as death:
-        raise UnusableArchive(f"{place} cannot be read as a zip archive: {death.how.replace('_', ' ')}") from None
+        raise UnusableArchive(f"{location} cannot be read as a zip archive: {death.how.replace('_', ' ')}") from None
 
 
-def _too_large(place: str, most_bytes: int) -> UnusableArchive:
+def _too_large(location: str, most_bytes: int) -> UnusableArchive:
     return UnusableArchive(
-        f"{place} unpacks to more than {most_bytes:,} bytes (TOUCHSTONE_FETCHED_BYTES on the retrieval workers)",
+        f"{location} unpacks to more than {most_bytes:,} bytes (TOUCHSTONE_FETCHED_BYTES on the retrieval workers)",
         code="too_many_bytes",
     )

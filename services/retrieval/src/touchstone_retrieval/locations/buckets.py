@@ -11,5 +11,5 @@ def connect_google() -> AbstractFileSystem:
     try:
         return get_filesystem_class("gs")(skip_instance_cache=True)
     except ImportError:
-        detail = "gs:// places need gcsfs on the retrieval workers: install fsspec[gcs] there"
+        detail = "gs:// locations need gcsfs on the retrieval workers: install fsspec[gcs] there"
         raise Invalid(detail, code="scheme_not_installed") from None

@@ -16,24 +16,24 @@ class HubFiles(FsspecFiles):
         super().__init__(lambda: _connect(endpoint), allowed, most_bytes)
         self._endpoint = endpoint
 
-    def below(self, place: str) -> list[str]:
-        """Their places name the commit that the revision stands for now."""
-        self._allowed.require(place)
-        return super().below(self._pinned(place))
+    def below(self, location: str) -> list[str]:
+        """The locations name the commit that the revision stands for now."""
+        self._allowed.require(location)
+        return super().below(self._pinned(location))
 
-    def _pinned(self, place: str) -> str:
+    def _pinned(self, location: str) -> str:
         """The same at one commit."""
         from huggingface_hub import HfApi
 
-        named = hub_dataset(place)
+        named = hub_dataset(location)
         if _COMMIT.fullmatch(named.revision):
-            return place
-        with told(place):
+            return location
+        with told(location):
             commit = HfApi(self._endpoint).dataset_info(named.repository, revision=named.revision or None).sha
         return f"hf://datasets/{named.repository}@{commit}" + (f"/{named.path}" if named.path else "")
 
 
 def _connect(endpoint: str | None) -> AbstractFileSystem:
-    from huggingface_hub import HfFileSystem  # of workers that are asked for such places
+    from huggingface_hub import HfFileSystem  # imported only by workers that read hf:// locations
 
     return HfFileSystem(endpoint=endpoint, skip_instance_cache=True)

@@ -35,23 +35,23 @@ class UploadedFiles:
         self._uploads, self._most_bytes = uploads, most_bytes
         self._kept: _Kept | None = None
 
-    def fetch(self, place: str, path: Path) -> None:
-        upload, name = _parts(place)
+    def fetch(self, location: str, path: Path) -> None:
+        upload, name = _parts(location)
         archive = self._archive(upload)
         if name == SHARD and _is_shard(archive):
             path.hardlink_to(archive.path)
             return
         files = [file for file in archive.files if file.name == name]
         if not files:
-            raise Invalid(f"{place} is not in the archive", code="place_missing")
+            raise Invalid(f"{location} is not in the archive", code="place_missing")
         archive.unpack(files, lambda _: path, self._most_bytes)
 
-    def fetch_folder(self, place: str, folder: Path, needed: Needed) -> None:
-        upload, name = _parts(place)
+    def fetch_folder(self, location: str, folder: Path, needed: Needed) -> None:
+        upload, name = _parts(location)
         archive, prefix = self._archive(upload), f"{name}/" if name else ""
         found = [file for file in archive.files if file.name.startswith(prefix)]
         if not found:
-            raise Invalid(f"{place} is not in the archive", code="place_missing")
+            raise Invalid(f"{location} is not in the archive", code="place_missing")
 
         def target(file: ArchivedFile) -> Path:
             return folder / file.name.removeprefix(prefix)
@@ -61,8 +61,8 @@ class UploadedFiles:
         wanted = [file for file in found if needed(PurePosixPath(file.name.removeprefix(prefix)))]
         archive.unpack(wanted, target, self._most_bytes)
 
-    def below(self, place: str) -> list[str]:
-        upload, name = _parts(place)
+    def below(self, location: str) -> list[str]:
+        upload, name = _parts(location)
         archive = self._archive(upload)
         if _is_shard(archive):
             return [f"upload://{upload}/{SHARD}"] if name in ("", SHARD) else []
@@ -84,9 +84,9 @@ class UploadedFiles:
             self._kept = None
 
 
-def _parts(place: str) -> tuple[str, str]:
+def _parts(location: str) -> tuple[str, str]:
     """The upload and the path in it."""
-    upload, _, name = place.removeprefix("upload://").partition("/")
+    upload, _, name = location.removeprefix("upload://").partition("/")
     return upload, name.rstrip("/")
 
 

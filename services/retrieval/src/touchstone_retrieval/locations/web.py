@@ -27,12 +27,12 @@ class WebFiles(FsspecFiles):
 
         super().__init__(connect, allowed, most_bytes)
 
-    def below(self, place: str) -> list[str]:
+    def below(self, location: str) -> list[str]:
         """Web servers do not say what else they have."""
-        self._allowed.require(place)
-        return [place]
+        self._allowed.require(location)
+        return [location]
 
-    def _path(self, place: str) -> str:
-        if place.startswith("http:") and not self._private_addresses:
-            raise Invalid(f"{place} could be changed on its way: use https://", code="not_encrypted")
-        return place
+    def _path(self, location: str) -> str:
+        if location.startswith("http:") and not self._private_addresses:
+            raise Invalid(f"{location} could be changed on its way: use https://", code="not_encrypted")
+        return location

@@ -118,5 +118,5 @@ def _in_both(few: np.ndarray, many: np.ndarray) -> np.ndarray:
     """Both rise; the time is that of the few, but for a logarithm."""
     if not len(many):
         return many
-    places = np.searchsorted(many, few)
-    return few[many[np.minimum(places, len(many) - 1)] == few]
+    positions = np.searchsorted(many, few)
+    return few[many[np.minimum(positions, len(many) - 1)] == few]

@@ -34,7 +34,7 @@ assert tuple(FOUND.names) == Finding._fields
 
 
 def found_table(findings: Sequence[Finding]) -> pa.Table:
-    columns = [[finding[place] for finding in findings] for place in range(len(FOUND))]
+    columns = [[finding[index] for finding in findings] for index in range(len(FOUND))]
     return pa.table(columns, schema=FOUND)
 
 
@@ -56,7 +56,7 @@ assert tuple(ASKED.names) == Asked._fields
 
 
 def asked_table(asked: Sequence[Asked]) -> pa.Table:
-    return pa.table([[each[place] for each in asked] for place in range(len(ASKED))], schema=ASKED)
+    return pa.table([[each[index] for each in asked] for index in range(len(ASKED))], schema=ASKED)
 
 
 @dataclass(frozen=True)

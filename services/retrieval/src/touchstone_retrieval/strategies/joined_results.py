@@ -10,10 +10,10 @@ def first_of_each_group(vectors: np.ndarray, minimum_cosine: float) -> np.ndarra
 
     Results are joined by chains of cosines >= minimum_cosine (connected components); the first of each group stays."""
     stays, is_open = np.zeros(len(vectors), dtype=bool), np.ones(len(vectors), dtype=bool)
-    for place in range(len(vectors)):
-        if is_open[place]:
-            stays[place] = True
-            _close_group(place, vectors, is_open, minimum_cosine)
+    for rank in range(len(vectors)):
+        if is_open[rank]:
+            stays[rank] = True
+            _close_group(rank, vectors, is_open, minimum_cosine)
     return stays
 
 

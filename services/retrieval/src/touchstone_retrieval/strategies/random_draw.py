@@ -33,8 +33,8 @@ def draw_at_random(
     cosines = vectors @ _class_vectors(upstream, classes, templates).T  # (rows, classes)
     nearest = cosines.argmax(axis=1)
     found = sorted(
-        Finding(classes[place].id, int(row), "random", round(float(cosine[place]), 6))
-        for row, place, cosine in zip(rows, nearest, cosines, strict=True)
+        Finding(classes[index].id, int(row), "random", round(float(cosine[index]), 6))
+        for row, index, cosine in zip(rows, nearest, cosines, strict=True)
     )
     first, again = first_of_each_image(found, upstream.image_ids)
     return first, FindingReport(requested, again, len(first))
