@@ -77,19 +77,19 @@ def test_the_modules_are_imported_from_the_wheel_itself(wheel: Path) -> None:
     """A wheel is an archive that Python can import from: nothing of this checkout is in the way."""
     code = f"""
 import json, sys
-sys.path[:] = [{str(wheel)!r}] + [place for place in sys.path if "/src" not in place]
+sys.path[:] = [{str(wheel)!r}] + [folder for folder in sys.path if "/src" not in folder]
 import touchstone, touchstone.cli, touchstone_contracts, touchstone_verdict.judge
 print(json.dumps([module.__file__ for module in (touchstone, touchstone_contracts, touchstone_verdict)]))
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert answer.returncode == 0, answer.stderr
-    places = json.loads(answer.stdout)
-    assert len(places) == 3
-    assert all(place.startswith(str(wheel)) for place in places)
+    paths = json.loads(answer.stdout)
+    assert len(paths) == 3
+    assert all(path.startswith(str(wheel)) for path in paths)
 
 
 def test_one_command_installs_it_where_the_script_of_the_readme_then_runs(wheel: Path, tmp_path: Path) -> None:
-    """Against an api on a socket that has finished the experiment; its study takes the place of the README's."""
+    """Against an api on a socket that has finished the experiment; its study replaces the README's."""
     uv, python = str(find_uv()), tmp_path / "venv/bin/python"
     run_outside(uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv"))
     run_outside(uv, "pip", "install", "--quiet", "--python", str(python), f"{wheel}[notebook]")

@@ -5,7 +5,7 @@ from itertools import product
 import yaml
 from support.deployment import PROCESSES, WORKERS
 from support.manifests import Manifest, Manifests, Pod, of_kind, pods
-from support.network_policies import NAMESPACE, Place, may_reach, selects
+from support.network_policies import NAMESPACE, Endpoint, may_reach, selects
 
 SERVERS = {"postgres": 5432, "valkey": 6379, "qdrant": 6333, "minio": 9000}
 LISTENING = {**SERVERS, "api": 8000, "prometheus": 9090, **dict.fromkeys(("conductor", "judge", *WORKERS), 9100)}
@@ -27,7 +27,7 @@ PRIVATE = ("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.0.1", "fd00::1")
 METADATA = "169.254.169.254"
 """Where clouds give their nodes credentials."""
 SERVERS_OF_CLOUD = "10.64.3.4"
-DNS = Place(labels={"k8s-app": "kube-dns"}, namespace="kube-system")
+DNS = Endpoint(labels={"k8s-app": "kube-dns"}, namespace="kube-system")
 
 
 def asked(source: str, port: int) -> int:
@@ -35,8 +35,8 @@ def asked(source: str, port: int) -> int:
     return METRICS if source == "prometheus" else port
 
 
-def place(pod: Pod) -> Place:
-    return Place(labels=pod.labels)
+def endpoint_of(pod: Pod) -> Endpoint:
+    return Endpoint(labels=pod.labels)
 
 
 def ports_of(pod: Pod) -> dict[str, int]:
@@ -106,9 +106,9 @@ def test_the_operators_prometheus_scrapes_pods_of_every_process(rendered_overlay
                 assert endpoint["port"] in ports_of(pod)
                 scraped.append(pod.name)
     assert sorted(scraped) == sorted(PROCESSES)
-    operator = Place(namespace="monitoring")
+    operator = Endpoint(namespace="monitoring")
     for pod in pods(manifests).values():
-        assert may_reach(manifests, operator, place(pod), METRICS) == (pod.name in PROCESSES)
+        assert may_reach(manifests, operator, endpoint_of(pod), METRICS) == (pod.name in PROCESSES)
 
 
 def test_pods_reach_the_pods_they_use_and_no_others(rendered_overlays: dict[str, Manifests]) -> None:
@@ -121,21 +121,21 @@ def test_pods_reach_the_pods_they_use_and_no_others(rendered_overlays: dict[str,
                 target
                 for target, port in LISTENING.items()
                 if target != source
-                and may_reach(manifests, place(found[source]), place(found[target]), asked(source, port))
+                and may_reach(manifests, endpoint_of(found[source]), endpoint_of(found[target]), asked(source, port))
             }
             for source in found
         }
         assert reached == USES
-        pairs = product(map(place, found.values()), repeat=2)
+        pairs = product(map(endpoint_of, found.values()), repeat=2)
         assert not any(may_reach(manifests, source, target, 22) for source, target in pairs)
 
 
 def test_every_pod_asks_the_cluster_for_names(rendered_overlays: dict[str, Manifests]) -> None:
     for manifests in rendered_overlays.values():
         for pod in pods(manifests).values():
-            assert may_reach(manifests, place(pod), DNS, 53, "UDP"), pod.name
-            assert may_reach(manifests, place(pod), Place(address="169.254.20.10"), 53, "UDP"), pod.name
-            assert not may_reach(manifests, place(pod), Place(address="8.8.8.8"), 53, "UDP"), pod.name
+            assert may_reach(manifests, endpoint_of(pod), DNS, 53, "UDP"), pod.name
+            assert may_reach(manifests, endpoint_of(pod), Endpoint(address="169.254.20.10"), 53, "UDP"), pod.name
+            assert not may_reach(manifests, endpoint_of(pod), Endpoint(address="8.8.8.8"), 53, "UDP"), pod.name
 
 
 def test_workers_with_models_and_webhooks_reach_the_internet_and_no_private_network(
@@ -145,18 +145,20 @@ def test_workers_with_models_and_webhooks_reach_the_internet_and_no_private_netw
         manifests = rendered_overlays[overlay]
         for name, pod in pods(manifests).items():
             for address in PUBLIC:
-                assert may_reach(manifests, place(pod), Place(address=address), 443) == (
+                assert may_reach(manifests, endpoint_of(pod), Endpoint(address=address), 443) == (
                     name in {*WORKERS, "conductor"}
                 ), name
-                assert may_reach(manifests, place(pod), Place(address=address), 80) == (name == "retrieval"), name
-                assert not may_reach(manifests, place(pod), Place(address=address), 25), name
+                assert may_reach(manifests, endpoint_of(pod), Endpoint(address=address), 80) == (name == "retrieval"), (
+                    name
+                )
+                assert not may_reach(manifests, endpoint_of(pod), Endpoint(address=address), 25), name
             for address in (*PRIVATE, METADATA, SERVERS_OF_CLOUD):
                 assert not reachable_at(manifests, pod, address), (name, address)
 
 
 def reachable_at(manifests: Manifests, pod: Pod, address: str) -> set[int]:
-    outside = Place(address=address)
-    return {port for port in (80, 443, *SERVERS.values()) if may_reach(manifests, place(pod), outside, port)}
+    outside = Endpoint(address=address)
+    return {port for port in (80, 443, *SERVERS.values()) if may_reach(manifests, endpoint_of(pod), outside, port)}
 
 
 def test_in_a_cluster_each_pod_reaches_its_servers_in_their_network(rendered_overlays: dict[str, Manifests]) -> None:
@@ -188,7 +190,7 @@ def test_other_namespaces_reach_what_they_are_there_for(rendered_overlays: dict[
         reached = {
             name
             for name, pod in pods(manifests).items()
-            if may_reach(manifests, Place(namespace=namespace), place(pod), LISTENING.get(name, 443))
+            if may_reach(manifests, Endpoint(namespace=namespace), endpoint_of(pod), LISTENING.get(name, 443))
         }
         assert reached == targets, namespace
 

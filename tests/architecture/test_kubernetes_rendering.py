@@ -37,13 +37,13 @@ def every_combination() -> list[tuple[str, ...]]:
     return [(*names, *LAST) for names in subsets if not set(names) >= EXCLUSIVE]
 
 
-def check(manifests: Manifests, place: object) -> None:
+def check(manifests: Manifests, origin: object) -> None:
     for manifest in manifests:
-        validate(manifest, place)
+        validate(manifest, origin)
     names = Counter((m["apiVersion"], m["kind"], m["metadata"]["name"]) for m in manifests)
-    assert max(names.values()) == 1, place
+    assert max(names.values()) == 1, origin
     namespaces = {m["metadata"].get("namespace") for m in manifests if m["kind"] not in CLUSTER_WIDE}
-    assert namespaces == {"touchstone"}, place
+    assert namespaces == {"touchstone"}, origin
 
 
 def test_every_manifest_is_valid_before_rendering() -> None:

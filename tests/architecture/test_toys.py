@@ -470,6 +470,6 @@ def test_contributing_says_what_an_addition_takes(addition: Any) -> None:
     steps = inspect.getdoc(addition)
     assert steps is not None
     assert " ".join(steps.split()) in " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
-    places = re.findall(r"^- `([^`]+)`:", steps, re.MULTILINE)
-    assert len(places) >= 2
-    assert not [place for place in places if not (ROOT / place).exists()]
+    paths = re.findall(r"^- `([^`]+)`:", steps, re.MULTILINE)
+    assert len(paths) >= 2
+    assert not [path for path in paths if not (ROOT / path).exists()]

@@ -33,7 +33,7 @@ def contract_of_sample(message: StepMessage) -> AnyContract:
 
 
 def request_of(sample: Any) -> dict[str, Any]:
-    """With the facts in place that it names."""
+    """With the values of the facts that it names."""
     return opened(sample["message"]["request"], sample.get("facts", {}).__getitem__)
 
 

@@ -39,9 +39,9 @@ class Walk:
     def __init__(self, models: dict[str, Schema]) -> None:
         self.models, self.seen, self.looked_at = models, set[str](), Counter[str]()
         self.free: list[str] = []
-        """Places where any JSON may stand."""
+        """Paths at which any JSON may stand."""
 
-    def unbounded(self, schema: Schema, place: str) -> Iterator[str]:
+    def unbounded(self, schema: Schema, path: str) -> Iterator[str]:
         if "$ref" in schema:
             name = schema["$ref"].rsplit("/", 1)[-1]
             if name not in self.seen:
@@ -50,31 +50,31 @@ class Walk:
             return
         members = [part for union in ("anyOf", "oneOf", "allOf") for part in schema.get(union, [])]
         for member in members:
-            yield from self.unbounded(member, place)
+            yield from self.unbounded(member, path)
         if members or {"enum", "const", "not"} & schema.keys():
             return  # nothing may stand where `not` does: a union that has no member yet
         kind = schema.get("type")
         self.looked_at[str(kind)] += 1
         if kind is None:
-            self.free.append(place)
+            self.free.append(path)
         elif kind == "string" and not has_an_end(schema):
-            yield f"{place}: a string without an end"
+            yield f"{path}: a string without an end"
         elif kind in ("integer", "number") and not (LOWER & schema.keys() and UPPER & schema.keys()):
-            yield f"{place}: a number without bounds"
+            yield f"{path}: a number without bounds"
         elif kind == "array":
-            yield from self._array(schema, place)
+            yield from self._array(schema, path)
         elif kind == "object":
-            yield from self._object(schema, place)
+            yield from self._object(schema, path)
 
-    def _array(self, schema: Schema, place: str) -> Iterator[str]:
+    def _array(self, schema: Schema, path: str) -> Iterator[str]:
         if "maxItems" not in schema:
-            yield f"{place}: an array without an end"
+            yield f"{path}: an array without an end"
         for item in [*schema.get("prefixItems", []), *([schema["items"]] if "items" in schema else [])]:
-            yield from self.unbounded(item, f"{place}[]")
+            yield from self.unbounded(item, f"{path}[]")
 
-    def _object(self, schema: Schema, place: str) -> Iterator[str]:
+    def _object(self, schema: Schema, path: str) -> Iterator[str]:
         for name, field in schema.get("properties", {}).items():
-            yield from self.unbounded(field, f"{place}.{name}")
+            yield from self.unbounded(field, f"{path}.{name}")
         keys = [{"pattern": pattern} for pattern in schema.get("patternProperties", {})]
         values = [*schema.get("patternProperties", {}).values()]
         others = schema.get("additionalProperties", not (keys or "properties" in schema))
@@ -82,9 +82,9 @@ class Walk:
             keys.append(schema.get("propertyNames", {}))
             values.append(others if isinstance(others, dict) else {})
         if keys and ("maxProperties" not in schema or not all(map(has_an_end, keys))):
-            yield f"{place}: an object without an end"
+            yield f"{path}: an object without an end"
         for value in values:
-            yield from self.unbounded(value, f"{place}{{}}")
+            yield from self.unbounded(value, f"{path}{{}}")
 
 
 def has_an_end(schema: Schema) -> bool:

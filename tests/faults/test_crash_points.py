@@ -37,10 +37,10 @@ RESUMING = ("plan.cancelled.running",)
 DELETING = ("plan.deleted",)
 COLLECTING = ("steps.deleted", "remove.steps", "remove.blobs")
 RECEIVED = "reports.received.after"
-"""A place without a before: reports are gone from the list and not yet applied."""
+"""A point without a before: reports are gone from the list and not yet applied."""
 
 
-def places(points: Iterable[str]) -> list[str]:
+def both_sides(points: Iterable[str]) -> list[str]:
     return [f"{point}.{side}" for point in points for side in SIDES]
 
 
@@ -54,8 +54,8 @@ class Crashes:
     def arm(self, found: list[str]) -> list[str]:
         """All of them, or so many of them."""
         chosen = found if len(found) <= self._most else self._dice.sample(found, self._most)
-        for place in chosen:
-            (self._folder / place).touch()
+        for point in chosen:
+            (self._folder / point).touch()
         self.armed += len(chosen)
         return chosen
 
@@ -78,21 +78,21 @@ def killed_by_signal(trials: Trials) -> int:
 def test_dying_before_and_after_everything_that_a_run_writes(
     faulted: Trials, seed: int, amounts: Amounts, counted: Tally
 ) -> None:
-    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_places)
+    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_points)
     died = killed_by_signal(faulted)
     assert forget_bytes(faulted.stack, faulted.first, {"generate_images", "adapt_encoder"}) >= 4
-    crashes.arm(places(POSTING))
+    crashes.arm(both_sides(POSTING))
     experiment = faulted.again("dying")
     crashes.require_all_reached()
-    crashes.arm([*places(RUNNING), RECEIVED])
+    crashes.arm([*both_sides(RUNNING), RECEIVED])
     faulted.require_undisturbed(experiment, within=900)
     crashes.require_all_reached(within=1)
     assert killed_by_signal(faulted) - died == crashes.armed
-    counted(f"seed {seed}: died at {crashes.armed} places of posting and running")
+    counted(f"seed {seed}: died at {crashes.armed} points of posting and running")
 
 
 def test_dying_while_what_was_spoilt_heals(faulted: Trials, seed: int, amounts: Amounts, counted: Tally) -> None:
-    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_places)
+    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_points)
     finished = faulted.require_undisturbed(faulted.again("to be spoilt"))
     bucket = Bucket(faulted.stack)
     for step in finished.step_list:
@@ -101,28 +101,28 @@ def test_dying_while_what_was_spoilt_heals(faulted: Trials, seed: int, amounts: 
                 bucket.spoil(blob_key(blob.digest))
         elif step.kind in ("adapt_encoder", "evaluate_encoder", "judge_experiment"):
             bucket.client.remove_object(bucket.name, manifest_key(step.id))
-    crashes.arm(places(HEALING))
+    crashes.arm(both_sides(HEALING))
     experiment = faulted.posted({"name": f"dying while healing {seed}"})
     faulted.require_undisturbed(experiment, within=600)
     crashes.require_all_reached(within=1)
-    counted(f"seed {seed}: died at {crashes.armed} places of healing")
+    counted(f"seed {seed}: died at {crashes.armed} points of healing")
 
 
 def test_dying_while_failing_retrying_cancelling_and_going_on(
     faulted: Trials, seed: int, amounts: Amounts, counted: Tally
 ) -> None:
-    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_places)
+    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_points)
     generator = faulted.stack.layout.library / "models" / "tiny-diffusion"
     hidden = generator.with_name("hidden")
     shutil.move(generator, hidden)
     try:
         faulted.supervisor.stop("generator")  # it may remember the model
         faulted.supervisor.start("generator")
-        crashes.arm(places(FAILING[0]))
+        crashes.arm(both_sides(FAILING[0]))
         experiment = faulted.again("dying while failing")
         assert faulted.finished(experiment, within=600).phase == "failed"
         crashes.require_all_reached()
-        crashes.arm(places([*RETRYING[0], *FAILING[1]]))
+        crashes.arm(both_sides([*RETRYING[0], *FAILING[1]]))
         until(lambda: retried(faulted, experiment), within=120)
         crashes.require_all_reached()
         until(lambda: faulted.client.experiment(experiment).phase == "failed", within=600)
@@ -130,15 +130,15 @@ def test_dying_while_failing_retrying_cancelling_and_going_on(
         shutil.move(hidden, generator)
     # Earlier experiments need the same steps, so a cancelled one may end all the same: not while nobody trains.
     with faulted.stopped("trainer", "trainer-2"):
-        crashes.arm(places([*RETRYING[1], *CANCELLING]))
+        crashes.arm(both_sides([*RETRYING[1], *CANCELLING]))
         until(lambda: retried(faulted, experiment), within=120)
         until(lambda: cancelled(faulted, experiment), within=120)
         crashes.require_all_reached()
-        crashes.arm(places(RESUMING))
+        crashes.arm(both_sides(RESUMING))
         until(lambda: retried(faulted, experiment), within=120)
         crashes.require_all_reached()
     faulted.require_undisturbed(experiment, within=600)
-    counted(f"seed {seed}: died at {crashes.armed} places of failing, retrying, cancelling and going on")
+    counted(f"seed {seed}: died at {crashes.armed} points of failing, retrying, cancelling and going on")
 
 
 def retried(trials: Trials, experiment: str) -> bool:
@@ -159,22 +159,23 @@ def cancelled(trials: Trials, experiment: str) -> bool:
 def test_dying_while_experiments_are_deleted_and_collected(
     faulted: Trials, seed: int, amounts: Amounts, counted: Tally
 ) -> None:
-    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_places)
+    crashes = Crashes(faulted.crashes, random.Random(seed), amounts.crash_points)
     finished = faulted.require_undisturbed(faulted.again("to be deleted"))
     extra = faulted.client.clone(finished.id, {"name": f"extra {seed}", "sizes": [8]})
     faulted.client.wait(extra.id, timeout=300)
-    crashes.arm(places(DELETING))
+    crashes.arm(both_sides(DELETING))
     with suppress(ProblemError, httpx.HTTPError):  # 404: it was deleted, and then the gateway died
         faulted.client.delete(extra.id)
     crashes.require_all_reached()
-    crashes.arm(places(COLLECTING))
+    collecting = both_sides(COLLECTING)
+    crashes.arm(collecting)
     ends = collect_until_done(faulted)
     crashes.require_all_reached(within=1)
-    assert ends.count(-9) == len(places(COLLECTING)) if amounts.crash_places >= len(places(COLLECTING)) else ends
+    assert ends.count(-9) == len(collecting) if amounts.crash_points >= len(collecting) else ends
     assert ends[-1] == 0
     again = faulted.posted({"name": f"after a collection {seed}"})
     faulted.require_undisturbed(again, within=300)
-    counted(f"seed {seed}: died at {crashes.armed} places of deleting and collecting")
+    counted(f"seed {seed}: died at {crashes.armed} points of deleting and collecting")
 
 
 def collect_until_done(trials: Trials) -> list[int]:

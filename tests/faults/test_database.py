@@ -228,7 +228,7 @@ def test_many_posts_retries_and_cancellations_at_once_never_lock_each_other_out(
     jobs: list[Callable[[Random], bool]] = [crowd.post, crowd.post_backwards, crowd.retry, crowd.retry, crowd.cancel]
     with ThreadPoolExecutor(len(jobs) + 2) as threads:
         doing = [threads.submit(crowd.keep_doing, job, str(seed)) for job in jobs]
-        doing += [threads.submit(crowd.conduct, f"{seed}/conductor {place}") for place in range(2)]
+        doing += [threads.submit(crowd.conduct, f"{seed}/conductor {number}") for number in range(2)]
         crowd.stop.wait(2 * amounts.minute)
         crowd.stop.set()
         done = [each.result() for each in doing]

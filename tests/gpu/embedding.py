@@ -38,7 +38,7 @@ def loaded_pairs(setting: Setting) -> Iterator[Pair]:
     refs |= {f"timm {name}": backbone(setting.folder, name) for name in ("test_resnet", "test_vit")}
     library = Library(setting.folder)
     for name, ref in refs.items():
-        reference, candidate = (EncoderCache(library, place) for place in (CPU, setting.device))
+        reference, candidate = (EncoderCache(library, device) for device in (CPU, setting.device))
         yield Pair(name, reference.tower(ref), candidate.tower(ref))
 
 
@@ -82,7 +82,7 @@ def _classifier(encoder: LoadedEncoder) -> ImageClassifier:
 def bytes_whatever_the_split(setting: Setting) -> Iterator[Finding]:
     """A set of images embedded whole, in part, in pieces of whole batches and twice: the same bytes each time.
 
-    What is promised is an image's row at its place in a batch, whoever comes after it. Elsewhere in the batch some
+    What is promised is an image's row at its position in a batch, whoever comes after it. Elsewhere in the batch some
     kernels sum in another order (on an H100 those of ViT-B/16 and of a small ResNet). On CPUs, where a batch is as long
     as what is left of the set, not even a shorter set is promised to give the same bytes."""
     count = 2 * BATCH + 6

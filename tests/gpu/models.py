@@ -23,5 +23,5 @@ def backbone(folder: Path, architecture: str) -> ModelRef:
 
 
 def _found(folder: Path, name: str) -> Encoder | None:
-    place = folder / "models" / name
-    return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(place)) if place.exists() else None
+    path = folder / "models" / name
+    return Encoder(name=name, model=f"library:models/{name}", digest=folder_digest(path)) if path.exists() else None

@@ -35,17 +35,17 @@ def _linear_probe(given: Problem, device: torch.device) -> Iterator[Finding]:
     """Computed on the CPU wherever the features are: bit for bit the same."""
     settings = LinearProbe(epochs=3, batch_size=64)
     heads = []
-    for place in (CPU, device):
-        features = given.train.tensors[0].to(place)
+    for on in (CPU, device):
+        features = given.train.tensors[0].to(on)
         layer = fit_linear_probe(features, given.train.labels, given.classes, settings, seed=0)
-        assert layer.weight.device.type == place.type
+        assert layer.weight.device.type == on.type
         heads.append(layer.weight.detach().cpu().numpy())
     yield same_bytes("linear probe, CPU and device", heads)
 
 
 def _path(given: Problem, setting: Setting) -> Iterator[Finding]:
     values = np.geomspace(1e-6, 1e6, 13 if setting.small else 49).tolist()
-    wanted, found, again = (_fitted(given, place, values) for place in (CPU, setting.device, setting.device))
+    wanted, found, again = (_fitted(given, device, values) for device in (CPU, setting.device, setting.device))
     yield close("regularisation path, objectives", found.objectives, wanted.objectives, OBJECTIVES)
     yield close("regularisation path, accuracies", _accuracies(given, found), _accuracies(given, wanted), ACCURACIES)
     yield same_bytes("regularisation path twice", [found.objectives, again.objectives])
@@ -63,10 +63,10 @@ def _accuracies(given: Problem, path: RegularisationPath) -> np.ndarray:
 
 def _multinomial(given: Problem, device: torch.device) -> Iterator[Finding]:
     minima = []
-    for place in (CPU, device, device):
-        features, labels = (tensor.to(place) for tensor in given.train.tensors)
+    for on in (CPU, device, device):
+        features, labels = (tensor.to(on) for tensor in given.train.tensors)
         objective = Objective(features.double(), labels, given.classes)
-        start = torch.zeros(objective.shape, dtype=torch.float64, device=place)
+        start = torch.zeros(objective.shape, dtype=torch.float64, device=on)
         minima.append(minimise(objective, start, PENALTY, 1e-8).point)
     wanted, found, again = minima
     yield close("multinomial in float64, objective", np.array(found.value), np.array(wanted.value), EXACT)

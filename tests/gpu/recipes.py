@@ -120,7 +120,7 @@ def trained(tower: LoadedTower, case: Case, precision: Precision) -> Adapted:
 
 def parity(setting: Setting) -> Iterator[Finding]:
     for case in cases(setting):
-        reference, candidate = (load(setting.folder, case.model, place) for place in (CPU, setting.device))
+        reference, candidate = (load(setting.folder, case.model, device) for device in (CPU, setting.device))
         before = dict(untouched(reference).state_dict())
         wanted = trained(reference, case, "fp32")
         for precision in case.precisions:

@@ -56,8 +56,8 @@ def _driver() -> str:
     return answer.stdout.decode().partition("\n")[0].strip() or "unknown"
 
 
-def write(place: Path, facts: dict[str, Figure], records: Sequence[Record]) -> None:
-    place.parent.mkdir(exist_ok=True)
+def write(path: Path, facts: dict[str, Figure], records: Sequence[Record]) -> None:
+    path.parent.mkdir(exist_ok=True)
     passed = all(record.passed for record in records)
     checks = [asdict(record) | {"passed": record.passed} for record in records]
-    place.write_text(json.dumps({"machine": facts, "passed": passed, "checks": checks}, indent=2) + "\n")
+    path.write_text(json.dumps({"machine": facts, "passed": passed, "checks": checks}, indent=2) + "\n")

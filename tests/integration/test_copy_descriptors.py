@@ -140,7 +140,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_in_it_runs(
     assert not (tmp_path / "models").exists()
 
 
-def test_texts_and_other_places_are_refused(library: tuple[Path, ModelRef], tmp_path: Path) -> None:
+def test_texts_and_other_locations_are_refused(library: tuple[Path, ModelRef], tmp_path: Path) -> None:
     folder, ref = library
     with pytest.raises(NoTextTower):
         cache(folder).get(ref)

@@ -375,8 +375,8 @@ def test_projects_take_turns_and_the_one_with_least_at_work_comes_first(store: S
     small, large = independent_steps(3, "small"), independent_steps(40, "large")
     with store.write() as session:
         other = create_project(session, "other", ProjectLimits(), NOW)
-        for place, each in enumerate(large):
-            create_plan(session, f"exp_l{place:02}", [each], Survey(), NOW)
+        for number, each in enumerate(large):
+            create_plan(session, f"exp_l{number:02}", [each], Survey(), NOW)
         create_plan(session, "exp_z", small, Survey(), NOW + timedelta(hours=1), project=other)
     order: list[str] = []
     while True:

@@ -15,7 +15,7 @@ class Amounts:
     """How much of each kind is tried: the whole by `make faults`, a part of it in every run of the tests."""
 
     kills: int = 8
-    crash_places: int = 8
+    crash_points: int = 8
     """Of each phase."""
     outage_seconds: float = 8.0
     schedules: int = 600
@@ -31,7 +31,7 @@ class Amounts:
 
 WHOLE = Amounts(
     kills=100,
-    crash_places=10**6,
+    crash_points=10**6,
     outage_seconds=600.0,
     schedules=100_000,
     training_images=120,

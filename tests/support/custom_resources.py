@@ -27,13 +27,13 @@ class InvalidManifest(Exception):
     """Says which manifest, and what is wrong with it."""
 
 
-def validate(manifest: Manifest, place: object) -> None:
+def validate(manifest: Manifest, origin: object) -> None:
     """Raises InvalidManifest."""
     try:
         _validate_once(json.dumps(manifest, sort_keys=True))
     except InvalidManifest as error:
         name = manifest.get("metadata", {}).get("name")
-        raise InvalidManifest(f"{place}: {manifest['kind']} {name}: {error}") from None
+        raise InvalidManifest(f"{origin}: {manifest['kind']} {name}: {error}") from None
 
 
 @cache
@@ -91,5 +91,5 @@ def _paths(value: Any, path: str = "") -> set[str]:
     if isinstance(value, dict) and value:
         return {found for key, each in value.items() for found in _paths(each, f"{path}.{key}")}
     if isinstance(value, list) and value:
-        return {found for place, each in enumerate(value) for found in _paths(each, f"{path}[{place}]")}
+        return {found for position, each in enumerate(value) for found in _paths(each, f"{path}[{position}]")}
     return {path}

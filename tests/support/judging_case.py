@@ -56,7 +56,8 @@ def evidence(evidence_type: Any, curve_type: Any) -> Any:
     hardness = np.random.default_rng(0).random(TEST_IMAGES)
     curves = {
         ("imagenet", "zero_shot", arm): curve_type(
-            SIZES, np.stack([[correct(hardness, arm, place, seed) for seed in range(SEEDS)] for place in range(6)])
+            SIZES,
+            np.stack([[correct(hardness, arm, position, seed) for seed in range(SEEDS)] for position in range(6)]),
         )
         for arm in LEVELS
     }
@@ -74,9 +75,9 @@ def evidence(evidence_type: Any, curve_type: Any) -> Any:
     )
 
 
-def correct(hardness: np.ndarray, arm: str, place: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng([len(arm), ord(arm[0]), place, seed])
-    level = LEVELS[arm] + 0.03 * place + 0.01 * rng.standard_normal()
+def correct(hardness: np.ndarray, arm: str, position: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([len(arm), ord(arm[0]), position, seed])
+    level = LEVELS[arm] + 0.03 * position + 0.01 * rng.standard_normal()
     right: np.ndarray = 0.7 * hardness + 0.3 * rng.random(TEST_IMAGES) < level
     return right
 

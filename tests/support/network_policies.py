@@ -12,7 +12,7 @@ Direction = Literal["ingress", "egress"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """A pod, or an address outside of the cluster."""
 
     labels: dict[str, str] = field(default_factory=dict)
@@ -20,7 +20,7 @@ class Place:
     address: str = ""
 
 
-def may_reach(manifests: Manifests, source: Place, target: Place, port: int, protocol: str = "TCP") -> bool:
+def may_reach(manifests: Manifests, source: Endpoint, target: Endpoint, port: int, protocol: str = "TCP") -> bool:
     """Whether the policies at both ends let a connection pass."""
     policies = [m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"]
     return _passes(policies, "egress", source, target, (port, protocol)) and _passes(
@@ -28,7 +28,7 @@ def may_reach(manifests: Manifests, source: Place, target: Place, port: int, pro
     )
 
 
-def _passes(policies: Manifests, direction: Direction, here: Place, there: Place, port: tuple[int, str]) -> bool:
+def _passes(policies: Manifests, direction: Direction, here: Endpoint, there: Endpoint, port: tuple[int, str]) -> bool:
     """A pod that no policy of this direction selects is open; else some rule must allow it."""
     if here.namespace != NAMESPACE or here.address:
         return True
@@ -37,21 +37,21 @@ def _passes(policies: Manifests, direction: Direction, here: Place, there: Place
     return not chosen or any(_allows(rule, direction, there, port) for rule in rules)
 
 
-def _allows(rule: Manifest, direction: Direction, there: Place, port: tuple[int, str]) -> bool:
+def _allows(rule: Manifest, direction: Direction, there: Endpoint, port: tuple[int, str]) -> bool:
     ports = [(each["port"], each.get("protocol", "TCP")) for each in rule.get("ports", [])]
     peers = rule.get("to" if direction == "egress" else "from", [])
     return (not ports or port in ports) and (not peers or any(_is(peer, there) for peer in peers))
 
 
-def _is(peer: Manifest, place: Place) -> bool:
+def _is(peer: Manifest, endpoint: Endpoint) -> bool:
     if "ipBlock" in peer:
-        return bool(place.address) and _within(peer["ipBlock"], place.address)
-    if place.address:
+        return bool(endpoint.address) and _within(peer["ipBlock"], endpoint.address)
+    if endpoint.address:
         return False
     if "namespaceSelector" not in peer:
-        return place.namespace == NAMESPACE and selects(peer["podSelector"], place.labels)
-    here = {"kubernetes.io/metadata.name": place.namespace}
-    return selects(peer["namespaceSelector"], here) and selects(peer.get("podSelector", {}), place.labels)
+        return endpoint.namespace == NAMESPACE and selects(peer["podSelector"], endpoint.labels)
+    here = {"kubernetes.io/metadata.name": endpoint.namespace}
+    return selects(peer["namespaceSelector"], here) and selects(peer.get("podSelector", {}), endpoint.labels)
 
 
 def _within(block: Manifest, address: str) -> bool:

@@ -37,8 +37,8 @@ class Problem:
 
 def miniverse_problem(target: str) -> Problem:
     """Embeds a target's images with mini-clip: half a minute."""
-    place = "library:models/mini-clip"
-    ref = ModelRef(model=place, digest=folder_digest(MINIVERSE / "models" / "mini-clip"))
+    location = "library:models/mini-clip"
+    ref = ModelRef(model=location, digest=folder_digest(MINIVERSE / "models" / "mini-clip"))
     encoder = load_encoder(ref, Library(MINIVERSE), torch.device("cpu"))
     splits = []
     for name in ("train", "validation", "test"):

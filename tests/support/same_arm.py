@@ -43,11 +43,11 @@ def compare_with_itself(predictions: Predictions) -> Iterator[Compared]:
 def _in_groups(arm: str, targets: tuple[str, ...], columns: dict[str, np.ndarray]) -> Iterator[Compared]:
     seeds = sorted(set(columns["seed"]))
     for start in range(0, len(seeds) - 2 * SEEDS + 1, 2 * SEEDS):
-        place = np.searchsorted(seeds, columns["seed"]) - start
-        inside = (place >= 0) & (place < 2 * SEEDS)
+        index = np.searchsorted(seeds, columns["seed"]) - start
+        inside = (index >= 0) & (index < 2 * SEEDS)
         table: dict[str, np.ndarray] = {name: values[inside] for name, values in columns.items()}
-        table["arm"] = np.where(place[inside] < SEEDS, SAME.a, SAME.b)
-        table["seed"] = place[inside] % SEEDS
+        table["arm"] = np.where(index[inside] < SEEDS, SAME.a, SAME.b)
+        table["seed"] = index[inside] % SEEDS
         primary = judge(table, SAME).primary
         assert primary.borrowed is not None
         assert primary.own is not None

@@ -133,10 +133,10 @@ Rows = tuple[list[str], list[list[str]]]
 
 
 def coverage_table(runs: int = 1000) -> Rows:
-    places = [(2, 300), (3, 100), (3, 300), (3, 1000), (5, 300), (10, 300)]
+    counts = [(2, 300), (3, 100), (3, 300), (3, 1000), (5, 300), (10, 300)]
     spreads = (0.0, 0.1, 0.4)
     rows = []
-    for seeds, images in places:
+    for seeds, images in counts:
         cells = [[World(seeds, images, sd, gap) for gap in (0.0, 0.06)] for sd in spreads]
         shown = [" / ".join(f"{coverage(world, runs):.3f}".lstrip("0") for world in cell) for cell in cells]
         rows.append([str(seeds), str(images), *shown])

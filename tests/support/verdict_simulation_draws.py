@@ -88,7 +88,7 @@ class Drawn:
             for arm, right in zip("ab", self.on_validation, strict=True)
         }
         failures = find_failures(validation, {"target": float(ndtr(LEVEL / QUIET)) - 0.05})
-        lost = {arm: [failure.place for failure in failures if failure.arm == arm] for arm in "ab"}
+        lost = {arm: [failure.position for failure in failures if failure.arm == arm] for arm in "ab"}
         caught = int(self.failed[lost["a"]].sum())
         return (
             np.delete(self.a, lost["a"], axis=0),
@@ -141,8 +141,8 @@ def cluster_table(runs: int = 1000) -> Rows:
     for draws in CLUSTERED:
         singly, clustered = cluster_estimates(draws, runs)
         oracle = oracle_of(singly)
-        place = [str(draws.seeds), str(draws.images), str(draws.cluster), f"{draws.seed_sd:g}"]
-        rows.append([*place, shown(singly, oracle), shown(clustered, oracle)])
+        setting = [str(draws.seeds), str(draws.images), str(draws.cluster), f"{draws.seed_sd:g}"]
+        rows.append([*setting, shown(singly, oracle), shown(clustered, oracle)])
     return ["seeds", "test images", "in clusters of", "seed effect", "image by image", "by cluster"], rows
 
 

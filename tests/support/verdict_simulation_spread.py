@@ -80,7 +80,7 @@ class Measured:
 
     def borrowed(self, targets: int = 1) -> BorrowedEstimate:
         """Over the first of them."""
-        parts = {f"t{place}": (part, ("a", "b")) for place, part in enumerate(self.parts[:targets])}
+        parts = {f"t{number}": (part, ("a", "b")) for number, part in enumerate(self.parts[:targets])}
         return borrowed_estimate(parts, SharedSpread(self.cells))
 
     def own(self, targets: int = 1) -> Estimate:

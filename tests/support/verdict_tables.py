@@ -62,9 +62,9 @@ def main(names: Sequence[str], page: Path = PAGE) -> None:
 
 
 def with_table(text: str, name: str, table: Table) -> str:
-    """Raises ValueError where the page has no place, or several, for a table of that name."""
-    place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end of table -->)", re.DOTALL)
-    written, count = place.subn(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+    """Raises ValueError where the page does not mark one position for a table of that name."""
+    marked = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end of table -->)", re.DOTALL)
+    written, count = marked.subn(lambda found: f"{found[1]}{table}\n{found[2]}", text)
     if count != 1:
-        raise ValueError(f"the page has {count} places for table {name!r}; it needs one")
+        raise ValueError(f"the page marks {count} positions for table {name!r}; it needs one")
     return written

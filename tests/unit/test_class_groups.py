@@ -142,7 +142,7 @@ def test_too_few_classes_are_not_grouped_and_one_seed_gives_no_interval(seeds: i
     change = found(curves, list(range(9)), untouched=False)[0].changes[-1]
     assert ((change.low, change.high) == (-1, 1)) == (seeds == 1)
     few = LABELS[:100]  # five classes
-    cut = {place: Curve(curve.sizes, curve.correct[..., :100]) for place, curve in curves.items()}
+    cut = {key: Curve(curve.sizes, curve.correct[..., :100]) for key, curve in curves.items()}
     assert found(cut, list(range(5)), few, untouched=False) == []
 
 

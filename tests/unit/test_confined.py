@@ -1,4 +1,4 @@
-"""Processes for foreign bytes: what they may not take, how they end, and that another one takes their place."""
+"""Processes for foreign bytes: what they may not take, how they end, and that another one replaces them."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def test_a_process_answers_again_and_again(pool: ConfinedPool) -> None:
         ("signal=SIGBUS", "crashed"),
     ],
 )
-def test_what_ends_a_process_is_told_and_another_takes_its_place(pool: ConfinedPool, deed: str, how: str) -> None:
+def test_what_ends_a_process_is_told_and_another_replaces_it(pool: ConfinedPool, deed: str, how: str) -> None:
     with pytest.raises(Died) as death:
         ask(pool, f"echo=1 echo=2 {deed} echo=3")
     assert (death.value.how, death.value.answered, death.value.fresh) == (how, 2, True)

@@ -51,7 +51,8 @@ def test_a_part_that_many_hold_is_written_once_and_alike() -> None:
 
 def test_where_bytes_lie_is_not_part_of_what_they_are() -> None:
     here, there = (
-        ParquetFile(location=f"library:{place}/file.parquet", digest="0" * 64, images=1) for place in ("here", "there")
+        ParquetFile(location=f"library:{folder}/file.parquet", digest="0" * 64, images=1)
+        for folder in ("here", "there")
     )
     assert INGEST_IMAGES.step_id(IngestImages(source=here)) == INGEST_IMAGES.step_id(IngestImages(source=there))
     other = here.model_copy(update={"digest": "1" * 64})

@@ -181,7 +181,7 @@ def test_tuning_on_the_targets_own_training_split_reads_that_split() -> None:
         ((synthetic(tune=Tuning(images=TargetTrainImages())),), "/arms/0/tune/images", "no training split"),
     ],
 )
-def test_an_arm_of_what_is_not_there_is_refused_with_its_place(
+def test_an_arm_of_what_is_not_there_is_refused_with_its_pointer(
     arms: tuple[Any, ...], pointer: str, reason: str
 ) -> None:
     with pytest.raises(Invalid) as refused:

@@ -116,7 +116,7 @@ def test_an_object_store_that_is_away_delays_a_savepoint_and_loses_nothing() -> 
     assert list(store.items().earlier()) == ITEMS[:6]
 
 
-def test_without_a_place_to_save_items_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_saved_items_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(done_items, "PACK_BYTES", 10)
     items = DoneItems(NO_SAVEPOINTS, "images")
     assert taken(items) == (ITEMS, 12)

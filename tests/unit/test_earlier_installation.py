@@ -49,9 +49,9 @@ def test_its_experiments_are_in_the_phases_they_were_in(earlier: EarlierInstalla
 def test_the_finished_results_have_the_same_digest_and_the_verdict_is_about_them(
     earlier: EarlierInstallation, api: TestClient
 ) -> None:
-    place = f"/v1/experiments/{earlier.experiment('finished')}"
-    results, verdict = (api.get(f"{place}/{part}").json() for part in ("results", "verdict"))
-    assert results["digest"] == earlier.expected["answers"][f"{place}/results"]["body"]["digest"]
+    path = f"/v1/experiments/{earlier.experiment('finished')}"
+    results, verdict = (api.get(f"{path}/{part}").json() for part in ("results", "verdict"))
+    assert results["digest"] == earlier.expected["answers"][f"{path}/results"]["body"]["digest"]
     assert results["complete"]
     # 2 targets with 3 test sets, 2 seeds, 2 metrics; none, and 6 arms at 3 sizes less the exhausted one
     assert len(results["rows"]) == 3 * 2 * 2 * (1 + 6 * 3 - 1)
@@ -72,9 +72,9 @@ def test_the_half_finished_one_stopped_in_the_middle(earlier: EarlierInstallatio
 
 
 def test_what_it_will_reach_is_known(earlier: EarlierInstallation) -> None:
-    place = f"/v1/experiments/{earlier.experiment('half_finished')}"
+    experiment = f"/v1/experiments/{earlier.experiment('half_finished')}"
     reached = {path: answer["body"] for path, answer in earlier.expected["reached"].items()}
-    results, verdict = reached[f"{place}/results"], reached[f"{place}/verdict"]
+    results, verdict = reached[f"{experiment}/results"], reached[f"{experiment}/verdict"]
     assert results["complete"]
     assert len(results["rows"]) == 2 * 2 * 2 * (1 + 5 * 3)  # test sets, seeds, metrics; none, and 5 arms at 3 sizes
     assert verdict["results_digest"] == results["digest"]
@@ -84,11 +84,11 @@ def test_what_it_will_reach_is_known(earlier: EarlierInstallation) -> None:
 def test_arms_of_one_definition_share_their_steps_under_the_first_role(
     earlier: EarlierInstallation, api: TestClient, which: str
 ) -> None:
-    place = f"/v1/experiments/{earlier.experiment(which)}"
-    roles = [step["role"] for step in api.get(place).json()["step_list"]]
+    path = f"/v1/experiments/{earlier.experiment(which)}"
+    roles = [step["role"] for step in api.get(path).json()["step_list"]]
     assert any("/retrieved/adapt" in role for role in roles)
     assert not any("retrieved-again" in role for role in roles)
-    rows = api.get(f"{place}/results").json()["rows"]
+    rows = api.get(f"{path}/results").json()["rows"]
     values = {
         arm: [(row["size"], row["seed"], row["metric"], row["value"]) for row in rows if row["arm"] == arm]
         for arm in ("retrieved", "retrieved-again")
@@ -116,14 +116,14 @@ def test_the_library_holds_what_is_registered(earlier: EarlierInstallation) -> N
     for target in catalogue.targets:
         sources += [target.splits.validation, *target.splits.tests.values()]
     for source in sources:
-        assert file_digest(place(earlier.library, source.location)) == source.digest
+        assert file_digest(path_of(earlier.library, source.location)) == source.digest
     models = [*catalogue.encoders, *catalogue.generators]
     for model in models:
-        assert folder_digest(place(earlier.library, model.model)) == model.digest
+        assert folder_digest(path_of(earlier.library, model.model)) == model.digest
     assert (len(sources), len(models)) == (7, 3)
 
 
-def place(library: Path, location: str) -> Path:
+def path_of(library: Path, location: str) -> Path:
     return library / location.removeprefix("library:")
 
 
@@ -139,7 +139,7 @@ def place(library: Path, location: str) -> Path:
         ([], ["is [], was {'rows': [{'value': 0.25}]}"]),
     ],
 )
-def test_contradictions_are_told_by_their_place(answered: object, found: list[str]) -> None:
+def test_contradictions_are_told_by_their_pointer(answered: object, found: list[str]) -> None:
     assert [each.strip() for each in contradictions({"rows": [{"value": 0.25}]}, answered)] == found
 
 

@@ -62,7 +62,7 @@ def test_a_step_is_named_alike_whether_its_facts_are_known_before_or_not() -> No
     assert WRITE_PROMPTS.step_id(prompts(), facts) == WRITE_PROMPTS.step_id(prompts())
 
 
-def test_an_empty_fact_stays_in_its_place() -> None:
+def test_an_empty_fact_stays_in_the_request() -> None:
     plan = plan_experiment(resolved())
     curations = [step for step in plan.steps if step.kind == "curate_images"]
     assert len(curations) == 4

@@ -1,4 +1,4 @@
-"""Captions by mode, what takes the place of one that does not name its class, and captions of real images."""
+"""Captions by mode, what replaces one that does not name its class, and captions of real images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def test_modes_come_in_their_shares_and_say_what_they_are_asked_to() -> None:
         assert any(f" {word} " in f"{caption.prompt.prompt} " for word in words), caption.prompt.prompt
 
 
-def test_a_targets_own_backgrounds_take_the_place_of_the_general_ones() -> None:
+def test_a_targets_own_backgrounds_replace_the_general_ones() -> None:
     request = LanguageModel(
         modes=ModeShares(class_only=0, relation=0, background=1), backgrounds=("a runway", "a hangar")
     )

@@ -64,7 +64,7 @@ def test_a_library_model_without_a_digest_is_refused(tmp_path: Path, generator: 
     assert code_of(ModelRef(model=generator.model), tmp_path) == "digest_missing"
 
 
-def test_a_missing_place_is_refused(tmp_path: Path) -> None:
+def test_a_missing_location_is_refused(tmp_path: Path) -> None:
     assert code_of(ModelRef(model="library:models/none", digest="0" * 64), tmp_path) == "place_missing"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from touchstone_miniverse.augmentation import augment, place
+from touchstone_miniverse.augmentation import augment, move_and_bend
 from touchstone_miniverse.build import DigestMismatch, Picture, check_digests, without_shared_drawings
 from touchstone_miniverse.captions import caption, captions
 from touchstone_miniverse.codec import build_codec, decode, encode, fit_components
@@ -224,16 +224,18 @@ def test_the_same_captions_always_give_the_same_vocabulary() -> None:
     assert max(first.get_vocab().values()) == first.eos_token_id
 
 
-def test_placed_pictures_keep_their_colours_on_white_and_move_more_the_stronger() -> None:
+def test_moved_pictures_keep_their_colours_on_white_and_move_more_the_stronger() -> None:
     square = np.full((64, 64, 3), 255, np.uint8)
     square[16:48, 16:48] = (255, 0, 0)
     pictures = torch.from_numpy(np.stack([square] * 64))
-    still, gentle, strong = (place(pictures, 32, np.random.default_rng(0), strength) for strength in (0.0, 0.3, 1.0))
+    still, gentle, strong = (
+        move_and_bend(pictures, 32, np.random.default_rng(0), strength) for strength in (0.0, 0.3, 1.0)
+    )
     assert still.shape == (64, 3, 32, 32)
     assert torch.equal(still[0], still[-1])
     assert 0 < (gentle - still).abs().mean() < (strong - still).abs().mean()
-    for placed in (still, gentle, strong):
-        assert torch.allclose(placed[:, :, 0, 0], torch.ones(()))  # what lies outside is white
-        assert torch.allclose(placed[:, :, 16, 16], torch.tensor([1.0, 0.0, 0.0]), atol=1e-5)
-    assert torch.equal(strong, place(pictures, 32, np.random.default_rng(0)))
+    for moved in (still, gentle, strong):
+        assert torch.allclose(moved[:, :, 0, 0], torch.ones(()))  # what lies outside is white
+        assert torch.allclose(moved[:, :, 16, 16], torch.tensor([1.0, 0.0, 0.0]), atol=1e-5)
+    assert torch.equal(strong, move_and_bend(pictures, 32, np.random.default_rng(0)))
     assert not torch.equal(strong, augment(pictures, 32, np.random.default_rng(0)))

@@ -52,7 +52,7 @@ def splits(target: Target) -> tuple[TargetSplit, ...]:
     return target.splits.train, target.splits.validation, target.splits.test
 
 
-def place(location: str) -> Path:
+def path_of(location: str) -> Path:
     return HOME / location.removeprefix("library:")
 
 
@@ -74,7 +74,7 @@ def test_every_file_is_the_one_the_catalogue_and_the_digest_list_name(catalogue:
     assert len(files) == len(recorded) == len(named) + 1  # the labels of the upstream, which a spec names
     for source in named:
         assert isinstance(source, ParquetFile)
-        path = place(source.location)
+        path = path_of(source.location)
         assert file_digest(path) == source.digest == recorded[path.relative_to(HOME / "data").as_posix()]
         assert pq.read_metadata(path).num_rows == source.images
 
@@ -83,7 +83,7 @@ def test_models_are_the_ones_the_catalogue_names_and_learned_from_the_upstream(c
     models = [*catalogue.encoders, *catalogue.generators]
     assert [model.name for model in models] == ["mini-clip", "mini-clip-full", "mini-diffusion"]
     for model in models:
-        assert folder_digest(place(model.model)) == model.digest
+        assert folder_digest(path_of(model.model)) == model.digest
         assert model.trained_on == catalogue.upstreams[0].name
 
 

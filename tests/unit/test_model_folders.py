@@ -60,17 +60,17 @@ def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert asked == []
 
 
-def load(library: Path, name: str, allowed: AllowedSources | None = None, place: str = "") -> Any:
+def load(library: Path, name: str, allowed: AllowedSources | None = None, location: str = "") -> Any:
     folder = library / "models" / name
-    place, digest = place or f"library:models/{name}", None if place else folder_digest(folder)
+    location, digest = location or f"library:models/{name}", None if location else folder_digest(folder)
     models = Library(library, allowed or AllowedSources())
     match name:
         case "writer":
-            return load_causal_model(TransformersWriter(model=place, digest=digest), models, CPU)
+            return load_causal_model(TransformersWriter(model=location, digest=digest), models, CPU)
         case "generator":
-            return load_generator(ModelRef(model=place, digest=digest), models, CPU)
+            return load_generator(ModelRef(model=location, digest=digest), models, CPU)
         case _:
-            return LOADERS["timm" if name == "timm" else "clip"](ModelRef(model=place, digest=digest), models, CPU)
+            return LOADERS["timm" if name == "timm" else "clip"](ModelRef(model=location, digest=digest), models, CPU)
 
 
 def code_of(call: Callable[[], object]) -> str:

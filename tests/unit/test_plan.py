@@ -376,9 +376,9 @@ def test_encoders_of_curation_are_named_by_digest_only() -> None:
 
 def test_the_sources_of_the_compared_arms_are_probed_without_keeping_the_verdict() -> None:
     plan = plan_experiment(resolved(targets=("fine",), sizes=(6, 12), seeds=(3, 4)))
-    [(place, step)] = plan.probes.items()
+    [(key, step)] = plan.probes.items()
     request: Any = plan.step(step).request
-    assert place == ("fine", "retrieved", "synthetic")
+    assert key == ("fine", "retrieved", "synthetic")
     assert request.pools == (plan.curations["fine", "retrieved"], plan.curations["fine", "synthetic"])
     runs: list[Any] = [plan.step(run.step).request for grid in request.adaptations for run in grid]
     assert {(run.pool, run.size, run.seed) for run in runs} == {(p, 12, s) for p in request.pools for s in (3, 4)}

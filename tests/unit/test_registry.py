@@ -100,8 +100,8 @@ def test_a_kind_that_is_registered_after_the_model_was_made_is_understood() -> N
     ],
 )
 def test_what_names_no_registered_kind_is_refused_as_pydantic_refuses_it(document: Any, kind: str, text: str) -> None:
-    [(place, error, message)] = errors({"first": document})
-    assert (place, error) == ("first", kind)
+    [(path, error, message)] = errors({"first": document})
+    assert (path, error) == ("first", kind)
     assert message.startswith(text)
 
 
@@ -112,13 +112,13 @@ def test_the_refusal_of_an_unknown_kind_lists_those_that_are_registered() -> Non
     assert message.endswith("expected tags: 'dog'")
 
 
-def test_errors_within_a_member_keep_their_places() -> None:
-    assert [place for place, _, _ in errors({"first": {"kind": "cat", "lives": "many", "tail": 1}})] == [
+def test_errors_within_a_member_keep_their_paths() -> None:
+    assert [path for path, _, _ in errors({"first": {"kind": "cat", "lives": "many", "tail": 1}})] == [
         "first/lives",
         "first/tail",
     ]
     nested = {"kind": "crowd", "of": [{"kind": "dog"}, {"kind": "cat"}, {"kind": "dog", "name": None}]}
-    assert [place for place, _, _ in errors({"first": nested})] == ["first/of/1", "first/of/2/name"]
+    assert [path for path, _, _ in errors({"first": nested})] == ["first/of/1", "first/of/2/name"]
 
 
 def test_schemas_list_what_is_registered_at_the_time() -> None:

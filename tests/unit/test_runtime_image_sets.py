@@ -90,7 +90,7 @@ def test_a_reader_holds_one_shard_at_a_time() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    rows = 400 * table.num_rows  # the places of so few images, as Python objects
+    rows = 400 * table.num_rows  # the locations of so few images, as Python objects
     assert peak < 2 * largest + rows < sum(shard.size for shard in images.shards)
 
 
@@ -103,13 +103,13 @@ def test_images_in_any_order_are_the_same_however_few_shards_may_be_held(held_by
     found = list(read_images(artifacts, table, images.shards, held_bytes))
     assert found == [picture(number) for number in order.tolist()]
     assert np.array_equal(
-        order[in_storage_order(table)], sorted(order, key=lambda row: storage_place(table, order, row))
+        order[in_storage_order(table)], sorted(order, key=lambda row: storage_location(table, order, row))
     )
 
 
-def storage_place(table: pa.Table, order: np.ndarray, row: int) -> tuple[str, int]:
-    place = table.slice(int(np.flatnonzero(order == row)[0]), 1).to_pylist()[0]
-    return place["shard"], place["offset"]
+def storage_location(table: pa.Table, order: np.ndarray, row: int) -> tuple[str, int]:
+    location = table.slice(int(np.flatnonzero(order == row)[0]), 1).to_pylist()[0]
+    return location["shard"], location["offset"]
 
 
 def test_an_empty_set_is_a_set() -> None:

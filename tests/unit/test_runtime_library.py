@@ -20,13 +20,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_file_with_the_registered_bytes_is_found(root: Path) -> None:
-    place = "library:models/clip/weights"
-    with Library(root).verified_file(place, sha256(b"weights")) as path:
+    location = "library:models/clip/weights"
+    with Library(root).verified_file(location, sha256(b"weights")) as path:
         assert path.read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize(
-    ("place", "code"),
+    ("location", "code"),
     [
         ("library:../secret", "source_not_allowed"),
         ("library:models/../../secret", "source_not_allowed"),
@@ -35,14 +35,14 @@ def test_a_file_with_the_registered_bytes_is_found(root: Path) -> None:
         ("library:link", "link_leads_out"),
     ],
 )
-def test_no_place_leads_out_of_the_library(root: Path, place: str, code: str) -> None:
-    for look in (Library(root).path, lambda place: Library(root).opened(place).__enter__()):
+def test_no_location_leads_out_of_the_library(root: Path, location: str, code: str) -> None:
+    for look in (Library(root).path, lambda location: Library(root).opened(location).__enter__()):
         with pytest.raises(Invalid) as refused:
-            look(place)
+            look(location)
         assert refused.value.code == code
 
 
-def test_a_missing_place_is_named(root: Path) -> None:
+def test_a_missing_location_is_named(root: Path) -> None:
     with pytest.raises(Invalid, match="library:nothing") as refused, Library(root).opened("library:nothing"):
         pass
     assert refused.value.code == "place_missing"
@@ -51,15 +51,15 @@ def test_a_missing_place_is_named(root: Path) -> None:
 def codes(root: Path, file: str, folder: str) -> list[tuple[str, str]]:
     """(code, detail) of a file and a folder that are asked for by a wrong digest."""
     refused = []
-    for verify, place in ((opened_file, file), (Library.verified_folder, folder)):
+    for verify, path in ((opened_file, file), (Library.verified_folder, folder)):
         with pytest.raises(Invalid) as problem:
-            verify(Library(root), f"library:{place}", "0" * 64)
+            verify(Library(root), f"library:{path}", "0" * 64)
         refused.append((problem.value.code, problem.value.detail))
     return refused
 
 
-def opened_file(library: Library, place: str, digest: str) -> None:
-    with library.verified_file(place, digest):
+def opened_file(library: Library, location: str, digest: str) -> None:
+    with library.verified_file(location, digest):
         pass
 
 

@@ -240,7 +240,7 @@ def test_a_step_is_computed_though_nobody_hears_of_its_start() -> None:
     assert isinstance(Bench(heard_again, reporter=reporter).run(), StepSucceeded)
 
 
-def test_a_bug_tells_its_place_and_no_more() -> None:
+def test_a_bug_tells_its_line_and_no_more() -> None:
     def broken() -> None:
         raise ZeroDivisionError("division by zero")
 

@@ -14,7 +14,8 @@ def predictions(level: dict[str, list[float]]) -> dict[str, np.ndarray]:
     keys = [(arm, target, seed) for arm in level for target in ("east", "west") for seed in range(SEEDS)]
     right = [rng.random(IMAGES) < level[arm][seed] for arm, _, seed in keys]
     columns = {
-        name: np.repeat([key[place] for key in keys], IMAGES) for place, name in enumerate(("arm", "target", "seed"))
+        name: np.repeat([key[position] for key in keys], IMAGES)
+        for position, name in enumerate(("arm", "target", "seed"))
     }
     return columns | {
         "size": np.full(len(keys) * IMAGES, 60),

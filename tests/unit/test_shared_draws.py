@@ -156,7 +156,7 @@ def test_the_expected_overlap_of_two_seeds_is_what_draws_give(pool: tuple[int, .
         if balance == "uniform":
             return set(order[:quota].tolist())
         turns = [order[classes[order] == label] for label in rng.permutation(len(pool))]
-        in_turn = [queue[place] for place in range(max(pool)) for queue in turns if place < len(queue)]
+        in_turn = [queue[position] for position in range(max(pool)) for queue in turns if position < len(queue)]
         return {int(image) for image in in_turn[:quota]}
 
     found = np.mean([len(draw() & draw()) for _ in range(2000)])
@@ -166,16 +166,16 @@ def test_the_expected_overlap_of_two_seeds_is_what_draws_give(pool: tuple[int, .
 # ------------------------------------------------------------------------------------------------ the page's tables
 
 
-def test_the_page_has_a_place_and_a_table_for_every_name() -> None:
+def test_the_page_has_a_mark_and_a_table_for_every_name() -> None:
     page = PAGE.read_text()
     assert len(TABLES) >= 8
     for name in TABLES:
         assert f"<!-- table: {name} -->\n|" in page
 
 
-def test_a_table_takes_the_place_of_the_one_before_and_of_nothing_else() -> None:
+def test_a_table_replaces_the_one_before_and_nothing_else() -> None:
     page = "before\n<!-- table: one -->\n| old |\n<!-- end of table -->\nafter\n"
     written = with_table(page, "one", Table(["a"], [["1"]]))
     assert written == "before\n<!-- table: one -->\n| a |\n| --- |\n| 1 |\n<!-- end of table -->\nafter\n"
-    with pytest.raises(ValueError, match="0 places for table 'two'"):
+    with pytest.raises(ValueError, match="0 positions for table 'two'"):
         with_table(page, "two", Table(["a"], []))

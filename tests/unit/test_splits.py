@@ -83,7 +83,7 @@ VALIDATION_IS_TEST = ("/splits/validation", "'validation' names the images of 't
         ),
     ],
 )
-def test_splits_that_share_their_images_are_refused_with_their_place(
+def test_splits_that_share_their_images_are_refused_with_their_pointer(
     splits: dict[str, Any], found: tuple[str, str]
 ) -> None:
     with pytest.raises(Invalid) as refused:

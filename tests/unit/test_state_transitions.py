@@ -88,7 +88,7 @@ def test_a_step_that_dies_again_and_again_but_gets_further_each_time_never_fails
     assert step.done == 19
 
 
-def test_a_step_that_dies_at_the_same_place_fails_after_three(leased: Step) -> None:
+def test_a_step_that_dies_at_the_same_point_fails_after_three(leased: Step) -> None:
     step, now = leased, NOW
     for _ in range(LIMITS.max_failures):
         for done in range(1, 6):

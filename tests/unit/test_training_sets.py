@@ -157,7 +157,7 @@ def test_an_image_found_for_two_classes_is_two_draws() -> None:
     pool = replace(pool_of([0] * 30 + [1] * 30), ids=ids, origins=ids)
     order = training_order(pool, 0, Curation(balance="uniform"))
     neighbours = sum(ids[a] == ids[b] for a, b in pairwise(order))
-    assert neighbours < 10  # two places of one image next to each other would make it thirty
+    assert neighbours < 10  # two positions of one image next to each other would make it thirty
 
 
 def test_every_image_is_equally_likely_to_be_drawn_and_pairs_are_drawn_independently() -> None:
@@ -171,10 +171,10 @@ def test_every_image_is_equally_likely_to_be_drawn_and_pairs_are_drawn_independe
     assert chisquare(together).pvalue > 0.01
 
 
-def test_the_place_of_an_image_is_uniform_over_seeds() -> None:
+def test_the_position_of_an_image_is_uniform_over_seeds() -> None:
     pool = pool_of([0] * 50)
-    places = [training_order(pool, seed, Curation(balance="uniform")).tolist().index(17) for seed in range(1000)]
-    assert kstest((np.array(places) + 0.5) / len(pool), "uniform").pvalue > 0.01
+    positions = [training_order(pool, seed, Curation(balance="uniform")).tolist().index(17) for seed in range(1000)]
+    assert kstest((np.array(positions) + 0.5) / len(pool), "uniform").pvalue > 0.01
 
 
 def test_more_images_than_the_pool_holds_are_refused() -> None:

@@ -350,7 +350,7 @@ def test_a_difference_too_small_to_matter_cannot_vanish() -> None:
     assert not any(check.vanishes for check in check_learning_rates([small], delta=0.01))
 
 
-def test_places_where_the_arms_chose_alike_count_in_the_mean_only() -> None:
+def test_sizes_where_the_arms_chose_alike_count_in_the_mean_only() -> None:
     alike = choices(10, 1e-4, 1e-4, {1e-4: 0.8}, {1e-4: 0.7})
     apart = choices(20, 1e-4, 1e-5, {1e-4: 0.8, 1e-5: 0.7}, {1e-4: 0.7, 1e-5: 0.7})
     checks = check_learning_rates([alike, apart], delta=0.01)

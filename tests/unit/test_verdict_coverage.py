@@ -20,24 +20,24 @@ def test_ninety_five_percent_intervals_cover_the_truth_as_often_as_they_say(
 
 def test_over_the_whole_grid_coverage_is_close_to_nominal() -> None:
     """2,400 runs together: a standard error of 0.4 points."""
-    assert 0.945 <= np.mean([coverage(World(*place), 400) for place in GRID]) <= 0.97
+    assert 0.945 <= np.mean([coverage(World(*setting), 400) for setting in GRID]) <= 0.97
 
 
 def test_without_any_seed_effect_the_interval_errs_on_the_wide_side_only() -> None:
     assert 0.95 <= coverage(World(3, 300, 0.0), RUNS) <= 0.995
 
 
-@pytest.mark.parametrize("place", [(3, 300, 0.1), (3, 1000, 0.4), (10, 300, 0.2)])
+@pytest.mark.parametrize("setting", [(3, 300, 0.1), (3, 1000, 0.4), (10, 300, 0.2)])
 @pytest.mark.parametrize("difference", [0.0, 0.06])
 def test_where_arms_draw_the_same_images_the_interval_errs_on_the_wide_side_only(
-    place: tuple[int, int, float], difference: float
+    setting: tuple[int, int, float], difference: float
 ) -> None:
-    assert coverage(World(*place, difference, paired=True), RUNS) >= 0.95 - noise(0.95, RUNS)
+    assert coverage(World(*setting, difference, paired=True), RUNS) >= 0.95 - noise(0.95, RUNS)
 
 
-@pytest.mark.parametrize("place", [(3, 300, 0.2), (5, 100, 0.4), (10, 300, 0.2)])
-def test_an_arm_against_itself_is_called_different_at_most_one_time_in_twenty(place: tuple[int, int, float]) -> None:
-    found = answers(World(*place), RUNS)
+@pytest.mark.parametrize("setting", [(3, 300, 0.2), (5, 100, 0.4), (10, 300, 0.2)])
+def test_an_arm_against_itself_is_called_different_at_most_one_time_in_twenty(setting: tuple[int, int, float]) -> None:
+    found = answers(World(*setting), RUNS)
     assert found.get("a_better", 0) + found.get("b_better", 0) <= 0.05 + noise(0.05, RUNS)
 
 

@@ -85,18 +85,18 @@ RUNS = 300
 
 
 @pytest.mark.parametrize("spending", ["obrien_fleming", "pocock"])
-@pytest.mark.parametrize("place", [(1000, 0.02), (300, 0.1)])
+@pytest.mark.parametrize("setting", [(1000, 0.02), (300, 0.1)])
 def test_an_arm_against_itself_is_called_different_at_most_one_time_in_twenty(
-    spending: Spending, place: tuple[int, float]
+    spending: Spending, setting: tuple[int, float]
 ) -> None:
-    found = look_as_planned(World(10, *place), RUNS, spending=spending)
+    found = look_as_planned(World(10, *setting), RUNS, spending=spending)
     assert found.different <= 0.05 + noise(0.05, RUNS)
     assert found.missed <= 0.05 + noise(0.05, RUNS)
 
 
-@pytest.mark.parametrize("place", [(1000, 0.02), (300, 0.1)])
-def test_with_a_borrowed_spread_it_is_called_different_hardly_more_often(place: tuple[int, float]) -> None:
-    found = look_as_planned(World(10, *place), RUNS, spread="borrowed")
+@pytest.mark.parametrize("setting", [(1000, 0.02), (300, 0.1)])
+def test_with_a_borrowed_spread_it_is_called_different_hardly_more_often(setting: tuple[int, float]) -> None:
+    found = look_as_planned(World(10, *setting), RUNS, spread="borrowed")
     assert max(found.different, found.missed) <= 0.065 + noise(0.065, RUNS)
 
 

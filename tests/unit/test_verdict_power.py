@@ -85,12 +85,12 @@ def test_the_power_is_the_share_of_simulated_experiments_that_find_the_differenc
     assert abs(computed - simulated) <= FEW_POINTS + noise(computed, RUNS)
 
 
-@pytest.mark.parametrize("place", [(3, 3000, 0.02), (5, 300, 0.1)])
+@pytest.mark.parametrize("setting", [(3, 3000, 0.02), (5, 300, 0.1)])
 @pytest.mark.parametrize("kind", ["own", "borrowed"])
 def test_the_smallest_difference_is_found_in_four_of_five_simulated_experiments(
-    place: tuple[int, int, float], kind: SpreadKind
+    setting: tuple[int, int, float], kind: SpreadKind
 ) -> None:
-    seeds, images, seed_sd = place
+    seeds, images, seed_sd = setting
     smallest = smallest_difference(design(seeds, images, expected_spread(seed_sd), spread_from=kind))
     assert smallest is not None
     share = simulated_power(World(seeds, images, seed_sd, smallest), kind, RUNS)

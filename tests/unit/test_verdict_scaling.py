@@ -7,7 +7,7 @@ from touchstone_contracts.views import ScalingFit
 from touchstone_verdict.curves import DRAWS, Curve, redrawn, seeds_redrawn
 from touchstone_verdict.scaling import fit_power_laws, scaling_fit, scaling_fits
 
-PLACE = ("flags", "zero_shot", "real")
+KEY = ("flags", "zero_shot", "real")
 SIZES = (100, 200, 400, 800, 1600)
 
 
@@ -23,7 +23,7 @@ def curve(accuracies: np.ndarray, sizes: tuple[int, ...] = SIZES, *, seeds: int 
 
 
 def fit_of(curve: Curve) -> ScalingFit:
-    fit = scaling_fit(PLACE, curve, 0.95, np.random.default_rng(1))
+    fit = scaling_fit(KEY, curve, 0.95, np.random.default_rng(1))
     assert fit is not None
     return fit
 
@@ -80,7 +80,7 @@ def test_a_size_that_was_left_out_is_forecast_within_its_interval() -> None:
 
 
 def test_two_sizes_are_too_few_for_a_law() -> None:
-    assert scaling_fit(PLACE, curve(law(0.9, 0.4, 0.5)[:2], SIZES[:2]), 0.95, np.random.default_rng(0)) is None
+    assert scaling_fit(KEY, curve(law(0.9, 0.4, 0.5)[:2], SIZES[:2]), 0.95, np.random.default_rng(0)) is None
 
 
 def test_one_seed_gives_a_curve_without_an_interval() -> None:
@@ -89,7 +89,7 @@ def test_one_seed_gives_a_curve_without_an_interval() -> None:
 
 
 def test_the_same_curves_give_the_same_fits() -> None:
-    curves = {PLACE: curve(law(0.9, 0.4, 0.5)), ("flags", "linear_probe", "real"): curve(law(0.7, 0.1, 0.5))}
+    curves = {KEY: curve(law(0.9, 0.4, 0.5)), ("flags", "linear_probe", "real"): curve(law(0.7, 0.1, 0.5))}
     first, second = (scaling_fits(curves, "test", 0.95, sha256(b"rows")) for _ in range(2))
     assert first == second
     assert [fit.metric for fit in first] == ["linear_probe", "zero_shot"]

@@ -255,14 +255,14 @@ def paths(posted: list[str]) -> list[str]:
 
 
 def paths_of_measured(experiment: str, study: dict[str, Any]) -> list[str]:
-    place = f"/v1/experiments/{experiment}"
+    path = f"/v1/experiments/{experiment}"
     arms = [arm["name"] for arm in study["arms"] if arm["kind"] != "none"]
     return [
-        place,
-        *(f"{place}/{part}" for part in ("results", "verdict", "scaling", "manifest")),
-        *(f"{place}/arms/{arm}?target={target}" for target, arm in product(study["targets"], arms)),
-        *(f"{place}/classes?arm={arm}&size=4&target=forms" for arm in arms),
-        f"{place}/classes?arm=retrieved&size=4&target=forms&metric=linear_probe&test_set=pale",
+        path,
+        *(f"{path}/{part}" for part in ("results", "verdict", "scaling", "manifest")),
+        *(f"{path}/arms/{arm}?target={target}" for target, arm in product(study["targets"], arms)),
+        *(f"{path}/classes?arm={arm}&size=4&target=forms" for arm in arms),
+        f"{path}/classes?arm=retrieved&size=4&target=forms&metric=linear_probe&test_set=pale",
     ]
 
 

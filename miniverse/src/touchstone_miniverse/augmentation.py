@@ -1,4 +1,4 @@
-"""Random views of icons: placement, a gentle wave, light. No mirror: flags and arrows have sides."""
+"""Random views of icons: position, a gentle wave, light. No mirror: flags and arrows have sides."""
 
 import numpy as np
 import torch
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def augment(images: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """(n, 64, 64, 3) uint8 to (n, 3, side, side) float in [0, 1], each image placed and lit at random."""
-    return _relight(place(images, side, rng), rng).clamp(0, 1)
+    """(n, 64, 64, 3) uint8 to (n, 3, side, side) float in [0, 1], each image moved, bent and lit at random."""
+    return _relight(move_and_bend(images, side, rng), rng).clamp(0, 1)
 
 
-def place(images: Tensor, side: int, rng: np.random.Generator, strength: float = 1.0) -> Tensor:
+def move_and_bend(images: Tensor, side: int, rng: np.random.Generator, strength: float = 1.0) -> Tensor:
     """(n, 64, 64, 3) uint8 to (n, 3, side, side) float in [0, 1], each image moved and bent by its own random view."""
     floats = images.permute(0, 3, 1, 2).float() / 255
     # Sampled as darkness, so that what lies outside of the picture comes out white.

@@ -98,7 +98,7 @@ def _write_encoder(layers: nn.Sequential, parts: PatchComponents) -> None:
 _POSITIONS = ((0, 0), (0, 1), (1, 0), (1, 1))
 # Decoder channels behind the 48 patch values: ramps, their rises, and the ones on their way from each border.
 _RAMP_Y, _RAMP_X, _RISE_Y, _RISE_X, _TOP, _LEFT = 48, 49, 50, 51, 52, 53
-# In the gate blocks the places from here on carry the values that the skip path will add.
+# In the gate blocks the channels from here on carry the values that the skip path will add.
 _CARRIED = 52
 
 
@@ -145,13 +145,13 @@ def _write_upsampled(convolution: nn.Conv2d, values: int) -> None:
 
 
 def _write_gate_block(convolutions: nn.Sequential, outputs: int) -> None:
-    """Of the four pixels carried at each place let the one pass that belongs there; renew the ramps."""
+    """Of the four pixels carried at each position let the one pass that belongs there; renew the ramps."""
     first, _, second, _, third = convolutions
-    for number, place in enumerate(_POSITIONS):
+    for number, position in enumerate(_POSITIONS):
         for channel in range(outputs):
             value = number * outputs + channel
             first.weight[value, value, 1, 1] = 1
-            for odd, rise in zip(place, (_RISE_Y, _RISE_X), strict=True):
+            for odd, rise in zip(position, (_RISE_Y, _RISE_X), strict=True):
                 first.weight[value, rise, 1, 1] = -SHUT if odd else SHUT
                 first.bias[value] -= 0.0 if odd else SHUT
             second.weight[channel, value, 1, 1] = 1

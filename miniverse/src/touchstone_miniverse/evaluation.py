@@ -143,6 +143,6 @@ def grid(images: Sequence[Image.Image], columns: int, scale: int = 2) -> Image.I
     side = images[0].width * scale
     sheet = Image.new("RGB", (columns * side, -(-len(images) // columns) * side), "white")
     for number, image in enumerate(images):
-        place = (number % columns * side, number // columns * side)
-        sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+        corner = (number % columns * side, number // columns * side)
+        sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), corner)
     return sheet

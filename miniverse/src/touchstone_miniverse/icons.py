@@ -117,16 +117,16 @@ CLIP_ART_FOLDERS_LEFT_OUT = ("shapes/", "logos/", "signs_and_symbols/logos", "si
 
 def _clip_art(source: Source, files: Mapping[str, bytes]) -> Iterator[Drawing]:
     for path in sorted(files):
-        place = path.partition("openclipart/svg/")[2]
-        if not place or place.startswith(CLIP_ART_FOLDERS_LEFT_OUT) or len(files[path]) > SVG_SIZE_LIMIT:
+        name = path.partition("openclipart/svg/")[2]
+        if not name or name.startswith(CLIP_ART_FOLDERS_LEFT_OUT) or len(files[path]) > SVG_SIZE_LIMIT:
             continue
         described = _describe_clip_art(files[path])
         if described is not None:
             title, subjects = described
-            folder = place.split("/")[-2].replace("_", " ") if "/" in place else ""
+            folder = name.split("/")[-2].replace("_", " ") if "/" in name else ""
             keywords = tuple(dict.fromkeys([*subjects, folder] if folder else subjects))
             svg = files[path].decode("utf-8", "replace")
-            yield Drawing(f"{source.name}/{place.removesuffix('.svg')}", svg, title, keywords, None)
+            yield Drawing(f"{source.name}/{name.removesuffix('.svg')}", svg, title, keywords, None)
 
 
 def _describe_clip_art(content: bytes) -> tuple[str, list[str]] | None:

@@ -12,8 +12,8 @@ MINIMUM_UPSTREAM = 3
 # Territories that fly the flag of another country, and the two countries whose flags differ only in shade or
 # proportions (Chad from Romania, Monaco from Indonesia): no picture can tell such classes apart.
 SHARED_FLAGS = frozenset(
-    "flag of " + place
-    for place in (
+    "flag of " + territory
+    for territory in (
         "Bouvet Island", "Svalbard & Jan Mayen", "Heard & McDonald Islands", "St. Martin", "Clipperton Island",
         "U.S. Outlying Islands", "Diego Garcia", "Ceuta & Melilla", "Sark", "Caribbean Netherlands", "Guadeloupe",
         "French Guiana", "Reunion", "Mayotte", "St. Pierre & Miquelon", "Wallis & Futuna", "Chad", "Monaco",

@@ -1,10 +1,11 @@
 """What an experiment refers to by name: upstreams, targets, encoders, generators.
 
-Places are written `library:<path>` (below the worker's read-only library folder), `hub:<owner>/<repository>@<commit>`
-(a model hub), or, for data alone, `s3://<bucket>/<key>` (on the S3 server of the workers' settings, which also hold the
-credentials), `gs://<bucket>/<key>`, `hf://datasets/<owner>/<name>@<commit>/<path>` (a data set of a hub),
-`https://<host>/<path>` or `upload://<project>.<number>/<path>` (in an uploaded archive). Which of them may be read is
-said by touchstone_contracts.sources.
+A location is written `library:<path>` (below the worker's read-only library folder),
+`hub:<owner>/<repository>@<commit>` (a model hub), or, for data alone, `s3://<bucket>/<key>` (on the S3 server of the
+workers' settings, which also hold the credentials), `gs://<bucket>/<key>`,
+`hf://datasets/<owner>/<name>@<commit>/<path>` (a data set of a hub), `https://<host>/<path>` or
+`upload://<project>.<number>/<path>` (in an uploaded archive). Which of them may be read is said by
+touchstone_contracts.sources.
 """
 
 import re
@@ -30,11 +31,11 @@ from touchstone_contracts.values import (
     is_none,
 )
 
-PLACE = "place"
+LOCATION = "location"
 """Marks a field that says where bytes are read from; see sources.py."""
 SEGMENT = r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]*"
-"""Of a path: whatever a file system allows but control characters. None starts with a dot, so that a place cannot lead
-out of the library folder."""
+"""One segment of a path: whatever a file system allows except control characters. No segment starts with a dot, so that
+a location cannot lead out of the library folder."""
 _PATH = rf"{SEGMENT}(/{SEGMENT})*"
 _REPOSITORY = r"[\w@+-][\w@.+-]*(/[\w@+-][\w@.+-]*)*"
 _OBJECT = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^./\x00-\x1f\x7f][^\x00-\x1f\x7f]*"  # bucket/key
@@ -43,19 +44,21 @@ UPLOAD = r"[a-z0-9]{1,12}\.[a-z0-9]{32}"
 HUB_DATASET = r"datasets/[\w-][\w.-]*/[\w-][\w.-]*"
 WEB_FILE = r"https?://[a-zA-Z0-9.:\[\]-]+/[^\x00-\x20\x7f?#]+"
 """Without credentials and without a query, which often is one."""
-DataPlace = Annotated[
+DataLocation = Annotated[
     str,
     StringConstraints(
         pattern=rf"^(library:{_PATH}|(s3|gs)://{_OBJECT}|hf://{HUB_DATASET}@[0-9a-f]{{40}}(/{_PATH})?|{WEB_FILE}"
         rf"|upload://{UPLOAD}(/{_PATH})?)$",
         max_length=1000,
     ),
-    PLACE,
+    LOCATION,
 ]
 """A file or folder of the library, of a data set of the hub at one commit or of an uploaded archive; an object, or the
 objects below a prefix, of a bucket; a file of a web server."""
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^./\\][^/\\]*$", max_length=255)]
-ModelPlace = Annotated[str, StringConstraints(pattern=rf"^(library:{_PATH}|hub:{_REPOSITORY})$", max_length=400), PLACE]
+ModelLocation = Annotated[
+    str, StringConstraints(pattern=rf"^(library:{_PATH}|hub:{_REPOSITORY})$", max_length=400), LOCATION
+]
 Template = Annotated[str, StringConstraints(pattern=r"\{name\}", max_length=300)]
 """A sentence with `{name}` where the class name goes; `{article}` becomes "an" before a lower-case vowel, else "a"."""
 ARTICLE = "{article}"
@@ -113,7 +116,7 @@ class ParquetFile(Strict):
     label (target split); perhaps a key. Without keys, images are called by the file's digest and their row."""
 
     format: Literal["parquet"] = "parquet"
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     images: SourceImages
     cluster: Annotated[Cluster | None, WhenSet] = None
@@ -142,7 +145,7 @@ class TarShard(Strict):
     `<key>.cls`, the class id in digits (target split)."""
 
     format: Literal["webdataset"] = "webdataset"
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     images: SourceImages
     cluster: Annotated[ClusterOfKey | None, WhenSet] = None
@@ -155,7 +158,7 @@ class ImageFolder(Strict):
     same fields), else a `.txt` of the image's name beside it."""
 
     format: Literal["image_folder"] = "image_folder"
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     """listing_digest over the images and their captions (touchstone_runtime.digests)."""
     images: SourceImages
@@ -165,7 +168,7 @@ class ClassFolders(Strict):
     """A target split as one folder per class."""
 
     format: Literal["class_folders"] = "class_folders"
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     """listing_digest over the images."""
     images: SourceImages
@@ -232,7 +235,7 @@ ArrayName = Annotated[str, StringConstraints(pattern=r"^[\w-]{1,100}$")]
 class ArrayFile(Strict):
     """An array that NumPy wrote: a `.npy` file, or one array of an `.npz` file."""
 
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     """Of the whole file."""
     array: Annotated[ArrayName | None, WhenSet] = Field(default=None, exclude_if=is_none)
@@ -244,7 +247,7 @@ class UidList(Strict):
     (dtype `u8,u8`, the first 16 hexadecimal digits and the other 16), or a text file with a uid of 32 digits per
     line."""
 
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
 
 
@@ -280,7 +283,7 @@ class LinkTable(Strict):
     retrieved them."""
 
     format: Literal["links"] = "links"
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     images: SourceImages
     """Rows."""
@@ -317,9 +320,9 @@ def single_files(split: TargetSplit) -> tuple[ParquetFile | TarShard | ClassFold
 
 
 class PinnedModel(Strict):
-    """A model at a place where the same bytes are found again."""
+    """A model at a location where the same bytes are always found."""
 
-    model: ModelPlace
+    model: ModelLocation
     digest: Digest | None = None
     """sha256 over the model folder (touchstone_runtime.digests); checked when loaded."""
 

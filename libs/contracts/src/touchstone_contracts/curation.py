@@ -155,9 +155,9 @@ LAST_STAGES = {
     "filtered": "Filtered",
     "over_cap": "Over cap",
 }
-"""Words of the stages that every curation has, by name. `placeholder`: a picture that links of several classes lead to,
-in place of images that are gone; `leaked`: too similar to a test image; `familiar`: a synthetic
-image too similar to an upstream image; `label_conflict`: another class has the image too."""
+"""Words of the stages that every curation has, by name. `placeholder`: a picture that links of several classes lead to
+because their images are gone; `leaked`: too similar to a test image; `familiar`: a synthetic image too similar to an
+upstream image; `label_conflict`: another class has the image too."""
 
 
 class StageSpec(Strict):

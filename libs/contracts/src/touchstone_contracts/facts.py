@@ -1,7 +1,7 @@
 """Facts: what many requests say alike, stored once and named by digest.
 
 A class list of a thousand names would otherwise stand in every run's request. A request field marked `Fact` holds its
-value in memory; stored and sent, its place holds `{"fact": digest}`, and the value lies as a blob under that digest."""
+value in memory; stored and sent, the field holds `{"fact": digest}`, and the value lies as a blob under that digest."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -101,5 +101,5 @@ def _named(request: BaseModel, facts: Facts) -> dict[str, dict[str, str]]:
 
 
 def opened(stored: Mapping[str, Any], read: Callable[[Digest], Any]) -> dict[str, Any]:
-    """A stored request with every fact in its place; `read` gives a fact's JSON value."""
+    """A stored request with the value of every fact instead of its digest; `read` gives a fact's JSON value."""
     return {**stored, **{name: read(digest) for name, digest in references_in(stored).items()}}

@@ -36,7 +36,7 @@ COLUMNS: dict[str, str] = {
     "nearest_validation_cosine": "cosine to it, NaN where not compared",
     "nearest_upstream_id": "id of the upstream image most similar to a synthetic one, empty where not compared",
     "nearest_upstream_cosine": "cosine to it, NaN where not compared",
-    "part": "place of its pool in a mixture, -1 outside one",
+    "part": "position of its pool in a mixture, from 0; -1 outside one",
     "cluster": "what a test image shares with those drawn together with it, empty where no column says so",
 }
 

@@ -23,7 +23,7 @@ def inputs_of(request: BaseModel, remembered: Remembered | None = None) -> tuple
 
 
 def _walk(value: BaseModel, remembered: Remembered) -> Iterator[StepId]:
-    for name, is_step in _places(type(value)):
+    for name, is_step in _fields_with_steps(type(value)):
         held = getattr(value, name)
         if isinstance(held, tuple) and held:
             known = remembered.get(id(held))
@@ -49,7 +49,7 @@ def _steps(value: Any, is_step: bool, remembered: Remembered) -> Iterator[StepId
 
 
 @cache
-def _places(model: type[BaseModel]) -> tuple[tuple[str, bool], ...]:
+def _fields_with_steps(model: type[BaseModel]) -> tuple[tuple[str, bool], ...]:
     """Fields that may hold steps: directly, or in models that do."""
     found = []
     for name, field in model.model_fields.items():
@@ -68,5 +68,5 @@ def _mentions_step(annotation: Any) -> bool:
 def _mentions_model(annotation: Any) -> bool:
     """Whether a model with steps in it may stand there; unions that others extend count as models."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return bool(_places(annotation))
+        return bool(_fields_with_steps(annotation))
     return any(_mentions_model(part) for part in get_args(annotation) if part is not None)

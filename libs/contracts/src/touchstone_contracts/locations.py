@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from touchstone_contracts.account import MOST_LOSSES, MostLosses
 from touchstone_contracts.catalogue import (
     HUB_DATASET,
-    PLACE,
+    LOCATION,
     PLACEHOLDER_LINKS,
     SEGMENT,
     UPLOAD,
@@ -119,7 +119,7 @@ class LinkChoices(Strict):
     embeddings: EmbeddingsName | None = Field(default=None, exclude_if=is_none)
     """Which embeddings of the `.npz` file beside each table: `l14` takes the arrays `l14_img` and `l14_txt`. Left out:
     those that are there, where there is one pair."""
-    uids: Annotated[Location | None, PLACE] = Field(default=None, exclude_if=is_none)
+    uids: Annotated[Location | None, LOCATION] = Field(default=None, exclude_if=is_none)
     """A list of uids, a `.npy` file as DataComp has it or a text file with a uid per line: rows that are not in it do
     not belong to the upstream."""
     most_unsafe: MostUnsafe | None = Field(default=None, exclude_if=is_none)
@@ -131,7 +131,7 @@ class LocatedUpstream(Posted, LinkChoices):
     """An upstream by where its files lie."""
 
     name: Name
-    location: Annotated[Locations, PLACE]
+    location: Annotated[Locations, LOCATION]
     layout: UpstreamLayout | None = None
     index_encoder: Name | None = None
     """Left out: the encoder with a text tower, where just one is registered."""
@@ -154,9 +154,9 @@ class LocatedUpstream(Posted, LinkChoices):
 
 
 class LocatedSplits(Strict):
-    validation: Annotated[Locations, PLACE]
-    test: Annotated[Locations, PLACE]
-    train: Annotated[Locations | None, PLACE] = None
+    validation: Annotated[Locations, LOCATION]
+    test: Annotated[Locations, LOCATION]
+    train: Annotated[Locations | None, LOCATION] = None
 
 
 class LocatedTarget(Posted):
@@ -164,7 +164,7 @@ class LocatedTarget(Posted):
     `valid`, `dev`) and `test`, or each split at its own. A split may consist of several files."""
 
     name: Name
-    location: Annotated[Locations | None, PLACE] = None
+    location: Annotated[Locations | None, LOCATION] = None
     splits: LocatedSplits | None = None
     layout: TargetLayout | None = None
     classes: SomeClasses | None = None
@@ -188,7 +188,7 @@ class LocatedDataset(Posted, Lineage):
 
     name: Name
     target: Name
-    location: Annotated[Locations, PLACE]
+    location: Annotated[Locations, LOCATION]
     layout: TargetLayout | None = None
     columns: Annotated[ImageColumns | None, NamedColumns, WhenSet] = Field(default=None, exclude_if=is_none)
     most_losses: MostLosses = MOST_LOSSES

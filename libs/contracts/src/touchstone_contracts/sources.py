@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, StringConstraints
 
-from touchstone_contracts.catalogue import PLACE, SEGMENT
+from touchstone_contracts.catalogue import LOCATION, SEGMENT
 from touchstone_contracts.problems import Invalid, in_words
 from touchstone_contracts.values import One, Strict
 
@@ -45,13 +45,13 @@ class HubModel(NamedTuple):
     """The full hash of a commit."""
 
 
-def hub_model(place: str) -> HubModel:
+def hub_model(location: str) -> HubModel:
     """`hub:<owner>/<repository>@<commit>`. Raises Invalid for a branch, a tag or part of a hash: these may name other
     bytes tomorrow."""
-    repository, _, revision = place.removeprefix("hub:").partition("@")
+    repository, _, revision = location.removeprefix("hub:").partition("@")
     if repository.count("/") != 1 or not _COMMIT.fullmatch(revision):
         raise Invalid(
-            f"{place} must name one commit: write hub:<owner>/<repository>@<full hash of the commit, 40 characters>",
+            f"{location} must name one commit: write hub:<owner>/<repository>@<full hash of the commit, 40 characters>",
             code="hub_not_pinned",
         )
     return HubModel(repository, revision)
@@ -66,9 +66,9 @@ class HubDataset(NamedTuple):
     """Of a file or folder in it; empty: all of it."""
 
 
-def hub_dataset(place: str) -> HubDataset:
+def hub_dataset(location: str) -> HubDataset:
     """Of `hf://datasets/<owner>/<name>[@<revision>][/<path>]`."""
-    owner, _, rest = place.removeprefix("hf://datasets/").partition("/")
+    owner, _, rest = location.removeprefix("hf://datasets/").partition("/")
     named, _, path = rest.partition("/")
     name, _, revision = named.partition("@")
     return HubDataset(f"{owner}/{name}", revision, path)
@@ -83,33 +83,35 @@ class AllowedSources(Strict):
     hosts: tuple[Host, ...] = ()
     """Of the web servers that data comes from and links of an upstream lead to."""
 
-    def require(self, place: str) -> None:
-        """A place of the catalogue, or a location. Uploaded archives were allowed when they were uploaded. Raises
-        SourceNotAllowed."""
-        scheme, _, rest = place.partition(":")
+    def require(self, location: str) -> None:
+        """`location`: of the catalogue, or as it was typed. Uploaded archives were allowed when they were uploaded.
+        Raises SourceNotAllowed."""
+        scheme, _, rest = location.partition(":")
         match scheme:
             case "library":
-                self._require(_below(rest, self.library), place, "library", "library folders")
+                self._require(_below(rest, self.library), location, "library", "library folders")
             case "s3" | "gs":
-                self._require(_below(rest.removeprefix("//"), self.buckets), place, "buckets", "buckets")
+                self._require(_below(rest.removeprefix("//"), self.buckets), location, "buckets", "buckets")
             case "hub":
-                self._require(_in_hub(rest.partition("@")[0], self.hub), place, "hub", "hub repositories")
+                self._require(_in_hub(rest.partition("@")[0], self.hub), location, "hub", "hub repositories")
             case "hf":
-                self._require(_in_hub(hub_dataset(place).repository, self.hub), place, "hub", "hub repositories")
+                self._require(_in_hub(hub_dataset(location).repository, self.hub), location, "hub", "hub repositories")
             case "https" | "http":
-                self._require(self.permits_host(_host_of(place)), place, "hosts", "hosts")
+                self._require(self.permits_host(_host_of(location)), location, "hosts", "hosts")
             case "upload":
                 return
             case _:
-                raise SourceNotAllowed(f"{place} is no place of the library, of a bucket, of a hub or of a web server")
+                raise SourceNotAllowed(
+                    f"{location} is not a location in the library, in a bucket, on a hub or on a web server"
+                )
 
     def permits_host(self, host: str) -> bool:
         name = host.lower().rstrip(".")
         return any(_is_host(name, pattern) for pattern in self.hosts)
 
-    def require_hosts(self, place: str) -> None:
+    def require_hosts(self, location: str) -> None:
         """Of a table of links: raises SourceNotAllowed where links may lead nowhere."""
-        self._require(bool(self.hosts), f"the hosts of the links in {place}", "hosts", "hosts")
+        self._require(bool(self.hosts), f"the hosts of the links in {location}", "hosts", "hosts")
 
     def _require(self, permitted: bool, named: str, kind: str, words: str) -> None:
         if not permitted:
@@ -136,29 +138,29 @@ class ProjectSources(AllowedSources):
         return f"{named} may not be read by this project. This project may read {words}: {allowed}; ask the operator"
 
 
-def places_in(document: BaseModel, pointer: str = "") -> Iterator[tuple[str, str, BaseModel]]:
-    """(JSON pointer, place, the model that holds it) of every place that a document names."""
+def locations_in(document: BaseModel, pointer: str = "") -> Iterator[tuple[str, str, BaseModel]]:
+    """(JSON pointer, location, the model that holds it) of every location that a document names."""
     for name, field in type(document).model_fields.items():
         value = getattr(document, name)
-        if PLACE in field.metadata and isinstance(value, str):
+        if LOCATION in field.metadata and isinstance(value, str):
             yield f"{pointer}/{name}", value, document
-        elif PLACE in field.metadata and isinstance(value, One):
+        elif LOCATION in field.metadata and isinstance(value, One):
             yield f"{pointer}/{name}", value[0], document
-        elif PLACE in field.metadata and isinstance(value, tuple):
-            yield from ((f"{pointer}/{name}/{number}", place, document) for number, place in enumerate(value))
+        elif LOCATION in field.metadata and isinstance(value, tuple):
+            yield from ((f"{pointer}/{name}/{number}", location, document) for number, location in enumerate(value))
         else:
-            yield from _places_within(value, f"{pointer}/{name}")
+            yield from _locations_within(value, f"{pointer}/{name}")
 
 
-def _places_within(value: object, pointer: str) -> Iterator[tuple[str, str, BaseModel]]:
+def _locations_within(value: object, pointer: str) -> Iterator[tuple[str, str, BaseModel]]:
     if isinstance(value, BaseModel):
-        yield from places_in(value, pointer)
+        yield from locations_in(value, pointer)
     elif isinstance(value, tuple | list):
         for position, item in enumerate(value):
-            yield from _places_within(item, f"{pointer}/{position}")
+            yield from _locations_within(item, f"{pointer}/{position}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _places_within(item, f"{pointer}/{key}")
+            yield from _locations_within(item, f"{pointer}/{key}")
 
 
 def _host_of(address: str) -> str:

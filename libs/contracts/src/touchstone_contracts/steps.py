@@ -93,7 +93,7 @@ def channel_of(kind: str, version: int) -> str:
 
 
 class ModelRef(Strict):
-    """The facts about a model that decide a result: its place and digest, not its name."""
+    """The facts about a model that decide a result: its location and digest, not its name."""
 
     model: str
     digest: Digest | None = None
@@ -222,8 +222,8 @@ class ImagesEmbedded(Lenient):
 
 
 class TakeEmbeddings(Strict):
-    """In place of EmbedImages for tables of links: the embeddings that came with them, and those of captions computed
-    where they did not."""
+    """Used instead of EmbedImages for tables of links: takes the embeddings that came with them, and computes those of
+    captions where none came."""
 
     images: StepId
     table: LinkTable
@@ -376,7 +376,7 @@ class WriteCaptions(Strict):
 
     classes: Annotated[tuple[ClassLabel, ...], Fact]
     templates: Annotated[tuple[Template, ...], Fact]
-    """What the grammar builds on, and what takes the place of a caption that does not name its class."""
+    """The grammar builds on these, and one of them replaces a caption that does not name its class."""
     images_per_class: int
     captions: LanguageModel
     seed: int
@@ -500,8 +500,8 @@ class ImagesCurated(Lenient):
 class MixPools(Strict):
     """Curated pools of one target side by side, in the order of a mixture's parts; a run says how much of each.
 
-    The result is a curated pool: column `part` holds the pool's place, and an image that an earlier pool keeps for the
-    same class is dropped from later ones as a near-duplicate."""
+    The result is a curated pool: column `part` holds the pool's position, and an image that an earlier pool keeps for
+    the same class is dropped from later ones as a near-duplicate."""
 
     pools: tuple[StepId, ...] = Field(min_length=2)
 

@@ -1,6 +1,6 @@
 """Descriptors that recognise copies of images: ISC21's winner of the descriptor track (arXiv 2112.04323).
 
-A backbone's last feature map, averaged over places, through a linear layer and batch statistics. The network and its
+A backbone's last feature map, averaged over positions, through a linear layer and batch statistics. The network and its
 preprocessing are those of github.com/lyakaap/ISC21-Descriptor-Track-1st (isc_feature_extractor/model.py, power 1)."""
 
 from pathlib import Path

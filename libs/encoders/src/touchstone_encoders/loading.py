@@ -95,7 +95,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_encoder(ref: ModelRef, library: Library, device: torch.device) -> LoadedEncoder:
-    """Raises Invalid when the place is missing, the digest disagrees, the folder needs more than what lies in it or
+    """Raises Invalid when the location is missing, the digest disagrees, the folder needs more than what lies in it or
     open_clip does not know the model."""
     folder = find_model(ref, library, snapshot(CLIP_FILES)).folder
     name = f"local-dir:{folder}"
@@ -121,7 +121,7 @@ def load_encoder(ref: ModelRef, library: Library, device: torch.device) -> Loade
 
 
 def load_backbone(ref: ModelRef, library: Library, device: torch.device) -> LoadedBackbone:
-    """Raises Invalid when the place is missing, the digest disagrees or timm does not know the model."""
+    """Raises Invalid when the location is missing, the digest disagrees or timm does not know the model."""
     folder = find_model(ref, library, snapshot(TIMM_FILES)).folder
     try:
         network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
@@ -140,7 +140,7 @@ def load_backbone(ref: ModelRef, library: Library, device: torch.device) -> Load
 
 
 def load_copy_descriptor(ref: ModelRef, library: Library, device: torch.device) -> LoadedBackbone:
-    """Raises Invalid when the place is missing, the digest disagrees or holds no converted descriptor."""
+    """Raises Invalid when the location is missing, the digest disagrees or holds no converted descriptor."""
     if not ref.model.startswith("library:"):
         raise Invalid(f"{ref.model}: a copy descriptor lies in the library, converted", code="encoder_unloadable")
     network, settings = read_descriptor(find_model(ref, library, snapshot(())).folder)

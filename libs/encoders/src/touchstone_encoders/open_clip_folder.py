@@ -16,7 +16,7 @@ from touchstone_encoders.copy_descriptor import ARCHITECTURE
 CONFIGURATION = "open_clip_config.json"
 
 
-def tokenizer_settings(place: str, folder: Path) -> Mapping[str, Any]:
+def tokenizer_settings(location: str, folder: Path) -> Mapping[str, Any]:
     """For open_clip.get_tokenizer. Raises Invalid where the configuration names a model elsewhere; OSError, ValueError
     or KeyError where it is none."""
     model = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))["model_cfg"]
@@ -24,7 +24,8 @@ def tokenizer_settings(place: str, folder: Path) -> Mapping[str, Any]:
     text_tower, image_tower = text.get("hf_model_name"), vision.get("timm_model_name", "")
     if text_tower or not re.match(ARCHITECTURE, image_tower or "none"):
         raise Invalid(
-            f"{place} takes a tower from {text_tower or image_tower!r}, which is not part of it: name a complete model",
+            f"{location} takes a tower from {text_tower or image_tower!r}, which is not part of it: "
+            "name a complete model",
             code="encoder_unloadable",
         )
     # What the configuration says of this counts for less than what is said here.

@@ -77,6 +77,6 @@ def most_kept_together(candidates: int, classes: int, rules: Curation) -> int:
 def impossible_rules(resolved: ResolvedExperiment) -> Iterator[FieldError]:
     curation = resolved.spec.curation
     for position, rule in enumerate(curation.score_rules):
-        place = f"/rules/{position}" if isinstance(curation.filter, AllOf) else ""
+        rule_pointer = f"/rules/{position}" if isinstance(curation.filter, AllOf) else ""
         for field, keys in rule.classes_named().items():
-            yield from unknown_classes(resolved, keys, f"/curation/filter{place}/{field}")
+            yield from unknown_classes(resolved, keys, f"/curation/filter{rule_pointer}/{field}")

@@ -173,10 +173,10 @@ def reembedded_upstream(
 ) -> tuple[EmbeddedShard, ...]:
     """The ingested images, embedded by an encoder that does not search them: without their captions."""
     return tuple(
-        _taken(plan, place.images, shard, encoder, f"{upstream.name}/{number}", hosts)
+        _taken(plan, steps.images, shard, encoder, f"{upstream.name}/{number}", hosts)
         if isinstance(shard, LinkTable)
-        else embedded(plan, place.images, encoder, f"{upstream.name}/{number}")
-        for number, (shard, place) in enumerate(zip(upstream.shards, layout.shards, strict=True))
+        else embedded(plan, steps.images, encoder, f"{upstream.name}/{number}")
+        for number, (shard, steps) in enumerate(zip(upstream.shards, layout.shards, strict=True))
     )
 
 

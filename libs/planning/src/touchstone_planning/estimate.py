@@ -69,7 +69,7 @@ def _ingested_elsewhere(resolved: ResolvedExperiment, plan: Plan) -> dict[StepId
     if plan.upstream is None:
         return {}
     shards = zip(plan.upstream.shards, resolved.upstream.shards, strict=True)
-    return {place.images: shard.images for place, shard in shards}
+    return {steps.images: shard.images for steps, shard in shards}
 
 
 def _images_of(step: PlannedStep) -> dict[StepId, int]:

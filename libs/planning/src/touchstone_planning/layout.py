@@ -45,11 +45,11 @@ def _grids(plan: Plan) -> Iterator[Grid]:
     """One per target, arm and size: every seed chooses from the same."""
     seen = set()
     for cell, step in plan.evaluations.items():
-        place = (cell.target, cell.arm, cell.size)
+        key = (cell.target, cell.arm, cell.size)
         request = plan.step(step).request
         assert isinstance(request, EvaluateEncoder)
-        if request.adaptations and place not in seen:
-            seen.add(place)
+        if request.adaptations and key not in seen:
+            seen.add(key)
             yield Grid(target=cell.target, arm=cell.arm, size=cell.size, adaptations=request.adaptations)
 
 

@@ -97,14 +97,14 @@ def _reembeds_upstream(resolved: ResolvedExperiment) -> bool:
 def _judgements(resolved: ResolvedExperiment) -> PlanSize:
     """Of all arms, of the two compared, and of those for each early look; the layout is stored once more."""
     spec, comparison = resolved.spec, resolved.spec.primary
-    arms, seeds, places = len(spec.training_arms), len(spec.seeds), len(spec.targets) * len(spec.sizes)
+    arms, seeds, cells_per_arm = len(spec.training_arms), len(spec.seeds), len(spec.targets) * len(spec.sizes)
     grid = seeds * _rates(resolved)
-    count, cells = 1, 2 * (arms * places * (seeds + grid) + len(spec.targets) * seeds)
+    count, cells = 1, 2 * (arms * cells_per_arm * (seeds + grid) + len(spec.targets) * seeds)
     if comparison is not None:
         anytime = range(FEWEST_SEEDS, seeds)
         looks = [*(anytime if comparison.stopping == "anytime" else comparison.looks), seeds]
         count += len(looks)
-        cells += sum(2 * places * (look + grid) + len(spec.targets) * look for look in looks)
+        cells += sum(2 * cells_per_arm * (look + grid) + len(spec.targets) * look for look in looks)
     return PlanSize(count, ENTRIES_PER_CELL * cells)
 
 

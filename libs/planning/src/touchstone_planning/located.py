@@ -10,7 +10,7 @@ from touchstone_contracts.problems import Invalid
 from touchstone_contracts.steps import DescribeSource, SourceDescribed
 
 ALL = ""
-"""In place of a split's name: all there is."""
+"""Used instead of a split's name where a location holds everything."""
 
 
 def describe_request(located: Located, asked: str, classes: Sequence[str] = ()) -> DescribeSource:
@@ -58,9 +58,9 @@ def document_of(located: Located, found: SourceDescribed) -> Upstream | Target |
         return _dataset(located, found) if isinstance(located, LocatedDataset) else _target(located, found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = "/".join(map(str, first["loc"]))
+        field = "/".join(map(str, first["loc"]))
         raise Invalid(
-            f"what was found makes no {type(located).__name__}: {place}: {first['msg']}", code="invalid_document"
+            f"what was found makes no {type(located).__name__}: {field}: {first['msg']}", code="invalid_document"
         ) from None
 
 

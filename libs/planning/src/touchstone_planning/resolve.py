@@ -105,9 +105,9 @@ def resolve_names(
         if (name := planner_of(arm).needs(arm).generator) is not None
     }
     datasets = {
-        name: resolver.find(lookup.dataset, "dataset", name, f"/arms/{position}/datasets/{place}")
+        name: resolver.find(lookup.dataset, "dataset", name, f"/arms/{position}/datasets/{number}")
         for position, arm in enumerate(spec.arms)
-        for place, name in enumerate(planner_of(arm).needs(arm).datasets)
+        for number, name in enumerate(planner_of(arm).needs(arm).datasets)
     }
     rules = spec.curation
     score_encoder = resolver.find_if(lookup.encoder, "encoder", rules.score_encoder, "/curation/score_encoder")

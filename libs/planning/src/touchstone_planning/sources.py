@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel
 from touchstone_contracts.catalogue import LinkTable
 from touchstone_contracts.problems import FieldError, Invalid
-from touchstone_contracts.sources import AllowedSources, SourceNotAllowed, hub_model, places_in
+from touchstone_contracts.sources import AllowedSources, SourceNotAllowed, hub_model, locations_in
 
 MOST_NAMED = 20
 """Of what is refused: an upstream may have thousands of shards."""
 
 
 def require_allowed(policies: Sequence[AllowedSources], entry: BaseModel) -> None:
-    """`entry`: of the catalogue, or an experiment's spec. `policies`: each must permit every place, and an error says
-    what the first one that does not would permit.
+    """`entry`: of the catalogue, or an experiment's spec. `policies`: each must permit every location, and an error
+    says what the first one that does not would permit.
 
     Raises SourceNotAllowed with what is not permitted, else Invalid (code `hub_not_pinned`) with models of a hub that
     name no commit; both with JSON pointers."""
@@ -35,17 +35,17 @@ def and_more(first: str, count: int) -> str:
 
 
 def _refused(policies: Sequence[AllowedSources], entry: BaseModel) -> Iterator[tuple[str, Invalid]]:
-    for pointer, place, holder in places_in(entry):
+    for pointer, location, holder in locations_in(entry):
         try:
             for policy in policies:
-                _require_place(policy, place, links=isinstance(holder, LinkTable))
-            if place.startswith("hub:"):
-                hub_model(place)
+                _require_location(policy, location, links=isinstance(holder, LinkTable))
+            if location.startswith("hub:"):
+                hub_model(location)
         except Invalid as problem:
             yield pointer, problem
 
 
-def _require_place(policy: AllowedSources, place: str, *, links: bool) -> None:
-    policy.require(place)
+def _require_location(policy: AllowedSources, location: str, *, links: bool) -> None:
+    policy.require(location)
     if links:
-        policy.require_hosts(place)
+        policy.require_hosts(location)

@@ -1,7 +1,7 @@
 """Files below a folder that other people may write to: no path and no link leads out of it, whenever it is made.
 
-Each part of a path is opened in the folder that was opened before it, and links are followed by hand, so what is put
-into a part's place meanwhile changes nothing. A link may lead to another place below the same folder."""
+Each part of a path is opened in the folder that was opened before it, and links are followed by hand, so replacing a
+part meanwhile changes nothing. A link may lead to another path below the same folder."""
 
 import errno
 import os
@@ -93,4 +93,4 @@ def _target(link: str, folder: int, named: str) -> tuple[str, ...]:
 
 
 def _leads_out(named: str) -> LeadsOut:
-    return LeadsOut(f"{named} leads out of its folder: put the file itself there in place of the link")
+    return LeadsOut(f"{named} leads out of its folder: put the file itself there instead of the link")

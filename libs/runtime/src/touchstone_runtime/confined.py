@@ -2,7 +2,7 @@
 
 Libraries that read images and tables are large and written in C: what they take follows what a file announces, and a
 damaged file may end the process that reads it. So a process of its own does it, without credentials in its environment
-and unable to write a file. Where it ends, the caller learns how, and another one takes its place."""
+and unable to write a file. Where it ends, the caller learns how, and another one is started instead."""
 
 import contextlib
 import os

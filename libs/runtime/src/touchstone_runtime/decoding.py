@@ -91,10 +91,10 @@ def _require_shape(image: Image.Image) -> None:
 
 def _require_few_scans(file: IO[bytes]) -> None:
     """The marker cannot occur in compressed data, and seldom in metadata."""
-    place = file.tell()
+    position = file.tell()
     file.seek(0)
     scans = file.read().count(START_OF_SCAN)
-    file.seek(place)
+    file.seek(position)
     if scans > MAX_SCANS:
         raise UndecodableImage(f"JPEG has {scans} scans, {MAX_SCANS} at most are decoded", code="too_many_scans")
 

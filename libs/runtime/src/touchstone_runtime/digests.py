@@ -35,11 +35,11 @@ def _digest(path: Path, root: Path) -> str:
         return file_digest(found)
 
 
-def require_digest(place: str, registered: str, found: str) -> None:
-    """Raises Invalid when what lies at `place` is not what was registered. What is there is not told: whoever registers
-    a place need not be allowed to read it."""
+def require_digest(location: str, registered: str, found: str) -> None:
+    """Raises Invalid when what lies at `location` is not what was registered. The error does not say what is there:
+    whoever registers a location need not be allowed to read it."""
     if found != registered:
         raise Invalid(
-            f"{place} does not have the registered digest {registered}: describe it again if it has changed",
+            f"{location} does not have the registered digest {registered}: describe it again if it has changed",
             code="digest_mismatch",
         )

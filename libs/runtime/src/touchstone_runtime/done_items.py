@@ -1,7 +1,7 @@
 """The items of a long list that are done so far, saved now and then, so that another attempt goes on after the last.
 
 What an item is, the handler says: an encoded image, a vector, what a link gave. They are bytes, made in order, and each
-follows from its place in the list alone or from those before it. Only what is new is saved each time, as one object:
+follows from its position in the list alone or from those before it. Only what is new is saved each time, as one object:
 a pack. A pack names the one before it by a digest over all of them, so that packs of different attempts never mix."""
 
 import json

@@ -23,7 +23,7 @@ TAKEN_DOWN = "taken_down"
 BLANK_IMAGE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mNsaGhgwAaYGHCAwSkBADAXAZDUexXGAAAAAElFTkSuQmCC"
 )
-"""A PNG of 8 x 8 grey pixels, in the place of what was taken down."""
+"""A PNG of 8 x 8 grey pixels, which replaces what was taken down."""
 BLANK_ID = sha256(BLANK_IMAGE)
 SHARD_BYTES = 64 * 1024 * 1024
 """A tar is closed once it holds this much; large enough for few objects, small enough to fetch whole."""
@@ -31,7 +31,7 @@ HELD_BYTES = 2 * SHARD_BYTES
 """Of whole shards that a reader holds at once; images of further ones are read one by one."""
 ROWS_AT_A_TIME = 1024
 """Rows of a manifest that are Python objects at once: as such they take ten times their memory."""
-PLACE = ("id", "shard", "offset", "length")
+LOCATION_COLUMNS = ("id", "shard", "offset", "length")
 """The columns that say where an image lies."""
 
 SCHEMA = pa.schema(
@@ -111,7 +111,7 @@ _DEFAULTS = {fact.name: fact.default for fact in fields(ImageRecord) if fact.def
 
 
 def _blank(record: ImageRecord, name: str) -> ImageRecord:
-    """In the place of an image that was taken down, so that the rows after it keep theirs."""
+    """The row of an image that was taken down. It stays, so that the rows after it keep their numbers."""
     named = replace(record, source_key=f"{TAKEN_DOWN}/{name}", caption="", parent="", query="")
     return replace(named, width=8, height=8, kept=False, drop_reason=TAKEN_DOWN)
 
@@ -142,8 +142,8 @@ class ImageSetWriter:
         offset = self._append(f"{key}.{image_extension(image)}", image)
         if record.caption:
             self._append(f"{key}.txt", record.caption.encode())
-        place = {"id": sha256(image), "offset": offset, "length": len(image)}
-        self._rows.append(asdict(record) | place)
+        location = {"id": sha256(image), "offset": offset, "length": len(image)}
+        self._rows.append(asdict(record) | location)
         self._count += 1
         if len(self._rows) == ROWS_AT_A_TIME:
             self._pack()
@@ -172,8 +172,8 @@ class ImageSetWriter:
         self._buffer.write(b"\0" * (2 * tarfile.BLOCKSIZE))  # the end-of-archive mark
         blob = self.artifacts.put_blob(self._buffer.getvalue())
         self._shards.append(blob)
-        place = SCHEMA.get_field_index("shard")
-        self._closed.append(rows.set_column(place, SCHEMA.field(place), pa.repeat(blob.digest, rows.num_rows)))
+        index = SCHEMA.get_field_index("shard")
+        self._closed.append(rows.set_column(index, SCHEMA.field(index), pa.repeat(blob.digest, rows.num_rows)))
         self._open, self._buffer = [], io.BytesIO()
 
     def finish(self) -> ImageSet:
@@ -218,7 +218,7 @@ def read_images(
     needed = table.select(["shard", "length"]).group_by("shard").aggregate([("length", "sum"), ("length", "count")])
     left = {row["shard"]: [row["length_sum"], row["length_count"]] for row in needed.to_pylist()}
     whole: dict[str, bytes] = {}
-    for image, shard, offset, length in _places(table):
+    for image, shard, offset, length in _locations(table):
         held = sum(map(len, whole.values()))
         if shard not in whole and left[shard][0] * 4 >= sizes[shard] and held + sizes[shard] <= held_bytes:
             whole[shard] = artifacts.get_blob(Blob(digest=shard, size=sizes[shard]))
@@ -230,8 +230,8 @@ def read_images(
         yield artifacts.get_image(image, shard, offset, length) if found is None else found
 
 
-def _places(table: pa.Table) -> Iterator[tuple[str, str, int, int]]:
-    for batch in table.select(PLACE).to_batches(max_chunksize=ROWS_AT_A_TIME):
+def _locations(table: pa.Table) -> Iterator[tuple[str, str, int, int]]:
+    for batch in table.select(LOCATION_COLUMNS).to_batches(max_chunksize=ROWS_AT_A_TIME):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 

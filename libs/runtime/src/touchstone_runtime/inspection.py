@@ -82,10 +82,10 @@ def inspector() -> Inspector:
 def _chunks(images: Sequence[bytes], processes: int) -> Iterator[Sequence[bytes]]:
     most = max(1, min(CHUNK_IMAGES, -(-len(images) // processes)))
     first, size = 0, 0
-    for place, image in enumerate(images):
-        if place > first and (place - first == most or size + len(image) > CHUNK_BYTES):
-            yield images[first:place]
-            first, size = place, 0
+    for position, image in enumerate(images):
+        if position > first and (position - first == most or size + len(image) > CHUNK_BYTES):
+            yield images[first:position]
+            first, size = position, 0
         size += len(image)
     yield images[first:]
 
@@ -93,21 +93,21 @@ def _chunks(images: Sequence[bytes], processes: int) -> Iterator[Sequence[bytes]
 def _packed(images: Sequence[bytes]) -> bytes:
     """Images up to the first one that is too big to be sent."""
     sent = list(images)
-    for place, image in enumerate(sent):
+    for position, image in enumerate(sent):
         if len(image) > MAX_BYTES:
-            del sent[place:]
+            del sent[position:]
             break
     return b"".join(part for image in sent for part in (LENGTHS.pack(len(image)), image))
 
 
 def inspect(request: memoryview) -> Iterator[bytes]:
     """What the processes run: an outcome for each image of the request."""
-    place = 0
-    while place < len(request):
-        (length,) = LENGTHS.unpack_from(request, place)
-        place += LENGTHS.size
-        yield _judged(request[place : place + length])
-        place += length
+    offset = 0
+    while offset < len(request):
+        (length,) = LENGTHS.unpack_from(request, offset)
+        offset += LENGTHS.size
+        yield _judged(request[offset : offset + length])
+        offset += length
 
 
 def _judged(data: memoryview) -> bytes:
@@ -130,7 +130,7 @@ class _Bytes(io.RawIOBase):
     """Bytes as a file without a copy of them."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data, self._place = data, 0
+        self._data, self._position = data, 0
 
     def readable(self) -> bool:
         return True
@@ -139,14 +139,14 @@ class _Bytes(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = max(0, offset + (0, self._place, len(self._data))[whence])
-        return self._place
+        self._position = max(0, offset + (0, self._position, len(self._data))[whence])
+        return self._position
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        part = self._data[self._place : self._place + len(buffer)]
+        part = self._data[self._position : self._position + len(buffer)]
         buffer[: len(part)] = part
-        self._place += len(part)
+        self._position += len(part)
         return len(part)

@@ -1,4 +1,4 @@
-"""The library: a read-only folder of models and data that `library:` places are below."""
+"""The library: a read-only folder of models and data. Locations that begin with `library:` are below it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,39 +14,39 @@ LIBRARY_ALONE = AllowedSources()
 
 class Library:
     def __init__(self, root: Path, allowed: AllowedSources = LIBRARY_ALONE) -> None:
-        """`allowed`: also of the places elsewhere that this worker may read."""
+        """`allowed`: also of the locations elsewhere that this worker may read."""
         self.root, self.allowed = root.resolve(), allowed
 
-    def path(self, place: str) -> Path:
-        """Whatever lies there, if anything, for listing; who reads a file of it opens it by its own place. Raises
+    def path(self, location: str) -> Path:
+        """Whatever lies there, if anything, for listing; who reads a file of it opens it by its own location. Raises
         SourceNotAllowed or LeadsOut."""
-        self.allowed.require(place)
-        path = self.root / _path_of(place)
+        self.allowed.require(location)
+        path = self.root / _path_of(location)
         if not path.resolve().is_relative_to(self.root):
-            raise LeadsOut(f"{place} leads out of the library")
+            raise LeadsOut(f"{location} leads out of the library")
         return path
 
     @contextmanager
-    def opened(self, place: str, *, folder: bool = False) -> Iterator[Path]:
+    def opened(self, location: str, *, folder: bool = False) -> Iterator[Path]:
         """Where to read the file, or the folder, until the block ends. Raises SourceNotAllowed, LeadsOut, or Invalid
         where no such thing is."""
-        self.allowed.require(place)
-        with opened_beneath(self.root, _path_of(place), folder=folder, named=place) as path:
+        self.allowed.require(location)
+        with opened_beneath(self.root, _path_of(location), folder=folder, named=location) as path:
             yield path
 
     @contextmanager
-    def verified_file(self, place: str, digest: str) -> Iterator[Path]:
+    def verified_file(self, location: str, digest: str) -> Iterator[Path]:
         """As `opened`. Raises Invalid when the file's bytes are not those that were registered."""
-        with self.opened(place) as path:
-            require_digest(place, digest, file_digest(path))
+        with self.opened(location) as path:
+            require_digest(location, digest, file_digest(path))
             yield path
 
-    def verified_folder(self, place: str, digest: str) -> Path:
+    def verified_folder(self, location: str, digest: str) -> Path:
         """For libraries that open files by themselves. Raises as verified_file."""
-        with self.opened(place, folder=True) as folder:
-            require_digest(place, digest, folder_digest(folder))
-        return self.root / _path_of(place)
+        with self.opened(location, folder=True) as folder:
+            require_digest(location, digest, folder_digest(folder))
+        return self.root / _path_of(location)
 
 
-def _path_of(place: str) -> PurePosixPath:
-    return PurePosixPath(place.removeprefix("library:"))
+def _path_of(location: str) -> PurePosixPath:
+    return PurePosixPath(location.removeprefix("library:"))

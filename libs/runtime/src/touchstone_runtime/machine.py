@@ -60,11 +60,11 @@ def end_process() -> None:
 
 def wait_for_disk(folder: Path | None = None, pause: Callable[[float], None] = time.sleep) -> None:
     """Returns once something can be written to the scratch folder: a worker that cannot would fail all it takes."""
-    place = folder or Path(tempfile.gettempdir())
+    scratch = folder or Path(tempfile.gettempdir())
     pauses: Iterator[float] = chain(PAUSES, repeat(PAUSES[-1]))
-    while (failure := _write(place)) is not None:
+    while (failure := _write(scratch)) is not None:
         seconds = next(pauses)
-        log.error("worker.waits_for_disk", folder=str(place), error=failure, next_look_in=seconds)
+        log.error("worker.waits_for_disk", folder=str(scratch), error=failure, next_look_in=seconds)
         pause(seconds)
 
 

@@ -36,8 +36,8 @@ class FoundModel(NamedTuple):
 def find_model(ref: ModelRef | PinnedModel, library: Library, download: Download) -> FoundModel:
     """`library:models/x` or `hub:owner/repository@commit`.
 
-    Raises SourceNotAllowed before anything is read or fetched; Invalid when the place is missing, its digest is not the
-    registered one, the revision is no commit or there are pickles; Transient when the hub cannot be reached."""
+    Raises SourceNotAllowed before anything is read or fetched; Invalid when the location is missing, its digest is not
+    the registered one, the revision is no commit or there are pickles; Transient when the hub cannot be reached."""
     library.allowed.require(ref.model)
     if ref.model.startswith("library:"):
         if ref.digest is None:
@@ -49,13 +49,13 @@ def find_model(ref: ModelRef | PinnedModel, library: Library, download: Download
     return found
 
 
-def require_no_pickles(place: str, folder: Path) -> None:
+def require_no_pickles(location: str, folder: Path) -> None:
     """Raises PickledWeights. Also where there are safetensors beside them: libraries differ in which they prefer."""
     pickles = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in PICKLES)
     if pickles:
         raise PickledWeights(
-            f"{place} holds {pickles[0]}, which may run a program when it is read: keep weights as safetensors alone, "
-            "remove it, and register the folder's new digest"
+            f"{location} holds {pickles[0]}, which may run a program when it is read: keep weights as safetensors "
+            "alone, remove it, and register the folder's new digest"
         )
 
 
@@ -79,10 +79,10 @@ def _found_on_hub(ref: ModelRef | PinnedModel, download: Download) -> FoundModel
     return FoundModel(folder, found)
 
 
-def _downloaded(place: str, download: Download) -> Path:
+def _downloaded(location: str, download: Download) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    repository, commit = hub_model(place)
+    repository, commit = hub_model(location)
     try:
         return Path(download(repository, commit))
     except OSError as error:
@@ -90,5 +90,5 @@ def _downloaded(place: str, download: Download) -> Path:
         if any(
             isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in (error, error.__cause__)
         ):
-            raise Invalid(f"the hub has no {place.removeprefix('hub:')}", code="hub_model_missing") from error
-        raise Transient(f"cannot get {place}: {error}", code="hub") from error
+            raise Invalid(f"the hub has no {location.removeprefix('hub:')}", code="hub_model_missing") from error
+        raise Transient(f"cannot get {location}: {error}", code="hub") from error

@@ -36,7 +36,7 @@ again by the conductor; its message comes back after this time, and whoever gets
 
 class StepRequest(Request):  # type: ignore[misc]  # Celery has no types
     """A message that a worker has in hand. One whose acknowledgement the broker never got would fill the worker's
-    only place for ever, so it connects anew, as after a broken pipe; the message comes again and finds its result."""
+    only slot for ever, so it connects anew, as after a broken pipe; the message comes again and finds its result."""
 
     acknowledged: bool
 

@@ -1,4 +1,4 @@
-"""Files that are not on this machine: found by the place of a folder or file, fetched to be read."""
+"""Files that are not on this machine: found by the location of a folder or file, fetched to be read."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,20 +16,20 @@ class RemoteFiles(Protocol):
     """Each verb raises SourceNotAllowed before anybody is asked, Invalid where nothing usable is there, and Transient
     where the server cannot be reached."""
 
-    def fetch(self, place: str, path: Path) -> None:
+    def fetch(self, location: str, path: Path) -> None:
         """Writes the file to `path`."""
 
-    def fetch_folder(self, place: str, folder: Path, needed: Needed) -> None:
-        """Writes the files below `place` that are `needed`, by their path below it, and makes the folders of all."""
+    def fetch_folder(self, location: str, folder: Path, needed: Needed) -> None:
+        """Writes the files below `location` that are `needed`, by their path below it, and makes the folders of all."""
 
-    def below(self, place: str) -> list[str]:
-        """The place itself where it is a file, else those of all files below it, sorted."""
+    def below(self, location: str) -> list[str]:
+        """The location itself where it is a file, else those of all files below it, sorted."""
 
 
 def fetch_each_below(files: RemoteFiles, prefix: str, found: list[str], folder: Path, needed: Needed) -> None:
-    """`found`: places that begin with `prefix`. Raises Invalid where there is none or one is no path."""
+    """`found`: locations that begin with `prefix`. Raises Invalid where there is none or one is no path."""
     # Consoles mark a folder by an object of its name.
-    keys = [place.removeprefix(prefix) for place in found if place != prefix]
+    keys = [location.removeprefix(prefix) for location in found if location != prefix]
     if not keys:
         raise Invalid(f"nothing is below {prefix}; check the name", code="place_missing")
     for key in keys:
@@ -45,4 +45,4 @@ def _require_path(key: str, prefix: str) -> None:
     """Keys are any text: one with `..` would be written elsewhere, one with an empty part over its neighbour. A key
     that ends in "/" stands for a folder."""
     if {"", ".", ".."} & set(key.removesuffix("/").split("/")):
-        raise Invalid(f"{prefix}{key} has no place in a folder; rename the object", code="unusable_key")
+        raise Invalid(f"{prefix}{key} cannot be a file in a folder; rename the object", code="unusable_key")

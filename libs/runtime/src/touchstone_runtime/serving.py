@@ -218,7 +218,7 @@ class StepRunner(Generic[ToolsT]):
             self.metrics.steps.labels(self._known_kind(message), outcome).inc()
             span.tell(outcome=outcome)
             self.reporter.send(StepSucceeded(step_id=message.step_id, attempt=message.attempt, found=found))
-        except Exception as error:  # the one place where a bug becomes a report instead of a dead worker
+        except Exception as error:  # here alone a bug becomes a report instead of a dead worker
             failure = self.memory.translated(error)
             if isinstance(failure, OutOfMemory):
                 self._report_failure(message, failure, span)
@@ -317,7 +317,7 @@ class StepRunner(Generic[ToolsT]):
 
 
 def _parse(contract: Contract[RequestT, Any], message: StepMessage, read_fact: Callable[[Digest], object]) -> RequestT:
-    """The request with its facts in place. Raises MissingObject when one was lost."""
+    """The request with the values of its facts. Raises MissingObject when one was lost."""
     held = message.request
     try:
         request = contract.request.model_validate(opened(held, read_fact) if contract.names_facts else held)
@@ -332,8 +332,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Failure):
         return error.problem()
     last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" at {last[0].name} line {last[0].lineno}" if last else ""
-    return Problem(title="Bug", code="bug", detail=redacted(f"{type(error).__name__}: {error}{place}"))
+    position = f" at {last[0].name} line {last[0].lineno}" if last else ""
+    return Problem(title="Bug", code="bug", detail=redacted(f"{type(error).__name__}: {error}{position}"))
 
 
 class _Heartbeat:

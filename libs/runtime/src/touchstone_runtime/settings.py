@@ -49,7 +49,7 @@ class RuntimeSettings(BaseSettings):
     s3_access_key: str = "touchstone"
     s3_secret_key: SecretStr = SecretStr("")
     s3_credentials: Literal["keys", "machine"] = "keys"
-    """`machine`: what the cloud gives this machine, container or service account (of AWS), in place of the two keys."""
+    """`machine`: what the cloud gives this machine, container or service account (of AWS), instead of the two keys."""
     s3_bucket: str = "touchstone"
     s3_secure: bool = False
     """Whether the object store is spoken to over TLS."""
@@ -57,7 +57,7 @@ class RuntimeSettings(BaseSettings):
     """Certificates (PEM) of who signed those of Redis, the object store, Postgres and Qdrant. Unset: those that this
     machine trusts."""
     library: Path = Path("miniverse")
-    """Read-only folder that `library:` places are below."""
+    """Read-only folder; locations that begin with `library:` are below it."""
     allowed_library: Listed[Folder] = (EVERYTHING,)
     """Folders of the library that may be read. These four hold on the gateway, which refuses to register what is not
     allowed, and on each worker, which refuses to read it."""

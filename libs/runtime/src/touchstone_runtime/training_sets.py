@@ -28,7 +28,7 @@ class Pool:
     rows: np.ndarray
     ids: Sequence[str]
     origins: Sequence[str]
-    """The image each was perturbed from, of others the image itself: what decides its place in the order."""
+    """The image that each was perturbed from, of others the image itself. It decides the position in the order."""
     class_ids: np.ndarray
     scores: np.ndarray
     """CLIP scores, NaN where unknown."""
@@ -93,10 +93,10 @@ def training_order(pool: Pool, seed: int, rules: Curation) -> np.ndarray:
 
     `uniform`: one order over all images (the paper, section 1.6). `stratified`: classes in turn, each class in that
     order, until all are used up; the turn itself is drawn, so that no class gains by a low id."""
-    order = _best_first(pool) if rules.ranking == "score" else _by_place(pool, seed)
+    order = _best_first(pool) if rules.ranking == "score" else _shuffled(pool, seed)
     if rules.balance == "uniform":
         return order
-    classes = sorted(np.unique(pool.class_ids).tolist(), key=lambda label: _place(seed, f"class {label}"))
+    classes = sorted(np.unique(pool.class_ids).tolist(), key=lambda label: _random_number(seed, f"class {label}"))
     class_ids = pool.class_ids[order]
     return _in_turn([order[class_ids == label] for label in classes])
 
@@ -106,16 +106,16 @@ def _best_first(pool: Pool) -> np.ndarray:
     return np.argsort(-pool.scores, kind="stable")
 
 
-def _by_place(pool: Pool, seed: int) -> np.ndarray:
+def _shuffled(pool: Pool, seed: int) -> np.ndarray:
     """In random order; several perturbations of one image stand together, by id."""
     labelled = zip(pool.class_ids.tolist(), pool.origins, strict=True)
     # With the class: an image found for two of them is two draws.
-    places = [_place(seed, f"class {label} image {origin}") for label, origin in labelled]
-    return np.argsort(np.array(places, dtype=np.uint64), kind="stable")
+    numbers = [_random_number(seed, f"class {label} image {origin}") for label, origin in labelled]
+    return np.argsort(np.array(numbers, dtype=np.uint64), kind="stable")
 
 
-def _place(seed: int, what: str) -> int:
-    """Uniform over 64 bits; different seeds give independent places."""
+def _random_number(seed: int, what: str) -> int:
+    """Uniform over 64 bits; different seeds give independent numbers."""
     return int.from_bytes(blake2b(what.encode(), digest_size=8, key=str(seed).encode()).digest())
 
 

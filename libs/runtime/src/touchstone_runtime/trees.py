@@ -26,7 +26,7 @@ def _as_json(value: Any, array: type[ArrayT], arrays: list[ArrayT]) -> Any:
         return {kind: [_as_json(item, array, arrays) for item in value]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{type(value).__name__} has no place in a savepoint")
+    raise TypeError(f"{type(value).__name__} cannot be stored in a savepoint")
 
 
 def put_together(json: Any, arrays: Sequence[ArrayT]) -> Any:

@@ -28,7 +28,7 @@ _INVISIBLE = (
     r"\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}\x{fff0}-\x{fff8}\x{1bca0}-\x{1bca3}"
     r"\x{1d173}-\x{1d17a}\x{e0000}-\x{e0fff}]+"
 )
-# Typographic, wide and modifier forms, accents and primes typed in place of one, Hebrew's geresh, Armenian's.
+# Typographic, wide and modifier forms, accents and primes typed instead of one, Hebrew's geresh, Armenian's.
 _APOSTROPHE = r"[\x{60}\x{b4}\x{2b9}-\x{2bd}\x{55a}\x{5f3}\x{2018}-\x{201b}\x{2032}\x{2035}\x{a78c}\x{ff07}]"
 _POSSESSIVE = r"([\pL\pM\pN])'s([^\pL\pM\pN]|$)"
 # "Lego™" is not "legotm": symbols go before NFKC makes letters of them.

@@ -71,7 +71,7 @@ def list_descriptions(session: Session, project: str, *, after: str | None, limi
 
 
 def put_description(session: Session, located: Located, project: str, plan: str, step: StepId, now: datetime) -> None:
-    """In place of an earlier one of that name, which came to nothing."""
+    """Replaces an earlier one of that name, which came to nothing."""
     session.merge(
         DescriptionRow(
             kind=kind_of(located),
@@ -113,7 +113,7 @@ def note_problem(session: Session, description: Description, problem: Problem) -
 
 
 def _same(session: Session, description: Description) -> DescriptionRow | None:
-    """None where another has taken its place meanwhile."""
+    """None where another has replaced it meanwhile."""
     row = session.get(DescriptionRow, (description.kind, description.project, description.name))
     return row if row is not None and row.plan_id == description.plan else None
 

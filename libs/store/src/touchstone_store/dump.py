@@ -72,7 +72,7 @@ def _is_json(kind: object) -> bool:
 
 
 def read_dump(store: Store, path: Path, *, replace: bool = False) -> int:
-    """Puts the rows of a dump in the place of what the database holds, and migrates them; how many there were.
+    """Replaces what the database holds with the rows of a dump and migrates them; returns how many there were.
 
     Nothing is lost where it is killed: all rows are replaced in one transaction. Raises HoldsExperiments unless
     `replace`, UnusableDump, or Transient."""

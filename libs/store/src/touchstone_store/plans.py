@@ -328,7 +328,7 @@ def _share(row: StepRow, planned: PlannedStep, survey: Survey, now: datetime) ->
     if row.id in survey.lost and step.state == "succeeded":
         return StepChange(row, transitions.forget_result(step))
     if step.state in {"waiting", "failed"}:
-        # Same identity, but the bytes may lie in a better place by now.
+        # Same identity, but the bytes may lie at a better location by now.
         row.request = planned.stored
         return StepChange(row, transitions.retry(step))
     return StepChange(row, step)

@@ -1,4 +1,4 @@
-"""How long anybody waits for Postgres: the one place where a client is made.
+"""How long anybody waits for Postgres: every client is made here.
 
 The server ends statements, waits for locks and idle transactions by itself. What it cannot end is a connection over
 which nothing comes any more, so the client stops waiting a little later."""

@@ -277,11 +277,11 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
         .subquery()
     )
     at_work = _leased_by_project()
-    place = func.row_number().over(
+    rank = func.row_number().over(
         partition_by=wanted.c.project_id, order_by=(wanted.c.patience, wanted.c.created, wanted.c.position)
     )
     turns = (
-        select(wanted, (place + func.coalesce(at_work.c.leased, 0)).label("turn"))
+        select(wanted, (rank + func.coalesce(at_work.c.leased, 0)).label("turn"))
         .outerjoin(at_work, at_work.c.project_id == wanted.c.project_id)
         .subquery()
     )

@@ -85,8 +85,8 @@ def tell_end(session: Session, plan: PlanRow, steps: dict[str, int], now: dateti
     """Of a plan that has just ended, to webhooks of its project; those of upstreams are no experiments."""
     if not plan.id.startswith(_EXPERIMENTS):
         return
-    place = f"/v1/experiments/{plan.id}"
-    data = {"experiment": plan.id, "phase": plan.phase, "steps": steps, "links": {"self": place}}
+    path = f"/v1/experiments/{plan.id}"
+    data = {"experiment": plan.id, "phase": plan.phase, "steps": steps, "links": {"self": path}}
     of_project = select(WebhookRow.id).where(WebhookRow.project_id == plan.project_id)
     for webhook in session.scalars(of_project.order_by(WebhookRow.id)):
         session.add(_delivery(webhook, EXPERIMENT_ENDED, data, plan.id, now))

@@ -131,8 +131,8 @@ class SharedSpread:
         """(taus of cells, taus of targets, mu): posterior."""
 
     def _of_target(self, target: str) -> Array:
-        places = [place for place, (name, _) in enumerate(self.cells) if name == target]
-        logs = np.log(self.of_cell[:, places]).sum(axis=1)
+        positions = [position for position, (name, _) in enumerate(self.cells) if name == target]
+        logs = np.log(self.of_cell[:, positions]).sum(axis=1)
         # One factor for all taus: only ratios matter.
         likelihood: Array = np.exp(logs - logs.max())
         return likelihood
@@ -145,10 +145,10 @@ class SharedSpread:
         points = rng.permutation((np.arange(draws) + rng.random(draws)) / draws) * flat[-1]
         tau_cell, tau_target, mu = np.unravel_index(np.searchsorted(flat, points), self.weight.shape)
         found: dict[Cell, Array] = {}
-        for place, target in enumerate(self.targets):
+        for position, target in enumerate(self.targets):
             arms = [cell for cell in self.cells if cell[0] == target and cell in wanted]
             if arms:
-                middle = _choose(to_target[tau_target, mu] * self.of_target[tau_cell, place], rng)
+                middle = _choose(to_target[tau_target, mu] * self.of_target[tau_cell, position], rng)
                 for cell in arms:
                     likelihood = self.likelihood[self.cells.index(cell)]
                     found[cell] = GRID[_choose(to_cell[tau_cell, middle] * likelihood, rng)] ** 2
@@ -195,7 +195,7 @@ def _log_prior() -> Array:
 
 
 def _choose(weights: Array, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """One place of each row, by its weights."""
+    """One index per row (rows,), drawn by the weights of the row."""
     steps = np.cumsum(weights, axis=1)
-    places: npt.NDArray[np.intp] = (steps < rng.random(len(steps))[:, None] * steps[:, -1:]).sum(axis=1)
-    return places
+    indices: npt.NDArray[np.intp] = (steps < rng.random(len(steps))[:, None] * steps[:, -1:]).sum(axis=1)
+    return indices

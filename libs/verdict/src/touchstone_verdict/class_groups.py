@@ -1,7 +1,7 @@
 """Changes of accuracy by what classes are like: how difficult they are, or how many images upstream has of them.
 
-Classes are what is sampled here, so class accuracies (seeds, classes) take the place of correctness (seeds, images) in
-the moments of intervals.py: the interval covers other classes of the kind, and other seeds."""
+Classes are what is sampled here, so the moments of intervals.py are taken of class accuracies (seeds, classes) instead
+of correctness (seeds, images): the interval covers other classes of the kind, and other seeds."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -84,17 +84,17 @@ def class_groups(compared: Compared, upstream_images: Sequence[int] | None) -> I
 def _halves(untouched: Array, labels: ClassIds) -> list[Part]:
     """Each half of the test images, with the difficulty of its classes as the other half shows it. Measured on the same
     images, a class that the untouched encoder got wrong by bad luck would be found difficult and then improved."""
-    first = _places_within(labels) % 2 == 0
+    first = _numbers_within(labels) % 2 == 0
     return [Part(half, class_means(untouched, labels, ~half).mean(axis=0)) for half in (first, ~first)]
 
 
-def _places_within(labels: ClassIds) -> npt.NDArray[np.int64]:
+def _numbers_within(labels: ClassIds) -> npt.NDArray[np.int64]:
     """(images,) number of each image among those of its class, in order."""
     order = np.argsort(labels, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(labels))])
-    places = np.empty(len(labels), dtype=np.int64)
-    places[order] = np.arange(len(labels)) - starts[labels[order]]
-    return places
+    numbers = np.empty(len(labels), dtype=np.int64)
+    numbers[order] = np.arange(len(labels)) - starts[labels[order]]
+    return numbers
 
 
 def class_means(correct: Array, labels: ClassIds, chosen: npt.NDArray[np.bool_]) -> Array:

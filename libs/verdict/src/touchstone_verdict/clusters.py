@@ -15,7 +15,7 @@ Clusters = npt.NDArray[np.int32]
 
 def numbered(names: Sequence[str]) -> Clusters:
     """Clusters by their names, one for each test image. An image without a name is a cluster of its own."""
-    labels = [f"name {name}" if name else f"image {place}" for place, name in enumerate(names)]
+    labels = [f"name {name}" if name else f"image {position}" for position, name in enumerate(names)]
     return np.unique(labels, return_inverse=True)[1].astype(np.int32)
 
 

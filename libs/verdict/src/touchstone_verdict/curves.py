@@ -42,9 +42,9 @@ class Curve:
         averaged: Correctness = self.correct[chosen].mean(axis=0, dtype=np.float64)
         return averaged
 
-    def without_seeds(self, places: Collection[int]) -> "Curve":
-        """`places`: of the seeds, in their order."""
-        kept = [place for place in range(self.correct.shape[1]) if place not in places]
+    def without_seeds(self, positions: Collection[int]) -> "Curve":
+        """`positions`: of the seeds, in their order, from 0."""
+        kept = [position for position in range(self.correct.shape[1]) if position not in positions]
         return replace(self, correct=self.correct[:, kept])
 
 
@@ -54,7 +54,7 @@ Curves = Mapping[tuple[str, str, str], Curve]
 
 def first_seeds(curves: Curves, count: int) -> dict[tuple[str, str, str], Curve]:
     """The same curves, of the first seeds alone."""
-    return {place: replace(curve, correct=curve.correct[:, :count]) for place, curve in curves.items()}
+    return {key: replace(curve, correct=curve.correct[:, :count]) for key, curve in curves.items()}
 
 
 def shared_sizes(curves: Curves, target: str, metric: str, a: str, b: str) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ class Evidence:
 def failures_of(evidence: Evidence) -> tuple[Failure, ...]:
     """Of the arms compared."""
     both = (evidence.comparison.a, evidence.comparison.b)
-    arms = {place: found for place, found in evidence.validation.items() if place[1] in both}
+    arms = {cell: found for cell, found in evidence.validation.items() if cell[1] in both}
     return find_failures(arms, untouched_validation(evidence))
 
 
@@ -87,5 +87,5 @@ def without_runs(evidence: Evidence, failures: Sequence[Failure]) -> Evidence:
 
 
 def of_first_seeds(evidence: Evidence, count: int) -> Evidence:
-    validation = {place: found.of_first_seeds(count) for place, found in evidence.validation.items()}
+    validation = {cell: found.of_first_seeds(count) for cell, found in evidence.validation.items()}
     return replace(evidence, curves=first_seeds(evidence.curves, count), validation=validation)

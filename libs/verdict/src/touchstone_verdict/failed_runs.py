@@ -49,8 +49,8 @@ class Failure:
     size: int
     seed: int
     """Its number."""
-    place: int
-    """Among the arm's seeds."""
+    position: int
+    """Of the seed among the arm's seeds, from 0."""
     validation: float
     others: float
     """Median of the arm's other seeds."""
@@ -67,13 +67,13 @@ class Failure:
         )
 
 
-Place = tuple[str, str]
+Cell = tuple[str, str]
 """(target, arm)"""
 
 
-def find_failures(validation: Mapping[Place, Validation], untouched: Mapping[str, float]) -> tuple[Failure, ...]:
+def find_failures(validation: Mapping[Cell, Validation], untouched: Mapping[str, float]) -> tuple[Failure, ...]:
     """`untouched`: target -> validation accuracy of the encoder as it is, where it is known."""
-    several = {place: found for place, found in sorted(validation.items()) if found.accuracy.shape[1] > 1}
+    several = {cell: found for cell, found in sorted(validation.items()) if found.accuracy.shape[1] > 1}
     distances = [distance for found in several.values() for distance in _distances(found.accuracy)]
     usual = median_low(distances) if distances else 0.0
     return tuple(
@@ -88,15 +88,15 @@ def _failures(target: str, arm: str, found: Validation, usual: float, untouched:
     apart = others - found.accuracy > max(FAR * usual, LEAST)
     some_are_not_below = (found.accuracy >= untouched).any(axis=1, keepdims=True)
     below = (found.accuracy < untouched - max(BELOW * usual, LEAST_BELOW)) & some_are_not_below
-    for size, place in np.argwhere(apart | below).tolist():
+    for size, position in np.argwhere(apart | below).tolist():
         yield Failure(
             target=target,
             arm=arm,
             size=found.sizes[size],
-            seed=found.seeds[place],
-            place=place,
-            validation=float(found.accuracy[size, place]),
-            others=float(others[size, place]),
+            seed=found.seeds[position],
+            position=position,
+            validation=float(found.accuracy[size, position]),
+            others=float(others[size, position]),
         )
 
 
@@ -117,9 +117,9 @@ def without_failures(curves: Curves, failures: Collection[Failure], together: Co
     """Without the seeds of `failures`, at all sizes of their arm and target: sizes of one seed belong together. Arms
     `together` are compared seed by seed and lose the same seeds everywhere. An arm that would lose every seed keeps
     them all."""
-    lost: dict[Place, set[int]] = {}
+    lost: dict[Cell, set[int]] = {}
     for failure in failures:
-        lost.setdefault((failure.target, failure.arm), set()).add(failure.place)
+        lost.setdefault((failure.target, failure.arm), set()).add(failure.position)
     of_all = set().union(*(seeds for (_, arm), seeds in lost.items() if arm in together))
     found = {}
     for (target, metric, arm), curve in curves.items():

@@ -321,7 +321,7 @@ def _scaling(evidence: Evidence) -> tuple[ScalingFit, ...]:
     comparison, arms = evidence.comparison, (evidence.comparison.a, evidence.comparison.b)
     if evidence.fits is not None:
         return tuple(fit for fit in evidence.fits if fit.arm in arms)
-    curves = {place: curve for place, curve in evidence.curves.items() if place[2] in arms}
+    curves = {key: curve for key, curve in evidence.curves.items() if key[2] in arms}
     return scaling_fits(curves, comparison.test_set, comparison.confidence, evidence.results_digest)
 
 
@@ -373,8 +373,8 @@ def _chances(evidence: Evidence, measured: Measured, primary: ComparisonResult) 
 
 def _spread(evidence: Evidence, primary: Measured) -> Iterator[TargetSpread]:
     comparison = evidence.comparison
-    places = ((evidence.curves, target, comparison.metric, comparison.a, comparison.b) for target in evidence.targets)
-    reached = [place[1] for place in places if shared_sizes(*place)]
+    metric, a, b = comparison.metric, comparison.a, comparison.b
+    reached = [target for target in evidence.targets if shared_sizes(evidence.curves, target, metric, a, b)]
     for target, part in zip(reached, primary.parts, strict=True):
         if min(part.seeds, part.images) > 1:
             spread = spread_of(part).model_dump()

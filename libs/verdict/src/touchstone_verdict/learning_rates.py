@@ -35,16 +35,16 @@ class Choices:
 
 
 def check_learning_rates(choices: Sequence[Choices], delta: float) -> tuple[LearningRateCheck, ...]:
-    """One check per place where the choices differ, then one over all places; nothing where they never differ."""
+    """One check per target and size where the choices differ, then one over all; nothing where they never differ."""
     different = [entry for entry in choices if entry.chosen_a != entry.chosen_b]
     if not different:
         return ()
     own, swapped = (sum(values) / len(choices) for values in zip(*((e.own, e.swapped) for e in choices), strict=True))
     overall = LearningRateCheck(own=own, swapped=swapped, vanishes=vanishes(own, swapped, delta))
-    return (*(_at_one_place(entry, delta) for entry in different), overall)
+    return (*(_at_one_size(entry, delta) for entry in different), overall)
 
 
-def _at_one_place(entry: Choices, delta: float) -> LearningRateCheck:
+def _at_one_size(entry: Choices, delta: float) -> LearningRateCheck:
     return LearningRateCheck(
         target=entry.target,
         size=entry.size,

@@ -81,8 +81,8 @@ class Run:
     validation: float | None = None
 
     def __str__(self) -> str:
-        place = f"target {self.target!r}, test set {self.test_set!r}"
-        return f"arm {self.arm!r} at {place}, size {self.size}, seed {self.seed}"
+        measured_on = f"target {self.target!r}, test set {self.test_set!r}"
+        return f"arm {self.arm!r} at {measured_on}, size {self.size}, seed {self.seed}"
 
 
 def read_predictions(predictions: Predictions, comparison: Comparison, *, paired: bool = False) -> PredictionsTable:
@@ -92,14 +92,14 @@ def read_predictions(predictions: Predictions, comparison: Comparison, *, paired
     columns, correct = _columns(predictions, comparison)
     runs = list(_runs(columns, correct))
     _require_the_same_images(runs, columns["image"])
-    places = {place: tuple(group) for place, group in groupby(runs, attrgetter("metric", "test_set", "target", "arm"))}
+    groups = {key: tuple(group) for key, group in groupby(runs, attrgetter("metric", "test_set", "target", "arm"))}
     untouched = _untouched(runs)
-    seeds = {place: _seeds(group) for place, group in places.items()}
+    seeds = {key: _seeds(group) for key, group in groups.items()}
     table = PredictionsTable(
         curves={
             name: {
                 (target, metric, arm): _curve(group)
-                for (metric, test_set, target, arm), group in places.items()
+                for (metric, test_set, target, arm), group in groups.items()
                 if test_set == name
             }
             for name in columns["test_set"].values
@@ -109,10 +109,10 @@ def read_predictions(predictions: Predictions, comparison: Comparison, *, paired
         sizes=tuple(size for size in columns["size"].values if size > 0),
         arms=tuple(arm for arm in columns["arm"].values if arm != untouched),
         untouched=untouched,
-        digest=identity([[*place, seeds[place], _content(group)] for place, group in sorted(places.items())]),
+        digest=identity([[*key, seeds[key], _content(group)] for key, group in sorted(groups.items())]),
         validation={
             (target, arm): _validation(group)
-            for (metric, test_set, target, arm), group in places.items()
+            for (metric, test_set, target, arm), group in groups.items()
             if (metric, test_set) == (comparison.metric, comparison.test_set) and group[0].validation is not None
         },
     )
@@ -132,7 +132,7 @@ def read_predictions(predictions: Predictions, comparison: Comparison, *, paired
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its distinct values, in ascending order, and their places."""
+    """A column as its distinct values, in ascending order, and each row's index into them."""
 
     values: Sequence[Any]
     codes: Codes
@@ -179,9 +179,9 @@ def _coded(name: str, values: npt.NDArray[Any]) -> Column:
     if strange is not None or None in known:
         raise _wrong(name, repr(strange), "texts, the same kind of value in every row")
     order = sorted(known)
-    places = np.empty(len(known), dtype=np.int32)
-    places[[known[value] for value in order]] = np.arange(len(known))
-    return Column(order, places[found])
+    ranks = np.empty(len(known), dtype=np.int32)
+    ranks[[known[value] for value in order]] = np.arange(len(known))
+    return Column(order, ranks[found])
 
 
 def _named(name: str, values: npt.NDArray[Any]) -> Column:
@@ -246,14 +246,14 @@ def _wrong(column: str, value: str, wanted: str) -> Invalid:
 def _runs(columns: Mapping[str, Column], correct: npt.NDArray[np.bool_]) -> Iterator[Run]:
     """In the order of Run's fields."""
     keys = [columns[name] for name in (METRIC, "test_set", "target", "arm", "size", "seed", "image")]
-    place = np.zeros(len(correct), dtype=np.int64)
+    joint = np.zeros(len(correct), dtype=np.int64)
     for key in keys:
-        place *= len(key.values)
-        place += key.codes
-    order = np.argsort(place, kind="stable")
-    place = place[order]
-    _require_no_repetition(place, order, keys)
-    starts = np.flatnonzero(np.diff(place // len(keys[-1].values), prepend=-1))
+        joint *= len(key.values)
+        joint += key.codes
+    order = np.argsort(joint, kind="stable")
+    joint = joint[order]
+    _require_no_repetition(joint, order, keys)
+    starts = np.flatnonzero(np.diff(joint // len(keys[-1].values), prepend=-1))
     for rows in np.split(order, starts[1:]):
         metric, test_set, target, arm, size, seed = (key.values[key.codes[rows[0]]] for key in keys[:-1])
         run = Run(metric, test_set, target, arm, size, seed, columns["image"].codes[rows], correct[rows])
@@ -277,9 +277,9 @@ def _validation_of(run: Run, columns: Mapping[str, Column], rows: npt.NDArray[np
     return float(columns[VALIDATION].values[found[0]])
 
 
-def _require_no_repetition(place: npt.NDArray[np.int64], order: npt.NDArray[np.intp], keys: Sequence[Column]) -> None:
-    """`place`: what tells rows apart, ascending."""
-    repeated = np.flatnonzero(place[1:] == place[:-1])
+def _require_no_repetition(joint: npt.NDArray[np.int64], order: npt.NDArray[np.intp], keys: Sequence[Column]) -> None:
+    """`joint`: one number for the combination of all keys in each row, ascending."""
+    repeated = np.flatnonzero(joint[1:] == joint[:-1])
     if len(repeated):
         first = ", ".join(str(key.values[key.codes[order[repeated[0]]]]) for key in keys[1:])
         raise Invalid(

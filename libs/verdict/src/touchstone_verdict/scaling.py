@@ -54,13 +54,13 @@ def fit_power_laws(accuracy: Array, sizes: Sequence[int]) -> PowerLaws:
 
 
 def scaling_fit(
-    place: tuple[str, str, str], curve: Curve, confidence: float, rng: np.random.Generator
+    key: tuple[str, str, str], curve: Curve, confidence: float, rng: np.random.Generator
 ) -> ScalingFit | None:
-    """`place`: (target, metric, arm). None with fewer than FEWEST_SIZES sizes. Intervals are quantiles of refits over
+    """`key`: (target, metric, arm). None with fewer than FEWEST_SIZES sizes. Intervals are quantiles of refits over
     redrawn seeds and test images; there are none with a single seed."""
     if len(curve.sizes) < FEWEST_SIZES:
         return None
-    target, metric, arm = place
+    target, metric, arm = key
     measured = curve.correct.mean(axis=(1, 2))[None]
     law = fit_power_laws(measured, curve.sizes)
     sizes = _sizes_to_show(curve.sizes)
@@ -83,10 +83,10 @@ def scaling_fit(
 
 
 def scaling_fits(curves: Curves, test_set: str, confidence: float, results_digest: Digest) -> tuple[ScalingFit, ...]:
-    """Of curves measured on `test_set`, in the order of the places (target, metric, arm)."""
+    """Of curves measured on `test_set`, in the order of their keys (target, metric, arm)."""
     found = (
-        scaling_fit(place, curves[place], confidence, np.random.default_rng(derive_seed(*place, results_digest)))
-        for place in sorted(curves)
+        scaling_fit(key, curves[key], confidence, np.random.default_rng(derive_seed(*key, results_digest)))
+        for key in sorted(curves)
     )
     return tuple(fit.model_copy(update={"test_set": test_set}) for fit in found if fit is not None)
 

@@ -45,23 +45,23 @@ def levels(looks: Sequence[int], alpha: float, spending: Spending) -> tuple[floa
     steps = np.sqrt(np.diff(times, prepend=0.0))
     allowed = np.diff(SPENDING[spending](times, alpha), prepend=0.0)
     # Where the motion may be before a look, if no look has stopped it, with the weights of quadrature.
-    places, masses = np.zeros(1), np.ones(1)
+    positions, masses = np.zeros(1), np.ones(1)
     found = []
     for time, step, share in zip(times, steps, allowed, strict=True):
-        boundary = _boundary(places, masses, math.sqrt(time), float(step), float(share))
+        boundary = _boundary(positions, masses, math.sqrt(time), float(step), float(share))
         found.append(2 * float(ndtr(-boundary)) if math.isfinite(boundary) else 0.0)
         edge = min(boundary, HIGHEST_BOUNDARY) * math.sqrt(time)
         at = edge * NODES
-        masses = edge * WEIGHTS * (_density((at[:, None] - places) / step) / step @ masses)
-        places = at
+        masses = edge * WEIGHTS * (_density((at[:, None] - positions) / step) / step @ masses)
+        positions = at
     return tuple(found)
 
 
-def _boundary(places: Array, masses: Array, scale: float, step: float, share: float) -> float:
+def _boundary(positions: Array, masses: Array, scale: float, step: float, share: float) -> float:
     """In standard errors: beyond it on either side lies `share`."""
 
     def excess(boundary: float) -> float:
-        above, below = ndtr((places - boundary * scale) / step), ndtr((-boundary * scale - places) / step)
+        above, below = ndtr((positions - boundary * scale) / step), ndtr((-boundary * scale - positions) / step)
         return float((above + below) @ masses) - share
 
     if excess(HIGHEST_BOUNDARY) >= 0:

@@ -36,9 +36,9 @@ def checks_by_size(
     comparison: Comparison,
 ) -> Iterator[BaselineCheck]:
     """Every arm at each target and size that it reached; above or below by p-values adjusted over all of them."""
-    places = [(arm, target, size) for arm in arms for target in targets for size in sizes]
-    parts = [against_baseline(curves, target, metric, arm, baseline, size) for arm, target, size in places]
-    found = [(place, part.estimate()) for place, part in zip(places, parts, strict=True) if part is not None]
+    cells = [(arm, target, size) for arm in arms for target in targets for size in sizes]
+    parts = [against_baseline(curves, target, metric, arm, baseline, size) for arm, target, size in cells]
+    found = [(cell, part.estimate()) for cell, part in zip(cells, parts, strict=True) if part is not None]
     adjusted = holm([estimate.p_value for _, estimate in found])
     for ((arm, target, size), estimate), p_value in zip(found, adjusted, strict=True):
         low, high = estimate.interval(comparison.confidence)

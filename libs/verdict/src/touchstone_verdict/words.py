@@ -61,13 +61,13 @@ def interval(result: ComparisonResult, comparison: Comparison) -> str:
 
 
 def learning_rate_words(checks: Sequence[LearningRateCheck], comparison: Comparison) -> Iterator[str]:
-    """The mean over all places, then those places alone where the difference vanishes."""
+    """The mean over all targets and sizes, then those where the difference vanishes, one by one."""
     if not checks:
         return
-    *places, overall = checks
+    *single, overall = checks
     figures = _swap_words(overall, comparison)
-    yield f"The arms chose different learning rates at {len(places)} of their targets and sizes; over all, {figures}"
-    for check in places:
+    yield f"The arms chose different learning rates at {len(single)} of their targets and sizes; over all, {figures}"
+    for check in single:
         if check.vanishes:
             choices = f"{comparison.a} {check.chosen_a:g}, {comparison.b} {check.chosen_b:g}"
             yield f"{check.target}, size {check.size} ({choices}): {_swap_words(check, comparison)}"

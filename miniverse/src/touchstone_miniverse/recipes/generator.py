@@ -3,7 +3,7 @@
 Latents are principal components of 4x4 patches at 32 px (codec.py, nothing learned); the text encoder starts from
 mini-clip's text tower and is trained together with the UNet. v-prediction, zero terminal signal-to-noise ratio (Lin et
 al. 2024), caption dropout for guidance, averaged weights. Matrices and kernels are trained by Muon, which learns from
-each sample more than AdamW does, the rest by AdamW. A picture is placed anew each time it is shown, a little: after
+each sample more than AdamW does, the rest by AdamW. A picture is moved and bent a little each time it is shown: after
 dozens of passes over twelve thousand drawings the model would otherwise return the drawings themselves. Most of the
 visible gain comes with the decay of the learning rate: judge after it. The model card says how far the weights got.
 
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from touchstone_miniverse.augmentation import place
+from touchstone_miniverse.augmentation import move_and_bend
 from touchstone_miniverse.captions import said_subject
 from touchstone_miniverse.codec import GRID, PATCH, build_codec, encode, fit_components
 from touchstone_miniverse.evaluation import grid, load_pipeline, sample
@@ -123,7 +123,7 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         rng = np.random.default_rng([self.recipe.seed, step])
         rows = rng.choice(len(self.pairs), size=self.recipe.batch, p=self.chances)
         captions = [_caption(self.pairs.captions[row], self.recipe.caption_dropout, rng) for row in rows]
-        images = place(torch.from_numpy(self.pairs.images[rows]), SIDE, rng, self.recipe.placement)
+        images = move_and_bend(torch.from_numpy(self.pairs.images[rows]), SIDE, rng, self.recipe.placement)
         with torch.no_grad():
             latents = encode(self.codec, images)
         noisy, times, wanted = noised(latents, self.signal, rng)

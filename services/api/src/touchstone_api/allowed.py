@@ -9,7 +9,7 @@ from touchstone_contracts.catalogue import Entry, Upstream
 from touchstone_contracts.experiment import ExperimentSpec
 from touchstone_contracts.locations import Located
 from touchstone_contracts.problems import FieldError, Invalid
-from touchstone_contracts.sources import AllowedSources, Host, ProjectSources, SourceNotAllowed, places_in
+from touchstone_contracts.sources import AllowedSources, Host, ProjectSources, SourceNotAllowed, locations_in
 from touchstone_planning.resolve import Found
 from touchstone_planning.sources import MOST_NAMED, and_more, require_allowed
 from touchstone_store.catalogue import RegisteredNames, kind_of
@@ -69,9 +69,11 @@ class ProjectPolicy:
 def _require_own_uploads(document: BaseModel, project: str) -> None:
     """Raises SourceNotAllowed: another project's archives are its own, whoever knows their ids."""
     errors = [
-        FieldError(pointer=pointer, detail=f"{place} is no upload of this project: GET /v1/uploads lists those it has")
-        for pointer, place, _ in places_in(document)
-        if place.startswith("upload://") and not place.startswith(f"upload://{project}.")
+        FieldError(
+            pointer=pointer, detail=f"{location} is no upload of this project: GET /v1/uploads lists those it has"
+        )
+        for pointer, location, _ in locations_in(document)
+        if location.startswith("upload://") and not location.startswith(f"upload://{project}.")
     ]
     if errors:
         raise SourceNotAllowed(and_more(errors[0].detail, len(errors)), errors=tuple(errors[:MOST_NAMED]))

@@ -48,12 +48,12 @@ def _connect(url: SplitResult, private_addresses: bool, seconds: float) -> socke
     """To the first of the host's addresses that answers; raises OSError as the last one did."""
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     failed: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        require_web_server(str(place[0]), port, private_addresses=private_addresses)
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        require_web_server(str(address[0]), port, private_addresses=private_addresses)
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(seconds)
-            connection.connect(place)
+            connection.connect(address)
             if url.scheme == "https":
                 return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
             return connection

@@ -31,13 +31,13 @@ class Shares:
 
     def take(self, queue: str, channel: str) -> bool:
         """Counts one more step of `channel`. False if there is no room for it; then nothing is counted."""
-        return self._place(queue, channel, set())
+        return self._assign(queue, channel, set())
 
     def with_room(self, queue_of: Mapping[str, str]) -> set[str]:
         """Those channels of which one more step may be handed out. `queue_of`: the queue of each channel."""
         return {channel for channel, queue in queue_of.items() if deepcopy(self).take(queue, channel)}
 
-    def _place(self, queue: str, channel: str, tried: set[Crew]) -> bool:
+    def _assign(self, queue: str, channel: str, tried: set[Crew]) -> bool:
         """Looks for a crew with room, then for one where another step can be counted elsewhere (Kuhn's algorithm)."""
         for crew in self._crews(queue, channel):
             if crew in tried:
@@ -50,7 +50,7 @@ class Shares:
 
     def _moves_one(self, crew: Crew, tried: set[Crew]) -> bool:
         for channel in [channel for channel, count in self._held[crew].items() if count]:
-            if self._place(crew.queue, channel, tried):
+            if self._assign(crew.queue, channel, tried):
                 self._held[crew][channel] -= 1
                 return True
         return False

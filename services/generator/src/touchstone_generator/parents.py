@@ -8,11 +8,11 @@ from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.steps import PerturbImages
 from touchstone_contracts.values import StepId
 from touchstone_runtime.artifacts import Artifacts
-from touchstone_runtime.image_sets import PLACE
+from touchstone_runtime.image_sets import LOCATION_COLUMNS
 
 from touchstone_generator.prompts.templates import fill
 
-COLUMNS = (*PLACE, "class_id", "caption", "source_key", "kept")
+COLUMNS = (*LOCATION_COLUMNS, "class_id", "caption", "source_key", "kept")
 """Of a manifest, what anything here starts from."""
 
 

@@ -63,8 +63,9 @@ def load_generator(
 
 
 def read_generator(ref: ModelRef, library: Library, device: torch.device, execution: Execution) -> LoadedGenerator:
-    """On the CPU, in the precision that `device` wants. Raises Invalid when the place is missing, the digest disagrees,
-    weights are not safetensors or the folder is no pipeline of a known family, or of another than is registered."""
+    """On the CPU, in the precision that `device` wants. Raises Invalid when the location is missing, the digest
+    disagrees, weights are not safetensors or the folder is no pipeline of a known family, or of another than is
+    registered."""
     try:
         folder, digest = find_model(ref, library, _download)
         family = _known_family(ref, folder)

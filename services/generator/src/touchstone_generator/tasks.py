@@ -217,7 +217,7 @@ def perturb_images(request: PerturbImages, tools: Tools, progress: Progress) -> 
 
 
 def _requested_parents(request: PerturbImages, artifacts: Artifacts) -> tuple[list[Parent], int]:
-    """The share's parents, and the place of the first in the pool."""
+    """The share's parents, and the position of the first in the pool."""
     pool, table = kept_images(artifacts, request.pool)
     rows = share(table.num_rows, request.part, request.parts)
     table = table.slice(rows.start, len(rows))

@@ -10,7 +10,7 @@ from touchstone_runtime.finished import FinishedSteps, read_all
 from touchstone_verdict.learning_rates import Choices, Grid
 from touchstone_verdict.results import Evaluations, exhausted
 
-Place = tuple[str, str, int]
+Key = tuple[str, str, int]
 """(target, arm, size)"""
 
 
@@ -36,7 +36,7 @@ def read_choices(
         yield Choices(target, size, rate_a, rate_b, of_a, of_b)
 
 
-def _chosen(evaluations: Evaluations) -> dict[Place, float]:
+def _chosen(evaluations: Evaluations) -> dict[Key, float]:
     """The same for every seed; recipes without a learning rate choose none."""
     return {
         (cell.target, cell.arm, cell.size): result.learning_rate
@@ -45,11 +45,11 @@ def _chosen(evaluations: Evaluations) -> dict[Place, float]:
     }
 
 
-def _read_grids(request: JudgeExperiment, places: set[Place], steps: FinishedSteps) -> dict[Place, Grid]:
-    wanted = [grid for grid in request.layout.grids if (grid.target, grid.arm, grid.size) in places]
+def _read_grids(request: JudgeExperiment, keys: set[Key], steps: FinishedSteps) -> dict[Key, Grid]:
+    wanted = [grid for grid in request.layout.grids if (grid.target, grid.arm, grid.size) in keys]
     runs = [run for grid in wanted for run in grid.adaptations if run.learning_rate is not None]
     adapted = read_all(steps.adapted, (run.step for run in runs))
-    grids: dict[Place, Grid] = {}
+    grids: dict[Key, Grid] = {}
     for grid in wanted:
         accuracies: dict[float, list[float]] = defaultdict(list)
         for run in grid.adaptations:

@@ -100,8 +100,8 @@ def _tested(evaluations: Evaluations) -> Iterator[Tested]:
     for target, arm in arms:
         reached = sorted(evaluations.reached(target, arm).items(), key=lambda item: (item[0].size, item[0].seed))
         sizes = tuple(dict.fromkeys(cell.size for cell, _ in reached))
-        for place, test_set in evaluations.layout.splits:
-            if place == target and reached:
+        for split_target, test_set in evaluations.layout.splits:
+            if split_target == target and reached:
                 yield Tested(target, test_set, arm, sizes, tuple(result.tests[test_set] for _, result in reached))
 
 
@@ -135,9 +135,9 @@ def _read_labels(tested: Iterable[Tested], steps: FinishedSteps) -> dict[tuple[s
     for entry in tested:
         found = blobs.setdefault((entry.target, entry.test_set), set())
         found.update(result.labels for result in entry.results if result.labels is not None)
-    for place, found in blobs.items():
+    for tested_on, found in blobs.items():
         if len(found) != 1:
-            raise ValueError(f"evaluations on {place} have {len(found)} different sets of test labels")
+            raise ValueError(f"evaluations on {tested_on} have {len(found)} different sets of test labels")
     return dict(zip(blobs, steps.arrays(blob for found in blobs.values() for blob in found), strict=True))
 
 

@@ -59,7 +59,7 @@ from touchstone_encoders.loading import with_text
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.class_names import with_names
 from touchstone_runtime.done_items import DoneItems
-from touchstone_runtime.image_sets import PLACE, read_images, save_image_set, with_all_columns
+from touchstone_runtime.image_sets import LOCATION_COLUMNS, read_images, save_image_set, with_all_columns
 from touchstone_runtime.logs import get_logger
 from touchstone_runtime.randomness import rng_for
 from touchstone_runtime.serving import Handlers, Progress
@@ -156,7 +156,7 @@ def _ingest_links(links: LinkTable, tools: Tools, progress: Progress) -> ImagesI
 def embed_images(request: EmbedImages, tools: Tools, progress: Progress) -> ImagesEmbedded:
     images, _ = tools.artifacts.image_set(request.images)
     encoder = tools.encoders.tower(request.encoder)
-    table = tools.artifacts.get_table(images.manifest, (*PLACE, "caption"))
+    table = tools.artifacts.get_table(images.manifest, (*LOCATION_COLUMNS, "caption"))
     # An image found for several classes has a row for each; it is embedded once.
     first_rows, inverse = first_of_each(table["id"].to_pylist())
 

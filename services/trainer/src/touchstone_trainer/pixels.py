@@ -16,7 +16,7 @@ from touchstone_encoders.loading import LoadedTower
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.caches import ByteCache
 from touchstone_runtime.decoding import decode_image
-from touchstone_runtime.image_sets import PLACE, in_storage_order, read_images
+from touchstone_runtime.image_sets import LOCATION_COLUMNS, in_storage_order, read_images
 from touchstone_runtime.training_sets import DRAWN_FROM
 
 from touchstone_trainer.augmentation import Boxes, crop_and_resize
@@ -25,7 +25,7 @@ from touchstone_trainer.prefetch import IN_ONE_THREAD, Loader
 
 PREPARED = 128
 """Evaluation images at a time."""
-TRAINED_ON = (*PLACE, "class_id", "width", "height")
+TRAINED_ON = (*LOCATION_COLUMNS, "class_id", "width", "height")
 """The columns of a manifest that training needs."""
 POOL_COLUMNS = tuple(dict.fromkeys((*TRAINED_ON, *DRAWN_FROM)))
 """Of a curated pool's manifest, what is drawn from and trained on."""
@@ -176,7 +176,7 @@ def load_evaluation_images(
     artifacts: Artifacts, image_set: ImageSet, tower: LoadedTower, loader: Loader, budget: int
 ) -> Split:
     """In memory if they fit into `budget` bytes, else encoded on disk. Raises Invalid when the split is empty."""
-    rows = artifacts.get_table(image_set.manifest, (*PLACE, "class_id"))
+    rows = artifacts.get_table(image_set.manifest, (*LOCATION_COLUMNS, "class_id"))
     if rows.num_rows == 0:
         raise Invalid("a split of the target has no images", code="empty_split")
     class_ids = rows["class_id"].to_numpy()

@@ -15,5 +15,5 @@ class TrainerSettings(WorkerSettings):
     loader_threads: int = Field(default=1, ge=1, le=256)
     """Threads that decode and crop the next batches while the current one is worked on. Does not change results."""
     loader_processes: int = Field(default=0, ge=0, le=256)
-    """Processes that do so in place of the threads. Worth it beside a GPU with cores to spare: on two cores each takes
+    """Processes that do so instead of the threads. Worth it beside a GPU with cores to spare: on two cores each takes
     from training what it saves it."""

@@ -46,7 +46,9 @@ class AskedSampler(Strict):
         return self
 
     def of_family(self, family: GeneratorFamily | None) -> "Sampler":
-        """With numbers in place of what was left to the family. Raises ValueError where that is not known."""
+        """This sampler with the family's numbers for the settings that were left to it.
+
+        Raises ValueError where the family is not known."""
         missing = [name for name in ("steps", "guidance_scale") if getattr(self, name) is None]
         if missing and family is None:
             raise ValueError(f"{' and '.join(missing)}: say a number, or register the generator with its family")

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from touchstone_contracts.arms.spec import ArmSpec
-from touchstone_contracts.catalogue import DataPlace
+from touchstone_contracts.catalogue import DataLocation
 from touchstone_contracts.values import Digest, Locator, Name, SourceImages, Strict
 
 
@@ -12,7 +12,7 @@ class LabelTable(Strict):
     upstream; of a link its URL), `target` and `class_id`. An image without a row is of no class, one with several of
     each."""
 
-    location: Annotated[DataPlace, Locator]
+    location: Annotated[DataLocation, Locator]
     digest: Digest
     images: SourceImages
     """Rows, of all targets together."""

@@ -29,7 +29,7 @@ from touchstone_planning.arms.planner import (
     Source,
     larger_than_sampled,
     more_than_memory_holds,
-    place_of,
+    pointer_to,
 )
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
@@ -60,14 +60,14 @@ class GenerationPlanner(ByClassPlanner[Generation]):
             yield Source("/tune/images/arm", arm.tune.images.arm, ("captions",))
 
     def impossible(self, arm: Generation, resolved: ResolvedExperiment) -> Iterator[FieldError]:
-        place = place_of(arm, resolved)
-        yield from without_choice(arm.names, resolved, f"{place}/names")
+        pointer = pointer_to(arm, resolved)
+        yield from without_choice(arm.names, resolved, f"{pointer}/names")
         image_size = arm.image_size or resolved.generator(arm.generator).image_size
-        yield from larger_than_sampled(arm.stored_size, image_size, place)
-        yield from more_than_memory_holds(arm.sampler, image_size, place)
-        yield from unfit_generation(arm, resolved.generator(arm.generator), place)
+        yield from larger_than_sampled(arm.stored_size, image_size, pointer)
+        yield from more_than_memory_holds(arm.sampler, image_size, pointer)
+        yield from unfit_generation(arm, resolved.generator(arm.generator), pointer)
         if isinstance(arm.prompts, LanguageModel):
-            yield from unknown_classes(resolved, arm.prompts.class_backgrounds, f"{place}/prompts/class_backgrounds")
+            yield from unknown_classes(resolved, arm.prompts.class_backgrounds, f"{pointer}/prompts/class_backgrounds")
 
     def most_per_class(self, arm: Generation, target: Target, resolved: ResolvedExperiment) -> int:
         return arm.images_per_class(len(target.classes))

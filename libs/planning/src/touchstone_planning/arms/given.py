@@ -6,7 +6,7 @@ from touchstone_contracts.arms.given import Given
 from touchstone_contracts.catalogue import ClassFolders, Dataset, Target
 from touchstone_contracts.problems import FieldError
 
-from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
+from touchstone_planning.arms.planner import ByClassPlanner, Needs, pointer_to
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext, ingested
 from touchstone_planning.resolved import ResolvedExperiment
 from touchstone_planning.splits import shared_files
@@ -22,7 +22,7 @@ class GivenPlanner(ByClassPlanner[Given]):
         return Needs(datasets=arm.datasets)
 
     def impossible(self, arm: Given, resolved: ResolvedExperiment) -> Iterator[FieldError]:
-        pointer = f"{place_of(arm, resolved)}/datasets"
+        pointer = f"{pointer_to(arm, resolved)}/datasets"
         for target in resolved.targets:
             own = _own(arm, target, resolved)
             if not own:

@@ -10,7 +10,7 @@ from touchstone_contracts.registry import kind_of
 from touchstone_contracts.steps import MIX_POOLS, MixPools
 from touchstone_contracts.values import Name, StepId
 
-from touchstone_planning.arms.planner import ArmPlanner, Source, most_images, place_of
+from touchstone_planning.arms.planner import ArmPlanner, Source, most_images, pointer_to
 from touchstone_planning.dag import PoolOf, TargetContext
 from touchstone_planning.resolved import ResolvedExperiment
 
@@ -35,7 +35,7 @@ class MixturePlanner(ArmPlanner[Mixture]):
         if arm.mixing.loss_weights and not resolved.spec.recipe.weighs_images:
             able = in_words([kind_of(recipe) for recipe in RECIPES if recipe.weighs_images], "and")
             detail = f"recipe {resolved.spec.recipe.kind} cannot weigh images, only {able} can: leave loss_weight out"
-            yield FieldError(pointer=f"{place_of(arm, resolved)}/parts", detail=detail)
+            yield FieldError(pointer=f"{pointer_to(arm, resolved)}/parts", detail=detail)
 
     def most_candidates(self, arm: Mixture, target: Target, resolved: ResolvedExperiment) -> int:
         """None but those of its parts."""

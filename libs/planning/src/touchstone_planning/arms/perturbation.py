@@ -16,7 +16,7 @@ from touchstone_planning.arms.planner import (
     larger_than_sampled,
     more_than_memory_holds,
     most_images,
-    place_of,
+    pointer_to,
 )
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.families import sampler_for, unfit_perturbation
@@ -48,9 +48,9 @@ class PerturbationPlanner(CuratedPlanner[Perturbation]):
 
     def impossible(self, arm: Perturbation, resolved: ResolvedExperiment) -> Iterator[FieldError]:
         image_size = resolved.generator(arm.generator).image_size
-        yield from larger_than_sampled(arm.stored_size, image_size, place_of(arm, resolved))
-        yield from more_than_memory_holds(arm.sampler, image_size, place_of(arm, resolved))
-        yield from unfit_perturbation(arm, resolved.generator(arm.generator), place_of(arm, resolved))
+        yield from larger_than_sampled(arm.stored_size, image_size, pointer_to(arm, resolved))
+        yield from more_than_memory_holds(arm.sampler, image_size, pointer_to(arm, resolved))
+        yield from unfit_perturbation(arm, resolved.generator(arm.generator), pointer_to(arm, resolved))
 
     def most_candidates(self, arm: Perturbation, target: Target, resolved: ResolvedExperiment) -> int:
         return most_images(arm, target, resolved)

@@ -79,8 +79,8 @@ class ArmPlanner(ABC, Generic[ArmT]):
         yield from ()
 
     def impossible(self, arm: ArmT, resolved: ResolvedExperiment) -> Iterator[FieldError]:
-        """What cannot be had, beyond `needs` and `sources`; pointers are into the whole spec, below `/arms/<place>` for
-        the arm's own fields."""
+        """What cannot be provided, beyond `needs` and `sources`. Pointers are into the whole spec, below
+        `/arms/<position>` for the arm's own fields."""
         yield from ()
 
     def images_compared(self, arm: ArmT, resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
@@ -181,24 +181,24 @@ class ByClassPlanner(CuratedPlanner[ArmT]):
         return min(together, most_images(arm, target, resolved))
 
 
-def place_of(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
+def pointer_to(arm: ArmSpec, resolved: ResolvedExperiment) -> str:
     """JSON pointer to the arm."""
     return f"/arms/{resolved.spec.arms.index(arm)}"
 
 
-def more_than_memory_holds(sampler: AskedSampler, image_size: int, place: str) -> Iterator[FieldError]:
-    """An error where one batch has more pixels than a generator has memory for; `place`: JSON pointer to the arm."""
+def more_than_memory_holds(sampler: AskedSampler, image_size: int, pointer: str) -> Iterator[FieldError]:
+    """An error where one batch has more pixels than a generator has memory for; `pointer`: JSON pointer to the arm."""
     most = MOST_PIXELS // image_size**2
     if sampler.batch_size > most:
         detail = f"a batch has at most {most} images of {image_size} pixels a side ({MOST_PIXELS:,} pixels together)"
-        yield FieldError(pointer=f"{place}/sampler/batch_size", detail=detail)
+        yield FieldError(pointer=f"{pointer}/sampler/batch_size", detail=detail)
 
 
-def larger_than_sampled(stored_size: int | None, image_size: int, place: str) -> Iterator[FieldError]:
-    """An error where images would be stored larger than they are sampled; `place`: JSON pointer to the arm."""
+def larger_than_sampled(stored_size: int | None, image_size: int, pointer: str) -> Iterator[FieldError]:
+    """An error where images would be stored larger than they are sampled; `pointer`: JSON pointer to the arm."""
     if stored_size is not None and stored_size > image_size:
         detail = f"images are sampled at {image_size} pixels: store at most so many, or sample larger ones"
-        yield FieldError(pointer=f"{place}/stored_size", detail=detail)
+        yield FieldError(pointer=f"{pointer}/stored_size", detail=detail)
 
 
 PLANNERS: dict[type[ArmSpec], ArmPlanner[Any]] = {}
@@ -223,10 +223,10 @@ def planner_of(arm: ArmSpec) -> ArmPlanner[Any]:
 def most_images(arm: ArmSpec, target: Target, resolved: ResolvedExperiment) -> int:
     """Upper bound of an arm's curated images, asked of its planner once: arms are made from arms, which are made from
     others. What curation really leaves is known only after it ran."""
-    place = (target.name, arm.name)
-    if place not in resolved.most_images:
-        resolved.most_images[place] = planner_of(arm).most_images(arm, target, resolved)
-    return resolved.most_images[place]
+    cell = (target.name, arm.name)
+    if cell not in resolved.most_images:
+        resolved.most_images[cell] = planner_of(arm).most_images(arm, target, resolved)
+    return resolved.most_images[cell]
 
 
 def unplanned() -> list[str]:

@@ -8,7 +8,7 @@ from touchstone_contracts.problems import FieldError
 from touchstone_contracts.steps import RETRIEVE_IMAGES, RetrieveImages
 from touchstone_contracts.values import StepId
 
-from touchstone_planning.arms.planner import ByClassPlanner, Needs, place_of
+from touchstone_planning.arms.planner import ByClassPlanner, Needs, pointer_to
 from touchstone_planning.class_names import in_words, plan_names, without_choice
 from touchstone_planning.dag import PlannedImages, PoolOf, TargetContext
 from touchstone_planning.downloads import downloaded
@@ -27,13 +27,13 @@ class RetrievalPlanner(ByClassPlanner[Retrieval]):
         return Needs(upstream=True)
 
     def impossible(self, arm: Retrieval, resolved: ResolvedExperiment) -> Iterator[FieldError]:
-        pointer = f"{place_of(arm, resolved)}/strategy"
+        pointer = f"{pointer_to(arm, resolved)}/strategy"
         yield from rules_of(arm.strategy).impossible(arm.strategy, resolved, pointer)
-        yield from without_choice(arm.names, resolved, f"{place_of(arm, resolved)}/names")
+        yield from without_choice(arm.names, resolved, f"{pointer_to(arm, resolved)}/names")
 
     def images_compared(self, arm: Retrieval, resolved: ResolvedExperiment) -> Iterator[tuple[str, str]]:
         for pointer, instead in rules_of(arm.strategy).images_compared(arm.strategy):
-            yield f"{place_of(arm, resolved)}/strategy{pointer}", instead
+            yield f"{pointer_to(arm, resolved)}/strategy{pointer}", instead
 
     def patterns(self, arm: Retrieval) -> Iterator[tuple[str, str]]:
         return rules_of(arm.strategy).patterns(arm.strategy, "/strategy")

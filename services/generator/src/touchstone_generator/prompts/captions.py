@@ -15,7 +15,7 @@ from touchstone_generator.prompts.templates import Prompt, fill, numbered
 from touchstone_generator.prompts.words import BACKGROUNDS, RELATIONS
 
 TEMPLATE = "template"
-"""Mode and writer of a caption that a template took the place of."""
+"""Mode and writer of a caption that was replaced by a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ def write_captions(
     texts: list[str | None] = [None] * len(asks)
     report = {"rewritten": 0, "template_instead": 0}
     for attempt in range(request.attempts):
-        open_places = [place for place, text in enumerate(texts) if text is None]
-        if not open_places:
+        missing = [position for position, text in enumerate(texts) if text is None]
+        if not missing:
             break
-        report["rewritten"] += len(open_places) if attempt else 0
-        written = write([_again(asks[place], attempt) for place in open_places])
-        for place, text in zip(open_places, written, strict=True):
-            texts[place] = text if _stays(text, asks[place].label, request) else None
+        report["rewritten"] += len(missing) if attempt else 0
+        written = write([_again(asks[position], attempt) for position in missing])
+        for position, text in zip(missing, written, strict=True):
+            texts[position] = text if _stays(text, asks[position].label, request) else None
     report["template_instead"] = texts.count(None)
     if request.unnamed == "kept":
         named = [text is None or names_class(text, ask.label) for text, ask in zip(texts, asks, strict=True)]

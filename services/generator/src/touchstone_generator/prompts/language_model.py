@@ -104,7 +104,7 @@ def few_shot_prompt(ask: Ask) -> str:
     """Instruction, three examples of the mode, and the ask with its caption left open."""
     bank = BANKS[ask.mode]
     shown = np.random.default_rng(ask.seed).choice(len(bank.examples), EXAMPLES_SHOWN, replace=False)
-    examples = [f"{query} => {caption}" for query, caption in (bank.examples[place] for place in shown)]
+    examples = [f"{query} => {caption}" for query, caption in (bank.examples[position] for position in shown)]
     query = ", ".join(part for part in (ask.name, ask.detail) if part)
     return "\n".join([bank.instruction, *examples, f"{query} =>"])
 
@@ -115,8 +115,8 @@ def first_line(text: str) -> str:
 
 
 def load_causal_model(settings: TransformersWriter, library: Library, device: torch.device) -> tuple[Any, Any]:
-    """Model and tokenizer. Raises Invalid when the place is missing, its digest is another or transformers cannot load
-    it as safetensors, Transient when the hub cannot be reached."""
+    """Model and tokenizer. Raises Invalid when the location is missing, its digest is another or transformers cannot
+    load it as safetensors, Transient when the hub cannot be reached."""
     folder = find_model(settings, library, snapshot(NEEDED)).folder
     try:
         tokenizer = AutoTokenizer.from_pretrained(

@@ -42,7 +42,7 @@ def collect_captions(
     report = {"template_instead": 0, "repeated": 0}
     for label in classes:
         own = [caption for caption in found if caption.class_id == label.id]
-        drawn = [own[place] for place in rng_for(seed, "captions", label.id).permutation(len(own))]
+        drawn = [own[position] for position in rng_for(seed, "captions", label.id).permutation(len(own))]
         chosen = list(islice(cycle(drawn or [FoundCaption("", label.id, "")]), images_per_class))
         prompts += _class_prompts(label, chosen, templates)
         report["template_instead"] += sum(not caption.text.strip() for caption in chosen)

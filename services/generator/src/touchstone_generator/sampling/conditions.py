@@ -170,7 +170,7 @@ def _limit(pipeline: Any, tokenizer: Any) -> int:
     most = longest(pipeline)
     if most is None or isinstance(tokenizer, CLIPTokenizer):
         return int(tokenizer.model_max_length)
-    # Sana's instruction stands before the prompt and takes the place of one token.
+    # Sana's instruction stands before the prompt and uses up one token.
     return most - 1 if "complex_human_instruction" in accepted(pipeline) else most
 
 

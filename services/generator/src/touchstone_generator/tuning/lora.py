@@ -107,7 +107,7 @@ def _latents(pipeline: Any, images: TuningSet) -> torch.Tensor:
 
 def _conditions(pipeline: Any, images: TuningSet) -> Conditions:
     prompts = [*images.prompts, ""]
-    number = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    number = {prompt: position for position, prompt in enumerate(dict.fromkeys(prompts))}
     with torch.no_grad():
         encoded = [
             pipeline.encode_prompt(prompt, pipeline.device, 1, do_classifier_free_guidance=False)[0]

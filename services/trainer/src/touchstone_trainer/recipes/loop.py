@@ -23,7 +23,7 @@ from touchstone_trainer.evaluation.zero_shot import accuracy, embed_split, predi
 from touchstone_trainer.pixels import TrainingImages, cropped_batches
 from touchstone_trainer.processes import ALONE, Processes
 from touchstone_trainer.recipes.learner import Learner
-from touchstone_trainer.recipes.savepoints import Place, dump_state, restore_state
+from touchstone_trainer.recipes.savepoints import Position, dump_state, restore_state
 from touchstone_trainer.recipes.subject import Data, Subject
 from touchstone_trainer.schedules import warmup_cosine, warmup_length
 from touchstone_trainer.soft_labels import mixed, weighed
@@ -78,23 +78,23 @@ def train(
     # Drop-out inside a tower draws from torch's global generator, which is given back as it was.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(seed, "dropout"))
-        place = restore_state(savepoints.load(part), learner, descent, selection)
-        while place.epoch <= recipe.epochs:
+        position = restore_state(savepoints.load(part), learner, descent, selection)
+        while position.epoch <= recipe.epochs:
             learner.train()
-            total_loss = torch.zeros((), device=subject.tower.device) if place.loss is None else place.loss
-            for pixels, targets in _batches(learner, subject, data, recipe, processes, seed, place):
+            total_loss = torch.zeros((), device=subject.tower.device) if position.loss is None else position.loss
+            for pixels, targets in _batches(learner, subject, data, recipe, processes, seed, position):
                 total_loss += descent.update(pixels, targets) * len(targets)
                 progress(descent.done, updates)
-                place.batches, place.loss = place.batches + 1, total_loss
+                position.batches, position.loss = position.batches + 1, total_loss
                 if savepoints.due():
-                    savepoints.save(part, dump_state(learner, descent, selection, place))
+                    savepoints.save(part, dump_state(learner, descent, selection, position))
             # Looked at once per epoch: every look makes a GPU wait.
-            selection.consider(learner.weights(), place.epoch, float(total_loss) / len(data.training))
+            selection.consider(learner.weights(), position.epoch, float(total_loss) / len(data.training))
             watched.show(EpochsSoFar(epochs=tuple(selection.scores), planned=recipe.epochs))
-            place = Place(place.epoch + 1)
+            position = Position(position.epoch + 1)
         if savepoints.saved(part):
             # Whatever follows in the same step, this part is not repeated.
-            savepoints.save(part, dump_state(learner, descent, selection, place))
+            savepoints.save(part, dump_state(learner, descent, selection, position))
     return Adapted(
         weights=selection.weights,
         best_epoch=selection.best_epoch,
@@ -105,11 +105,17 @@ def train(
 
 
 def _batches(
-    learner: Learner, subject: Subject, data: Data, recipe: Optimisation, processes: Processes, seed: int, place: Place
+    learner: Learner,
+    subject: Subject,
+    data: Data,
+    recipe: Optimisation,
+    processes: Processes,
+    seed: int,
+    position: Position,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(pixels of this process's share, targets of the whole batch) of what is left of an epoch, whose last batch may be
     smaller."""
-    training, device, epoch, done = data.training, subject.tower.device, place.epoch, place.batches
+    training, device, epoch, done = data.training, subject.tower.device, position.epoch, position.batches
     order = rng_for(seed, "order", epoch).permutation(len(training))
     boxes = draw_crop_boxes(training.heights, training.widths, recipe.crop_scale, rng_for(seed, "crops", epoch))
     rng = rng_for(seed, "targets", epoch)

@@ -1,7 +1,7 @@
 """Low-rank updates of the image tower's matrices, and the head, trained with cross-entropy: LoRA, arXiv 2106.09685.
 
 As parametrisations, not as peft's layers: open_clip's attention reads `in_proj_weight` and `out_proj.weight` as plain
-tensors, past any layer put in their place. The update is scaled by 1: with AdamW, LoRA's alpha acts as the learning
+tensors, past any layer that replaces them. The update is scaled by 1: with AdamW, LoRA's alpha acts as the learning
 rate does."""
 
 from collections.abc import Iterator

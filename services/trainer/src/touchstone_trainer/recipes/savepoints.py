@@ -17,7 +17,7 @@ LAYOUT = 2
 
 
 @dataclass
-class Place:
+class Position:
     """How far a run is. Epochs count from 1; the order of images and their crops follow from seed and epoch."""
 
     epoch: int = 1
@@ -27,14 +27,14 @@ class Place:
     """Sum over the images of these batches."""
 
 
-def dump_state(learner: Learner, descent: Any, selection: Any, place: Place) -> bytes:
+def dump_state(learner: Learner, descent: Any, selection: Any, position: Position) -> bytes:
     """`descent` and `selection`: loop.Descent and loop.Selection."""
     state = {
         "layout": LAYOUT,
         "torch": str(torch.__version__),
-        "epoch": place.epoch,
-        "batches": place.batches,
-        "loss": place.loss,
+        "epoch": position.epoch,
+        "batches": position.batches,
+        "loss": position.loss,
         "done": descent.done,
         "learner": learner.state_dict(),
         "optimizer": descent.optimizer.state_dict(),
@@ -48,11 +48,11 @@ def dump_state(learner: Learner, descent: Any, selection: Any, place: Place) -> 
     return state_bytes(state)
 
 
-def restore_state(data: bytes | None, learner: Learner, descent: Any, selection: Any) -> Place:
+def restore_state(data: bytes | None, learner: Learner, descent: Any, selection: Any) -> Position:
     """Where to go on: the beginning where nothing was saved, or nothing that fits."""
     state = None if data is None else _readable(data, learner)
     if state is None:
-        return Place()
+        return Position()
     learner.load_state_dict(state["learner"])
     descent.optimizer.load_state_dict(state["optimizer"])
     descent.scaler.load_state_dict(state["scaler"])
@@ -64,7 +64,7 @@ def restore_state(data: bytes | None, learner: Learner, descent: Any, selection:
         torch.cuda.set_rng_state_all(state["rng_of_devices"])
     log.info("training.resumed", epoch=state["epoch"], updates=state["done"])
     loss = state["loss"]
-    return Place(state["epoch"], state["batches"], None if loss is None else loss.to(descent.parameters[0].device))
+    return Position(state["epoch"], state["batches"], None if loss is None else loss.to(descent.parameters[0].device))
 
 
 def _readable(data: bytes, learner: Learner) -> dict[str, Any] | None:

@@ -1,17 +1,17 @@
-"""Whatever a file system or S3 can name is a place, but for what could lead out of the library."""
+"""Whatever a file system or S3 can name is a location, but for what could lead out of the library."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from touchstone_contracts.catalogue import DataPlace, ModelPlace
+from touchstone_contracts.catalogue import DataLocation, ModelLocation
 from touchstone_contracts.sources import AllowedSources, SourceNotAllowed
 from touchstone_runtime.s3_connections import connect_s3
 from touchstone_runtime.settings import RuntimeSettings
 
-DATA, MODEL = TypeAdapter[str](DataPlace), TypeAdapter[str](ModelPlace)
+DATA, MODEL = TypeAdapter[str](DataLocation), TypeAdapter[str](ModelLocation)
 
 
 @pytest.mark.parametrize(
-    "place",
+    "location",
     [
         "library:my photos/train",
         "library:été/a = 1 #2 (copy)/00000.tar",
@@ -23,12 +23,12 @@ DATA, MODEL = TypeAdapter[str](DataPlace), TypeAdapter[str](ModelPlace)
         "s3://shop/a b/",
     ],
 )
-def test_any_name_is_a_place(place: str) -> None:
-    assert DATA.validate_python(place) == place
+def test_any_name_is_a_location(location: str) -> None:
+    assert DATA.validate_python(location) == location
 
 
 @pytest.mark.parametrize(
-    "place",
+    "location",
     [
         "library:", "library:/etc/passwd", "library:../x", "library:a/../b", "library:a/./b", "library:.hidden",
         "library:a//b", "library:a/", "library:a\nb", "library:a\0b", "s3://shop/", "s3://shop/../x", "s3://shop/a\nb",
@@ -36,26 +36,26 @@ def test_any_name_is_a_place(place: str) -> None:
         "ftp://x/y", "/etc/passwd", "file:///x", "",
     ],
 )  # fmt: skip
-def test_what_could_lead_elsewhere_is_none(place: str) -> None:
+def test_what_could_lead_elsewhere_is_none(location: str) -> None:
     with pytest.raises(ValidationError):
-        DATA.validate_python(place)
+        DATA.validate_python(location)
 
 
 def test_models_may_lie_in_folders_with_blanks_and_hubs_have_none() -> None:
     assert MODEL.validate_python("library:my models/clip 2")
     assert MODEL.validate_python("hub:owner/name@0123")
-    for place in ("hub:owner/my name", "hub:own er/x", "hub:../x", "s3://shop/model"):
+    for location in ("hub:owner/my name", "hub:own er/x", "hub:../x", "s3://shop/model"):
         with pytest.raises(ValidationError):
-            MODEL.validate_python(place)
+            MODEL.validate_python(location)
 
 
 def test_lists_of_allowed_sources_take_the_same_names() -> None:
     allowed = AllowedSources(library=("my photos",), buckets=("shop/my photos",))
     allowed.require("library:my photos/train 1")
     allowed.require("s3://shop/my photos/a=1.tar")
-    for place in ("library:my photos of staff/x", "s3://shop/my photos of staff/x", "library:my/x"):
+    for location in ("library:my photos of staff/x", "s3://shop/my photos of staff/x", "library:my/x"):
         with pytest.raises(SourceNotAllowed):
-            allowed.require(place)
+            allowed.require(location)
 
 
 @pytest.mark.parametrize(
