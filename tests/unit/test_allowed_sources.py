@@ -30,19 +30,19 @@ POLICY = AllowedSources(
 
 
 @pytest.mark.parametrize(
-    "location",
+    "place",
     [
         "library:data/open", "library:data/open/a/b.tar", "library:models/x", "library:models/",
         "s3://whole/a", "s3://shop/photos/1.tar", "s3://shop/photos/",
         f"hub:openai/clip@{COMMIT}", f"hub:laion/anything@{COMMIT}",
     ],
 )  # fmt: skip
-def test_what_is_allowed_passes(location: str) -> None:
-    POLICY.require(location)
+def test_what_is_allowed_passes(place: str) -> None:
+    POLICY.require(place)
 
 
 @pytest.mark.parametrize(
-    "location",
+    "place",
     [
         "library:data", "library:data/opened", "library:other", "library:data/open/../closed", "library:/models/x",
         "library:models//x", "library:",
@@ -53,9 +53,9 @@ def test_what_is_allowed_passes(location: str) -> None:
         "gs://shop/other", "hf://datasets/openai/other/x", "hf://datasets/laion2/clip@main",
     ],
 )  # fmt: skip
-def test_what_is_not_allowed_is_refused(location: str) -> None:
+def test_what_is_not_allowed_is_refused(place: str) -> None:
     with pytest.raises(SourceNotAllowed):
-        POLICY.require(location)
+        POLICY.require(place)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_by_default_the_library_alone_may_be_read() -> None:
     policy = RuntimeSettings().allowed_sources
     assert policy == AllowedSources()
     policy.require("library:anything/below/it")
-    for location in ("s3://shop/a", f"hub:openai/clip@{COMMIT}"):
+    for place in ("s3://shop/a", f"hub:openai/clip@{COMMIT}"):
         with pytest.raises(SourceNotAllowed, match=r"none \(set TOUCHSTONE_ALLOWED_(BUCKETS|HUB) "):
-            policy.require(location)
+            policy.require(place)
     assert not policy.permits_host("example.org")
 
 
@@ -144,13 +144,13 @@ def test_a_hub_model_names_a_whole_commit(revision: str) -> None:
     assert refused.value.code == "hub_not_pinned"
 
 
-def shard(location: str) -> TarShard:
-    return TarShard(location=location, digest=DIGEST, images=1)
+def shard(place: str) -> TarShard:
+    return TarShard(location=place, digest=DIGEST, images=1)
 
 
-def links(location: str, embeddings: str) -> LinkTable:
+def links(place: str, embeddings: str) -> LinkTable:
     array = ArrayFile(location=embeddings, digest=DIGEST)
-    return LinkTable(location=location, digest=DIGEST, images=1, image_embeddings=array)
+    return LinkTable(location=place, digest=DIGEST, images=1, image_embeddings=array)
 
 
 REFUSED: dict[str, tuple[BaseModel, str, str]] = {
@@ -171,7 +171,7 @@ REFUSED: dict[str, tuple[BaseModel, str, str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_every_location_of_a_document_is_asked_for(kind: str) -> None:
+def test_every_place_of_a_document_is_asked_for(kind: str) -> None:
     document, code, pointer = REFUSED[kind]
     with pytest.raises(Invalid) as refused:
         require_allowed([POLICY], document)
@@ -181,7 +181,7 @@ def test_every_location_of_a_document_is_asked_for(kind: str) -> None:
 def test_every_kind_of_the_catalogue_is_walked() -> None:
     path = Path(__file__).parents[2] / "miniverse/catalogue.yaml"
     miniverse_catalogue = Catalogue.model_validate(yaml.safe_load(path.read_text()))
-    found = [(type(holder).__name__, location) for _, location, holder in places_in(miniverse_catalogue)]
+    found = [(type(holder).__name__, place) for _, place, holder in places_in(miniverse_catalogue)]
     assert {kind for kind, _ in found} >= {"Encoder", "Generator", "ParquetFile"}
     assert len(found) > 20
     require_allowed([AllowedSources()], miniverse_catalogue)

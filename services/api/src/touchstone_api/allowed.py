@@ -69,11 +69,9 @@ class ProjectPolicy:
 def _require_own_uploads(document: BaseModel, project: str) -> None:
     """Raises SourceNotAllowed: another project's archives are its own, whoever knows their ids."""
     errors = [
-        FieldError(
-            pointer=pointer, detail=f"{location} is no upload of this project: GET /v1/uploads lists those it has"
-        )
-        for pointer, location, _ in places_in(document)
-        if location.startswith("upload://") and not location.startswith(f"upload://{project}.")
+        FieldError(pointer=pointer, detail=f"{place} is no upload of this project: GET /v1/uploads lists those it has")
+        for pointer, place, _ in places_in(document)
+        if place.startswith("upload://") and not place.startswith(f"upload://{project}.")
     ]
     if errors:
         raise SourceNotAllowed(and_more(errors[0].detail, len(errors)), errors=tuple(errors[:MOST_NAMED]))
