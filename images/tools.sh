@@ -1,4 +1,4 @@
-# uv and the build backend of our packages, by hash, in a place of their own.
+# uv and the build backend of our packages, by hash, in a virtual environment of their own.
 . images/sources.sh
 python -m venv /opt/tools
 /opt/tools/bin/python -m pip install --disable-pip-version-check --require-hashes \

@@ -88,7 +88,7 @@ def own_bytes(engine: Engine, image: str, count: int) -> int:
 
 
 def test_without_cuda_only_torch_comes_from_the_other_index(engine: Engine, tmp_path: Path) -> None:
-    """The path of the CPU profile, with an index on this machine in PyTorch's place."""
+    """The path of the CPU profile, with an index on this machine instead of PyTorch's."""
     lock = (ROOT / "images/worker.lock").read_text()
     versions = {
         name: re.findall(rf"^{name}==([\d.]+)", lock, flags=re.MULTILINE)[0] for name in ("torch", "torchvision")

@@ -121,7 +121,7 @@ def with_generator(name: str) -> list[dict[str, Any]]:
     ],
     ids=["unknown-field", "unknown-arm", "unknown-target", "size", "generator", "repeated-size", "wrong-combination"],
 )
-def test_a_bad_spec_is_refused_with_its_place_and_creates_nothing(
+def test_a_bad_spec_is_refused_with_its_pointer_and_creates_nothing(
     client: Client, changes: dict[str, Any], status: int, code: str, pointer: str | None, reason: str
 ) -> None:
     before = [experiment.id for experiment in client.experiments()]

@@ -96,8 +96,8 @@ def test_images_open_by_click_and_by_tap_wherever_they_stand(browser: Browser, t
     page.goto(f"{address}/experiments/{told.id}")
     viewer = page.locator("#viewer")
     opened = 0
-    for place in ("#strips", "#leaks", "#gallery"):
-        thumbnail = page.locator(f"{place} a[data-image]").first
+    for section in ("#strips", "#leaks", "#gallery"):
+        thumbnail = page.locator(f"{section} a[data-image]").first
         for act in (thumbnail.tap, thumbnail.click):
             act()
             expect(viewer.get_by_role("heading", level=1)).to_be_visible()

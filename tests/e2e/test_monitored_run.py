@@ -42,7 +42,7 @@ def total(text: str, sample: str, **labels: str) -> float:
 
 def test_every_metric_that_a_panel_or_an_alert_asks_for_was_exposed(exposed: Exposed) -> None:
     queries = all_queries()
-    missing = {query.place: found for query in queries if (found := exposed.missing(query.expression))}
+    missing = {query.location: found for query in queries if (found := exposed.missing(query.expression))}
     assert missing == {}
     assert len(queries) > 45
 

@@ -42,8 +42,8 @@ class System:
         run = [sys.executable, "-m", f"touchstone_conductor.{command}", *arguments]
         return subprocess.run(run, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
 
-    def get(self, place: str) -> bytes:
-        return api_client(self.services).get(place).content
+    def get(self, path: str) -> bytes:
+        return api_client(self.services).get(path).content
 
 
 @contextmanager
@@ -90,8 +90,8 @@ def test_a_verdict_is_read_after_a_restore_into_an_empty_system(
         assert " 0 objects of 0.0 MiB copied" in again.stdout
         restored = other.runs("restore", folder)
         assert restored.returncode == 0, restored.stderr
-        for place in ("verdict", "results", "predictions"):
-            assert other.get(f"/v1/experiments/{told.id}/{place}") == ours.get(f"/v1/experiments/{told.id}/{place}")
+        for path in ("verdict", "results", "predictions"):
+            assert other.get(f"/v1/experiments/{told.id}/{path}") == ours.get(f"/v1/experiments/{told.id}/{path}")
         assert b'"answer"' in other.get(f"/v1/experiments/{told.id}/verdict")
         assert Scrub(other.services.store, other.services.artifacts).run().repeated == []
         refused = other.runs("restore", folder)

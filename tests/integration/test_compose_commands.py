@@ -1,7 +1,7 @@
 """Every process of docker-compose.yml, started here by its own command with its own environment.
 
-Only what differs between a container and this machine is rewritten: addresses of servers, ports, and the library's
-place; the vector index is the embedded one. A process passes when its own health check does."""
+Only what differs between a container and this machine is rewritten: addresses of servers, ports, and the location
+of the library; the vector index is the embedded one. A process passes when its own health check does."""
 
 import json
 import os

@@ -327,7 +327,7 @@ def test_locations_that_are_not_allowed_are_refused_when_they_are_posted(install
         ({"name": "birds"}, "/shards"),
     ],
 )
-def test_what_is_no_location_is_refused_with_its_place(
+def test_what_is_no_location_is_refused_with_its_pointer(
     installation: Installation, document: dict[str, Any], pointer: str
 ) -> None:
     refused = installation.ask("upstreams", document, status=422)

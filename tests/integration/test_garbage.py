@@ -75,12 +75,12 @@ def filled(path: str, client: TestClient, **garbage: str) -> str:
     return path.format(**values | garbage)
 
 
-def parameters(operation: dict[str, Any], place: str, kind: str | None = None) -> list[str]:
-    """Names of the parameters of a place; of one type, or a union with it."""
+def parameters(operation: dict[str, Any], location: str, kind: str | None = None) -> list[str]:
+    """Names of the parameters in one location (`in`); of one type, or a union with it."""
     return [
         each["name"]
         for each in operation.get("parameters", [])
-        if each["in"] == place and (kind is None or kind in str(each["schema"]))
+        if each["in"] == location and (kind is None or kind in str(each["schema"]))
     ]
 
 
@@ -132,12 +132,12 @@ def test_text_that_cannot_be_stored_is_refused_in_every_string_of_every_body(cli
     tried: Counter[str] = Counter()
     bodies = [(method, path, body) for method, path, each in operations(client) for body in examples(each)]
     for method, path, body in bodies:
-        places = [*strings(body), ("unknown",)]
+        fields = [*strings(body), ("unknown",)]
         for what, garbage in IN_JSON.items():
-            for place in places:
-                text = json.dumps(replaced(body, place, "GARBAGE")).replace("GARBAGE", garbage)
+            for field in fields:
+                text = json.dumps(replaced(body, field, "GARBAGE")).replace("GARBAGE", garbage)
                 options: dict[str, Any] = {"content": text, "headers": {"content-type": "application/json"}}
-                assert refused(client, method, filled(path, client), f"{what} in {place}", **options) == "invalid_text"
+                assert refused(client, method, filled(path, client), f"{what} in {field}", **options) == "invalid_text"
                 tried[f"{method} {path}"] += 1
             text = json.dumps({**body, "GARBAGE": 1}).replace("GARBAGE", garbage)
             options = {"content": text, "headers": {"content-type": "application/json"}}

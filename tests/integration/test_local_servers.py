@@ -26,9 +26,9 @@ from touchstone_stack.servers import (
 
 
 def test_valkey_refuses_a_wrong_password(valkey_url: str) -> None:
-    place = valkey_url.split("@")[1]
+    address = valkey_url.split("@")[1]
     with pytest.raises(redis.AuthenticationError):
-        redis.Redis.from_url(f"redis://:wrong@{place}").ping()
+        redis.Redis.from_url(f"redis://:wrong@{address}").ping()
     assert redis.Redis.from_url(valkey_url).ping()
 
 

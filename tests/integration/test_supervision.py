@@ -35,10 +35,10 @@ def web_server(folder: Folder, name: str) -> Process:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
-    place = Folder(tmp_path / "stack % odd name")
-    place.path.mkdir()
-    yield place
-    end_strays(place)
+    stack = Folder(tmp_path / "stack % odd name")
+    stack.path.mkdir()
+    yield stack
+    end_strays(stack)
 
 
 @pytest.fixture

@@ -73,9 +73,9 @@ class Findings:
         for case_id, checks in recorder.checks.items():
             for check in checks:
                 if check.status == Status.FAILURE and check.failure_info is not None:
-                    place = (recorder.cases[case_id].value.operation.label, check.name)
+                    check_of_operation = (recorder.cases[case_id].value.operation.label, check.name)
                     told = f"{check.failure_info.failure}\n{check.failure_info.code_sample}"
-                    self.failures.setdefault(place, told)
+                    self.failures.setdefault(check_of_operation, told)
 
     def note_error(self, error: events.NonFatalError) -> None:
         self.failures.setdefault((error.label, type(error.value).__name__), str(error.value))

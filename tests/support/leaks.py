@@ -42,7 +42,7 @@ def leaks(texts: Mapping[str, str | bytes], secrets: Collection[str]) -> list[st
 
 
 def require_no_leak(texts: Mapping[str, str | bytes], secrets: Collection[str]) -> int:
-    """How many characters were looked through. Raises AssertionError with the places."""
+    """How many characters were looked through. Raises AssertionError that says where the secrets are."""
     assert secrets, "nothing to look for"
     found = leaks(texts, secrets)
     assert found == [], f"secrets stand in {', '.join(found[:20])}"

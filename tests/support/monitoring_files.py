@@ -19,7 +19,7 @@ DASHBOARDS = sorted((MONITORING / "grafana").glob("*.json"))
 class Query:
     """One expression and where it stands."""
 
-    place: str
+    location: str
     expression: str
     legend: str = ""
 

@@ -66,13 +66,13 @@ class _Comparison:
             for operation in (before, now)
         )
         for key in known.keys() | found.keys():
-            place = f"{where} {key[0]} parameter {key[1]}"
+            parameter = f"{where} {key[0]} parameter {key[1]}"
             if key not in found:
-                yield f"{place}: removed"
+                yield f"{parameter}: removed"
             elif found[key].get("required") and not known.get(key, {}).get("required"):
-                yield f"{place}: required now"
+                yield f"{parameter}: required now"
             elif key in known:
-                yield from self._schema(place, known[key]["schema"], found[key]["schema"], "request")
+                yield from self._schema(parameter, known[key]["schema"], found[key]["schema"], "request")
 
     def _body(self, where: str, before: Schema | None, now: Schema | None) -> Iterator[str]:
         if now is None:

@@ -54,8 +54,8 @@ class PublicProvider:
         asked = parse_qs(environ["QUERY_STRING"])
 
         def noting(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
-            place = urlsplit(dict(headers).get("Location", ""))
-            for code in parse_qs(place.query).get("code", ()):
+            redirect = urlsplit(dict(headers).get("Location", ""))
+            for code in parse_qs(redirect.query).get("code", ()):
                 assert asked.get("code_challenge_method") == ["S256"], "a public client asks with PKCE"
                 [self.challenges[code]] = asked["code_challenge"]
             return start(status, headers, *error)

@@ -52,8 +52,10 @@ def stack(world: "TinyWorld", tmp_path_factory: pytest.TempPathFactory) -> Itera
 def fresh_stack(world: "TinyWorld", folder: Path, workers: Mapping[str, str], **settings: str) -> Iterator[Stack]:
     """Running inside the block; `folder` is where everything it knows lies, `settings` are variables of all of it."""
     extra = QUICK_RECOVERY | settings
-    place = Folder(folder.resolve())
-    layout = Layout(place, world.library, threads=1, workers=workers, extra=extra, settled_seconds=SETTLED_SECONDS)
+    stack_folder = Folder(folder.resolve())
+    layout = Layout(
+        stack_folder, world.library, threads=1, workers=workers, extra=extra, settled_seconds=SETTLED_SECONDS
+    )
     stack = Stack(layout, world.catalogue, api_port=free_ports(1)[0])
     try:
         with stack.running():

@@ -182,14 +182,14 @@ def resize(disk: Path, size: int) -> None:
 
 @contextmanager
 def trials(world: "TinyWorld", folder: Path, **settings: str) -> Iterator[Trials]:
-    place = Folder(folder.resolve() / "stack")
-    place.path.mkdir(parents=True)
+    stack_folder = Folder(folder.resolve() / "stack")
+    stack_folder.path.mkdir(parents=True)
     crashes = folder / "crashes"
     crashes.mkdir()
     state = new_state(free_ports(1)[0])
-    place.write_state(state)
+    stack_folder.write_state(state)
     with (
-        small_disk(place.path / "s3"),
+        small_disk(stack_folder.path / "s3"),
         Proxy((LOOPBACK, state.valkey_port)) as redis_proxy,
         Proxy((LOOPBACK, state.s3_ports[0])) as s3_proxy,
     ):
@@ -199,11 +199,11 @@ def trials(world: "TinyWorld", folder: Path, **settings: str) -> Iterator[Trials
             "TOUCHSTONE_CRASH_FOLDER": str(crashes),
             "TOUCHSTONE_MAX_FAILURES": str(MAX_FAILURES),
         }
-        with fresh_stack(world, place.path, WORKERS, **settings) as stack:
+        with fresh_stack(world, stack_folder.path, WORKERS, **settings) as stack:
             started = stack.folder.read_state()
             assert started is not None
             assert started.valkey_port == state.valkey_port, "the proxies lead elsewhere"
-            oracle = Oracle(place.path / "touchstone.db")
+            oracle = Oracle(stack_folder.path / "touchstone.db")
             oracle.install()
             with started.client() as client:
                 first, _ = client.post_document(STUDY)

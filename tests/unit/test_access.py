@@ -180,11 +180,11 @@ def test_webhooks_are_told_of_their_own_project_alone(tmp_path: Any) -> None:
     for api, mine, others, experiment in ((first, *hooks, ended[0]), (second, *reversed(hooks), ended[1])):
         told = api.get(f"/v1/webhooks/{mine['id']}/deliveries").json()["items"]
         assert [each["experiment"] for each in told] == [experiment]
-        place = f"/v1/webhooks/{others['id']}"
-        assert api.get(place).json()["code"] == "not_found"
-        assert api.get(f"{place}/deliveries").status_code == api.delete(place).status_code == 404
+        webhook = f"/v1/webhooks/{others['id']}"
+        assert api.get(webhook).json()["code"] == "not_found"
+        assert api.get(f"{webhook}/deliveries").status_code == api.delete(webhook).status_code == 404
         # Through a webhook of one's own, a message of others is not found either.
-        [message] = (second if api is first else first).get(f"{place}/deliveries").json()["items"]
+        [message] = (second if api is first else first).get(f"{webhook}/deliveries").json()["items"]
         for hook in (mine, others):
             assert api.post(f"/v1/webhooks/{hook['id']}/deliveries/{message['id']}/retry").status_code == 404
 

@@ -199,13 +199,13 @@ def test_validate_says_what_would_happen(client: TestClient, services: Services)
 
 
 def test_cancel_then_retry(client: TestClient) -> None:
-    place = f"/v1/experiments/{post(client).json()['id']}"
-    assert client.post(f"{place}/retry").json()["code"] == "not_retryable"
+    path = f"/v1/experiments/{post(client).json()['id']}"
+    assert client.post(f"{path}/retry").json()["code"] == "not_retryable"
     for _ in range(2):  # cancelling twice is harmless
-        cancelled = client.post(f"{place}/cancel").json()
+        cancelled = client.post(f"{path}/cancel").json()
         assert (cancelled["phase"], cancelled["finished_at"] is not None) == ("cancelled", True)
-    assert client.post(f"{place}/retry").json()["phase"] == "queued"
-    assert client.get(place).json()["finished_at"] is None
+    assert client.post(f"{path}/retry").json()["phase"] == "queued"
+    assert client.get(path).json()["finished_at"] is None
 
 
 def test_pages_list_every_experiment_once_newest_first(client: TestClient) -> None:
@@ -232,17 +232,17 @@ def test_an_idempotency_key_belongs_to_one_body(client: TestClient) -> None:
 def test_the_history_is_streamed_and_resumes(client: TestClient, services: Services) -> None:
     first = post(client).json()
     finish_steps(services, first["id"])
-    place = f"/v1/experiments/{first['id']}/events"
-    whole = client.get(place)
+    path = f"/v1/experiments/{first['id']}/events"
+    whole = client.get(path)
     assert whole.headers["content-type"].startswith("text/event-stream")
     ids = [int(line.removeprefix("id: ")) for line in whole.text.splitlines() if line.startswith("id: ")]
     assert ids == sorted(set(ids))
     assert len(ids) >= 2
-    rest = client.get(place, headers={"Last-Event-ID": str(ids[0])})
+    rest = client.get(path, headers={"Last-Event-ID": str(ids[0])})
     assert [f"id: {number}" for number in ids[1:]] == [x for x in rest.text.splitlines() if x.startswith("id: ")]
-    assert client.get(place, headers={"Last-Event-ID": str(ids[-1])}).status_code == 204
+    assert client.get(path, headers={"Last-Event-ID": str(ids[-1])}).status_code == 204
     assert client.get("/v1/experiments/exp_none/events").json()["code"] == "not_found"
-    assert client.get(place, headers={"Last-Event-ID": "soon"}).status_code == 422
+    assert client.get(path, headers={"Last-Event-ID": "soon"}).status_code == 422
 
 
 def test_steps_of_a_kind_that_this_release_does_not_know_are_shown(client: TestClient, services: Services) -> None:

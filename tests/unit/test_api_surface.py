@@ -182,8 +182,8 @@ def test_the_examples_of_the_description_are_accepted(tmp_path: Path) -> None:
 
 def test_pointers_leave_out_the_member_of_a_tagged_union() -> None:
     body = {"arms": [{"kind": "retrieval", "strategy": {"kind": "union", "a/b": 1}}]}
-    place = ("body", "arms", 0, "retrieval", "strategy", "union", "a/b")
-    assert json_pointer(place, body) == "/arms/0/strategy/a~1b"
+    location = ("body", "arms", 0, "retrieval", "strategy", "union", "a/b")
+    assert json_pointer(location, body) == "/arms/0/strategy/a~1b"
     assert json_pointer(("body", "arms", 0, "generation", "images"), body) == "/arms/0/images"
     assert json_pointer(("query", "limit"), None) == "/query/limit"
     assert json_pointer(("body",), body) == ""

@@ -40,8 +40,8 @@ class System:
     def restore(self, folder: Path, *, replace: bool = False) -> Restored:
         return Restore(self.services.store, self.objects, BackupFolder(folder), replace=replace).run()
 
-    def get(self, place: str) -> bytes:
-        return api_client(self.services).get(place).content
+    def get(self, path: str) -> bytes:
+        return api_client(self.services).get(path).content
 
     def rows(self) -> dict[str, list[str]]:
         with self.services.store.read() as session:
@@ -91,8 +91,8 @@ def test_what_comes_back_into_an_empty_system_is_what_was_there(
     back = other.restore(folder)
     assert (back.rows, back.copied, back.damaged) == (done.rows, len(system.stored()), [])
     assert (other.rows(), other.stored()) == (system.rows(), system.stored())
-    for place in ("/verdict", "/results", "/predictions", "/registration", "/manifest"):
-        assert other.get(f"/v1/experiments/{finished.id}{place}") == system.get(f"/v1/experiments/{finished.id}{place}")
+    for path in ("/verdict", "/results", "/predictions", "/registration", "/manifest"):
+        assert other.get(f"/v1/experiments/{finished.id}{path}") == system.get(f"/v1/experiments/{finished.id}{path}")
     assert Scrub(other.services.store, other.services.artifacts).run().repeated == []
 
 
@@ -266,6 +266,6 @@ def test_a_copy_of_an_earlier_release_is_migrated(
     other = new_system("second")
     other.restore(folder)
     assert is_current(other.services.store)
-    place = f"/v1/experiments/{finished.id}"
-    assert b"no_registration" in other.get(f"{place}/registration")
-    assert other.get(f"{place}/results") == system.get(f"{place}/results")
+    path = f"/v1/experiments/{finished.id}"
+    assert b"no_registration" in other.get(f"{path}/registration")
+    assert other.get(f"{path}/results") == system.get(f"{path}/results")

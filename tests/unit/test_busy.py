@@ -8,7 +8,7 @@ import pytest
 from support.memory_services import AS_OPERATOR, api_client, register_everything
 from support.specs import spec
 from touchstone_api.bootstrap import Services
-from touchstone_api.busy import MOST_WAITING, Busy, Places
+from touchstone_api.busy import MOST_WAITING, Busy, Slots
 from touchstone_api.main import create_app
 
 BODY = spec().model_dump(mode="json")
@@ -16,13 +16,13 @@ BODY = spec().model_dump(mode="json")
 
 def test_so_many_work_at_once_a_few_wait_and_the_others_are_sent_away() -> None:
     async def come() -> tuple[int, int, int]:
-        places, done = Places(at_once=2, waiting=3), asyncio.Event()
+        slots, done = Slots(at_once=2, waiting=3), asyncio.Event()
         at_work = most = sent_away = 0
 
         async def work() -> None:
             nonlocal at_work, most, sent_away
             try:
-                async with places.one():
+                async with slots.one():
                     at_work += 1
                     most = max(most, at_work)
                     await done.wait()
@@ -33,27 +33,27 @@ def test_so_many_work_at_once_a_few_wait_and_the_others_are_sent_away() -> None:
         working = [asyncio.create_task(work()) for _ in range(10)]
         while sent_away < 5:
             await asyncio.sleep(0)
-        waiting = places.waiting
+        waiting = slots.waiting
         done.set()
         await asyncio.gather(*working)
-        async with places.one():  # all are free again
+        async with slots.one():  # all are free again
             pass
         return most, waiting, sent_away
 
     assert asyncio.run(come()) == (2, 3, 5)
 
 
-def test_nobody_waits_for_ever_and_a_place_comes_back_whatever_happened() -> None:
+def test_nobody_waits_for_ever_and_a_slot_comes_back_whatever_happened() -> None:
     async def come() -> None:
-        places = Places(at_once=1, patience=0.01)
+        slots = Slots(at_once=1, patience=0.01)
         with pytest.raises(ZeroDivisionError):
-            async with places.one():
+            async with slots.one():
                 raise ZeroDivisionError
-        async with places.one():
+        async with slots.one():
             with pytest.raises(Busy, match="try again"):
-                async with places.one():
+                async with slots.one():
                     pass
-        assert places.waiting == 0
+        assert slots.waiting == 0
 
     asyncio.run(come())
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from PIL import Image
 from touchstone import Client
-from touchstone.grid import Place, Row, draw_grid, evenly, fetch_row
+from touchstone.grid import ExperimentTarget, Row, draw_grid, evenly, fetch_row
 from touchstone_contracts.catalogue import ClassLabel
 from touchstone_contracts.identity import sha256
 from touchstone_contracts.views import ImagePage, ImageView
@@ -38,7 +38,8 @@ def test_a_row_asks_for_kept_images_of_its_class_from_every_arm() -> None:
         return httpx.Response(200, json=ImagePage(items=(shown, shown)).model_dump(mode="json"))
 
     with Client("http://touchstone.test", transport=httpx.MockTransport(answer)) as client:
-        row = fetch_row(client, Place("exp_1", "animals"), ClassLabel(id=3, display_name="owl"), ["real", "made"], 2)
+        animals, owl = ExperimentTarget("exp_1", "animals"), ClassLabel(id=3, display_name="owl")
+        row = fetch_row(client, animals, owl, ["real", "made"], 2)
     assert row == Row("owl", {"real": [b"image"] * 2, "made": [b"image"] * 2})
     wanted = {"target": "animals", "class_id": "3", "kept": "true", "limit": "2"}
     assert asked == [(f"/v1/experiments/exp_1/arms/{arm}/images", wanted) for arm in ("real", "made")]

@@ -103,7 +103,7 @@ def test_links_end_with_all_classes_together(capsys: pytest.CaptureFixture[str])
 
 
 def verdict(prices: Prices, money: float | None) -> Verdict:
-    places: dict[str, Any] = {"target": None, "size": None, "metric": "zero_shot", "answer": "a_better"}
+    compared: dict[str, Any] = {"target": None, "size": None, "metric": "zero_shot", "answer": "a_better"}
     numbers = {"difference": 0.05, "low": 0.03, "high": 0.07, "degrees_of_freedom": 4, "p_value": 0.001}
     cost = Cost(cpu_seconds=123_456.7, gpu_seconds=36, money=money)
     return Verdict(
@@ -114,7 +114,7 @@ def verdict(prices: Prices, money: float | None) -> Verdict:
         confidence=0.95,
         answer="a_better",
         headline="made wins",
-        primary=ComparisonResult(seeds=3, test_images=300, **places, **numbers),
+        primary=ComparisonResult(seeds=3, test_images=300, **compared, **numbers),
         secondary=(),
         baseline=(),
         exchange_rates=(

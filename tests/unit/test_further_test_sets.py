@@ -134,14 +134,14 @@ def told(services: Services) -> Told:
 
 
 def test_results_have_rows_of_each_test_set_in_json_and_csv(api: TestClient, told: Told) -> None:
-    place = f"/v1/experiments/{told.id}/results"
-    rows = api.get(place).json()["rows"]
+    path = f"/v1/experiments/{told.id}/results"
+    rows = api.get(path).json()["rows"]
     on = {name: [row for row in rows if row["test_set"] == name] for name in ("test", "sketch")}
     assert len(on["test"]) == 2 * len(on["sketch"]) == 2 * 5 * 3 * 2
     assert {row["target"] for row in on["sketch"]} == {"fine"}
-    lines = list(csv.DictReader(io.StringIO(api.get(f"{place}?format=csv").text)))
+    lines = list(csv.DictReader(io.StringIO(api.get(f"{path}?format=csv").text)))
     assert [line["test_set"] for line in lines] == [row["test_set"] for row in rows]
-    assert api.get(f"{place}?format=parquet").status_code == 200
+    assert api.get(f"{path}?format=parquet").status_code == 200
 
 
 def test_the_verdict_is_about_the_main_test_set_and_reports_the_other_beside_it(api: TestClient, told: Told) -> None:
@@ -185,11 +185,11 @@ def test_each_test_set_has_its_tables_on_the_page_and_its_classes(api: TestClien
     assert "fine, linear-probe accuracy on sketch in percent" in html
     assert "broad, linear-probe accuracy on sketch" not in html
     asked: dict[str, str | int] = {"arm": "retrieved", "size": 6, "target": "fine", "test_set": "sketch"}
-    place = f"/v1/experiments/{told.id}/classes"
-    table = api.get(place, params=asked).json()
+    path = f"/v1/experiments/{told.id}/classes"
+    table = api.get(path, params=asked).json()
     assert table["test_set"] == "sketch"
-    assert table["classes"] != api.get(place, params=asked | {"test_set": "test"}).json()["classes"]
-    assert api.get(place, params=asked | {"target": "broad"}).status_code == 404
+    assert table["classes"] != api.get(path, params=asked | {"test_set": "test"}).json()["classes"]
+    assert api.get(path, params=asked | {"target": "broad"}).status_code == 404
 
 
 def test_every_test_set_has_its_own_fits(services: Services, api: TestClient) -> None:
@@ -202,13 +202,13 @@ def test_every_test_set_has_its_own_fits(services: Services, api: TestClient) ->
 
 
 def test_the_client_shows_them_apart(api: TestClient, told: Told) -> None:
-    place, console = f"/v1/experiments/{told.id}", Console(file=io.StringIO(), width=120)
+    path, console = f"/v1/experiments/{told.id}", Console(file=io.StringIO(), width=120)
     assert isinstance(console.file, io.StringIO)
-    print_results(console, Results.model_validate(api.get(f"{place}/results").json()))
+    print_results(console, Results.model_validate(api.get(f"{path}/results").json()))
     measured = console.file.getvalue()
     targets = [line.split("│")[1].strip() for line in measured.splitlines() if line.startswith("│")]
     assert targets == [*["broad"] * 5, *["fine"] * 5, *["fine on sketch"] * 5]
-    verdict = Verdict.model_validate(api.get(f"{place}/verdict").json())
+    verdict = Verdict.model_validate(api.get(f"{path}/verdict").json())
     elsewhere = verdict.primary.model_copy(update={"test_set": "sketch"})
     print_verdict(console, verdict.model_copy(update={"primary": elsewhere}))
     assert "in ZS on sketch: " in console.file.getvalue()

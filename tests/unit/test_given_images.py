@@ -74,7 +74,7 @@ def test_their_images_are_part_of_the_estimate() -> None:
         (Given(name="g", datasets=("fine-by-hand", "x")), "/arms/1/datasets/1", "no dataset named 'x' is registered"),
     ],
 )
-def test_what_is_not_there_is_refused_with_its_place(arm: Given, pointer: str, reason: str) -> None:
+def test_what_is_not_there_is_refused_with_its_pointer(arm: Given, pointer: str, reason: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_fair(experiment(arm))
     assert [(error.pointer, error.detail) for error in refused.value.errors] == [(pointer, reason)]

@@ -34,8 +34,8 @@ class World:
     told: Told
     api: TestClient
 
-    def get(self, place: str) -> tuple[int, str]:
-        answer = self.api.get(f"/v1/experiments/{self.told.id}{place}")
+    def get(self, path: str) -> tuple[int, str]:
+        answer = self.api.get(f"/v1/experiments/{self.told.id}{path}")
         return answer.status_code, answer.json().get("code", "")
 
     @property
@@ -80,7 +80,7 @@ def test_a_verdict_whose_bytes_are_lost_is_judged_again_when_it_is_asked_for(wor
 
 
 @pytest.mark.parametrize(
-    "place",
+    "path",
     [
         "/classes?arm=synthetic&size=6&target=fine",
         "/manifest",
@@ -89,12 +89,12 @@ def test_a_verdict_whose_bytes_are_lost_is_judged_again_when_it_is_asked_for(wor
         "/arms/synthetic?target=fine",
     ],
 )
-def test_whatever_was_lost_of_a_finished_experiment_heals_when_it_is_asked_for(world: World, place: str) -> None:
+def test_whatever_was_lost_of_a_finished_experiment_heals_when_it_is_asked_for(world: World, path: str) -> None:
     plan = world.told.plan
     for steps in (plan.evaluations, plan.curations, plan.audits):
         for step in steps.values():
             world.objects.remove(manifest_key(step))
-    answer = api_client(world.services).get(f"/v1/experiments/{world.told.id}{place}")
+    answer = api_client(world.services).get(f"/v1/experiments/{world.told.id}{path}")
     assert (answer.status_code, answer.json()["code"]) == (503, "healing")
     assert world.states(*plan.evaluations.values(), *plan.curations.values(), *plan.audits.values()) == {"waiting"}
 

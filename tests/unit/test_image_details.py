@@ -30,13 +30,13 @@ def told(services: Services) -> Told:
     return show_images(services)
 
 
-def place(told: Told, arm: str = "retrieved") -> str:
+def arm_path(told: Told, arm: str = "retrieved") -> str:
     return f"/v1/experiments/{told.id}/arms/{arm}"
 
 
 def details(api: TestClient, told: Told, arm: str, row: int) -> dict[str, Any]:
     image = pool_rows("fine", arm)[row].id
-    answer = api.get(f"{place(told, arm)}/images/{image}/details", params={"target": "fine", "row": row})
+    answer = api.get(f"{arm_path(told, arm)}/images/{image}/details", params={"target": "fine", "row": row})
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -94,7 +94,7 @@ def test_an_image_of_two_classes_is_told_in_both(api: TestClient, told: Told) ->
     [other] = of_one["other_entries"]
     assert (other["kept"], other["drop_reason"]) == (False, "label_conflict")
     # A row that holds another image does not count: the first that holds this one is told.
-    address = f"{place(told)}/images/{of_one['id']}/details"
+    address = f"{arm_path(told)}/images/{of_one['id']}/details"
     assert api.get(address, params={"target": "fine", "row": 0}).json()["row"] == OF_CLASS_ONE
     assert api.get(address, params={"target": "fine", "row": 2**31 - 1}).json()["row"] == OF_CLASS_ONE
 
@@ -103,10 +103,10 @@ def test_candidates_are_listed_by_the_reason_they_were_dropped_for(api: TestClie
     reasons = [reason for _, reason in FATES if reason]
     assert len(reasons) == 6
     for reason in reasons:
-        listed = api.get(f"{place(told)}/images", params={"target": "fine", "drop_reason": reason}).json()["items"]
+        listed = api.get(f"{arm_path(told)}/images", params={"target": "fine", "drop_reason": reason}).json()["items"]
         assert [image["drop_reason"] for image in listed] == [reason]
         assert f"show={reason}" in listed[0]["page"]
-    refused = api.get(f"{place(told)}/images", params={"target": "fine", "drop_reason": "leakd"})
+    refused = api.get(f"{arm_path(told)}/images", params={"target": "fine", "drop_reason": "leakd"})
     assert refused.status_code == 422
     assert "did you mean 'leaked'" in refused.json()["detail"]
 
@@ -114,11 +114,11 @@ def test_candidates_are_listed_by_the_reason_they_were_dropped_for(api: TestClie
 def test_what_is_asked_wrongly_or_too_early_is_refused(api: TestClient, services: Services, told: Told) -> None:
     image = pool_rows("fine", "retrieved")[0].id
     asked = {
-        f"{place(told)}/images/{'0' * 64}/details?target=fine": 404,
-        f"{place(told, 'none')}/images/{image}/details?target=fine": 404,
-        f"{place(told)}/images/{image}/details": 422,
-        f"{place(told)}/images/{image}/details?target=fine&row=-1": 422,
-        f"{place(told)}/images/{image}/details?target=fine&row=many": 422,
+        f"{arm_path(told)}/images/{'0' * 64}/details?target=fine": 404,
+        f"{arm_path(told, 'none')}/images/{image}/details?target=fine": 404,
+        f"{arm_path(told)}/images/{image}/details": 422,
+        f"{arm_path(told)}/images/{image}/details?target=fine&row=-1": 422,
+        f"{arm_path(told)}/images/{image}/details?target=fine&row=many": 422,
     }
     assert {address: api.get(address).status_code for address in asked} == asked
     waiting = post(services, spec(name="waiting", seeds=(5, 6)), DictLookup())
@@ -146,17 +146,17 @@ def test_every_reason_is_explained_in_a_sentence() -> None:
 
 
 def test_an_arm_tells_how_many_images_each_size_draws(api: TestClient, services: Services, told: Told) -> None:
-    drawn = api.get(place(told), params={"target": "fine"}).json()["drawn"]
+    drawn = api.get(arm_path(told), params={"target": "fine"}).json()["drawn"]
     assert drawn == [{"size": 6, "images": 6}, {"size": 12, "images": None}]  # six images were kept
     parts = tuple(Part(arm=arm, amount=Share(share=0.5)) for arm in ("synthetic", "retrieved"))
     mixed = post(services, spec(name="mixed", arms=(*spec().arms, Mixture(name="mixed", parts=parts))), DictLookup())
     finish_experiment(services, mixed, truth=lambda cell, metric: 0.5)
-    drawn = api.get(place(mixed, "mixed"), params={"target": "fine"}).json()["drawn"]
+    drawn = api.get(arm_path(mixed, "mixed"), params={"target": "fine"}).json()["drawn"]
     assert drawn == [{"size": 6, "images": 6}, {"size": 12, "images": 12}]
 
 
 def test_the_runs_of_an_arm_tell_loss_and_accuracy_of_every_epoch(api: TestClient, told: Told) -> None:
-    found = api.get(f"{place(told)}/runs", params={"target": "fine", "size": 6}).json()
+    found = api.get(f"{arm_path(told)}/runs", params={"target": "fine", "size": 6}).json()
     assert isinstance(told.spec.recipe, Optimisation)
     rates = told.spec.recipe.learning_rates
     assert found["planned"] == len(found["runs"]) == len(rates) * len(told.spec.seeds) >= 2
@@ -165,7 +165,7 @@ def test_the_runs_of_an_arm_tell_loss_and_accuracy_of_every_epoch(api: TestClien
     ]
     scores = [(score["epoch"], score["train_loss"]) for run in found["runs"] for score in run["epochs"]]
     assert scores == [(1, 1.0)] * found["planned"]
-    assert api.get(f"{place(told)}/runs", params={"target": "fine"}).json()["size"] == 12
+    assert api.get(f"{arm_path(told)}/runs", params={"target": "fine"}).json()["size"] == 12
     for asked in ("target=fine&size=7", "target=nowhere&size=6"):
-        assert api.get(f"{place(told)}/runs?{asked}").status_code == 404
-    assert api.get(f"{place(told, 'none')}/runs", params={"target": "fine"}).status_code == 404
+        assert api.get(f"{arm_path(told)}/runs?{asked}").status_code == 404
+    assert api.get(f"{arm_path(told, 'none')}/runs", params={"target": "fine"}).status_code == 404

@@ -203,7 +203,7 @@ def test_steps_tell_attempts_worker_problem_log_and_how_to_retry(api: TestClient
     for address in ("", "/steps", "/steps?state=failed"):
         html = page(api, f"/experiments/{told.id}{address}")
         [row] = [row for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL) if "data-retry" in row]
-        assert [texts(row, "td")[place] for place in (0, 1, 2)] == ["failed", "1", "w1"]
+        assert [texts(row, "td")[index] for index in (0, 1, 2)] == ["failed", "1", "w1"]
         assert 'href="/problems/bug"' in row or "#bug" in row
         assert "no space left on device" in row
         assert "OSError: 28" in row

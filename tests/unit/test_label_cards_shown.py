@@ -71,7 +71,7 @@ def test_the_judges_agreement_is_shown_everywhere(api: TestClient, services: Ser
     cards = shown.cards
     assert cards.judge == "judge"
     found = {(entry.target, entry.arm): entry.card.agreement for entry in cards.cards}
-    assert {place: agreement and agreement.agreeing for place, agreement in found.items()} == {
+    assert {cell: agreement and agreement.agreeing for cell, agreement in found.items()} == {
         (target, arm): 9 if arm == "retrieved" else 18
         for target in ("fine", "broad")
         for arm in ("retrieved", "synthetic")

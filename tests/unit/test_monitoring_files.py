@@ -206,17 +206,17 @@ def test_grafanas_own_types_know_every_field_of_a_dashboard(path: Path) -> None:
     assert "/panels/fieldConfig/defaults/unitt" in unknown_fields(dashboard, known)
 
 
-def unknown_fields(ours: Any, known: Any, place: str = "") -> list[str]:
+def unknown_fields(ours: Any, known: Any, pointer: str = "") -> list[str]:
     """Where `ours` says something that was lost on the way through Grafana's types."""
     if isinstance(ours, dict):
-        lost = [f"{place}/{name}" for name in ours if name not in known]
+        lost = [f"{pointer}/{name}" for name in ours if name not in known]
         return lost + [
             each
             for name in ours
             if name in known
-            for each in unknown_fields(ours[name], known[name], f"{place}/{name}")
+            for each in unknown_fields(ours[name], known[name], f"{pointer}/{name}")
         ]
     if isinstance(ours, list):
-        assert len(ours) == len(known), place
-        return [each for one, other in zip(ours, known, strict=True) for each in unknown_fields(one, other, place)]
+        assert len(ours) == len(known), pointer
+        return [each for one, other in zip(ours, known, strict=True) for each in unknown_fields(one, other, pointer)]
     return []

@@ -122,7 +122,7 @@ def document_of(html: str) -> Any:
     return json.loads(unescape(found[1]))
 
 
-def test_every_control_has_a_name_and_a_place_for_its_problem(api: TestClient, services: Services) -> None:
+def test_every_control_has_a_name_and_an_element_for_its_problem(api: TestClient, services: Services) -> None:
     told = post_experiment(services)
     for address in ("/new", f"/new?parent={told.id}"):
         html = page(api, address)

@@ -111,7 +111,7 @@ OTHER_WORDS = {
 
 
 def changes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Places of a study's document that say what is done, each with another value that a spec may hold there."""
+    """Paths in a study's document to settings that say what is done, each with another value that it may have."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key not in ("name", "kind", "upstream", "targets", "model", "generator", "images", "comparison"):

@@ -33,13 +33,13 @@ def client(api: TestClient) -> Client:
     return found
 
 
-def by_place(entries: Sequence[ComparisonResult | BaselineCheck]) -> dict[tuple[Any, ...], float]:
-    places = [
+def by_cell(entries: Sequence[ComparisonResult | BaselineCheck]) -> dict[tuple[Any, ...], float]:
+    cells = [
         (entry.target, entry.size, entry.metric, getattr(entry, "arm", None), getattr(entry, "test_set", None))
         for entry in entries
     ]
-    found = dict(zip(places, (entry.difference for entry in entries), strict=True))
-    assert len(found) == len(places)
+    found = dict(zip(cells, (entry.difference for entry in entries), strict=True))
+    assert len(found) == len(cells)
     return found
 
 
@@ -60,8 +60,8 @@ def test_the_verdict_is_computed_again_from_the_file(client: Client, services: S
     # The file does not say in which order the spec named the targets: what is drawn falls to others.
     assert (again.primary.low, again.primary.high) == pytest.approx((given.primary.low, given.primary.high), abs=1e-5)
     assert again.decided_by == given.decided_by == "borrowed"
-    assert by_place(again.secondary) == pytest.approx(by_place(given.secondary))
-    assert by_place(again.baseline_by_size) == pytest.approx(by_place(given.baseline_by_size))
+    assert by_cell(again.secondary) == pytest.approx(by_cell(given.secondary))
+    assert by_cell(again.baseline_by_size) == pytest.approx(by_cell(given.baseline_by_size))
     assert len(given.secondary) >= 7
     assert len(given.baseline_by_size) >= 8
     assert list(tmp_path.glob("*.part")) == []
@@ -75,10 +75,10 @@ def test_every_finished_run_has_a_row_for_each_image_metric_and_test_set(api: Te
     keys = ("target", "arm", "size", "seed", "metric", "test_set")
     right: dict[tuple[Any, ...], int] = {}
     for row in table.select([*keys, "correct"]).to_pylist():
-        place = tuple(row[key] for key in keys)
-        right[place] = right.get(place, 0) + row["correct"]
+        cell = tuple(row[key] for key in keys)
+        right[cell] = right.get(cell, 0) + row["correct"]
     wanted = {tuple(row[key] for key in keys): row["value"] * row["test_images"] for row in results["rows"]}
-    assert right == {place: pytest.approx(count) for place, count in wanted.items()}
+    assert right == {cell: pytest.approx(count) for cell, count in wanted.items()}
     assert ("synthetic", 12) not in {(arm, size) for _, arm, size, *_ in right}
 
 

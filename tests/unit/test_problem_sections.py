@@ -25,7 +25,7 @@ def api(tmp_path: Path) -> Iterator[TestClient]:
 def test_every_code_has_a_section_and_every_section_a_code() -> None:
     codes = codes_in_source()
     sections = [section.code for chapter in chapters() for section in chapter.sections]
-    assert {code: places for code, places in codes.items() if code not in sections} == {}
+    assert {code: files for code, files in codes.items() if code not in sections} == {}
     assert [code for code in sections if code not in codes] == []
     assert len(sections) == len(set(sections)) > 185
 

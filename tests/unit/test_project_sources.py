@@ -81,13 +81,15 @@ def projects(services: Services) -> Projects:
     return Projects(services, birds, api_client(services))
 
 
-def shard(place: str) -> dict[str, Any]:
-    return {"format": "webdataset", "location": place, "digest": DIGEST, "images": 1}
+def shard(location: str) -> dict[str, Any]:
+    return {"format": "webdataset", "location": location, "digest": DIGEST, "images": 1}
 
 
-def links(place: str = "library:data/birds/l.parquet", embeddings: str = "library:data/birds/e.npy") -> dict[str, Any]:
+def links(
+    location: str = "library:data/birds/l.parquet", embeddings: str = "library:data/birds/e.npy"
+) -> dict[str, Any]:
     array = ArrayFile(location=embeddings, digest=DIGEST)
-    return LinkTable(location=place, digest=DIGEST, images=500, image_embeddings=array).model_dump(mode="json")
+    return LinkTable(location=location, digest=DIGEST, images=500, image_embeddings=array).model_dump(mode="json")
 
 
 def encoder(model: str, name: str = "e") -> dict[str, Any]:
@@ -98,8 +100,8 @@ def upstream(*shards: dict[str, Any], name: str = "u") -> dict[str, Any]:
     return {"name": name, "index_encoder": "clip", "shards": list(shards)}
 
 
-def dataset(place: str) -> dict[str, Any]:
-    return {"name": "d", "target": "fine", "images": shard(place) | {"format": "parquet"}}
+def dataset(location: str) -> dict[str, Any]:
+    return {"name": "d", "target": "fine", "images": shard(location) | {"format": "parquet"}}
 
 
 def require_refused(answer: Any, *pointers: str) -> str:
@@ -189,8 +191,8 @@ def test_what_is_left_out_of_a_list_is_as_a_setting_that_is_unset() -> None:
     assert ProjectSources(hub=("openai/*",)).buckets == ()
 
 
-def with_labels(place: str) -> dict[str, Any]:
-    table = LabelTable(location=place, digest=DIGEST, images=50)
+def with_labels(location: str) -> dict[str, Any]:
+    table = LabelTable(location=location, digest=DIGEST, images=50)
     return spec(arms=(Labelled(name="truth", labels=table),), sizes=(3,), targets=("fine",)).model_dump(mode="json")
 
 
@@ -251,7 +253,7 @@ def test_what_is_shared_is_held_to_the_list_of_its_owner_which_is_not_told(proje
 
 
 def links_everywhere(api: TestClient) -> None:
-    """What a spec names, with an upstream of links in place of one of images."""
+    """What a spec names, with an upstream of links instead of one of images."""
     lookup = DictLookup()
     for plural, entries in (
         ("encoders", lookup.encoders), ("generators", lookup.generators), ("targets", lookup.targets),
@@ -308,11 +310,13 @@ def test_without_a_list_downloads_are_the_steps_they_were() -> None:
     assert not link_plan(("*.example.org",)) & link_plan(())
 
 
-@pytest.mark.parametrize("place", ["https://[a/b.parquet", "https://[::::]/b.tar", "http://]/b.tar", "https:///b.tar"])
-def test_an_address_without_a_host_is_refused_whatever_is_allowed(place: str) -> None:
+@pytest.mark.parametrize(
+    "location", ["https://[a/b.parquet", "https://[::::]/b.tar", "http://]/b.tar", "https:///b.tar"]
+)
+def test_an_address_without_a_host_is_refused_whatever_is_allowed(location: str) -> None:
     for hosts in (("*",), ("*.example.org",), ()):
         with pytest.raises(SourceNotAllowed, match="is no address of a web server"):
-            ProjectSources(hosts=hosts).require(place)
+            ProjectSources(hosts=hosts).require(location)
 
 
 def test_a_list_with_every_host_is_that_of_the_installation() -> None:

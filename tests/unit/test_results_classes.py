@@ -33,14 +33,14 @@ def test_confusions_are_mistakes_only_by_frequency() -> None:
 
 
 @pytest.fixture
-def place(services: Services, api: TestClient) -> tuple[TestClient, str]:
+def finished(services: Services, api: TestClient) -> tuple[TestClient, str]:
     told = post_experiment(services)
     finish_experiment(services, told, exhausted=frozenset({("synthetic", max(told.spec.sizes))}))
     return api, f"/v1/experiments/{told.id}"
 
 
-def test_table_of_an_arm_agrees_with_its_results(place: tuple[TestClient, str]) -> None:
-    api, experiment = place
+def test_table_of_an_arm_agrees_with_its_results(finished: tuple[TestClient, str]) -> None:
+    api, experiment = finished
     rows = api.get(f"{experiment}/results").json()["rows"]
     row = next(row for row in rows if row["arm"] == "retrieved")
     cell = ("target", "arm", "size", "metric")
@@ -62,16 +62,16 @@ def test_table_of_an_arm_agrees_with_its_results(place: tuple[TestClient, str]) 
     [({"arm": "nobody"}, 404), ({"size": 7}, 404), ({"metric": "regularised_probe"}, 404), ({"metric": "magic"}, 422)],
 )
 def test_what_was_not_measured_has_no_table(
-    place: tuple[TestClient, str], changed: dict[str, object], status: int
+    finished: tuple[TestClient, str], changed: dict[str, object], status: int
 ) -> None:
-    api, experiment = place
+    api, experiment = finished
     row = api.get(f"{experiment}/results").json()["rows"][-1]
     asked = {key: row[key] for key in ("target", "arm", "size", "metric")} | changed
     assert api.get(f"{experiment}/classes", params=asked).status_code == status
 
 
-def test_an_exhausted_size_has_no_table(place: tuple[TestClient, str]) -> None:
-    api, experiment = place
+def test_an_exhausted_size_has_no_table(finished: tuple[TestClient, str]) -> None:
+    api, experiment = finished
     gone = api.get(f"{experiment}/results").json()["exhausted"][0]
     answer = api.get(f"{experiment}/classes", params={key: gone[key] for key in ("target", "arm", "size")})
     assert answer.status_code == 404

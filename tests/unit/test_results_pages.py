@@ -51,8 +51,8 @@ def test_the_page_shows_the_numbers_of_the_api(api: TestClient, services: Servic
 def test_names_are_escaped_and_scripts_come_from_files_only(api: TestClient, services: Services) -> None:
     told = post_experiment(services, spec(name=NASTY))
     finish_experiment(services, told)
-    for place in ("/", f"/experiments/{told.id}"):
-        answer = api.get(place)
+    for path in ("/", f"/experiments/{told.id}"):
+        answer = api.get(path)
         assert NASTY not in answer.text
         assert "&lt;script&gt;" in answer.text
         policy = answer.headers["content-security-policy"]
@@ -96,8 +96,8 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
     told = post_experiment(services)
     named = {
         asset
-        for place in ("/", "/new", "/docs", f"/experiments/{told.id}")
-        for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(place).text)
+        for path in ("/", "/new", "/docs", f"/experiments/{told.id}")
+        for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(path).text)
     }
     assert f"{assets_folder()}/swagger-ui-bundle.js" in named
     assert len(named) == 13
@@ -260,10 +260,10 @@ def measured(api: TestClient, experiment: str) -> list[list[Any]]:
 def test_costs_come_in_the_currency_of_the_prices_that_are_set(services: Services) -> None:
     told = post_experiment(services)
     finish_experiment(services, told)
-    place = f"/experiments/{told.id}"
-    assert "No prices are set" in api_client(services).get(place).text
+    path = f"/experiments/{told.id}"
+    assert "No prices are set" in api_client(services).get(path).text
     prices = services.settings.model_copy(update={"cpu_hour_price": 7.5})
-    html = api_client(replace(services, settings=prices)).get(place).text
+    html = api_client(replace(services, settings=prices)).get(path).text
     assert "¤\N{NO-BREAK SPACE}7.5 an hour of a CPU core." in html
     assert html.count("<div>¤") == 2 * 5  # arms x (sourcing, adapting, per point, at least, at most)
 
@@ -271,12 +271,12 @@ def test_costs_come_in_the_currency_of_the_prices_that_are_set(services: Service
 def test_no_page_names_an_address_elsewhere(api: TestClient, services: Services) -> None:
     told = post_experiment(services)
     finish_experiment(services, told)
-    places = ("/", "/new", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
-    for place in places:
-        answer = api.get(place, headers=BROWSER)
+    paths = ("/", "/new", "/docs", f"/experiments/{told.id}", "/experiments/exp_nothing")
+    for path in paths:
+        answer = api.get(path, headers=BROWSER)
         found = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
         assert len(found) >= 5
-        assert all(re.match(r"[/#](?!/)", address) for address in found), place
+        assert all(re.match(r"[/#](?!/)", address) for address in found), path
         assert "//" not in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
     assert not re.search(r"url\((?!\"?data:)", api.get("/assets/swagger-ui.css").text)

@@ -41,10 +41,10 @@ def finished(services: Services, told: Told) -> Told:
 
 def test_there_is_one_row_per_target_arm_size_seed_and_metric(api: TestClient, finished: Told) -> None:
     results = api.get(f"/v1/experiments/{finished.id}/results").json()
-    places = Counter((r["target"], r["arm"], r["size"], r["seed"], r["metric"]) for r in results["rows"])
+    cells = Counter((r["target"], r["arm"], r["size"], r["seed"], r["metric"]) for r in results["rows"])
     # 2 targets x (2 arms x 2 sizes + none) x 3 seeds x 2 metrics
-    assert len(places) == 2 * 5 * 3 * 2
-    assert set(places.values()) == {1}
+    assert len(cells) == 2 * 5 * 3 * 2
+    assert set(cells.values()) == {1}
     assert all(0 <= row["value"] <= 1 and row["test_images"] == 200 for row in results["rows"])
     assert results["complete"]
     assert len(results["summary"]) == 2 * 5 * 2
@@ -94,13 +94,13 @@ def test_validation_stands_beside_test_for_what_was_adapted(api: TestClient, fin
 
 
 def test_csv_and_parquet_hold_the_rows_of_the_json(api: TestClient, finished: Told) -> None:
-    place = f"/v1/experiments/{finished.id}/results"
-    rows = api.get(place).json()["rows"]
-    answer = api.get(place, params={"format": "csv"})
+    path = f"/v1/experiments/{finished.id}/results"
+    rows = api.get(path).json()["rows"]
+    answer = api.get(path, params={"format": "csv"})
     assert answer.headers["content-type"].startswith("text/csv")
     lines = list(csv.DictReader(io.StringIO(answer.text)))
     assert [(float(line["value"]), int(line["seed"])) for line in lines] == [(r["value"], r["seed"]) for r in rows]
-    table = pq.read_table(io.BytesIO(api.get(place, params={"format": "parquet"}).content))
+    table = pq.read_table(io.BytesIO(api.get(path, params={"format": "parquet"}).content))
     assert table.to_pylist() == rows
 
 
@@ -241,9 +241,9 @@ def test_one_training_arm_has_no_verdict(api: TestClient, services: Services) ->
     assert (answer.status_code, answer.json()["code"]) == (409, "no_comparison")
 
 
-@pytest.mark.parametrize("place", ["results", "verdict", "scaling", "arms/retrieved", "arms/retrieved/images"])
-def test_an_unknown_experiment_is_not_found(api: TestClient, place: str) -> None:
-    answer = api.get(f"/v1/experiments/exp_nothing/{place}")
+@pytest.mark.parametrize("path", ["results", "verdict", "scaling", "arms/retrieved", "arms/retrieved/images"])
+def test_an_unknown_experiment_is_not_found(api: TestClient, path: str) -> None:
+    answer = api.get(f"/v1/experiments/exp_nothing/{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
@@ -260,30 +260,30 @@ def test_an_arm_needs_its_target_named_when_there_are_two(api: TestClient, finis
 
 
 def test_pages_walk_every_image_of_a_class_once(api: TestClient, finished: Told) -> None:
-    place = f"/v1/experiments/{finished.id}/arms/retrieved/images"
+    path = f"/v1/experiments/{finished.id}/arms/retrieved/images"
     query: dict[str, str] = {"target": "fine", "class_id": "1", "limit": "4"}
     seen: list[dict[str, object]] = []
     while True:
-        page = api.get(place, params=query).json()
+        page = api.get(path, params=query).json()
         seen += page["items"]
         if page["next_cursor"] is None:
             break
         query["cursor"] = page["next_cursor"]
     assert len({image["id"] for image in seen}) == len(seen) == 10
     assert {image["class_name"] for image in seen} == {"thing 1"}
-    kept = api.get(place, params=query | {"cursor": "", "kept": "false"})
+    kept = api.get(path, params=query | {"cursor": "", "kept": "false"})
     assert kept.status_code == 422  # an empty cursor is not one of ours
 
 
 def test_a_retrieved_image_names_the_query_that_found_it(api: TestClient, finished: Told) -> None:
-    place = f"/v1/experiments/{finished.id}/arms"
+    path = f"/v1/experiments/{finished.id}/arms"
     query = {"target": "fine", "class_id": "1"}
-    images = api.get(f"{place}/retrieved/images", params=query).json()["items"]
+    images = api.get(f"{path}/retrieved/images", params=query).json()["items"]
     assert len(images) == 10
     assert {(image["found_by"], image["query"], image["part"]) for image in images} == {
         ("text_match/phrase/0", "thing 1", None)
     }
-    made = api.get(f"{place}/synthetic/images", params=query).json()["items"]
+    made = api.get(f"{path}/synthetic/images", params=query).json()["items"]
     assert {(image["found_by"], image["query"]) for image in made} == {("", "")}
 
 
@@ -291,16 +291,16 @@ def test_an_image_of_a_mixture_names_the_arm_it_came_from(api: TestClient, servi
     parts = tuple(Part(arm=arm, amount=Share(share=0.5)) for arm in ("synthetic", "retrieved"))
     told = post_experiment(services, spec(arms=(*spec().arms, Mixture(name="mixed", parts=parts))))
     finish_experiment(services, told, truth=lambda cell, metric: 0.5)
-    place = f"/v1/experiments/{told.id}/arms/mixed"
-    images = api.get(f"{place}/images", params={"target": "fine", "limit": "30"}).json()["items"]
+    path = f"/v1/experiments/{told.id}/arms/mixed"
+    images = api.get(f"{path}/images", params={"target": "fine", "limit": "30"}).json()["items"]
     assert Counter(image["part"] for image in images) == {"synthetic": 15, "retrieved": 15}
     # A mixture downloads nothing itself: its parts tell of their links.
-    assert api.get(f"{place}/links", params={"target": "fine"}).status_code == 404
+    assert api.get(f"{path}/links", params={"target": "fine"}).status_code == 404
 
 
 def test_an_image_is_served_as_the_bytes_its_id_names(api: TestClient, finished: Told) -> None:
-    place = f"/v1/experiments/{finished.id}/arms/synthetic/images"
-    images = api.get(place, params={"target": "fine", "kept": "true", "limit": "3"}).json()["items"]
+    path = f"/v1/experiments/{finished.id}/arms/synthetic/images"
+    images = api.get(path, params={"target": "fine", "kept": "true", "limit": "3"}).json()["items"]
     assert len(images) == 3
     for image in images:
         answer = api.get(image["url"])
@@ -308,4 +308,4 @@ def test_an_image_is_served_as_the_bytes_its_id_names(api: TestClient, finished:
         assert answer.headers["content-type"] == "image/png"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "immutable" in answer.headers["cache-control"]
-    assert api.get(f"{place}/{'0' * 64}", params={"target": "fine"}).status_code == 404
+    assert api.get(f"{path}/{'0' * 64}", params={"target": "fine"}).status_code == 404

@@ -72,10 +72,10 @@ def finished(world: World) -> Told:
 
 
 def test_a_deleted_experiment_is_gone_everywhere_at_once(world: World, finished: Told) -> None:
-    places = ("", "/results", "/verdict", "/labels", "/manifest", "/steps", "/arms/synthetic/images?target=fine")
-    assert [world.api.get(f"/v1/experiments/{finished.id}{place}").status_code for place in places] == [200] * 7
+    paths = ("", "/results", "/verdict", "/labels", "/manifest", "/steps", "/arms/synthetic/images?target=fine")
+    assert [world.api.get(f"/v1/experiments/{finished.id}{path}").status_code for path in paths] == [200] * 7
     assert world.delete(finished) == 204
-    assert [world.api.get(f"/v1/experiments/{finished.id}{place}").status_code for place in places] == [404] * 7
+    assert [world.api.get(f"/v1/experiments/{finished.id}{path}").status_code for path in paths] == [404] * 7
     assert world.api.get(f"/experiments/{finished.id}").status_code == 404
     assert world.api.get("/v1/experiments").json()["items"] == []
     assert world.delete(finished) == 404
@@ -227,7 +227,7 @@ def test_weights_outlive_their_evaluations_as_the_policy_says(
 
 @pytest.mark.parametrize("way", ["scrub", "post", "retry", "clone"])
 def test_weights_that_were_let_go_are_no_damage(world: World, grid: Told, way: str) -> None:
-    places = (
+    paths = (
         "/results",
         "/verdict",
         "/predictions",
@@ -235,7 +235,7 @@ def test_weights_that_were_let_go_are_no_damage(world: World, grid: Told, way: s
         "/manifest",
         "/classes?arm=synthetic&size=6&target=fine",
     )
-    before = [world.api.get(f"/v1/experiments/{grid.id}{place}").content for place in places]
+    before = [world.api.get(f"/v1/experiments/{grid.id}{path}").content for path in paths]
     world.collect(weights="none")
     runs = [step.id for step in grid.plan.steps if step.kind == ADAPT_ENCODER.name]
     assert [run for run in runs if world.services.artifacts.verified(run) is None] == []
@@ -250,7 +250,7 @@ def test_weights_that_were_let_go_are_no_damage(world: World, grid: Told, way: s
         assert clone.json()["reused_by_kind"][ADAPT_ENCODER.name] == len(runs)
     assert world.api.get(f"/v1/experiments/{grid.id}").json()["phase"] == "succeeded"
     fresh = api_client(world.services)
-    assert [fresh.get(f"/v1/experiments/{grid.id}{place}").content for place in places] == before
+    assert [fresh.get(f"/v1/experiments/{grid.id}{path}").content for path in paths] == before
 
 
 def test_weights_that_an_unfinished_evaluation_may_read_stay(world: World, grid: Told) -> None:

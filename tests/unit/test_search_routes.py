@@ -156,15 +156,15 @@ def test_another_question_is_another_search(world: World) -> None:
 
 def test_pixels_are_served_and_those_of_links_are_not(world: World) -> None:
     asked = world.search(text="an owl")
-    place = f"/v1/upstreams/world/searches/{asked['id']}/images"
-    assert world.api.get(f"{place}/{OWL.image}").status_code == 404, "before there is an answer"
+    path = f"/v1/upstreams/world/searches/{asked['id']}/images"
+    assert world.api.get(f"{path}/{OWL.image}").status_code == 404, "before there is an answer"
     world.answer(asked["id"], OWL, LINK)
     [owl, link] = world.api.get(f"/v1/upstreams/world/searches/{asked['id']}").json()["results"]
-    assert (owl["url"], link["url"]) == (f"{place}/{OWL.image}", None)
+    assert (owl["url"], link["url"]) == (f"{path}/{OWL.image}", None)
     shown = world.api.get(owl["url"])
     assert (shown.content, shown.headers["content-type"]) == (PIXELS, "image/png")
     assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
-    assert [world.api.get(f"{place}/{image}").status_code for image in ("link-7", "0" * 64)] == [404, 404]
+    assert [world.api.get(f"{path}/{image}").status_code for image in ("link-7", "0" * 64)] == [404, 404]
 
 
 def test_without_an_ingested_file_there_is_nothing_to_search(services: Services, api: TestClient) -> None:
@@ -249,13 +249,13 @@ def test_a_lost_result_is_computed_again(world: World) -> None:
 def test_a_search_is_of_one_project_and_its_answer_is_used_by_others(world: World) -> None:
     asked = world.search(text="an owl")
     world.answer(asked["id"], OWL)
-    other, place = of_another_project(world.services), f"/v1/upstreams/world/searches/{asked['id']}"
+    other, path = of_another_project(world.services), f"/v1/upstreams/world/searches/{asked['id']}"
     assert other.post(SEARCH, json={"text": "an owl"}).status_code == 404
     assert world.api.put("/v1/upstreams/world/share").status_code == 204
-    assert [other.get(f"{place}{rest}").status_code for rest in ("", f"/images/{OWL.image}")] == [404, 404]
+    assert [other.get(f"{path}{rest}").status_code for rest in ("", f"/images/{OWL.image}")] == [404, 404]
     found = other.post(SEARCH, json={"text": "an owl"})
     assert (found.status_code, found.json()["id"]) == (200, asked["id"]), "the same step, which is not computed again"
-    assert [other.get(f"{place}{rest}").status_code for rest in ("", f"/images/{OWL.image}")] == [200, 200]
+    assert [other.get(f"{path}{rest}").status_code for rest in ("", f"/images/{OWL.image}")] == [200, 200]
     assert len(world.plans()) == 2
 
 
@@ -329,17 +329,17 @@ def test_words_are_searched_from_the_page_without_a_script(world: World) -> None
     action = re.search(r'<form class="choice" role="search" action="([^"]+)"', shown)
     assert action is not None
     sent = world.api.get(action[1], params={"text": "an owl", "search_in": "captions"}, follow_redirects=False)
-    place = sent.headers["location"]
-    assert (sent.status_code, place.startswith("/upstreams/world/searches/")) == (303, True)
-    waiting = page(world.api, place)
+    path = sent.headers["location"]
+    assert (sent.status_code, path.startswith("/upstreams/world/searches/")) == (303, True)
+    waiting = page(world.api, path)
     assert ("<progress" in waiting, "Look again" in waiting, 'id="waiting"' in waiting) == (True, True, True)
-    world.answer(place.rpartition("/")[2], OWL, LINK)
-    answered = page(world.api, place)
+    world.answer(path.rpartition("/")[2], OWL, LINK)
+    answered = page(world.api, path)
     assert ("<progress" in answered, NASTY in answered, ESCAPED in answered) == (False, False, True)
     found = section(answered, "found-title")
     assert [row[:30] for row in texts(found, "li")][1] == "The image is behind a link and"
     assert "Score 0.310" in found
-    assert re.findall(r'<img src="([^"]+)"', found) == [f"/v1{place}/images/{OWL.image}"]
+    assert re.findall(r'<img src="([^"]+)"', found) == [f"/v1{path}/images/{OWL.image}"]
     assert '<option value="captions" selected>' in answered
     more = re.findall(r'href="([^"]+)" aria-label="More like result', found)
     assert len(more) == 2
@@ -350,9 +350,9 @@ def test_words_are_searched_from_the_page_without_a_script(world: World) -> None
 
 def test_nothing_found_and_a_failure_are_told_on_the_page(world: World) -> None:
     asked = world.search(text="an owl", search_in="words")
-    place = f"/upstreams/world/searches/{asked['id']}"
+    path = f"/upstreams/world/searches/{asked['id']}"
     world.answer(asked["id"])
-    assert "No caption holds all of these words." in page(world.api, place)
+    assert "No caption holds all of these words." in page(world.api, path)
     failed = world.search(like="none")
     world.fail(failed["id"], Problem(title="Refused", status=422, code="unknown_image", detail=NASTY))
     html = page(world.api, f"/upstreams/world/searches/{failed['id']}")

@@ -35,8 +35,8 @@ class World:
     def api(self) -> TestClient:
         return api_client(self.services)
 
-    def get(self, place: str) -> Any:
-        return self.api.get(place).json()
+    def get(self, path: str) -> Any:
+        return self.api.get(path).json()
 
     def stored(self, experiment: str) -> dict[str, int]:
         held = self.get(f"/v1/experiments/{experiment}")["stored"]

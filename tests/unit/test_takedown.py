@@ -49,8 +49,8 @@ class World:
     def api(self) -> TestClient:
         return api_client(self.services, raise_server_exceptions=False)
 
-    def get(self, place: str) -> Any:
-        return self.api.get(f"/v1/experiments/{self.told.id}{place}").json()
+    def get(self, path: str) -> Any:
+        return self.api.get(f"/v1/experiments/{self.told.id}{path}").json()
 
     def takes_down(self, images: Sequence[str] = (), keys: Sequence[str] = (), *, look: bool = False) -> list[Applied]:
         return TakingDown(self.services.store, self.objects, lambda: NOON).run(images, keys, REASON, look=look)
@@ -88,12 +88,12 @@ def test_the_bytes_are_gone_and_the_pool_is_curated_again(world: World) -> None:
 
 def test_a_gateway_that_has_shown_the_image_shows_the_new_pool(world: World) -> None:
     """It remembers pools, and forgets them when something was taken down."""
-    api, place = world.api, f"/v1/experiments/{world.told.id}/arms/retrieved"
-    chosen = api.get(f"{place}/images?target=fine").json()["items"][3]["id"]
+    api, path = world.api, f"/v1/experiments/{world.told.id}/arms/retrieved"
+    chosen = api.get(f"{path}/images?target=fine").json()["items"][3]["id"]
     world.takes_down([chosen])
-    assert api.get(f"{place}?target=fine").status_code == 409
+    assert api.get(f"{path}?target=fine").status_code == 409
     finish_experiment(world.services, world.told)
-    images = api.get(f"{place}/images?target=fine").json()["items"]
+    images = api.get(f"{path}/images?target=fine").json()["items"]
     assert (images[3]["id"], images[3]["kept"], images[3]["drop_reason"]) == (BLANK_ID, False, "taken_down")
     assert chosen not in [image["id"] for image in images]
 
@@ -217,7 +217,7 @@ def written(artifacts: Artifacts, *records: tuple[bytes, ImageRecord]) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("images", "keys"), [((sha256(b"second"),), ()), ((), ("places/2.jpg",)), ((sha256(b"its parent"),), ())]
+    ("images", "keys"), [((sha256(b"second"),), ()), ((), ("beaches/2.jpg",)), ((sha256(b"its parent"),), ())]
 )
 def test_no_later_set_holds_it_and_the_rows_after_it_keep_theirs(
     images: tuple[str, ...], keys: tuple[str, ...]
@@ -225,7 +225,7 @@ def test_no_later_set_holds_it_and_the_rows_after_it_keep_theirs(
     artifacts = Artifacts(MemoryObjects())
     artifacts.record_takedown(Takedown.of(images, keys, REASON, NOON))
     first, second, third = (
-        ImageRecord(9, 9, source_kind="upstream", source_key=f"places/{number}.jpg", caption=f"no {number}")
+        ImageRecord(9, 9, source_kind="upstream", source_key=f"beaches/{number}.jpg", caption=f"no {number}")
         for number in (1, 2, 3)
     )
     child = replace(second, parent=sha256(b"its parent"))
@@ -235,7 +235,7 @@ def test_no_later_set_holds_it_and_the_rows_after_it_keep_theirs(
     assert [row["kept"] for row in rows] == [True, False, True]
     blank = rows[1]
     assert (blank["caption"], blank["parent"], blank["drop_reason"]) == ("", "", "taken_down")
-    assert "places/2.jpg" not in str(blank)
+    assert "beaches/2.jpg" not in str(blank)
 
 
 def test_a_link_that_was_taken_down_keeps_its_row_and_is_never_asked_for(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def finished(services: Services) -> Told:
     return told
 
 
-def place(told: Told, arm: str = "retrieved") -> str:
+def path_of(told: Told, arm: str = "retrieved") -> str:
     return f"/v1/experiments/{told.id}/arms/{arm}/training-set"
 
 
@@ -32,7 +32,7 @@ def images(api: TestClient, told: Told, arm: str = "retrieved", **asked: Any) ->
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
-        page = api.get(f"{place(told, arm)}/images", params={"target": "fine", **asked, **cursor}).json()
+        page = api.get(f"{path_of(told, arm)}/images", params={"target": "fine", **asked, **cursor}).json()
         found += page["items"]
         if page["next_cursor"] is None:
             return found
@@ -68,7 +68,7 @@ def test_without_a_size_it_is_all_that_curation_kept(api: TestClient, finished: 
     ).json()["items"]
     assert len(found) == 24
     assert {image["id"] for image in found} == {image["id"] for image in kept}
-    view = api.get(place(finished), params={"target": "fine"}).json()
+    view = api.get(path_of(finished), params={"target": "fine"}).json()
     assert (view["images"], sum(view["images_by_class"]), view["size"], view["seed"], view["trained_on"]) == (
         24, 24, None, None, None,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def test_without_a_size_it_is_all_that_curation_kept(api: TestClient, finished: 
 
 def test_the_first_seed_is_meant_where_none_is_named(api: TestClient, finished: Told) -> None:
     first, named = (
-        api.get(place(finished), params={"target": "fine", "size": 6, **asked}).json() for asked in ({}, {"seed": 0})
+        api.get(path_of(finished), params={"target": "fine", "size": 6, **asked}).json() for asked in ({}, {"seed": 0})
     )
     assert first == named
     assert (first["images"], first["images_by_class"], first["seed"]) == (6, [2, 2, 2], 0)
@@ -114,7 +114,7 @@ def test_a_mixture_draws_from_its_parts(api: TestClient, services: Services) -> 
     finish_experiment(services, told, truth=lambda cell, metric: 0.5)
     found = images(api, told, "mixed", size=12, seed=1)
     assert [image["part"] for image in found] == ["retrieved"] * 6 + ["synthetic"] * 6
-    view = api.get(place(told, "mixed"), params={"target": "fine", "size": 12, "seed": 1}).json()
+    view = api.get(path_of(told, "mixed"), params={"target": "fine", "size": 12, "seed": 1}).json()
     assert view["digest"] == view["trained_on"]
 
 
@@ -132,7 +132,7 @@ def test_a_mixture_draws_from_its_parts(api: TestClient, services: Services) -> 
 def test_what_there_is_not_is_refused_with_what_there_is(
     api: TestClient, finished: Told, asked: dict[str, Any], status: int, words: str
 ) -> None:
-    for path in (place(finished), f"{place(finished)}/images"):
+    for path in (path_of(finished), f"{path_of(finished)}/images"):
         answer = api.get(path, params={"target": "fine", **asked})
         assert answer.status_code == status
         assert words in answer.text
@@ -141,14 +141,14 @@ def test_what_there_is_not_is_refused_with_what_there_is(
 
 def test_an_arm_without_training_and_one_that_is_not_curated_say_so(api: TestClient, services: Services) -> None:
     told = post_experiment(services)
-    assert api.get(place(told, "none"), params={"target": "fine"}).status_code == 404
-    waiting = api.get(place(told), params={"target": "fine"})
+    assert api.get(path_of(told, "none"), params={"target": "fine"}).status_code == 404
+    waiting = api.get(path_of(told), params={"target": "fine"})
     assert (waiting.status_code, waiting.json()["code"]) == (409, "not_finished")
 
 
 def test_a_pool_that_is_too_small_says_for_how_many_images_it_is_enough(api: TestClient, services: Services) -> None:
     told = post_experiment(services, spec(sizes=(6, 48)))
     finish_experiment(services, told, exhausted=frozenset({("retrieved", 48), ("synthetic", 48)}))
-    answer = api.get(place(told), params={"target": "fine", "size": 48})
+    answer = api.get(path_of(told), params={"target": "fine", "size": 48})
     assert answer.status_code == 404
     assert "its pool is enough for 24 images" in answer.json()["detail"]

@@ -123,8 +123,8 @@ def test_a_request_may_bring_other_prices_than_the_settings(
     services = replace(services, settings=ApiSettings(operator_key=services.settings.operator_key))
     told = post_experiment(services)
     finish_experiment(services, told)
-    api, place = api_client(services), f"/v1/experiments/{told.id}/verdict"
-    verdicts = [api.get(place + query).json() for query in ("", "?cpu_hour=3600&gpu_hour=1")]
+    api, path = api_client(services), f"/v1/experiments/{told.id}/verdict"
+    verdicts = [api.get(path + query).json() for query in ("", "?cpu_hour=3600&gpu_hour=1")]
     assert [verdict["prices"] for verdict in verdicts] == [
         {"cpu_hour": 7200, "gpu_hour": None},
         {"cpu_hour": 3600, "gpu_hour": 1},

@@ -49,7 +49,7 @@ class Layout:
 
     folder: Folder
     library: Path
-    """Folder that `library:` places are below."""
+    """Folder that `library:` locations are relative to."""
     threads: int
     """CPU threads of each worker but the judge, which has one."""
     workers: Mapping[str, str] = field(default_factory=lambda: WORKERS)

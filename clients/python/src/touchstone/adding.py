@@ -136,7 +136,7 @@ SourceHelp = (
     "A folder or file of this machine, or a location: hf://datasets/OWNER/NAME, s3://BUCKET/PREFIX, "
     "gs://BUCKET/PREFIX, https://HOST/FILE or library:FOLDER; * stands for any characters but /."
 )
-SplitHelp = "Where the files of this split are, in place of SOURCE: a file, a folder or a pattern; may repeat."
+SplitHelp = "Location of the files of this split, instead of SOURCE: a file, a folder or a pattern; may repeat."
 Columns = Annotated[
     list[str] | None,
     typer.Option(

@@ -45,11 +45,11 @@ def accuracy_figure(results: Results, metric: Metric) -> Plot:
 
     Bars are standard deviations over seeds, the dashed line is the untouched encoder."""
     shown = [row for row in results.summary if row.metric == metric]
-    places = list(dict.fromkeys((row.target, row.test_set) for row in shown))
+    tested = list(dict.fromkeys((row.target, row.test_set) for row in shown))
     width, height = PANEL_INCHES
-    figure = Plot(figsize=(width * max(1, len(places)), height), layout="constrained")
-    panels = figure.subplots(1, max(1, len(places)), squeeze=False)[0]
-    for axes, (target, test_set) in zip(panels, places, strict=False):
+    figure = Plot(figsize=(width * max(1, len(tested)), height), layout="constrained")
+    panels = figure.subplots(1, max(1, len(tested)), squeeze=False)[0]
+    for axes, (target, test_set) in zip(panels, tested, strict=False):
         axes.set_title(on_test_set(target, test_set))
         _draw_panel(axes, [row for row in shown if (row.target, row.test_set) == (target, test_set)])
     panels[0].set_ylabel(f"{METRICS[metric].words} in %")
@@ -114,7 +114,7 @@ def _draw_panel(axes: Axes, rows: Sequence[SummaryRow]) -> None:
     axes.legend(fontsize="small")
 
 
-def _draw_points(axes: Axes, places: Sequence[int] | Sequence[str], rows: Sequence[SummaryRow], label: str) -> None:
-    line = "" if isinstance(places[0], str) else "-"  # between arms there is nothing
+def _draw_points(axes: Axes, x: Sequence[int] | Sequence[str], rows: Sequence[SummaryRow], label: str) -> None:
+    line = "" if isinstance(x[0], str) else "-"  # between arms there is nothing
     means, spreads = [100 * row.mean for row in rows], [100 * (row.std or 0.0) for row in rows]
-    axes.errorbar(places, means, yerr=spreads, marker="o", linestyle=line, capsize=3, label=label)
+    axes.errorbar(x, means, yerr=spreads, marker="o", linestyle=line, capsize=3, label=label)

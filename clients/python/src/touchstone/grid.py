@@ -24,18 +24,18 @@ class Row(NamedTuple):
     images: Mapping[str, Sequence[bytes]]
 
 
-class Place(NamedTuple):
+class ExperimentTarget(NamedTuple):
     """One target of one experiment."""
 
     experiment: str
     target: str
 
 
-def fetch_row(client: Client, place: Place, label: ClassLabel, arms: Sequence[str], each: int) -> Row:
+def fetch_row(client: Client, of: ExperimentTarget, label: ClassLabel, arms: Sequence[str], each: int) -> Row:
     """The first `each` images of a class that curation kept, of every arm."""
     images = {}
     for arm in arms:
-        page = client.arm_images(place.experiment, arm, place.target, class_id=label.id, kept=True, limit=each)
+        page = client.arm_images(of.experiment, arm, of.target, class_id=label.id, kept=True, limit=each)
         images[arm] = [client.image(shown) for shown in page.items]
     return Row(label.display_name, images)
 
@@ -43,11 +43,11 @@ def fetch_row(client: Client, place: Place, label: ClassLabel, arms: Sequence[st
 def evenly(entries: Sequence[Entry], count: int) -> list[Entry]:
     """`count` of them (all, if there are fewer) at equal distances, in their order."""
     count = min(count, len(entries))
-    return [entries[place * len(entries) // count] for place in range(count)]
+    return [entries[index * len(entries) // count] for index in range(count)]
 
 
 def draw_grid(rows: Sequence[Row], each: int, path: Path) -> None:
-    """A row a class, `each` places an arm; an arm with fewer images of a class leaves places empty.
+    """One row per class, `each` columns per arm. Cells stay empty where an arm has fewer images of a class.
 
     Every row has the same arms."""
     arms = list(rows[0].images)
@@ -57,10 +57,10 @@ def draw_grid(rows: Sequence[Row], each: int, path: Path) -> None:
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
-    for row, places in zip(rows, panels, strict=True):
-        places[0].text(-0.2, 0.5, row.name, ha="right", va="center", fontsize="small", transform=places[0].transAxes)
+    for row, cells in zip(rows, panels, strict=True):
+        cells[0].text(-0.2, 0.5, row.name, ha="right", va="center", fontsize="small", transform=cells[0].transAxes)
         for start, arm in enumerate(arms):
-            for axes, content in zip(places[start * each :], row.images[arm][:each], strict=False):
+            for axes, content in zip(cells[start * each :], row.images[arm][:each], strict=False):
                 axes.imshow(_over_white(content))
     for start, arm in enumerate(arms):
         panels[0][start * each].set_title(arm, loc="left", fontsize="small")

@@ -58,9 +58,9 @@ def field_errors(error: ValidationError) -> str:
 
 
 def _field_error(detail: Any) -> str:
-    place = [str(part) for part in detail["loc"]]
-    said = unknown_value(detail, known_fields()) or about_field(detail["msg"], place[-1] if place else "")
-    return f"{'.'.join(place)}: {said}" if place else said
+    location = [str(part) for part in detail["loc"]]
+    said = unknown_value(detail, known_fields()) or about_field(detail["msg"], location[-1] if location else "")
+    return f"{'.'.join(location)}: {said}" if location else said
 
 
 def first_causes(errors: Sequence[FieldError]) -> list[FieldError]:

@@ -1,4 +1,4 @@
-"""Builds what the api's routes work with. The only place that reads settings."""
+"""Builds what the api's routes work with. No other module reads settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Work that is limited in number: whoever comes when all places are taken waits, and too many are sent away."""
+"""Limits how many requests do one kind of work at once. A few more wait for a slot; all others are refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,8 +18,8 @@ class Busy(Transient):
     title = "Too many requests at once"
 
 
-class Places:
-    """So many at once. Waiting takes no thread."""
+class Slots:
+    """At most `at_once` holders at a time. Waiting takes no thread."""
 
     def __init__(self, at_once: int, waiting: int = MOST_WAITING, patience: float = PATIENCE_SECONDS) -> None:
         self._free, self._most_waiting, self._patience = asyncio.Semaphore(at_once), waiting, patience
@@ -27,7 +27,7 @@ class Places:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Raises Busy where too many wait already, or none is free for too long."""
+        """Raises Busy if too many wait already, or if no slot becomes free in time."""
         if self._free.locked() and self.waiting >= self._most_waiting:
             raise Busy(f"{self.waiting} requests like this one are waiting already; try again")
         self.waiting += 1
@@ -44,8 +44,8 @@ class Places:
             self._free.release()
 
 
-async def planning_place(request: Request) -> AsyncIterator[None]:
+async def planning_slot(request: Request) -> AsyncIterator[None]:
     """A dependency of every route that plans: few plans are made at once, and none on the event loop."""
-    places: Places = request.app.state.planning
-    async with places.one():
+    slots: Slots = request.app.state.planning
+    async with slots.one():
         yield

@@ -15,7 +15,7 @@ from touchstone_api.access.authorise import Identify, NoteAnswers, authorise, au
 from touchstone_api.access.rates import Rates
 from touchstone_api.access.single_sign_on import STATE_COOKIE, STATE_PATH, STATE_SECONDS, Provider, state_secret
 from touchstone_api.bootstrap import Services, build_services
-from touchstone_api.busy import Places
+from touchstone_api.busy import Slots
 from touchstone_api.conditional import ConditionalGet
 from touchstone_api.event_hub import EventHub
 from touchstone_api.openapi import describe
@@ -96,7 +96,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     )
     app.state.services = services
     app.state.telemetry = Telemetry(services.store)
-    app.state.planning = Places(services.settings.plans_at_once)
+    app.state.planning = Slots(services.settings.plans_at_once)
     app.state.events = EventHub(
         services.store, services.settings.event_poll_seconds, services.settings.most_event_streams
     )

@@ -136,7 +136,7 @@ def invalid_body(error: ValidationError, body: object) -> Invalid:
 
 def invalid_fields(details: Sequence[dict[str, Any]], body: object) -> Invalid:
     errors = tuple(
-        FieldError(pointer=json_pointer(_place(detail), body), detail=_said(detail, suggests=at < MOST_SUGGESTED))
+        FieldError(pointer=json_pointer(_location(detail), body), detail=_said(detail, suggests=at < MOST_SUGGESTED))
         for at, detail in enumerate(_without_repeats(details)[: MOST_ERRORS + 1])
     )
     first = errors[0]
@@ -150,7 +150,7 @@ def _without_repeats(details: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     short = {id(detail): tuple(detail["loc"]) for detail in details if _is_long_enough(detail)}
     if not short:
         return list(details)
-    lists = {place[:length] for place in (tuple(detail["loc"]) for detail in details) for length in range(len(place))}
+    lists = {loc[:length] for loc in (tuple(detail["loc"]) for detail in details) for length in range(len(loc))}
     return [detail for detail in details if short.get(id(detail)) not in lists]
 
 
@@ -177,27 +177,27 @@ def _posted(model: type[Posted]) -> Iterator[type[Posted]]:
         yield from _posted(each)
 
 
-def _place(detail: dict[str, Any]) -> tuple[str | int, ...]:
-    place: tuple[str | int, ...] = detail["loc"]
+def _location(detail: dict[str, Any]) -> tuple[str | int, ...]:
+    location: tuple[str | int, ...] = detail["loc"]
     if detail["type"] in _TAG_ERRORS:
-        place = (*place, str(detail["ctx"]["discriminator"]).strip("'"))
-    return place
+        location = (*location, str(detail["ctx"]["discriminator"]).strip("'"))
+    return location
 
 
-def json_pointer(place: Sequence[str | int], body: object) -> str:
-    """RFC 6901 pointer into `body`. A place outside the body (query, path, header) is written `/query/limit`.
+def json_pointer(location: Sequence[str | int], body: object) -> str:
+    """RFC 6901 pointer into `body`. A location outside the body (query, path, header) is written `/query/limit`.
 
     Pydantic also names the chosen member of a tagged union, and the item of a list that was written as one text; the
     body has no such level, so it is left out."""
-    if not place or place[0] != "body":
-        return "".join(f"/{part}" for part in place)
+    if not location or location[0] != "body":
+        return "".join(f"/{part}" for part in location)
     parts: list[str] = []
     here = body
-    for index, part in enumerate(place[1:], start=2):
+    for index, part in enumerate(location[1:], start=2):
         found = _has(here, part)
         if found:
             here = here[part]  # type: ignore[index]  # _has checked it
-        if found or (index == len(place) and not isinstance(here, str)):
+        if found or (index == len(location) and not isinstance(here, str)):
             parts.append(str(part).replace("~", "~0").replace("/", "~1"))
     return "".join(f"/{part}" for part in parts)
 

@@ -88,10 +88,10 @@ def _limits(text: str) -> Limits:
         raise Invalid("\n".join([f"these are no limits: {text}", *told, "See --help for examples."])) from None
 
 
-def _in_words(place: tuple[int | str, ...], message: str) -> str:
-    kind = place[1] if place[:1] == ("sources",) and len(place) > 2 else None
+def _in_words(location: tuple[int | str, ...], message: str) -> str:
+    kind = location[1] if location[:1] == ("sources",) and len(location) > 2 else None
     expected = f": write {_WRITTEN[kind]}" if kind in _WRITTEN else ""
-    return f"{'.'.join(map(str, place)) or 'limits'}: {message}{expected}"
+    return f"{'.'.join(map(str, location)) or 'limits'}: {message}{expected}"
 
 
 def _with_sources(limits: Limits, before: Limits) -> Limits:

@@ -41,7 +41,7 @@ def require_quota(
 
 
 def require_search_quota(session: Session, project: str, server_bytes: int | None, now: datetime) -> None:
-    """As `require_quota`, for a search: what it takes beside a place among experiments."""
+    """As `require_quota`, for a search, which does not count as an active experiment."""
     _require_room(session, server_bytes)
     limits = limits_of(session, project)
     if limits != Limits():

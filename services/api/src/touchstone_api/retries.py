@@ -44,8 +44,8 @@ class Owner:
     plan: str
     title: str
     """In a sentence, e.g. `upstream 'miniverse'`."""
-    place: str
-    """Its address in the API."""
+    path: str
+    """Its path in the API."""
     phase: Phase
     post_again: str
     """How its facts are written again."""
@@ -64,7 +64,7 @@ def experiment_owner(session: Session, experiment: str) -> Owner:
         phase=found.phase,
         upstream=found.needs,
         title=f"experiment {experiment}",
-        place=f"/v1/experiments/{experiment}",
+        path=f"/v1/experiments/{experiment}",
         post_again="post the experiment's spec again (POST /v1/experiments)",
     )
 
@@ -80,7 +80,7 @@ def upstream_plan_owner(session: Session, plan: str) -> Owner:
         plan=plan,
         phase=plan_states(session, [plan]).get(plan, PlanState()).phase,
         title=f"upstream {name!r}",
-        place=f"/v1/upstreams/{name}",
+        path=f"/v1/upstreams/{name}",
         post_again="register the upstream again with the same body (POST /v1/upstreams)",
     )
 
@@ -89,7 +89,7 @@ def require_step(session: Session, owner: Owner, step: StepId) -> StepDetail:
     """Raises NotFound."""
     found = find_step(session, owner.plan, step)
     if found is None:
-        raise NotFound(f"{owner.title} has no step {step!r}; GET {owner.place}/steps lists those it has")
+        raise NotFound(f"{owner.title} has no step {step!r}; GET {owner.path}/steps lists those it has")
     return found
 
 
@@ -136,7 +136,7 @@ def _require_retryable(owner: Owner, step: StepDetail) -> None:
     if step.state != "failed":
         raise NotRetryable(f"step {step.id} of {owner.title} is {step.state}; only a failed step can be retried")
     if owner.phase == "cancelled":
-        raise NotRetryable(f"{owner.title} was cancelled, so no step of it runs; POST {owner.place}/retry resumes it")
+        raise NotRetryable(f"{owner.title} was cancelled, so no step of it runs; POST {owner.path}/retry resumes it")
 
 
 def _require_facts(services: Services, owner: Owner, named: Collection[Digest]) -> None:

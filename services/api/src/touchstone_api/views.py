@@ -78,7 +78,7 @@ def _experiment_view(
     tags: tuple[str, ...],
     headline: str | None,
 ) -> ExperimentView:
-    place = f"/v1/experiments/{experiment.id}"
+    path = f"/v1/experiments/{experiment.id}"
     return ExperimentView(
         id=experiment.id,
         identity=experiment.identity,
@@ -96,8 +96,8 @@ def _experiment_view(
         tags=tags,
         headline=headline,
         archived_at=experiment.archived_at,
-        links={"self": place, "dashboard": f"/experiments/{experiment.id}"}
-        | {name: f"{place}/{name}" for name in SUBRESOURCES},
+        links={"self": path, "dashboard": f"/experiments/{experiment.id}"}
+        | {name: f"{path}/{name}" for name in SUBRESOURCES},
     )
 
 

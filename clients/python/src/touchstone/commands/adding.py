@@ -121,8 +121,8 @@ def add_target(
         if sources:
             where: dict[str, Any] = {"location": locations_of(client, sources, console)}
         else:
-            places = iter(locations_of(client, [each for named in splits.values() for each in named], console))
-            where = {"splits": {split: list(islice(places, len(named))) for split, named in splits.items()}}
+            located = iter(locations_of(client, [each for named in splits.values() for each in named], console))
+            where = {"splits": {split: list(islice(located, len(named))) for split, named in splits.items()}}
         add(client, "target", document | where, console)
         found = client.target(document["name"])
     show(found, json, lambda screen: screen.print(_target_words(found), highlight=False, soft_wrap=True))

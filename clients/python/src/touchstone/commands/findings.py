@@ -225,19 +225,19 @@ def grid(
 ) -> None:
     """Draw what every arm trains on, class by class, side by side."""
     with needing("figures"):
-        from touchstone.grid import Place, draw_grid, evenly, fetch_row
+        from touchstone.grid import ExperimentTarget, draw_grid, evenly, fetch_row
     with connected(server) as client:
         require_writable(picture)
         detail = found_experiment(client, experiment, target=target)
         spec = detail.readable_spec
-        place = Place(detail.id, target or spec.targets[0])
-        labels = client.target(place.target).classes
+        chosen = ExperimentTarget(detail.id, target or spec.targets[0])
+        labels = client.target(chosen.target).classes
         shown = _called(labels, only) if only else evenly(labels, classes)
         arms = [arm.name for arm in spec.training_arms]
-        draw_grid([fetch_row(client, place, label, arms, each) for label in shown], each, picture)
+        draw_grid([fetch_row(client, chosen, label, arms, each) for label in shown], each, picture)
     names = [label.display_name for label in shown]
-    answer = {"file": picture, "target": place.target, "classes": names, "arms": arms}
-    told = f"{picture}: {len(names)} classes of {place.target}, {each} images of each arm"
+    answer = {"file": picture, "target": chosen.target, "classes": names, "arms": arms}
+    told = f"{picture}: {len(names)} classes of {chosen.target}, {each} images of each arm"
     show(answer, json, lambda console: console.print(told, highlight=False, soft_wrap=True, markup=False))
 
 

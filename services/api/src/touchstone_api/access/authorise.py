@@ -1,4 +1,4 @@
-"""The one place that every request for something passes: who asks, whether they may, and whose the object is."""
+"""The check that every request passes: who sends it, whether they may do so, and which project owns the object."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -237,14 +237,14 @@ def _round_steps(low: float, high: float) -> list[float]:
 
 def _labelled(sizes: Sequence[int], axes: _Axes) -> tuple[tuple[float, str], ...]:
     """The largest size is always labelled."""
-    placed: list[tuple[float, str]] = []
+    labels: list[tuple[float, str]] = []
     nearest = float("inf")
     for size in reversed(sizes):
         x = axes.x(size)
         fits = nearest - x >= LABEL_ROOM
         nearest = x if fits else nearest
-        placed.append((x, str(size) if fits else ""))
-    return tuple(reversed(placed))
+        labels.append((x, str(size) if fits else ""))
+    return tuple(reversed(labels))
 
 
 def _drawn(series: Series, number: int, axes: _Axes) -> DrawnSeries:

@@ -19,7 +19,7 @@ BETWEEN = 26.0
 
 @dataclass(frozen=True)
 class Bar:
-    """The interval of one change, at the series' place in its group."""
+    """The interval of one change, at the x position of its series in the group."""
 
     series: int
     x: float
@@ -79,7 +79,7 @@ def draw_groups(groups: Sequence[ClassGroup]) -> GroupsDrawing:
         return round((HEIGHT - FOOT) * (1 - (change + reach) / (2 * reach)), 1)
 
     step = (WIDTH - MARGIN) / len(groups)
-    centres = [round(MARGIN + step * (place + 0.5), 1) for place in range(len(groups))]
+    centres = [round(MARGIN + step * (index + 0.5), 1) for index in range(len(groups))]
     marks = (-reach, -reach / 2, 0.0, reach / 2, reach)
     return GroupsDrawing(
         zero=height(0),

@@ -49,8 +49,8 @@ def side_by_side(compared: Sequence[Compared]) -> list[SideBySide]:
         for each in compared
     ]
     gone = [{(lost.target, lost.arm, lost.size): lost for lost in each.results.exhausted} for each in compared]
-    places = _ordered(compared)
-    keys = sorted({key for rows in measured for key in rows}, key=lambda key: places[key])
+    ranks = _ordered(compared)
+    keys = sorted({key for rows in measured for key in rows}, key=lambda key: ranks[key])
     tables: dict[tuple[str, Metric, str], list[tuple[str, int, tuple[SummaryRow | Exhausted | None, ...]]]] = {}
     for key in keys:
         target, metric, test_set, arm, size = key

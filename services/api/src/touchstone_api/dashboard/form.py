@@ -186,7 +186,7 @@ def _first_paragraph(description: str) -> str:
 
 
 def with_registered_names(document: Mapping[str, Any], registered: Registered) -> dict[str, Any]:
-    """An example with the first registered name in the place of each that is not registered."""
+    """An example in which the first registered name replaces every name that is not registered."""
 
     def known(name: str, kind: str) -> str:
         names = registered[kind]

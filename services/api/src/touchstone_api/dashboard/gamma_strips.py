@@ -53,12 +53,12 @@ def gamma_strips(
     spec = reader.planned(experiment).spec
     for parent, arms in _perturbed(spec).items():
         for target in spec.targets:
-            places = [(target, arm) for arm in arms if (target, arm) in curated]
-            if not places or (target, parent) not in curated:
+            cells = [(target, arm) for arm in arms if (target, arm) in curated]
+            if not cells or (target, parent) not in curated:
                 continue
             pools = {
                 arm: _Pool(reader.finished.pool(curated[target, arm]), ArmAddresses(experiment, arm, target))
-                for arm in (parent, *(arm for _, arm in places))
+                for arm in (parent, *(arm for _, arm in cells))
             }
             yield _strips_of(reader, target, parent, pools)
 

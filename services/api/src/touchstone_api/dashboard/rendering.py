@@ -135,6 +135,6 @@ def svg_file(chart: AccuracyChart) -> str:
 
 
 def problem_page(problem: Problem, csrf: str | None = None) -> HTMLResponse:
-    """In place of a page that cannot be shown."""
+    """The page that is shown instead of one that cannot be shown."""
     facts = {"title": problem.title, "detail": problem.detail, "code": problem.code}
     return html_page("missing.html", problem.status, csrf=csrf, **facts)

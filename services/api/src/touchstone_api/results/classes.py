@@ -59,9 +59,9 @@ def top_confusions(counts: Counts) -> tuple[Confusion, ...]:
     mistakes = counts.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_CONFUSIONS]
-    places = np.stack(np.unravel_index(order, mistakes.shape), axis=1).tolist()
+    cells = np.stack(np.unravel_index(order, mistakes.shape), axis=1).tolist()
     return tuple(
         Confusion(class_id=truth, predicted_id=found, images=float(mistakes[truth, found]))
-        for truth, found in places
+        for truth, found in cells
         if mistakes[truth, found] > 0
     )

@@ -49,17 +49,17 @@ def _adaptations(planned: "Planned", results: Results) -> dict[tuple[str, str], 
     exhausted = {(entry.target, entry.arm, entry.size) for entry in results.exhausted}
     measured = {(row.target, row.arm, row.size, row.seed) for row in results.rows}
     grids = {(grid.target, grid.arm, grid.size): tuple(run.step for run in grid.adaptations) for grid in layout.grids}
-    found: dict[tuple[str, str], list[tuple[StepId, ...]]] = {place: [] for place in layout.curations}
+    found: dict[tuple[str, str], list[tuple[StepId, ...]]] = {key: [] for key in layout.curations}
     unfinished = set()
     for entry in layout.cells:
         cell = entry.cell
-        place, size = (cell.target, cell.arm), (cell.target, cell.arm, cell.size)
-        if place not in found or size in exhausted:
+        key, size = (cell.target, cell.arm), (cell.target, cell.arm, cell.size)
+        if key not in found or size in exhausted:
             continue
         if (*size, cell.seed) not in measured:
-            unfinished.add(place)
-        found[place].append(grids[size])
-    return {place: [] if place in unfinished else runs for place, runs in found.items()}
+            unfinished.add(key)
+        found[key].append(grids[size])
+    return {key: [] if key in unfinished else runs for key, runs in found.items()}
 
 
 def _known(kept: Mapping[StepId, StepCost], finished: FinishedSteps) -> dict[StepId, Cost]:

@@ -30,7 +30,7 @@ def why(row: Row, rules: Curation) -> str:
 
 
 def _placeholder(row: Row, rules: Curation) -> str:
-    return "Dropped as a placeholder: several links lead to this picture, in place of images that are gone."
+    return "Dropped as a placeholder: several links lead to this picture instead of images that are gone."
 
 
 def _leak(split: str, name: str) -> Callable[[Row, Curation], str]:

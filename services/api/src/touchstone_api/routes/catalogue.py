@@ -28,7 +28,7 @@ from touchstone_store.plans import cancel_plan
 
 from touchstone_api.access.authorise import PrincipalHere
 from touchstone_api.bootstrap import Services
-from touchstone_api.busy import planning_place
+from touchstone_api.busy import planning_slot
 from touchstone_api.cursors import Position, PositionHere
 from touchstone_api.dependencies import ServicesHere
 from touchstone_api.descriptions import submit_located, view_of
@@ -138,9 +138,9 @@ def _described(services: Services, principal: Principal, located: Located, key: 
     return Response(view.model_dump_json(), 202, headers, media_type="application/json")
 
 
-def _registered(response: Response, created: bool, place: str) -> None:
+def _registered(response: Response, created: bool, path: str) -> None:
     response.status_code = 201 if created else 200
-    response.headers["Location"] = place
+    response.headers["Location"] = path
 
 
 def _register(
@@ -173,7 +173,7 @@ def _upstream_view(services: Services, principal: Principal, name: str) -> Upstr
     "/upstreams",
     status_code=201,
     tags=["upstreams"],
-    dependencies=[Depends(planning_place)],
+    dependencies=[Depends(planning_slot)],
     response_model=UpstreamView,
     responses=_answers(UpstreamView, located=True),
 )

@@ -172,7 +172,7 @@ def show_experiment(
         "measured": class_tables(detail.spec, results),
         "test_sets": layout.test_sets,
         "pools": _pools(resolved, layout, reader.finished, done),
-        **looked_into(reader, experiment, {place: step for place, step in layout.curations.items() if step in done}),
+        **looked_into(reader, experiment, {cell: step for cell, step in layout.curations.items() if step in done}),
         "labels": reader.label_cards(experiment),
         "upstream_searched": any(planner_of(arm).needs(arm).upstream for arm in detail.spec.arms),
         "links": [(report, most_rotten(report)) for report in reports],
@@ -209,7 +209,7 @@ def _address(session: Session, principal: Principal, entry_type: type[Entry], na
 
 def _downloads(store: Store, layout: PlanLayout) -> dict[tuple[str, str], Downloads]:
     with store.read() as session:
-        return {place: downloads_of(session, curation) for place, curation in layout.curations.items()}
+        return {cell: downloads_of(session, curation) for cell, curation in layout.curations.items()}
 
 
 def _verdict(reader: ResultsReader, experiment: str, prices: Prices) -> tuple[Verdict | None, Problem | None]:

@@ -33,7 +33,7 @@ from touchstone_store.registering import survey
 
 from touchstone_api.access.authorise import BY_READERS, PrincipalHere
 from touchstone_api.bootstrap import Services
-from touchstone_api.busy import planning_place
+from touchstone_api.busy import planning_slot
 from touchstone_api.conditional import require_match
 from touchstone_api.cursors import PositionHere
 from touchstone_api.dependencies import ServicesHere
@@ -80,7 +80,7 @@ Renaming = Annotated[
         }
     ),
 ]
-PLANS = [Depends(planning_place)]
+PLANS = [Depends(planning_slot)]
 
 
 REFUSED = documented(400, 403, 409, 413, 422, 503)

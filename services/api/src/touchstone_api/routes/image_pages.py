@@ -95,7 +95,7 @@ def show_image(
         "parent_page": parent.page_of(found.parent, None, Selection()) if parent else None,
         "previous": page_of(rows[:before][::-1][:1].tolist()),
         "following": page_of(rows[after : after + 1].tolist()),
-        "place": before + 1 if after > before else None,
+        "position": before + 1 if after > before else None,
         "total": len(rows),
         "list_address": addresses.list_of(selection),
         "reason_words": reason_words(),

@@ -64,10 +64,10 @@ def _in_document(document: Any, pointer: str = "") -> Iterator[str]:
             yield pointer
     elif isinstance(document, dict):
         for key, value in document.items():
-            place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            inner = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
             if _IN_BODIES.search(key):
-                yield place
-            yield from _in_document(value, place)
+                yield inner
+            yield from _in_document(value, inner)
     elif isinstance(document, list):
         for index, value in enumerate(document):
             yield from _in_document(value, f"{pointer}/{index}")

@@ -35,18 +35,18 @@ function confusionTable(answer) {
 }
 
 function shownClasses(answer, words) {
-  const place = element("div", {}, classTable(answer, words, answer.classes.slice(0, CLASSES_SHOWN)));
+  const container = element("div", {}, classTable(answer, words, answer.classes.slice(0, CLASSES_SHOWN)));
   if (answer.classes.length > CLASSES_SHOWN) {
     const more = element("button", { type: "button", textContent: `Show all ${answer.classes.length} classes` });
-    more.addEventListener("click", () => place.replaceChildren(classTable(answer, words, answer.classes)));
-    place.append(more);
+    more.addEventListener("click", () => container.replaceChildren(classTable(answer, words, answer.classes)));
+    container.append(more);
   }
-  return place;
+  return container;
 }
 
 export function openClasses(experiment) {
   const form = document.getElementById("classes-choice");
-  const place = document.getElementById("classes");
+  const container = document.getElementById("classes");
   const { target, arm, size, metric, test_set: testSet } = form.elements;
   let shown = 0;
   let known = "";
@@ -54,7 +54,7 @@ export function openClasses(experiment) {
   const choice = () => [target.value, arm.value, Number(size.value), metric.value, testSet.value];
   const measured = () => document.getElementById("results").dataset.measured;
   const isMeasured = (wanted) => JSON.parse(measured()).some((entry) => `${entry}` === `${wanted}`);
-  const say = (text) => place.replaceChildren(element("p", { className: "note", textContent: text }));
+  const say = (text) => container.replaceChildren(element("p", { className: "note", textContent: text }));
 
   async function show() {
     const turn = ++shown;
@@ -66,8 +66,8 @@ export function openClasses(experiment) {
     if (turn !== shown) return;
     if (!response.ok) return say(answer.detail);
     const words = onTestSet(metric.selectedOptions[0].textContent, testSet.value);
-    place.replaceChildren(shownClasses(answer, words));
-    if (answer.confusions.length > 0) place.append(confusionTable(answer));
+    container.replaceChildren(shownClasses(answer, words));
+    if (answer.confusions.length > 0) container.append(confusionTable(answer));
   }
 
   form.addEventListener("change", show);

@@ -21,9 +21,9 @@ export function table(caption, columns, rows) {
     element("th", { scope: "col", textContent: text, className: className(isNumber) }),
   );
   const line = (cells) =>
-    cells.map((text, place) => {
-      const properties = { textContent: text, className: className(columns[place][1]) };
-      return place === 0 ? element("th", { ...properties, scope: "row" }) : element("td", properties);
+    cells.map((text, index) => {
+      const properties = { textContent: text, className: className(columns[index][1]) };
+      return index === 0 ? element("th", { ...properties, scope: "row" }) : element("td", properties);
     });
   const made = element(
     "table",

@@ -47,7 +47,7 @@ async function classBlock(experiment, target, label, arms, dropped) {
 
 export function openGallery(experiment) {
   const form = document.getElementById("gallery-choice");
-  const place = document.getElementById("gallery");
+  const container = document.getElementById("gallery");
   const arms = JSON.parse(document.getElementById("charts").dataset.arms);
   const { target, class: picker, dropped } = form.elements;
   let labels = [];
@@ -71,7 +71,7 @@ export function openGallery(experiment) {
       chosen.map((label) => classBlock(experiment, target.value, label, arms, dropped.checked)),
     );
     // A slower, older answer must not replace a newer one.
-    if (turn === shown) place.replaceChildren(...blocks);
+    if (turn === shown) container.replaceChildren(...blocks);
   }
 
   target.addEventListener("change", () => loadClasses().then(show));

@@ -17,10 +17,10 @@ export async function send(address, method, document_) {
 
 // In the element for it within `within`.
 export function showFailure(within, failure) {
-  const place = within.querySelector("[role=alert]");
-  place.className = "problem";
-  place.textContent = failure;
-  place.hidden = false;
+  const alertBox = within.querySelector("[role=alert]");
+  alertBox.className = "problem";
+  alertBox.textContent = failure;
+  alertBox.hidden = false;
 }
 
 export function openManagement(experiment, refresh) {

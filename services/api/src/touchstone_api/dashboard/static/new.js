@@ -4,7 +4,7 @@ import { leftOut, parseSpec } from "./spec-document.js";
 import { SpecForm } from "./spec-form.js";
 
 const form = document.getElementById("new-experiment");
-const place = document.getElementById("estimate");
+const estimateElement = document.getElementById("estimate");
 const { spec, seed_sd: seeds, image_sd: images, interaction_sd: interaction, estimate } = form.elements;
 const SPREADS = { seed_sd: seeds, image_sd: images, interaction_sd: interaction };
 const HOURS = ["generate", "embed", "adapt", "evaluate", "total"];
@@ -82,16 +82,16 @@ async function ask(address) {
   try {
     missing = parent ? leftOut(ofParent, specForm.document) : [];
   } catch (error) {
-    place.replaceChildren(...problem({ title: "The spec is no JSON", detail: error.message }, []));
+    estimateElement.replaceChildren(...problem({ title: "The spec is no JSON", detail: error.message }, []));
     return null;
   }
   if (missing.length > 0) {
     const detail = "A clone has the value of its parent where nothing is said. Write a value, or null.";
     const errors = specForm.showErrors(missing.map((pointer) => ({ pointer, detail })));
-    place.replaceChildren(...problem({ title: "Settings of the parent are left out", detail }, errors));
+    estimateElement.replaceChildren(...problem({ title: "Settings of the parent are left out", detail }, errors));
     return null;
   }
-  place.setAttribute("aria-busy", "true");
+  estimateElement.setAttribute("aria-busy", "true");
   let answer;
   try {
     answer = await send(address);
@@ -99,10 +99,10 @@ async function ask(address) {
     answer = { ok: false, body: { title: "No answer", detail: "The server cannot be reached. Try again later." } };
   }
   if (turn !== last) return null;
-  place.removeAttribute("aria-busy");
+  estimateElement.removeAttribute("aria-busy");
   const errors = specForm.showErrors(answer.ok ? [] : (answer.body.errors ?? []));
   if (answer.ok) return answer.body;
-  place.replaceChildren(...problem(answer.body, errors));
+  estimateElement.replaceChildren(...problem(answer.body, errors));
   return null;
 }
 
@@ -110,12 +110,12 @@ async function check() {
   clearTimeout(timer);
   const valid = await ask("/v1/experiments/validate");
   if (!valid) return;
-  place.replaceChildren(...plan(valid), paragraph("Estimating.", "note"));
+  estimateElement.replaceChildren(...plan(valid), paragraph("Estimating.", "note"));
   const given = Object.entries(SPREADS).filter(([, field]) => field.value !== "" && field.validity.valid);
   const query = new URLSearchParams(given.map(([name, field]) => [name, field.valueAsNumber / 100]));
   const answer = await ask(`/v1/experiments/estimate?${query}`);
   if (!answer) return;
-  place.replaceChildren(...(valid.experiment ? [known(valid.experiment)] : []), ...estimation(answer));
+  estimateElement.replaceChildren(...(valid.experiment ? [known(valid.experiment)] : []), ...estimation(answer));
 }
 
 function checkSoon() {

@@ -25,11 +25,11 @@ async function searchByImage(form) {
     tell("The image is larger than 4 MiB. Send a smaller one: it is scaled to the encoder's size anyway.");
     return;
   }
-  const place = `/upstreams/${form.dataset.upstream}`;
+  const path = `/upstreams/${form.dataset.upstream}`;
   const body = JSON.stringify({ image: await bytesOf(file), limit: 24 });
-  const answer = await fetch(`/v1${place}/search`, { method: "POST", headers: jsonHeaders(), body });
+  const answer = await fetch(`/v1${path}/search`, { method: "POST", headers: jsonHeaders(), body });
   const found = await answer.json();
-  if (answer.ok) location.assign(`${place}/searches/${found.id}`);
+  if (answer.ok) location.assign(`${path}/searches/${found.id}`);
   else tell(`${found.title}: ${found.detail}`);
 }
 

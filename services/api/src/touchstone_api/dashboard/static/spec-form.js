@@ -118,8 +118,8 @@ export class SpecForm {
       this.#edit((spec) => { spec.arms = [...(spec.arms ?? []), this.#newArm(spec)]; });
       this.arms.lastElementChild?.querySelector("input, select, button").focus();
     } else if (event.target.matches("[data-remove]")) {
-      const place = [...this.arms.children].indexOf(event.target.closest(".arm"));
-      this.#edit((spec) => { spec.arms.splice(place, 1); });
+      const index = [...this.arms.children].indexOf(event.target.closest(".arm"));
+      this.#edit((spec) => { spec.arms.splice(index, 1); });
       document.getElementById("add-arm").focus();
     }
   }
@@ -162,7 +162,7 @@ export class SpecForm {
     if (typeof spec !== "object" || spec === null) return;
     this.#nameArms(spec);
     const arms = Array.isArray(spec.arms) ? spec.arms : [];
-    this.arms.replaceChildren(...arms.map((arm, place) => this.#arm(arm, place)));
+    this.arms.replaceChildren(...arms.map((arm, index) => this.#arm(arm, index)));
     const kind = spec.recipe?.kind ?? "cross_entropy";
     this.recipeKind.value = kind;
     const template = document.getElementById(`recipe-${kind}`);
@@ -170,10 +170,10 @@ export class SpecForm {
     for (const field of this.form.querySelectorAll("[data-path]")) fill(field, valueAt(spec, pointerOf(field)));
   }
 
-  #arm(arm, place) {
+  #arm(arm, index) {
     const template = document.getElementById(`arm-${arm?.kind}`);
-    const made = template?.content ? copyOf(template, `arm${place}`) : withoutPart(arm?.kind ?? null, `/arms/${place}`);
-    made.dataset.base = `/arms/${place}`;
+    const made = template?.content ? copyOf(template, `arm${index}`) : withoutPart(arm?.kind ?? null, `/arms/${index}`);
+    made.dataset.base = `/arms/${index}`;
     return made;
   }
 
@@ -184,9 +184,9 @@ export class SpecForm {
   }
 
   #clearErrors() {
-    for (const place of this.form.querySelectorAll("[data-problem]")) {
-      place.replaceChildren();
-      place.hidden = true;
+    for (const container of this.form.querySelectorAll("[data-problem]")) {
+      container.replaceChildren();
+      container.hidden = true;
     }
     for (const control of this.form.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
   }
@@ -194,11 +194,11 @@ export class SpecForm {
   #showError({ pointer, detail }) {
     const field = this.#holder("[data-path]", pointerOf, pointer);
     const holder = field ?? this.#holder(".arm, #recipe > *", (part) => part.dataset.base, pointer);
-    const place = holder?.querySelector("[data-problem]");
-    if (!place) return { id: null, label: "" };
+    const container = holder?.querySelector("[data-problem]");
+    if (!container) return { id: null, label: "" };
     const within = field ? this.#entryOf(field, pointer) : pointer.slice(holder.dataset.base.length + 1);
-    place.append(element("span", { textContent: within ? `${within}: ${detail}` : detail }));
-    place.hidden = false;
+    container.append(element("span", { textContent: within ? `${within}: ${detail}` : detail }));
+    container.hidden = false;
     const control = controlOf(holder);
     if (field) {
       for (const each of field.querySelectorAll("input, select")) each.setAttribute("aria-invalid", "true");
@@ -206,7 +206,7 @@ export class SpecForm {
       if (closed) closed.open = true;
     }
     control.id ||= `control${pointer.replaceAll("/", "-")}`;
-    const told = place.lastElementChild.textContent;
+    const told = container.lastElementChild.textContent;
     return { id: control.id, detail: told, label: holder.querySelector("label, legend")?.textContent ?? "" };
   }
 

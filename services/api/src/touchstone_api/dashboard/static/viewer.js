@@ -15,8 +15,8 @@ function neighbour(event, within) {
 
 function openDialog() {
   const close = element("button", { type: "button", textContent: "Close" });
-  const place = element("div");
-  const dialog = element("dialog", { id: "viewer" }, element("p", { className: "choice" }, close), place);
+  const content = element("div");
+  const dialog = element("dialog", { id: "viewer" }, element("p", { className: "choice" }, close), content);
   dialog.setAttribute("aria-labelledby", "image-title");
   document.body.append(dialog);
   let shown = 0;
@@ -31,9 +31,9 @@ function openDialog() {
     if (turn !== shown) return;
     if (!image) return location.assign(address);
     const held = dialog.contains(document.activeElement) && document.activeElement.rel;
-    place.replaceChildren(document.adoptNode(image));
+    content.replaceChildren(document.adoptNode(image));
     if (!dialog.open) dialog.showModal();
-    (place.querySelector(held ? `a[rel=${held}]` : "h1") ?? place.querySelector("h1")).focus();
+    (content.querySelector(held ? `a[rel=${held}]` : "h1") ?? content.querySelector("h1")).focus();
     dialog.scrollTop = 0;
   }
 
@@ -48,7 +48,7 @@ function openDialog() {
     show(link.href);
   });
   dialog.addEventListener("keydown", (event) => {
-    const link = neighbour(event, place);
+    const link = neighbour(event, content);
     if (!link) return;
     event.preventDefault();
     show(link.href);
@@ -57,7 +57,7 @@ function openDialog() {
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
     shown++;
-    place.replaceChildren();
+    content.replaceChildren();
     // The browser gives the focus back, unless the thumbnail has been made anew meanwhile.
     if (document.activeElement !== document.body) return;
     [...document.querySelectorAll("a[data-image]")].find((link) => link.getAttribute("href") === opener)?.focus();

@@ -1,7 +1,7 @@
 // Addresses are added, tested and removed by the api, which answers with the secret of a new one this once.
 import { element, jsonHeaders } from "./elements.js";
 
-const place = document.getElementById("answer");
+const answerElement = document.getElementById("answer");
 const form = document.getElementById("add-webhook");
 
 // The answer, or nothing where it was refused; then that is shown.
@@ -11,7 +11,7 @@ async function send(method, address, body) {
   const found = text ? JSON.parse(text) : {};
   if (answer.ok) return found;
   const fields = (found.errors ?? []).map((error) => element("li", { textContent: error.detail }));
-  place.replaceChildren(
+  answerElement.replaceChildren(
     element("p", { className: "problem", role: "alert", textContent: `${found.title}: ${found.detail}` }),
     element("ul", {}, ...fields));
   return null;
@@ -22,10 +22,10 @@ form?.addEventListener("submit", async (event) => {
   const added = await send("POST", "/v1/webhooks", { url: form.elements.url.value });
   if (!added) return;
   if (!added.secret) {
-    place.replaceChildren(element("p", { textContent: "The address was registered before." }));
+    answerElement.replaceChildren(element("p", { textContent: "The address was registered before." }));
     return;
   }
-  place.replaceChildren(
+  answerElement.replaceChildren(
     element("p", { textContent: "Added. Keep the secret that messages are signed with; it is shown this once:" }),
     element("pre", {}, element("code", { textContent: added.secret })),
     element("p", {}, element("a", { href: "/webhooks", textContent: "Show the new list" })));
