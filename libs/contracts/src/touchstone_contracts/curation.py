@@ -196,7 +196,7 @@ class Curation(Strict):
     leak_splits: Annotated[tuple[HeldOut, ...], WhenSet] = Field(default=("test",), min_length=1, max_length=2)
     """Which those are. Validation chooses learning rate and epoch; its images in training mislead that choice."""
     leaks_removed: Annotated[Literal["first", "last"], WhenSet] = "first"
-    """`first`: no leak shifts a quantile, takes a place below the cap or hides its near-duplicates. `last`: of what
+    """`first`: no leak shifts a quantile, counts towards the cap or hides its near-duplicates. `last`: of what
     filter and cap left, as the paper did (section 3.2); classes may end below the cap."""
     label_conflicts: Annotated[LabelConflicts, WhenSet] = Field(
         default="keep_all", json_schema_extra={"default": LABEL_CONFLICTS}

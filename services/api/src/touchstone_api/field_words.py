@@ -278,7 +278,7 @@ FIELD_WORDS = {
     "CandidateImage.kept": "Whether curation kept the image.",
     "ClassGroup.classes": "Number of classes in the group.",
     "ClassTable.classes": "One row per class, the largest losses first.",
-    "ClassLabel.id": "The class's id: its place in the list, from 0.",
+    "ClassLabel.id": "The class's id: its index in the list, from 0.",
     "ExpectedSpread.test_images": "Number of the target's test images.",
     "ExperimentManifest.upstream": "The registered upstream that was searched.",
     "FailedRun.validation": "Its accuracy on validation.",

@@ -97,7 +97,7 @@ class Part(Strict):
 class Mixture(ArmSpec):
     """Parts are drawn from the curated pools of other arms, the best or the shuffled order as for the arm alone.
 
-    A part that cannot give its amount exhausts the mixture at that size; nothing else is taken in its place."""
+    A part that cannot give its amount exhausts the mixture at that size; nothing else is taken instead."""
 
     kind: Literal["mixture"] = "mixture"
     name: Name

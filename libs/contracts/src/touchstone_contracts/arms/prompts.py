@@ -72,7 +72,7 @@ class LanguageModel(Strict):
     """What becomes of a caption that does not name its class. `kept`: it stays as written and is counted, as in the
     paper, which did not look; only an empty one is written again."""
     attempts: int = Field(default=3, ge=1, le=20)
-    """Captions written until one can stay; after the last a template takes its place and is counted."""
+    """Captions written until one can stay; after the last a template is used instead and counted."""
 
 
 class RetrievedCaptions(Strict):

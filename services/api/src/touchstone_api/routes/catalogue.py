@@ -188,7 +188,7 @@ def register_upstream(
 ) -> UpstreamView | Response:
     """Registers and starts the ingest: its phase and progress are part of the answer and of GET.
 
-    In place of a document the body may name a `location`, or several: a worker looks what is there, writes the document
+    Instead of a document the body may name a `location`, or several: a worker looks what is there, writes the document
     and has it registered (202, and `GET /v1/descriptions/upstream/{name}` tells how far it is)."""
     if isinstance(upstream, LocatedUpstream):
         return _described(services, principal, upstream, idempotency_key)
@@ -247,7 +247,7 @@ def register_target(
     services: ServicesHere,
     idempotency_key: IdempotencyKey = None,
 ) -> TargetSummary | Response:
-    """In place of a document the body may name a `location` with all splits below it, or one of each split: a worker
+    """Instead of a document the body may name a `location` with all splits below it, or one of each split: a worker
     looks what is there, writes the document and has it registered (202, and `GET /v1/descriptions/target/{name}` tells
     how far it is)."""
     if isinstance(target, LocatedTarget):

@@ -43,7 +43,7 @@ class UploadTooLarge(Invalid):
 async def upload_archive(
     request: Request, response: Response, principal: PrincipalHere, services: ServicesHere
 ) -> Upload:
-    """The body is a zip or tar archive of a folder; name what it holds as `upload://{id}` in place of another location.
+    """The body is a zip or tar archive of a folder; name what it holds as `upload://{id}` instead of another location.
     An archive is looked at by a worker, once something is to be registered from it."""
     room = await run_in_threadpool(_room, services, principal.project)
     writer = services.artifacts.uploads.begin(principal.project)
