@@ -296,7 +296,7 @@ class LinkTable(Strict):
     """Rows above it are left out, and rows that do not say. Tags count as numbers: UNLIKELY 0, UNSURE 0.5, NSFW 1.
     None: those tagged NSFW are left out."""
     uids: Annotated[UidList | None, WhenSet] = Field(default=None, exclude_if=is_none)
-    """Rows whose uid is not in the list keep their row numbers, and no search finds them. None: all rows belong to it."""
+    """Rows whose uid is not in the list keep their row numbers, but no search finds them. None: all belong to it."""
 
     @model_validator(mode="after")
     def _an_unsafe_column_has_a_limit(self) -> Self:
