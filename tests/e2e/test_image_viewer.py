@@ -181,7 +181,7 @@ def test_training_curves_can_be_read_by_everybody(
     expect(page.locator("svg.curves")).to_have_count(2)
     page.get_by_label("Arm").select_option(label="synthetic")
     page.get_by_role("button", name="Show").click()
-    expect(page.locator("caption").first).to_contain_text("Runs of synthetic at 6 images")
+    expect(page.locator("caption").first).to_contain_text("Finished runs of synthetic at 6 images")
     assert serious_violations(page) == []
     assert not visitor.page_overflows()
     assert visitor.complaints == []

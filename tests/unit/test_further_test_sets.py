@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def test_a_declared_test_set_decides_the_whole_verdict(services: Services, api: 
 
 def test_each_test_set_has_its_tables_on_the_page_and_its_classes(api: TestClient, told: Told) -> None:
     html = api.get(f"/experiments/{told.id}").text
-    assert html.count('data-test-set="sketch"') == 2
+    assert len(re.findall(r"<figcaption>[^<]* on sketch in percent</figcaption>", html)) == 2
     assert "fine, linear-probe accuracy on sketch in percent" in html
     assert "broad, linear-probe accuracy on sketch" not in html
     asked: dict[str, str | int] = {"arm": "retrieved", "size": 6, "target": "fine", "test_set": "sketch"}
