@@ -100,7 +100,7 @@ def test_every_asset_a_page_names_is_served(api: TestClient, services: Services)
         for asset in re.findall(r'(?:src|href)="(/assets/[^"]+)"', api.get(path).text)
     }
     assert f"{assets_folder()}/swagger-ui-bundle.js" in named
-    assert len(named) == 13
+    assert len(named) == 14
     scripts = {asset for asset in named if asset.endswith(".js") and ".min." not in asset and "bundle" not in asset}
     imported = {
         f"{assets_folder()}/{module}"
