@@ -627,6 +627,44 @@ def test_workers_are_not_taken_for_silent_while_the_conductor_hears_nobody(
     assert "step.failed" not in bench.told()
 
 
+def test_while_no_report_can_be_received_no_attempt_is_spent_on_messages(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as outage:
+
+        def deaf(timeout: float) -> list[object]:
+            raise Transient("cannot receive reports", code="redis")
+
+        outage.setattr(bench.reports, "receive", deaf)
+        for _ in range(30):
+            bench.cycle(1)
+        assert (bench.counts().leased, bench.broker.sent) == (0, [])
+    bench.cycle(1)
+    assert {message.attempt for message in bench.broker.sent} == {1}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "mended"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ],
+    ids=["full memory", "read-only"],
+)
+def test_a_broker_that_answers_and_takes_nothing_counts_as_away(
+    fresh_valkey_url: str, spoilt: str, mended: str
+) -> None:
+    """Workers cannot report then, and must not be taken for silent."""
+    reports, client = connect_reports(fresh_valkey_url), redis.Redis.from_url(fresh_valkey_url)
+    assert reports.receive(0.05) == []
+    client.execute_command(*spoilt.split())
+    with pytest.raises(Transient) as refused:
+        reports.receive(0.05)
+    assert refused.value.code == "redis"
+    client.execute_command(*mended.split())
+    assert reports.receive(0.05) == []
+
+
 def test_messages_reach_a_real_broker_and_reports_come_back(fresh_valkey_url: str, tmp_path: Path) -> None:
     services = memory_services(tmp_path)
     with services.store.write() as session:

@@ -16,6 +16,8 @@ from touchstone_runtime.crash_points import crash_point, reach
 from touchstone_runtime.redis_connections import ANSWER_SECONDS, connect_redis
 
 REPORT_LIST = "touchstone:reports"
+LISTENING, LISTENING_SECONDS = "touchstone:listening", 60
+"""Written by whoever receives reports, to see that they can be written."""
 MAX_WAITING_REPORTS = 100_000
 CANCEL_SECONDS = 3600
 LONGEST_WAIT_SECONDS = ANSWER_SECONDS - 1
@@ -40,8 +42,10 @@ class ReportLine:
 
     def receive(self, timeout: float) -> list[StepReport]:
         """Waits up to `timeout` seconds, LONGEST_WAIT_SECONDS at most, for the first report, then takes all that wait.
-        Unreadable ones are dropped. Raises Transient."""
+        Unreadable ones are dropped. Raises Transient, also where Redis answers but takes nothing, as when its memory is
+        full: a worker cannot report then, and its silence says nothing about it."""
         try:
+            self._client.set(LISTENING, 1, ex=LISTENING_SECONDS)
             first = self._client.blpop([REPORT_LIST], timeout=min(timeout, LONGEST_WAIT_SECONDS))
             if first is None:
                 return []

@@ -351,7 +351,9 @@ class Conductor:
             self._change(step, transitions.forget_result)
 
     def _hand_out(self) -> None:
-        # Raises when Redis is away: then messages would not arrive either.
+        """Nothing while no report can be received: messages would not arrive either, and each try costs an attempt."""
+        if self._deaf:
+            return
         self.workers = self.presence.live()
         self._note_workers()
         served = _served_by(self.workers)
