@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from fastapi.testclient import TestClient
 from support.finished_experiments import finish_experiment, post, post_experiment
-from support.pages import page, section
+from support.pages import of_another_project, page, section
 from support.specs import DictLookup, spec
 from touchstone_api.bootstrap import Services
 from touchstone_api.dashboard.accuracy_chart import (
@@ -211,6 +211,17 @@ def test_a_chart_is_saved_as_a_file_that_needs_nothing_else_and_as_the_table_of_
     for unknown in ({"target": "nowhere"}, {"metric": "guess"}, {"test_set": "sketch"}):
         assert api.get(f"{address}.svg", params=asked | unknown).status_code == 404
     assert api.get(f"{address}.csv", params={"target": "fine"}).status_code == 422
+
+
+def test_files_of_another_projects_experiment_are_not_found(api: TestClient, services: Services) -> None:
+    told = post_experiment(services, spec(seeds=(0, 1, 2)))
+    finish_experiment(services, told)
+    other, asked = of_another_project(services), {"target": "fine", "metric": "zero_shot"}
+    for suffix in ("svg", "csv"):
+        address = f"/experiments/{told.id}/accuracy.{suffix}"
+        assert api.get(address, params=asked).status_code == 200
+        answer = other.get(address, params=asked)
+        assert (answer.status_code, f"no experiment {told.id!r}" in unescape(answer.text)) == (404, True)
 
 
 def test_experiments_lie_over_each_other_in_one_chart_of_a_measure(api: TestClient, services: Services) -> None:

@@ -485,17 +485,17 @@ def finished_by(session: Session, kind: str, moment: datetime) -> set[StepId]:
 
 
 def succeeded_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
-    found: set[StepId] = set()
-    for batch in batches(ids):
-        query = select(StepRow.id).where(StepRow.id.in_(batch), StepRow.state == "succeeded")
-        found |= set(session.scalars(query))
-    return found
+    return _among(session, ids, StepRow.state == "succeeded")
 
 
 def leased_among(session: Session, ids: Collection[StepId]) -> set[StepId]:
+    return _among(session, ids, _IS_LEASED)
+
+
+def _among(session: Session, ids: Collection[StepId], condition: ColumnElement[bool]) -> set[StepId]:
     found: set[StepId] = set()
     for batch in batches(ids):
-        found |= set(session.scalars(select(StepRow.id).where(StepRow.id.in_(batch), _IS_LEASED)))
+        found |= set(session.scalars(select(StepRow.id).where(StepRow.id.in_(batch), condition)))
     return found
 
 

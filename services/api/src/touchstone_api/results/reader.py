@@ -22,6 +22,7 @@ from touchstone_contracts.views import (
     LabelCards,
     Results,
     Scaling,
+    ScalingFit,
     SearchedQueries,
     SourceAccount,
     SourcesOfTarget,
@@ -195,14 +196,25 @@ class ResultsReader:
 
     def scaling(self, experiment: str) -> Scaling:
         """No law until every run is in. Raises NotFound."""
-        judgement = self._last_judgement(experiment)
-        if judgement is None or judgement[1].scaling is None:
+        stored = self._stored_scaling(experiment)
+        if stored is None:
             primary = self.planned(experiment).spec.primary
             confidence = primary.confidence if primary else CONFIDENCE
             digest = self.results(experiment).digest
             return Scaling(experiment=experiment, confidence=confidence, fits=(), results_digest=digest)
-        stored: Scaling = self._document(Scaling, judgement[1].scaling)
         return stored.model_copy(update={"experiment": experiment})
+
+    def scaling_fits(self, experiment: str) -> tuple[ScalingFit, ...]:
+        """Those of `scaling`, for which no results are collected where there are none."""
+        stored = self._stored_scaling(experiment)
+        return () if stored is None else stored.fits
+
+    def _stored_scaling(self, experiment: str) -> Scaling | None:
+        judgement = self._last_judgement(experiment)
+        if judgement is None or judgement[1].scaling is None:
+            return None
+        stored: Scaling = self._document(Scaling, judgement[1].scaling)
+        return stored
 
     def class_table(
         self, experiment: str, arm: str, size: int, metric: Metric | None, target: str | None, test_set: str

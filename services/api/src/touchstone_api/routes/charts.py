@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.problems import Failure, NotFound
 from touchstone_contracts.views import ScalingFit
@@ -19,31 +19,17 @@ router = APIRouter(prefix="/experiments/{experiment}", include_in_schema=False)
 Word = Annotated[str, Query(max_length=200)]
 
 
-@router.get("/accuracy.svg")
-def save_chart_as_svg(
-    experiment: str, reader: ResultsHere, target: Word, metric: Word, test_set: Word = MAIN_TEST_SET
-) -> Response:
-    chart = _chart(reader, experiment, target, metric, test_set)
-    return Response(svg_file(chart), media_type="image/svg+xml", headers=_saved_as(chart, "svg"))
-
-
-@router.get("/accuracy.csv")
-def save_chart_as_csv(
-    experiment: str, reader: ResultsHere, target: Word, metric: Word, test_set: Word = MAIN_TEST_SET
-) -> Response:
-    chart = _chart(reader, experiment, target, metric, test_set)
-    return Response(chart_csv(chart), media_type="text/csv; charset=utf-8", headers=_saved_as(chart, "csv"))
-
-
 def fits_of(reader: ResultsReader, experiment: str) -> Sequence[ScalingFit]:
-    """None while the stored fits cannot be read: the chart then joins the measured means."""
+    """Empty while the stored fits cannot be read: the chart then joins the measured means."""
     try:
-        return reader.scaling(experiment).fits
+        return reader.scaling_fits(experiment)
     except Failure:
         return ()
 
 
-def _chart(reader: ResultsReader, experiment: str, target: str, metric: str, test_set: str) -> AccuracyChart:
+def asked_chart(
+    experiment: str, reader: ResultsHere, target: Word, metric: Word, test_set: Word = MAIN_TEST_SET
+) -> AccuracyChart:
     """Raises NotFound for what is not measured, or not yet."""
     tables = accuracy_tables(
         reader.planned(experiment).spec, reader.resolved(experiment).targets, reader.results(experiment)
@@ -52,6 +38,19 @@ def _chart(reader: ResultsReader, experiment: str, target: str, metric: str, tes
     for chart in charts_of_arms(asked, fits_of(reader, experiment)):
         return chart
     raise NotFound(f"experiment {experiment!r} has no measured {metric!r} at target {target!r}, test set {test_set!r}")
+
+
+AskedChart = Annotated[AccuracyChart, Depends(asked_chart)]
+
+
+@router.get("/accuracy.svg")
+def save_chart_as_svg(chart: AskedChart) -> Response:
+    return Response(svg_file(chart), media_type="image/svg+xml", headers=_saved_as(chart, "svg"))
+
+
+@router.get("/accuracy.csv")
+def save_chart_as_csv(chart: AskedChart) -> Response:
+    return Response(chart_csv(chart), media_type="text/csv; charset=utf-8", headers=_saved_as(chart, "csv"))
 
 
 def _saved_as(chart: AccuracyChart, suffix: str) -> dict[str, str]:
