@@ -22,7 +22,7 @@ class Amounts:
     """Divided among the seeds."""
     training_images: int = 44
     """In batches of one."""
-    training_epochs: int = 12
+    training_epochs: int = 30
     training_kills: int = 3
     spoilt_images: int = 24
     minute: float = 8.0
