@@ -58,11 +58,11 @@ def test_the_terminal_prints_what_was_declared_and_what_was_known(capsys: pytest
     print_verdict(console_for_output(), verdict())
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line in DECLARED] == DECLARED
-    assert [line for line in lines if line.startswith("Note: ")] == [
-        "Note: Added later: cloned from exp_0 when the verdict of that experiment was ready, so it may "
+    assert [line for line in lines if line.startswith("Caveat: ")] == [
+        "Caveat: Added later: cloned from exp_0 when the verdict of that experiment was ready, so it may "
         "have been declared because of it.",
-        "Note: 9 of the 12 runs of the compared arms were done before this experiment was registered, so their results "
-        "may have been seen.",
+        "Caveat: 9 of the 12 runs of the compared arms were done before this experiment was registered, so their "
+        "results may have been seen.",
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_report_ends_with_what_was_declared() -> None:
     lines = markdown_report(Finding("quick look", nothing, verdict())).splitlines()
     assert [line.removeprefix("- ") for line in lines if line.removeprefix("- ") in DECLARED] == DECLARED
     assert lines.index("Declared before it ran:") < lines.index(f"- {DECLARED[0]}")
-    assert any(line.startswith("Added later: cloned from exp_0") for line in lines)
+    assert any(line.startswith("- Added later: cloned from exp_0") for line in lines)
 
 
 def test_a_verdict_without_registration_prints_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def test_given_images_against_retrieval_run_to_a_verdict_with_its_caveat(
     assert html.escape(caveat, quote=False) in html.unescape(api.get(f"/experiments/{told.id}").text)
     console = Console(record=True, width=400)
     print_verdict(console, Verdict.model_validate(verdict))
-    assert f"Note: {caveat}" in console.export_text()
+    assert f"Caveat: {caveat}" in console.export_text()
 
 
 @pytest.mark.parametrize("lineage", [{"origin": "real"}, SYNTHETIC | {"trained_on": "world"}])

@@ -114,9 +114,9 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
     if verdict.would_decide:
         console.print(f"What would decide it: {escape(verdict.would_decide)}", soft_wrap=True)
     for warning in verdict.warnings:
-        console.print(f"Note: {escape(warning)}", soft_wrap=True)
+        console.print(f"Caveat: {escape(warning)}", soft_wrap=True)
     for later in verdict.added_later:
-        console.print(f"Note: {escape(later)}", soft_wrap=True)
+        console.print(f"Caveat: {escape(later)}", soft_wrap=True)
     print_registration(console, verdict.registration)
 
 

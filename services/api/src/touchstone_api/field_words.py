@@ -266,7 +266,7 @@ FIELD_WORDS = {
     "value": "The accuracy: share of the test images that were classified correctly.",
     "waiting": "Steps that have not begun.",
     "warmup_updates": "Gradient steps over which the learning rate rises from 0.",
-    "warnings": "What to know before the verdict is believed.",
+    "warnings": "Caveats: what to know before the verdict is believed.",
     "weight_decay": "AdamW's decoupled weight decay.",
     "width": "Name of the column with the image's width in pixels.",
     "work": "What there is to do.",
