@@ -99,7 +99,7 @@ tests: .venv/ready browser tex containers-engine
 containers: .venv/ready containers-engine ## Build every image, run an experiment in containers, kill, scale, restart; needs 30 GB
 	$(BIN)/pytest tests/containers --every-image
 
-faults: .venv/ready ## Crash, kill, flush, fill, cut off, spoil: the results stay the same; SEEDS="1 2 3 4": 90 minutes
+faults: .venv/ready ## Crash, kill, flush, fill, cut off, spoil: the results stay the same; SEEDS="1 2 3 4": 100 minutes
 	$(BIN)/pytest $(PROCESSES) tests/faults --whole-faults --seeds "$(or $(SEEDS),1)" --timeout 7200
 
 fuzz: .venv/ready ## Try 10,000 generated requests and more on each database: no bug, nothing undocumented; SEEDS="1"; minutes

@@ -38,7 +38,7 @@ DECLARED = [
     "smallest difference that matters 1 points; confidence 95 %",
     "Stopping rule: judged once, when every run of both arms is in",
     "Left out: target food (too few images)",
-    f"Digest: {hashlib.sha256(FACTS.text().encode()).hexdigest()}",
+    f"Digest of all this: {hashlib.sha256(FACTS.text().encode()).hexdigest()}",
 ]
 
 

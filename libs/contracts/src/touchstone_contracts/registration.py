@@ -122,7 +122,7 @@ class Registration(RegisteredFacts):
         yield "Left out by rule", " ".join(self.exclusion_rules)
         if self.parent is not None and not self.added_later:
             yield "Cloned from", f"{self.parent.experiment}, before any of its results were in"
-        yield "Digest", self.digest
+        yield "Digest of all this", self.digest
 
     def _endpoint(self, primary: Comparison) -> str:
         measure = on_test_set(METRICS[primary.metric].words, primary.test_set)
