@@ -124,7 +124,7 @@ class Verdict(views.Verdict):
         if self.baseline:
             parts.append(html_table(untouched_title(self), untouched_headings(self), untouched_rows(self)))
         decide = [f"What would decide it: {self.would_decide}"] if self.would_decide else []
-        return "".join([*parts, html_list([*decide, *self.warnings, *self.added_later])])
+        return "".join([*parts, html_list([*decide, *self.caveats])])
 
 
 def as_frame(rows: Any, view: type[Any], without: tuple[str, ...] = ()) -> "pd.DataFrame":

@@ -113,10 +113,8 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         _print_costs(console, verdict)
     if verdict.would_decide:
         console.print(f"What would decide it: {escape(verdict.would_decide)}", soft_wrap=True)
-    for warning in verdict.warnings:
-        console.print(f"Caveat: {escape(warning)}", soft_wrap=True)
-    for later in verdict.added_later:
-        console.print(f"Caveat: {escape(later)}", soft_wrap=True)
+    for caveat in verdict.caveats:
+        console.print(f"Caveat: {escape(caveat)}", soft_wrap=True)
     print_registration(console, verdict.registration)
 
 

@@ -970,6 +970,11 @@ class Verdict(Lenient):
     """What was not declared before results could be seen."""
     results_digest: Digest
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """All that a reader should know before believing it."""
+        return (*self.warnings, *self.added_later)
+
 
 class ImageView(Lenient):
     """A thumbnail: `url` answers the image's bytes."""

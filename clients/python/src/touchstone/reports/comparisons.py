@@ -21,9 +21,9 @@ def verdict_blocks(verdict: Verdict) -> Iterator[Block]:
         yield Paragraph(sample_sentence(verdict.target_sample))
     if verdict.would_decide:
         yield Paragraph(f"To decide it: {verdict.would_decide}")
-    if caveats := (*verdict.warnings, *verdict.added_later):
+    if verdict.caveats:
         yield Paragraph("Caveats:")
-        yield Bullets(caveats)
+        yield Bullets(verdict.caveats)
     if verdict.registration is not None:
         yield Paragraph("Declared before it ran:")
         yield Bullets(tuple(f"{heading}: {text}" for heading, text in verdict.registration.lines))
