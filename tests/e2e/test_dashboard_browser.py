@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
+from sqlalchemy import update
 from support.browsing import DESK, PHONE, Visitor
 from support.finished_experiments import Told, finish_experiment, post_experiment
 from support.memory_services import memory_services
 from support.served_api import serving_api
 from touchstone_api.bootstrap import Services
+from touchstone_store.tables import StepRow
 
 
 @pytest.fixture
@@ -128,21 +130,29 @@ def test_an_open_page_follows_the_experiment_to_its_end(
     page.goto(f"{address}/experiments/{told.id}")
     page.wait_for_selector("#verdict.pending")
     assert page.locator(".chart").count() == 0
+    expect(page.locator("#gallery .note")).to_have_text(["not curated yet"] * 6)  # three classes, two arms
     finish_experiment(services, told)
     page.wait_for_selector("#verdict.a_better", timeout=30_000)
     page.wait_for_selector(".chart .series", timeout=30_000)
     page.wait_for_selector("#gallery img", timeout=30_000)
     assert page.locator("#head .phase").inner_text() == "succeeded"
+    assert visitor.complaints == []
     page.close()
 
 
 def test_the_list_tells_each_verdict(browser: Browser, services: Services, told: Told, address: str) -> None:
     finish_experiment(services, told)
     visitor = Visitor(browser, DESK)
-    visitor.page.goto(address)
-    expect(visitor.page.locator("[data-verdict]")).to_contain_text("retrieved beats")
+    page = visitor.page
+    page.goto(address)
+    expect(page.locator(".headline")).to_contain_text("retrieved beats")
+    assert page.locator("[data-verdict]").count() == 0
+    with services.store.write() as session:  # as of an experiment judged before headlines were stored
+        session.execute(update(StepRow).values(headline=None))
+    page.reload()
+    expect(page.locator("[data-verdict]")).to_contain_text("retrieved beats")
     assert visitor.complaints == []
-    visitor.page.close()
+    page.close()
 
 
 def test_an_experiment_is_estimated_and_posted_from_the_text_of_a_clone(

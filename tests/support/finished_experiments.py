@@ -163,12 +163,12 @@ def finish_experiment(
 ) -> None:
     """Every step succeeds; `exhausted`: (arm, size) that found too few images, at every target."""
     finish_steps(services, upstream_plan_id(told.spec.upstream))
-    finish_steps(services, told.id)
     kinds = {step.id: step.kind for step in told.plan.steps}
-    for step, result in made_up_results(services.artifacts, told, truth, exhausted, chosen or {}, agreeing).items():
-        write_result(services.artifacts, step, kinds[step], result)
+    results = made_up_results(services.artifacts, told, truth, exhausted, chosen or {}, agreeing)
+    stored = {step: write_result(services.artifacts, step, kinds[step], result) for step, result in results.items()}
     for step, request in judgements(told.plan).items():
-        write_result(services.artifacts, step, kinds[step], judged(services, request))
+        stored[step] = write_result(services.artifacts, step, kinds[step], judged(services, request))
+    finish_steps(services, told.id, stored)
 
 
 def finish_only(services: Services, told: Told, steps: dict[StepId, Lenient]) -> None:

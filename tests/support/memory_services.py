@@ -1,8 +1,10 @@
 """The api's services without servers: SQLite in a folder, objects and reports in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -118,14 +120,17 @@ def empty_manifest(step: str, kind: str) -> StepManifest:
     )
 
 
-def finish_steps(services: Services, experiment: str) -> None:
-    """Every step succeeds with an empty result, as if workers and conductor had done their part."""
+def finish_steps(
+    services: Services, experiment: str, stored: Mapping[str, StepManifest] = MappingProxyType({})
+) -> None:
+    """Every step succeeds with what is stored of it, or else an empty result, as if workers and conductor had done
+    their part."""
     now = datetime.now(UTC)
     with services.store.write() as session:
         rows = find_rows(session, [owned.step.id for owned in owned_steps(session, experiment)], lock=True)
-        manifests = {step: empty_manifest(step, row.kind) for step, row in rows.items()}
-        for manifest in manifests.values():
-            services.artifacts.write_manifest(manifest)
+        manifests = {step: stored.get(step) or empty_manifest(step, row.kind) for step, row in rows.items()}
+        for step in manifests.keys() - stored.keys():
+            services.artifacts.write_manifest(manifests[step])
         changes = [StepChange(row, transitions.succeed(to_step(row), now, manifests[row.id])) for row in rows.values()]
         save_steps(session, changes, now)
 

@@ -22,6 +22,7 @@ Curated = Mapping[tuple[str, str], StepId]
 def looked_into(reader: ResultsReader, experiment: str, curated: Curated) -> dict[str, Any]:
     """Facts for the page's template."""
     return {
+        "curated": sorted(curated),
         "funnels": list(_funnels(reader, experiment, curated)),
         "strips": _strips(reader, experiment, curated),
         "leaks": list(_leaks(reader, experiment, curated)),

@@ -28,16 +28,24 @@ function thumbnail(image) {
   return frame;
 }
 
-async function armRow(experiment, target, classId, arm, dropped) {
+const note = (textContent) => element("p", { className: "note", textContent });
+const curated = () => document.getElementById("counts").dataset.curated;
+
+// The arm's images of the class, or why there are none: what is not curated yet is not asked for.
+async function imagesOrNote(experiment, target, classId, arm, dropped) {
+  if (!JSON.parse(curated()).some(([at, name]) => at === target && name === arm)) return note("not curated yet");
   const query = new URLSearchParams({ target, class_id: classId, limit: IMAGES_SHOWN });
   if (!dropped) query.set("kept", "true");
   const answer = await fetch(`/v1/experiments/${experiment}/arms/${encodeURIComponent(arm)}/images?${query}`);
   const body = await answer.json();
-  const row = element("div", { className: "arm-row" }, element("h4", { textContent: arm }));
-  if (!answer.ok) row.append(element("p", { className: "note", textContent: body.detail }));
-  else if (body.items.length === 0) row.append(element("p", { className: "note", textContent: "no images" }));
-  else row.append(element("ul", { className: "thumbnails" }, ...body.items.map(thumbnail)));
-  return row;
+  if (!answer.ok) return note(body.detail);
+  if (body.items.length === 0) return note("no images");
+  return element("ul", { className: "thumbnails" }, ...body.items.map(thumbnail));
+}
+
+async function armRow(experiment, target, classId, arm, dropped) {
+  const shown = await imagesOrNote(experiment, target, classId, arm, dropped);
+  return element("div", { className: "arm-row" }, element("h4", { textContent: arm }), shown);
 }
 
 async function classBlock(experiment, target, label, arms, dropped) {
@@ -79,12 +87,11 @@ export function openGallery(experiment) {
   dropped.addEventListener("change", show);
   form.addEventListener("submit", (event) => event.preventDefault());
   loadClasses().then(show);
-  let curated = "";
+  let known = curated();
   return {
     update() {
-      const counts = document.getElementById("counts").textContent;
-      if (counts !== curated) show();
-      curated = counts;
+      if (curated() !== known) show();
+      known = curated();
     },
   };
 }
