@@ -1,15 +1,18 @@
 """An experiment with results, without workers: manifests as the workers would have written them, with a known truth."""
 
 import io
+import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import BaseModel
 from sqlalchemy import select
 from support.memory_services import finish_steps, memory_services
 from support.specs import DictLookup, spec
@@ -19,7 +22,7 @@ from touchstone_contracts.access import DEFAULT_PROJECT
 from touchstone_contracts.catalogue import MAIN_TEST_SET
 from touchstone_contracts.curation import CurationCounts, CurationReport, ScoreHistogram
 from touchstone_contracts.experiment import ExperimentSpec
-from touchstone_contracts.identity import derive_seed
+from touchstone_contracts.identity import derive_seed, sha256
 from touchstone_contracts.image_sets import ImageSet
 from touchstone_contracts.inputs import inputs_of
 from touchstone_contracts.label_card import (
@@ -167,7 +170,8 @@ def finish_experiment(
     results = made_up_results(services.artifacts, told, truth, exhausted, chosen or {}, agreeing)
     stored = {step: write_result(services.artifacts, step, kinds[step], result) for step, result in results.items()}
     for step, request in judgements(told.plan).items():
-        stored[step] = write_result(services.artifacts, step, kinds[step], judged(services, request))
+        measured = {needed: stored[needed].result for needed in inputs_of(request) if needed in stored}
+        stored[step] = write_result(services.artifacts, step, kinds[step], judged_once(services, request, measured))
     finish_steps(services, told.id, stored)
 
 
@@ -225,6 +229,27 @@ def judged(services: Services, request: JudgeExperiment) -> ExperimentJudged:
     return judge_experiment(request, tools, no_progress)  # type: ignore[arg-type]
 
 
+ONCE = Artifacts(MemoryObjects())
+"""What is made up over and over is made once in a process and copied from here."""
+JUDGED: dict[str, ExperimentJudged] = {}
+Result = TypeVar("Result", bound=BaseModel)
+
+
+def judged_once(services: Services, request: JudgeExperiment, measured: Mapping[str, Any]) -> ExperimentJudged:
+    """The same measurements get the same verdict: most tests ask for that of support.specs."""
+    question = sha256(json.dumps([request.model_dump(mode="json"), measured], sort_keys=True).encode())
+    if question not in JUDGED:
+        JUDGED[question] = copied(judged(services, request), services.artifacts, ONCE)
+    return copied(JUDGED[question], ONCE, services.artifacts)
+
+
+def copied(result: Result, source: Artifacts, target: Artifacts) -> Result:
+    """With the blobs it names."""
+    for blob in blobs_in(result):
+        target.put_blob(source.get_blob(blob))
+    return result
+
+
 def write_result(artifacts: Artifacts, step: StepId, kind: str, result: Lenient) -> StepManifest:
     environment = ON_GPU if kind in TRAINED else ON_CPU
     facts: dict[str, Any] = {"seconds": 1.0, "cpu_seconds": 0.5, "worker": "test", "environment": environment}
@@ -273,8 +298,13 @@ def made_up_results(
 
 
 def _split(artifacts: Artifacts, name: str = "test") -> ImageSet:
+    return copied(_split_once(name), ONCE, artifacts)
+
+
+@cache
+def _split_once(name: str) -> ImageSet:
     """Nobody looks at test images here, only at how many there are and what they are called."""
-    writer = ImageSetWriter(artifacts)
+    writer = ImageSetWriter(ONCE)
     for number in range(TEST_IMAGES):
         record = ImageRecord(width=1, height=1, source_kind="target", source_key=f"{name}-{number}", class_id=0)
         writer.add(b"picture", record)
@@ -371,7 +401,7 @@ def _tested(
 
 
 def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
-    images = _image_set(artifacts, target, arm, 30)
+    images = copied(_image_set_once(target, arm, 30), ONCE, artifacts)
     counts = CurationCounts(requested=40, obtained=30, leaked=1, near_duplicate=2, filtered=6, over_cap=0, kept=21)
     report = CurationReport(
         obtained_by_class=(10, 11, 9),
@@ -426,8 +456,9 @@ def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:
     )
 
 
-def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> ImageSet:
-    writer = ImageSetWriter(artifacts)
+@cache
+def _image_set_once(target: str, purpose: str, count: int) -> ImageSet:
+    writer = ImageSetWriter(ONCE)
     for number in range(count):
         class_id = number % CLASSES
         dropped = "filtered" if number % 5 == 4 else ""
