@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.openapi_changes import METHODS, breaking_changes, version_moved
+from support.openapi_changes import METHODS, breaking_changes, breaks, version_moved
 from support.published_openapi import openapi_of_today, published_openapi, unannounced_breaks
 
 Document = dict[str, Any]
@@ -248,9 +247,8 @@ def _without_one_operation(document: Document) -> Iterator[tuple[str, Document]]
     for path, operations in document["paths"].items():
         for method in METHODS:
             if method in operations:
-                changed = deepcopy(document)
-                changed["paths"][path].pop(method)
-                yield f"{method.upper()} {path}: removed", changed
+                left = {name: operation for name, operation in operations.items() if name != method}
+                yield f"{method.upper()} {path}: removed", document | {"paths": document["paths"] | {path: left}}
 
 
 def _without_one_field(document: Document) -> Iterator[tuple[str, Document]]:
@@ -270,7 +268,6 @@ def test_every_operation_and_field_of_the_published_document_is_guarded() -> Non
     published = published_openapi()
     looked_at = 0
     for expected, changed in [*_without_one_operation(published), *_without_one_field(published)]:
-        found = breaking_changes(published, changed)
-        assert any(expected in line for line in found), (expected, found)
+        assert any(expected in line for line in breaks(published, changed)), expected
         looked_at += 1
     assert looked_at > 500

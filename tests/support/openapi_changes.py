@@ -20,7 +20,12 @@ FIXED = ("const", "pattern", "format", "multipleOf", "uniqueItems", "contentMedi
 
 def breaking_changes(published: Schema, today: Schema) -> list[str]:
     """One line each: where, and what. Empty where today's document only adds."""
-    return sorted(set(_Comparison(published, today).changes()))
+    return sorted(set(breaks(published, today)))
+
+
+def breaks(published: Schema, today: Schema) -> Iterator[str]:
+    """The same one by one as they are found, some of them more than once."""
+    return _Comparison(published, today).changes()
 
 
 def version_moved(published: Schema, today: Schema) -> bool:

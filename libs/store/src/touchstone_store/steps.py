@@ -6,10 +6,12 @@ step is handed out, and never otherwise."""
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Row,
     Select,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Subquery,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -232,7 +235,7 @@ def _active_owner() -> Select[int]:
     )
 
 
-def _ready(now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _ready(now: datetime | BindParameter[datetime]) -> tuple[ColumnElement[bool], ...]:
     """What state.ready_steps says of rows of StepRow joined with an active plan."""
     needed = aliased(StepRow)
     missing_input = exists(
@@ -260,6 +263,15 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
     """Ready steps of active plans in any of `channels`. Projects take turns: whose steps are least at work comes first.
     Within a project searches of upstreams come first, as somebody waits for them, then the steps of the oldest plan, in
     topological order. A step that several projects need comes when the first of them gets it."""
+    if not channels:
+        return []
+    asked = {"now": now, "channels": list(channels), "limit": limit}
+    return [ReadyStep(*row) for row in session.execute(_first_ready(), asked)]
+
+
+@cache
+def _first_ready() -> Select[StepId, str, str]:
+    """Composed once: it takes ten times as long as the database needs for an answer, and is asked twice a second."""
     wanted = (
         select(
             StepRow.id,
@@ -272,7 +284,7 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
         )
         .join(PlanStepRow, PlanStepRow.step_id == StepRow.id)
         .join(PlanRow, PlanRow.id == PlanStepRow.plan_id)
-        .where(_CHANNEL.in_(channels), *_ready(now))
+        .where(_CHANNEL.in_(bindparam("channels", expanding=True)), *_ready(bindparam("now")))
         .group_by(StepRow.id, PlanRow.project_id)
         .subquery()
     )
@@ -285,13 +297,12 @@ def first_ready(session: Session, now: datetime, channels: Collection[str], limi
         .outerjoin(at_work, at_work.c.project_id == wanted.c.project_id)
         .subquery()
     )
-    query = (
+    return (
         select(turns.c.id, turns.c.queue, turns.c.channel)
         .group_by(turns.c.id, turns.c.queue, turns.c.channel)
         .order_by(*(func.min(turns.c[name]) for name in ("turn", "patience", "created", "position")))
-        .limit(limit)
+        .limit(bindparam("limit"))
     )
-    return [ReadyStep(*row) for row in session.execute(query)]
 
 
 def _leased_by_project() -> Subquery:

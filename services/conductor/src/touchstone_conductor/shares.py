@@ -6,7 +6,7 @@ handed out if all that is handed out can be divided among the workers, to none m
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 
 from touchstone_contracts.messages import LiveWorker
@@ -35,7 +35,12 @@ class Shares:
 
     def with_room(self, queue_of: Mapping[str, str]) -> set[str]:
         """Those channels of which one more step may be handed out. `queue_of`: the queue of each channel."""
-        return {channel for channel, queue in queue_of.items() if deepcopy(self).take(queue, channel)}
+        return {channel for channel, queue in queue_of.items() if self._copy().take(queue, channel)}
+
+    def _copy(self) -> "Shares":
+        other = copy(self)
+        other._held = defaultdict(Counter, {crew: Counter(held) for crew, held in self._held.items()})
+        return other
 
     def _assign(self, queue: str, channel: str, tried: set[Crew]) -> bool:
         """Looks for a crew with room, then for one where another step can be counted elsewhere (Kuhn's algorithm)."""
