@@ -1,9 +1,11 @@
 """The interval that borrows its spread between seeds, by simulation with a known truth, and at its edges."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from scipy.stats import chi, t
 from support.verdict_simulation import noise
 from support.verdict_simulation_spread import EQUAL, ORDINARY, Laboratory, false_calls, qualities
 from touchstone_contracts.experiment import Comparison
@@ -35,6 +37,23 @@ def test_it_covers_the_truth_as_often_as_it_says_and_is_hardly_wider_than_if_the
     assert 0.93 - noise(0.93, RUNS) <= borrowed.covered <= 0.97 + noise(0.97, RUNS)
     assert borrowed.width <= widest
     assert borrowed.width < own.width
+
+
+def narrowest(degrees: int, confidence: float) -> float:
+    """Mean width of Student's interval relative to the oracle's: what is possible where every cell is known to vary
+    equally and test images add no noise."""
+    mean_sd = float(chi.mean(degrees)) / math.sqrt(degrees)
+    return float(t.ppf((1 + confidence) / 2, degrees)) * mean_sd / 1.96
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"), [(2, {0.93: 1.62, 0.95: 1.95, 0.97: 2.55}), (3, {0.93: 1.18, 0.95: 1.33, 0.97: 1.58})]
+)
+def test_with_two_arms_alone_it_is_hardly_wider_than_any_interval_must_be(seeds: int, told: dict[float, float]) -> None:
+    degrees = 2 * (seeds - 1)
+    assert {confidence: round(narrowest(degrees, confidence), 2) for confidence in told} == told  # docs/verdict.md
+    _, borrowed = qualities(ORDINARY[f"{seeds} seeds, 1 target x 2 arms, seeds matter much"], RUNS)
+    assert borrowed.width <= 1.15 * narrowest(degrees, 0.95)
 
 
 def test_with_two_arms_alone_it_errs_on_the_wide_side() -> None:
