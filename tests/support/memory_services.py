@@ -22,7 +22,7 @@ from touchstone_planning import transitions
 from touchstone_runtime.artifacts import Artifacts
 from touchstone_runtime.objects import MemoryObjects
 from touchstone_runtime.queue import MemoryDispatcher
-from touchstone_store.database import open_store
+from touchstone_store.database import Store, open_store
 from touchstone_store.migrate import migrate
 from touchstone_store.plans import StepChange, save_steps
 from touchstone_store.steps import find_rows, owned_steps, to_step
@@ -42,11 +42,9 @@ def api_client(services: Services, **options: Any) -> TestClient:
 
 def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Services:
     """Needs no socket. `api_client(memory_services(tmp_path))` is an api to talk to."""
-    database = folder / "touchstone.db"
-    database.write_bytes(migrated_database())
-    url = f"sqlite:///{database}"
+    url = f"sqlite:///{folder / 'touchstone.db'}"
     return Services(
-        store=open_store(url),
+        store=migrated_store(folder / "touchstone.db"),
         artifacts=artifacts or Artifacts(MemoryObjects()),
         settings=ApiSettings(
             database_url=SecretStr(url),
@@ -58,6 +56,16 @@ def memory_services(folder: Path, artifacts: Artifacts | None = None) -> Service
             search_patience_seconds=0,
         ),
     )
+
+
+def migrated_store(database: Path) -> Store:
+    """Of a file of SQLite: one that is there is brought to the newest schema."""
+    if not database.exists():
+        database.write_bytes(migrated_database())
+        return open_store(f"sqlite:///{database}")
+    store = open_store(f"sqlite:///{database}")
+    migrate(store)
+    return store
 
 
 @cache
