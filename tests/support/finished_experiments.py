@@ -401,7 +401,7 @@ def _tested(
 
 
 def _curated(artifacts: Artifacts, target: str, arm: str) -> ImagesCurated:
-    images = copied(_image_set_once(target, arm, 30), ONCE, artifacts)
+    images = _image_set(artifacts, target, arm, 30)
     counts = CurationCounts(requested=40, obtained=30, leaked=1, near_duplicate=2, filtered=6, over_cap=0, kept=21)
     report = CurationReport(
         obtained_by_class=(10, 11, 9),
@@ -456,9 +456,8 @@ def _label_card(agreeing: int, experiment: ExperimentSpec) -> LabelCard:
     )
 
 
-@cache
-def _image_set_once(target: str, purpose: str, count: int) -> ImageSet:
-    writer = ImageSetWriter(ONCE)
+def _image_set(artifacts: Artifacts, target: str, purpose: str, count: int) -> ImageSet:
+    writer = ImageSetWriter(artifacts)
     for number in range(count):
         class_id = number % CLASSES
         dropped = "filtered" if number % 5 == 4 else ""
@@ -482,6 +481,7 @@ def _image_set_once(target: str, purpose: str, count: int) -> ImageSet:
     return writer.finish()
 
 
+@cache
 def picture(target: str, purpose: str, number: int) -> bytes:
     """32 x 32, different for every (target, purpose, number)."""
     rng = np.random.default_rng(derive_seed(target, purpose, number))
