@@ -269,7 +269,7 @@ def test_an_address_that_is_none_is_refused(terminal: Terminal, address: str) ->
 
 
 @pytest.mark.parametrize("listening", [False, True], ids=["refused", "silent"])
-def test_a_dead_server_is_told_soon_with_what_to_do(listening: bool) -> None:
+def test_a_dead_server_is_told_within_three_seconds_with_what_to_do(listening: bool) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         if listening:
@@ -277,7 +277,7 @@ def test_a_dead_server_is_told_soon_with_what_to_do(listening: bool) -> None:
         server = f"http://127.0.0.1:{silent.getsockname()[1]}"
         started = time.monotonic()
         answer = CliRunner().invoke(app, ["list"], env={"TOUCHSTONE_SERVER": server, KEY_VARIABLE: "k"})
-    assert time.monotonic() - started < 15, "two seconds on an idle machine; an answer is waited for 30"
+    assert time.monotonic() - started < 3
     assert (answer.exit_code, answer.stdout) == (1, "")
     assert answer.stderr.startswith(f"no answer from {server}: ")
     assert "make up" in answer.stderr
