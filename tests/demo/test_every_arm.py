@@ -35,21 +35,37 @@ def two_arms(**changes: object) -> dict[str, Any]:
     return EVERY_ARM | {"arms": arms, "evaluation": {"metrics": ["zero_shot"]}} | changes
 
 
-def finished(client: Client, document: dict[str, Any]) -> str:
-    experiment, _ = client.post_document(document)
-    assert client.wait(experiment.id).phase == "succeeded"
-    return experiment.id
+def with_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    return two_arms(name=f"recipe {recipe['kind']}", recipe=recipe)
 
 
-def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo) -> None:
+def with_filter(rule: dict[str, Any]) -> dict[str, Any]:
+    curation = EVERY_ARM["curation"] | {"filter": rule, "novelty_cosine": 0.995, "ranking": "score"}
+    return two_arms(name=f"filter {rule['kind']}", curation=curation)
+
+
+@pytest.fixture(scope="module")
+def posted(finished_demo: FinishedDemo) -> dict[str, str]:
+    """The ids of all experiments by their names: posted at once, so that while one is judged another is trained."""
+    client = finished_demo.client
+    train = client.target("broad").splits.train
+    assert train is not None
+    client.register("datasets", Dataset(name="broad-by-hand", target="broad", images=train))
+    documents = [EVERY_ARM, *map(with_recipe, RECIPES), *map(with_filter, FILTERS)]
+    return {document["name"]: client.post_document(document)[0].id for document in documents}
+
+
+def finished(client: Client, experiment: str) -> str:
+    assert client.wait(experiment).phase == "succeeded"
+    return experiment
+
+
+def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo, posted: dict[str, str]) -> None:
     client, spec = finished_demo.client, ExperimentSpec.model_validate(EVERY_ARM)
     assert {arm.kind for arm in spec.arms} == {
         "none", "target_train", "given", "retrieval", "generation", "perturbation", "mixture", "labelled",
     }  # fmt: skip
-    train = client.target("broad").splits.train
-    assert train is not None
-    client.register("datasets", Dataset(name="broad-by-hand", target="broad", images=train))
-    experiment = finished(client, EVERY_ARM)
+    experiment = finished(client, posted[spec.name])
     results = client.results(experiment)
     assert len(results.rows) == len(spec.arms) * len(spec.seeds) * len(spec.evaluation.metrics)
     assert results.exhausted == ()
@@ -61,18 +77,21 @@ def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo) -> Non
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe["kind"])
-def test_every_recipe_runs_to_a_verdict(finished_demo: FinishedDemo, recipe: dict[str, Any]) -> None:
+def test_every_recipe_runs_to_a_verdict(
+    finished_demo: FinishedDemo, posted: dict[str, str], recipe: dict[str, Any]
+) -> None:
     client = finished_demo.client
-    experiment = finished(client, two_arms(name=f"recipe {recipe['kind']}", recipe=recipe))
+    experiment = finished(client, posted[with_recipe(recipe)["name"]])
     assert len(client.results(experiment).rows) == 3 * 2
     assert client.verdict(experiment).headline
 
 
 @pytest.mark.parametrize("rule", FILTERS, ids=lambda rule: rule["kind"])
-def test_every_filter_runs_to_a_verdict(finished_demo: FinishedDemo, rule: dict[str, Any]) -> None:
+def test_every_filter_runs_to_a_verdict(
+    finished_demo: FinishedDemo, posted: dict[str, str], rule: dict[str, Any]
+) -> None:
     client = finished_demo.client
-    curation = EVERY_ARM["curation"] | {"filter": rule, "novelty_cosine": 0.995, "ranking": "score"}
-    experiment = finished(client, two_arms(name=f"filter {rule['kind']}", curation=curation))
+    experiment = finished(client, posted[with_filter(rule)["name"]])
     counts = {found.arm: found.counts for found in client.results(experiment).counts}
     assert counts["retrieved"].familiar == 0  # upstream's own images are never compared with upstream
     assert all(found.kept >= 45 for found in counts.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.running_stack import environment_of, fresh_stack, state_of
+from support.running_stack import environment_of, state_of
 from support.tiny_world import tiny_study
 from support.waiting import until
 from touchstone import Client
@@ -16,7 +16,6 @@ from touchstone_contracts.access import Limits, NewKey
 from touchstone_contracts.catalogue import Catalogue
 from touchstone_contracts.views import ExperimentDetail
 from touchstone_stack.lifecycle import Stack
-from touchstone_stack.state import WORKERS
 from touchstone_store.database import open_store
 from touchstone_store.keys import create_key
 from touchstone_store.projects import create_project
@@ -24,14 +23,15 @@ from touchstone_store.projects import create_project
 if TYPE_CHECKING:
     from support.tiny_world import TinyWorld
 
-ONE_TRAINER = {name: module for name, module in WORKERS.items() if name != "trainer-2"}
 QUEUED_RUNS = 200
 
 
 @pytest.fixture(scope="module")
-def shared_stack(world: "TinyWorld", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with fresh_stack(world, tmp_path_factory.mktemp("shares"), ONE_TRAINER) as stack:
-        yield stack
+def shared_stack(stack: Stack) -> Iterator[Stack]:
+    """With one trainer."""
+    stack.supervisor().stop("trainer-2")
+    yield stack
+    stack.supervisor().start("trainer-2")
 
 
 @pytest.fixture(scope="module")

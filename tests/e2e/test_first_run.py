@@ -1,4 +1,5 @@
-"""docs/first-run.md as a newcomer follows it: its commands, on own images, from `make up` to the verdict."""
+"""What a newcomer types: the commands of docs/first-run.md on own images, from `make up` to the verdict, the README's
+request, and the commands that keep a system in order, down to `make down`."""
 
 import os
 import re
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 PAGE = (ROOT / "docs/first-run.md").read_text()
 MOST_COMMANDS = 5
+README_SERVER = "http://127.0.0.1:8000"
 ENDED = {"succeeded", "failed", "cancelled"}
 UNKNOWN_LINEAGE = "it is not known whether these are real or synthetic"
 
@@ -161,6 +163,11 @@ def test_five_commands_lead_to_a_verdict(transcript: dict[str, str]) -> None:
     assert re.search(r"^Verdict: .*retrieved", run, flags=re.MULTILINE)
 
 
+def test_up_starts_a_system_that_is_ready_and_knows_the_miniverse(api: httpx.Client) -> None:
+    answered(api.get("/readyz"), 200)
+    assert "miniverse" in {entry["name"] for entry in answered(api.get("/v1/upstreams"), 200)["items"]}
+
+
 def test_the_verdict_compares_given_images_and_says_what_is_not_known_of_them(
     transcript: dict[str, str], api: httpx.Client
 ) -> None:
@@ -220,3 +227,45 @@ def test_published_files_of_a_web_server_are_run_to_a_verdict(api: httpx.Client,
     assert upstream["account"]["account"]["taken"] == len(photos())
     assert verdict["primary"]["test_images"] == len(held_out_images())
     assert not any("not known" in warning for warning in verdict["warnings"])
+
+
+def test_the_readmes_request_creates_an_experiment(checkout: Path, api: httpx.Client) -> None:
+    [command] = re.findall(r"```sh\n(curl .*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert README_SERVER in command
+    typed = command.replace(README_SERVER, str(api.base_url).rstrip("/"))
+    answer = subprocess.run(("sh", "-c", typed), cwd=checkout, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0
+    found = re.search(r'"id":\s*"(exp_\w+)"', answer.stdout)
+    assert found, answer.stdout
+    answered(api.post(f"/v1/experiments/{found[1]}/cancel"), 200)
+
+
+def test_a_backup_brings_back_an_experiment_that_was_deleted(
+    checkout: Path, variables: Mapping[str, str], api: httpx.Client, tmp_path: Path
+) -> None:
+    before = answered(api.get("/v1/experiments"), 200)["items"]
+    assert len(before) == 4  # of the page, over REST, of a web server, of the README
+    type_in(checkout, variables, f"make backup TO={tmp_path}")
+    assert api.delete(f"/v1/experiments/{before[0]['id']}").status_code == 204
+    assert "rows of 20" in type_in(checkout, variables, f"make restore FROM={tmp_path}")
+    assert answered(api.get("/v1/experiments"), 200)["items"] == before
+    answered(api.get("/readyz"), 200)
+
+
+def test_weights_are_collected_and_images_taken_down(
+    checkout: Path, variables: Mapping[str, str], api: httpx.Client
+) -> None:
+    said = type_in(checkout, variables, "make collect WEIGHTS=none DELETE=1 GRACE=0")
+    [collected] = map(int, re.findall(r"the weights of (\d+) runs", said))
+    assert collected >= 2 * 2 * 2, "of the page's experiment: two arms, two sizes, two seeds"
+    looked = type_in(checkout, variables, 'make takedown KEY="no such key" LOOK=1')
+    assert "0 images found, 0 steps made again" in looked
+    type_in(checkout, variables, f'make takedown IMAGE={"0" * 64} REASON="a test"')
+    [takedown] = answered(api.get("/v1/takedowns"), 200)["items"]
+    assert (takedown["images"], takedown["reason"]) == (["0" * 64], "a test")
+
+
+def test_down_stops_it(checkout: Path, variables: Mapping[str, str], api: httpx.Client) -> None:
+    assert "stopped" in type_in(checkout, variables, "make down")
+    with pytest.raises(httpx.TransportError):
+        api.get("/healthz")

@@ -39,7 +39,7 @@ from touchstone_store.events import events_after
 from touchstone_store.experiments import plan_states
 from touchstone_store.migrate import migrate
 from touchstone_store.plans import StepChange, Survey, cancel_plan, create_plan, save_steps
-from touchstone_store.steps import find_rows, owned_steps, progress_of, to_step
+from touchstone_store.steps import find_rows, outages_of, owned_steps, progress_of, to_step
 from touchstone_store.stored_bytes import bytes_by_plan, bytes_of_all, bytes_of_plan, note_blobs
 
 PLAN = plan_experiment(resolved(targets=("fine",), sizes=(6,), seeds=(0,)))
@@ -103,6 +103,10 @@ class Bench:
     def step(self, step: str) -> Step:
         with self.store.read() as session:
             return to_step(find_rows(session, [step])[step])
+
+    def outages(self) -> tuple[Problem, ...]:
+        with self.store.read() as session:
+            return outages_of(session, [NAME]).get(NAME, ())
 
     def told(self) -> list[str]:
         with self.store.read() as session:
@@ -332,8 +336,13 @@ def test_an_object_store_that_is_away_postpones_reports(bench: Bench, monkeypatc
         outage.setattr(bench.objects, "get", away)
         bench.cycle(60)  # also past the lease: without the store nobody can say that the step did not finish
         assert (bench.counts().succeeded, bench.counts().leased) == (0, 3)
+        # Nothing failed, so nothing but this says why nothing moves.
+        assert [outage.detail for outage in bench.outages()] == ["object store unreachable"]
+        bench.cycle(1)
+        assert len(bench.outages()) == 1
     bench.cycle(1)
     assert bench.counts().succeeded == 1
+    assert bench.outages() == ()
 
 
 def test_memory_that_ran_out_on_every_worker_ends_the_experiment_with_what_it_needs(bench: Bench) -> None:

@@ -7,14 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import touchstone.terminal
 import typer
 import yaml
 from support.finished_experiments import finished_on_memory
@@ -268,13 +271,10 @@ def test_an_address_that_is_none_is_refused(terminal: Terminal, address: str) ->
     assert (answer.exit_code, "is not an address such as" in answer.stderr) == (2, True), answer.output
 
 
-@pytest.mark.parametrize("listening", [False, True], ids=["refused", "silent"])
-def test_a_dead_server_is_told_within_three_seconds_with_what_to_do(listening: bool) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        if listening:
-            silent.listen(8)
-        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+def test_a_dead_server_is_told_within_three_seconds_with_what_to_do() -> None:
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))
+        server = f"http://127.0.0.1:{refusing.getsockname()[1]}"
         started = time.monotonic()
         answer = CliRunner().invoke(app, ["list"], env={"TOUCHSTONE_SERVER": server, KEY_VARIABLE: "k"})
     assert time.monotonic() - started < 3
@@ -282,6 +282,46 @@ def test_a_dead_server_is_told_within_three_seconds_with_what_to_do(listening: b
     assert answer.stderr.startswith(f"no answer from {server}: ")
     assert "make up" in answer.stderr
     assert "TOUCHSTONE_SERVER" in answer.stderr
+
+
+def test_of_a_silent_server_it_is_told_soon_and_then_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(touchstone.terminal, "BUSY_FOR", 1.0)
+    assert touchstone.terminal.ANSWERS_WITHIN < 3
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        answer = CliRunner().invoke(app, ["list"], env={"TOUCHSTONE_SERVER": server, KEY_VARIABLE: "k"})
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    told, *rest = answer.stderr.splitlines()
+    assert told == f"no answer from {server} for 2.5 s; waiting for up to 1 s more"
+    assert rest[0].startswith(f"no answer from {server}: ")
+    assert "make up" in rest[1]
+
+
+def test_a_server_that_is_slow_to_answer_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first answer comes when the terminal has said that there is none."""
+    monkeypatch.setattr(touchstone.terminal, "ANSWERS_WITHIN", 0.2)
+    asked: list[str] = []
+    asked_again = threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path.partition("?")[0])
+            asked_again.wait(10) if len(asked) == 1 else asked_again.set()
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """To nobody."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as slow:
+        threading.Thread(target=slow.serve_forever, daemon=True).start()
+        server = f"http://127.0.0.1:{slow.server_port}"
+        answer = CliRunner().invoke(app, ["list"], env={"TOUCHSTONE_SERVER": server, KEY_VARIABLE: "k"})
+        slow.shutdown()
+    assert answer.stderr.startswith(f"no answer from {server} for 0.2 s; waiting for up to 30 s more\n")
+    assert asked == ["/healthz", "/healthz", "/v1/experiments"]
 
 
 def test_another_kind_of_server_is_told_in_plain_words() -> None:

@@ -14,8 +14,8 @@ COUNTED = "counted"
 class Amounts:
     """How much of each kind is tried: the whole by `make faults`, a part of it in every run of the tests."""
 
-    kills: int = 8
-    crash_points: int = 8
+    kills: int = 6
+    crash_points: int = 5
     """Of each phase."""
     outage_seconds: float = 8.0
     schedules: int = 600

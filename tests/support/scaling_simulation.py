@@ -29,7 +29,7 @@ from touchstone_store.plans import Survey, create_plan
 from touchstone_store.steps import leased_by_queue, owned_steps, ready_by_queue
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-CYCLE_SECONDS = 0.5  # the conductor's poll_seconds
+CYCLE_SECONDS = 1.0  # twice the conductor's poll_seconds: steps wait longer, leases are looked at more rarely
 REFRESH_SECONDS = 2.0  # how old its gauges may be
 HEARTBEAT_SECONDS = 5.0
 

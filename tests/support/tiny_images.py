@@ -97,9 +97,15 @@ def target_rows(
 
 
 def tiny_upstream(
-    library: Path, name: str = "tiny", *, images: int = 48, shards: int = 2, index_encoder: str = "tiny-clip"
+    library: Path,
+    name: str = "tiny",
+    *,
+    images: int = 48,
+    shards: int = 2,
+    index_encoder: str = "tiny-clip",
+    seed: int = 0,
 ) -> Upstream:
-    rows = upstream_rows(images)
+    rows = upstream_rows(images, seed)
     cuts = np.linspace(0, images, shards + 1).astype(int)
     return Upstream(
         name=name,

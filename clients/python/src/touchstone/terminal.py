@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
@@ -28,12 +29,14 @@ from touchstone.names import one_of
 from touchstone.packing import NothingToPack
 from touchstone.phases import ignore
 from touchstone.plain_words import field_errors
-from touchstone.problems import ProblemError, describe
+from touchstone.problems import ProblemError, Unreachable, describe
 from touchstone.progress import showing_progress
 from touchstone.tables import console_for_output, print_counts, print_results, print_verdict
 
 ANSWERS_WITHIN = 2.5
-"""Seconds within which a server has to answer anything at all."""
+"""Seconds after which it is said that a server does not answer."""
+BUSY_FOR = 30.0
+"""Seconds for which one that takes connections is waited for after that."""
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended."""
 
@@ -114,8 +117,19 @@ def readable_failures() -> Iterator[None]:
 def connected(server: str, key: str | None = None) -> Iterator[Client]:
     """A client of a server that answers; failures end the program as `readable_failures` says."""
     with readable_failures(), _client(server, key) as client:
-        client.require_answer(ANSWERS_WITHIN)
+        _require_answer(client)
         yield client
+
+
+def _require_answer(client: Client) -> None:
+    """A machine with too much to do takes connections and lets them wait; one that is away takes none."""
+    try:
+        client.require_answer(ANSWERS_WITHIN)
+    except Unreachable as error:
+        if not isinstance(error.__cause__, httpx.ReadTimeout):
+            raise
+        _say_in_red(f"no answer from {client.server} for {ANSWERS_WITHIN} s; waiting for up to {BUSY_FOR:.0f} s more")
+        client.require_answer(BUSY_FOR)
 
 
 def _client(server: str, key: str | None) -> Client:
@@ -125,8 +139,12 @@ def _client(server: str, key: str | None) -> Client:
 
 
 def stop(message: str, code: int) -> typer.Exit:
-    Console(stderr=True).print(message, style="red", soft_wrap=True, markup=False, highlight=False)
+    _say_in_red(message)
     return typer.Exit(code)
+
+
+def _say_in_red(message: str) -> None:
+    Console(stderr=True).print(message, style="red", soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

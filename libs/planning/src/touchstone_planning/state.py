@@ -21,7 +21,8 @@ class Step:
     """Attempts that failed or went silent after they had started, since one got further than all before."""
     lease_expires_at: datetime | None = None
     not_before: datetime | None = None
-    """A waiting step is not handed out earlier: the pause before another attempt."""
+    """A waiting step is not handed out earlier: the pause before another attempt. Of a step that is handed out: since
+    when it is done and its result cannot be read."""
     done: int = 0
     """Of `total`; as far as any attempt has come."""
     total: int | None = None

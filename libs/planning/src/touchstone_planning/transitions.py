@@ -150,6 +150,15 @@ def await_server(step: Step, problem: Problem, now: datetime, limits: Limits) ->
     return replace(release(step), problem=remembered, not_before=now + limits.pause(step.attempt))
 
 
+def await_reading(step: Step, problem: Problem, now: datetime) -> Step:
+    """Its worker says that it is done, and the server that keeps the result is away: the step stays handed out, and
+    says what it waits for."""
+    if step.state != "leased":
+        return step
+    remembered = problem.model_copy(update={"out_of_memory_on": _out_of_memory_on(step)})
+    return replace(step, problem=remembered, not_before=now)
+
+
 def await_inputs(step: Step, report: StepFailed, now: datetime, limits: Limits) -> Step:
     """What the attempt needed was lost, and is being made again: the step waits for it, at no cost for a while."""
     if step.state != "leased" or report.attempt != step.attempt or step.attempt > limits.free_attempts:

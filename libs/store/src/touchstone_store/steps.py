@@ -188,11 +188,15 @@ def problems_of(session: Session, plans: Collection[str]) -> dict[str, tuple[Pro
 
 
 def outages_of(session: Session, plans: Collection[str]) -> dict[str, tuple[Problem, ...]]:
-    """The servers that steps of each plan wait for, each once."""
+    """The servers that steps of each plan wait for, for another attempt or to have their result read, each once."""
     query = (
         select(PlanStepRow.plan_id, StepRow.id, cast(StepRow.problem, Text))
         .join(StepRow, StepRow.id == PlanStepRow.step_id)
-        .where(PlanStepRow.plan_id.in_(plans), StepRow.state == "waiting", StepRow.not_before.is_not(None))
+        .where(
+            PlanStepRow.plan_id.in_(plans),
+            StepRow.state.in_(("waiting", "leased")),
+            StepRow.not_before.is_not(None),
+        )
         .order_by(StepRow.not_before)
     )
     found: dict[str, dict[str, Problem]] = {}

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.routing import BaseRoute
 from touchstone_runtime.metrics import start_metrics_server
 from touchstone_runtime.tracing import Traces
 
@@ -85,9 +87,7 @@ def create_app(services: Services | None = None) -> FastAPI:
         title="Touchstone",
         version="0.3.0",
         description="Do generated training images beat simply retrieving real ones?",
-        generate_unique_id_function=_operation_id,
-        # Before `authorise`, which looks up and writes down what the path names.
-        dependencies=[Depends(refuse_unstorable_address)],
+        routes=_routes(),
         lifespan=_close_services,
         telemetry=_request_spans(services.traces),
         # Its own pages load their scripts from elsewhere; ours is in routes/dashboard.py.
@@ -104,15 +104,6 @@ def create_app(services: Services | None = None) -> FastAPI:
     add_problem_handlers(app)
     app.state.rates = Rates()
     app.state.provider = Provider(services.settings) if services.settings.oidc_issuer else None
-    for resource in RESOURCES:
-        app.include_router(resource.router, dependencies=OF_RESOURCES)
-    # Its bodies are streamed: nobody looks for text in them.
-    app.include_router(uploads.router, dependencies=[Depends(authorise), Depends(refuse_unknown_parameters)])
-    for resource in PAGES:
-        app.include_router(resource.router, dependencies=[Depends(authorise_page)])
-    app.include_router(health.scrapes, dependencies=[Depends(authorise)])
-    for resource in OPEN_TO_ALL:
-        app.include_router(resource.router)
     describe(app)
     # The last added is the outermost: even a refused body is counted and carries a request id.
     app.add_middleware(NoteAnswers)
@@ -125,6 +116,24 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(CountRequests, telemetry=app.state.telemetry)
     app.add_middleware(RequestId)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """The same for every app of a process: FastAPI works out what each of them takes and answers when it is first asked
+    for it, which is most of what an app costs."""
+    # Before `authorise`, which looks up and writes down what the path names.
+    routes = APIRouter(generate_unique_id_function=_operation_id, dependencies=[Depends(refuse_unstorable_address)])
+    for resource in RESOURCES:
+        routes.include_router(resource.router, dependencies=OF_RESOURCES)
+    # Its bodies are streamed: nobody looks for text in them.
+    routes.include_router(uploads.router, dependencies=[Depends(authorise), Depends(refuse_unknown_parameters)])
+    for resource in PAGES:
+        routes.include_router(resource.router, dependencies=[Depends(authorise_page)])
+    routes.include_router(health.scrapes, dependencies=[Depends(authorise)])
+    for resource in OPEN_TO_ALL:
+        routes.include_router(resource.router)
+    return routes.routes
 
 
 def _remember_sign_ons(app: FastAPI, settings: ApiSettings) -> None:

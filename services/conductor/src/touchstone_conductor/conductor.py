@@ -22,7 +22,7 @@ from touchstone_contracts.messages import (
     StepReport,
     StepSucceeded,
 )
-from touchstone_contracts.problems import Transient
+from touchstone_contracts.problems import Problem, Transient
 from touchstone_contracts.steps import QUEUES, channel_of, every_contract
 from touchstone_contracts.values import StepId
 from touchstone_planning import transitions
@@ -125,6 +125,8 @@ class Conductor:
     traces: Traces = NO_TRACES
     _waiting_reports: list[StepReport] = field(default_factory=list)
     """Received, but the database or the object store did not answer when they were to be applied."""
+    _unread: set[StepId] = field(default_factory=set)
+    """Steps that say what they wait for, because their results cannot be read."""
     _handed_out: dict[StepId, datetime] = field(default_factory=dict)
     """Steps that no worker has started yet, as far as this process knows."""
     _memory: dict[StepId, HostMemory] = field(default_factory=dict)
@@ -184,9 +186,9 @@ class Conductor:
 
     def _apply_reports(self) -> None:
         reports, self._waiting_reports = self._waiting_reports, []
-        store_is_away = False
+        away: Transient | None = None
         for position, report in enumerate(reports):
-            if store_is_away and _needs_results(report):
+            if away is not None and _needs_results(report):
                 self._waiting_reports.append(report)
                 continue
             try:
@@ -197,8 +199,20 @@ class Conductor:
                     self._waiting_reports += reports[position + 1 :]
                     raise
                 # Asked once in a cycle: a silent server takes its time to be found away.
-                store_is_away = store_is_away or error.code == "object_store"
+                away = away or (error if error.code == "object_store" else None)
                 log.warning("report.postponed", step=report.step_id[:12], error=str(error))
+        if away is None:
+            self._unread = set()
+        else:
+            self._note_unread(away.problem())
+
+    def _note_unread(self, problem: Problem) -> None:
+        """Steps that are done, as their workers say, say why they do not end."""
+        now = self.now()
+        done = {report.step_id for report in self._waiting_reports if isinstance(report, StepSucceeded)}
+        for step in sorted(done - self._unread):
+            self._change(step, lambda before: transitions.await_reading(before, problem, now))
+        self._unread = done
 
     def _apply(self, report: StepReport) -> None:
         if isinstance(report, StepSucceeded):
