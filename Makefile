@@ -84,7 +84,7 @@ lint: .venv/ready ## Ruff
 	$(BIN)/ruff check $(SOURCES)
 
 types: .venv/ready ## mypy
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy --num-workers 2 $(SOURCES)
 
 imports: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports

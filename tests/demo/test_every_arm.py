@@ -1,5 +1,6 @@
 """Every kind of arm, rule of curation, recipe and metric runs to a verdict on the miniverse, at its smallest size."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ def two_arms(**changes: object) -> dict[str, Any]:
     return EVERY_ARM | {"arms": arms, "evaluation": {"metrics": ["zero_shot"]}} | changes
 
 
-def with_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    return two_arms(name=f"recipe {recipe['kind']}", recipe=recipe)
-
-
-def with_filter(rule: dict[str, Any]) -> dict[str, Any]:
+def with_recipe_and_filter(recipe: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
     curation = EVERY_ARM["curation"] | {"filter": rule, "novelty_cosine": 0.995, "ranking": "score"}
-    return two_arms(name=f"filter {rule['kind']}", curation=curation)
+    return two_arms(name=f"{recipe['kind']} after {rule['kind']}", recipe=recipe, curation=curation)
+
+
+PAIRS = [with_recipe_and_filter(recipe, rule) for recipe, rule in zip(RECIPES, itertools.cycle(FILTERS), strict=False)]
+"""Each recipe and each rule at least once."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def posted(finished_demo: FinishedDemo) -> dict[str, str]:
     train = client.target("broad").splits.train
     assert train is not None
     client.register("datasets", Dataset(name="broad-by-hand", target="broad", images=train))
-    documents = [EVERY_ARM, *map(with_recipe, RECIPES), *map(with_filter, FILTERS)]
+    documents = [EVERY_ARM, *PAIRS]
     return {document["name"]: client.post_document(document)[0].id for document in documents}
 
 
@@ -76,23 +77,21 @@ def test_every_kind_of_arm_runs_to_a_verdict(finished_demo: FinishedDemo, posted
     assert client.verdict(experiment).answer in ("a_better", "b_better", "no_difference", "undecided")
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe["kind"])
-def test_every_recipe_runs_to_a_verdict(
-    finished_demo: FinishedDemo, posted: dict[str, str], recipe: dict[str, Any]
-) -> None:
-    client = finished_demo.client
-    experiment = finished(client, posted[with_recipe(recipe)["name"]])
-    assert len(client.results(experiment).rows) == 3 * 2
-    assert client.verdict(experiment).headline
+def test_every_recipe_and_every_filter_is_tried() -> None:
+    tried = [(pair["recipe"]["kind"], pair["curation"]["filter"]["kind"]) for pair in PAIRS]
+    assert [recipe for recipe, _ in tried] == [recipe["kind"] for recipe in RECIPES]
+    assert {rule for _, rule in tried} == {rule["kind"] for rule in FILTERS}
 
 
-@pytest.mark.parametrize("rule", FILTERS, ids=lambda rule: rule["kind"])
-def test_every_filter_runs_to_a_verdict(
-    finished_demo: FinishedDemo, posted: dict[str, str], rule: dict[str, Any]
+@pytest.mark.parametrize("study", PAIRS, ids=lambda study: study["name"])
+def test_every_recipe_after_a_filter_runs_to_a_verdict(
+    finished_demo: FinishedDemo, posted: dict[str, str], study: dict[str, Any]
 ) -> None:
     client = finished_demo.client
-    experiment = finished(client, posted[with_filter(rule)["name"]])
-    counts = {found.arm: found.counts for found in client.results(experiment).counts}
+    experiment = finished(client, posted[study["name"]])
+    results = client.results(experiment)
+    assert len(results.rows) == 3 * 2
+    counts = {found.arm: found.counts for found in results.counts}
     assert counts["retrieved"].familiar == 0  # upstream's own images are never compared with upstream
     assert all(found.kept >= 45 for found in counts.values())
     assert client.verdict(experiment).headline

@@ -19,9 +19,9 @@ from touchstone_miniverse.tokens import load_tokenizer, tokenize, train_tokenize
 from touchstone_miniverse.upstream import Pairs, read_split, read_upstream
 
 HOME = Path(__file__).parents[2] / "miniverse"
-ENCODER_RECIPE = encoder.EncoderRecipe(steps=200, batch=16, warmup=20, fraction=0.1)
+ENCODER_RECIPE = encoder.EncoderRecipe(steps=200, batch=8, warmup=20, fraction=0.1)
 GENERATOR_RECIPE = generator.GeneratorRecipe(
-    steps=200, batch=8, warmup=20, flat=0.5, widths=(32, 48), average_decay=0.8
+    steps=200, batch=8, warmup=20, flat=0.5, widths=(16, 32), average_decay=0.8
 )
 PICTURES = 800
 CONTEXT = 16
@@ -55,7 +55,7 @@ def test_two_hundred_encoder_steps_lower_the_loss_and_load_in_open_clip(pairs: P
     assert encoder.train(pairs, ENCODER_RECIPE, tmp_path) == []  # finished: nothing is trained twice
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [50, 100, 150, 200]
-    assert curve[-1]["samples"] == 200 * 16
+    assert curve[-1]["samples"] == 200 * 8
     assert curve[-1]["loss"] == pytest.approx(np.mean(losses[150:]), abs=1e-3)
 
 

@@ -7,8 +7,8 @@ from touchstone import Client
 from touchstone_contracts.views import ExperimentDetail, Results
 from touchstone_stack.lifecycle import Stack
 
-SHORT_FORM = {"name": "short look", "targets": ["broad"], "sizes": [60, 120], "seeds": [0, 1]}
-SHORT_IMAGES = 320
+SHORT_FORM = {"name": "short look", "targets": ["broad"], "sizes": [40, 80], "seeds": [0, 1]}
+SHORT_IMAGES = 220
 
 
 @dataclass(frozen=True)
