@@ -64,9 +64,13 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_body_is_looked_through_in_linear_time(name: str) -> None:
-    began = time.process_time()
-    BUDGET.excess(HOSTILE[name])
-    assert time.process_time() - began < 1.5  # measured: 0.2 s at most
+    def seconds(body: bytes) -> float:
+        began = time.process_time()
+        BUDGET.excess(body)
+        return time.process_time() - began
+
+    body = HOSTILE[name]
+    assert seconds(body) < 40 * max(seconds(body[: len(body) // 10]), 0.02)
     assert len(HOSTILE) == 9
 
 
@@ -93,10 +97,11 @@ def test_a_body_of_errors_is_refused_with_the_first_of_them(api: TestClient, nam
         path = path.format(experiment=api.post("/v1/experiments", json=spec().model_dump(mode="json")).json()["id"])
     body = json.dumps(document).encode()
     answer, seconds, peak = measured(lambda: api.post(f"/v1/{path}", content=body, headers=JSON))
+    _, parsing, _ = measured(lambda: json.loads(body))
     assert answer.status_code == 422, answer.text
     assert 1 <= len(answer.json()["errors"]) <= MOST_ERRORS + 1
     assert len(answer.content) < 40_000
-    assert seconds < 4  # measured: 0.9 s at most, traced
+    assert seconds < 60 * max(parsing, 0.02)  # measured: 14 times as long as reading the body
     assert peak < 150_000_000  # measured: 60 MB at most
 
 
