@@ -7,22 +7,22 @@ import pytest
 from support.deployment import ROOT
 
 UNTRIED = "# not tried by our tests"
-MAKE_TARGETS = "tests/e2e/test_make_targets.py"
+NEWCOMER = "tests/e2e/test_first_run.py"
 CONTAINERS = "tests/containers/test_every_image.py"
 LOCAL_CLUSTER = "tests/architecture/test_kubernetes_local.py"
 RENDERING = "tests/architecture/test_kubernetes_rendering.py"
 UP_LOCALLY = (LOCAL_CLUSTER, "test_one_command_loads_every_image_of_ours_and_applies_the_overlay")
-BACKED_UP = (MAKE_TARGETS, "test_a_backup_brings_back_an_experiment_that_was_deleted")
-TAKEN_DOWN = (MAKE_TARGETS, "test_weights_are_collected_and_images_taken_down")
+BACKED_UP = (NEWCOMER, "test_a_backup_brings_back_an_experiment_that_was_deleted")
+TAKEN_DOWN = (NEWCOMER, "test_weights_are_collected_and_images_taken_down")
 CHECKS_ON_CPU = ("tests/integration/test_gpu_check.py", "test_")
-FIRST_RUN = ("tests/e2e/test_first_run.py", "test_five_commands_lead_to_a_verdict")
+FIRST_RUN = (NEWCOMER, "test_five_commands_lead_to_a_verdict")
 COMPOSED = (CONTAINERS, "test_down_and_up_again_keeps_the_answer")
 
 TRIED = {
     "README.md": {
         "make demo": ("tests/demo/test_demo.py", "test_it_prints_results_verdict_and_the_dashboards_address"),
         "make test": (".ci/run", "make test"),
-        "curl": (MAKE_TARGETS, "test_the_readmes_request_creates_an_experiment"),
+        "curl": (NEWCOMER, "test_the_readmes_request_creates_an_experiment"),
         "make compose-up": COMPOSED,
         "k8s/overlays/local/up kind": UP_LOCALLY,
         "make gpu-check": CHECKS_ON_CPU,
@@ -36,8 +36,8 @@ TRIED = {
         "make down": FIRST_RUN,
     },
     "docs/guides/operations.md": {
-        "make up": (MAKE_TARGETS, "test_up_starts_a_system_that_is_ready_and_knows_the_miniverse"),
-        "make down": (MAKE_TARGETS, "test_down_stops_it"),
+        "make up": (NEWCOMER, "test_up_starts_a_system_that_is_ready_and_knows_the_miniverse"),
+        "make down": (NEWCOMER, "test_down_stops_it"),
         "make compose-up": COMPOSED,
         "docker compose ps": COMPOSED,
         "docker compose down": COMPOSED,

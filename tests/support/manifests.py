@@ -1,9 +1,12 @@
 """The manifests of k8s/ as data, rendered by kustomize as kubectl ships it, without a cluster."""
 
+import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +92,20 @@ def check_out(folder: Path) -> Path:
 
 def render(folder: Path) -> Manifests:
     """The manifests of the kustomization in `folder`."""
-    answer = subprocess.run([tool("kubectl"), "kustomize", folder], capture_output=True, text=True, timeout=60)
+    # It ends before its garbage matters: a third of its time.
+    environment = os.environ | {"GOGC": "off"}
+    answer = subprocess.run(
+        [tool("kubectl"), "kustomize", folder], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert answer.returncode == 0, answer.stderr
     assert not answer.stderr, answer.stderr
-    return [document for document in yaml.load_all(answer.stdout, yaml.CSafeLoader) if document]
+    return [json.loads(_as_json(document)) for document in answer.stdout.split("\n---\n")]
+
+
+@cache
+def _as_json(document: str) -> str:
+    """Most documents come out of every kustomization as they are, and JSON is read 20 times as fast."""
+    return json.dumps(yaml.load(document, yaml.CSafeLoader))
 
 
 def render_overlay(tree: Path, name: str) -> Manifests:
