@@ -103,7 +103,7 @@ def test_a_deployment_that_is_scaled_down_would_kill_leases(tmp_path: Path, job:
         lambda rng: rng.uniform(60, 900),
         autoscaler=ScaledDeployment(job.triggers, job.max_replicas),
     )
-    outcome = simulation.run(3600)
+    outcome = simulation.run(1500)
     assert max(outcome.workers) == 40
     assert outcome.killed_with_a_step > 5
     assert outcome.failures > 5

@@ -74,31 +74,50 @@ def finished_experiment(there: System) -> Told:
     return told
 
 
+@contextmanager
+def two_systems(
+    first: str, second: str, s3: RuntimeSettings, folder: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[System, System]]:
+    with system(url_of(first, folder, request), s3) as ours, system(url_of(second, folder, request), s3) as other:
+        yield ours, other
+
+
+def backed_up(ours: System, folder: Path) -> Told:
+    told = finished_experiment(ours)
+    saved = ours.runs("backup", str(folder))
+    assert (saved.returncode, "0 damaged" in saved.stdout) == (0, True), saved.stderr
+    return told
+
+
 @pytest.mark.parametrize(("first", "second"), [("sqlite", "sqlite"), ("sqlite", "postgres"), ("postgres", "postgres")])
 def test_a_verdict_is_read_after_a_restore_into_an_empty_system(
     first: str, second: str, s3_settings: RuntimeSettings, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    folder = str(tmp_path / "backup")
-    with (
-        system(url_of(first, tmp_path, request), s3_settings) as ours,
-        system(url_of(second, tmp_path, request), s3_settings) as other,
-    ):
-        told = finished_experiment(ours)
-        saved = ours.runs("backup", folder)
-        assert (saved.returncode, "0 damaged" in saved.stdout) == (0, True), saved.stderr
-        again = ours.runs("backup", folder)
-        assert " 0 objects of 0.0 MiB copied" in again.stdout
-        restored = other.runs("restore", folder)
+    folder = tmp_path / "backup"
+    with two_systems(first, second, s3_settings, tmp_path, request) as (ours, other):
+        told = backed_up(ours, folder)
+        restored = other.runs("restore", str(folder))
         assert restored.returncode == 0, restored.stderr
         for path in ("verdict", "results", "predictions"):
             assert other.get(f"/v1/experiments/{told.id}/{path}") == ours.get(f"/v1/experiments/{told.id}/{path}")
         assert b'"answer"' in other.get(f"/v1/experiments/{told.id}/verdict")
         assert Scrub(other.services.store, other.services.artifacts).run().repeated == []
-        refused = other.runs("restore", folder)
-        assert (refused.returncode, "--replace" in refused.stderr) == (1, True)
-        assert other.runs("restore", folder, "--replace").returncode == 0
-        assert other.runs("restore", folder, "--replace", "--database=none.gz").returncode == 1
-        nowhere = ours.runs("backup", "/proc/backup")
-        assert (nowhere.returncode, "Traceback" in nowhere.stderr) == (2, False)
+        assert other.runs("restore", str(folder), "--replace").returncode == 0
         clone = api_client(other.services).post(f"/v1/experiments/{told.id}/clone", json={"seeds": [0, 1]})
         assert clone.status_code == 201
+
+
+def test_what_is_there_is_not_copied_again_and_nothing_is_replaced_unasked(
+    s3_settings: RuntimeSettings, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = tmp_path / "backup"
+    with two_systems("sqlite", "postgres", s3_settings, tmp_path, request) as (ours, other):
+        backed_up(ours, folder)
+        again = ours.runs("backup", str(folder))
+        assert " 0 objects of 0.0 MiB copied" in again.stdout
+        assert other.runs("restore", str(folder)).returncode == 0
+        refused = other.runs("restore", str(folder))
+        assert (refused.returncode, "--replace" in refused.stderr) == (1, True)
+        assert other.runs("restore", str(folder), "--replace", "--database=none.gz").returncode == 1
+        nowhere = ours.runs("backup", "/proc/backup")
+        assert (nowhere.returncode, "Traceback" in nowhere.stderr) == (2, False)
