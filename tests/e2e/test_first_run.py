@@ -250,7 +250,7 @@ def test_a_backup_brings_back_an_experiment_that_was_deleted(
     assert len(before) == 4  # of the page, over REST, of a web server, of the README
     type_in(checkout, variables, f"make backup TO={tmp_path}")
     assert api.delete(f"/v1/experiments/{before[0][0]}").status_code == 204
-    assert "rows of 20" in type_in(checkout, variables, f"make restore FROM={tmp_path}")
+    assert "rows of 20" in type_in(checkout, variables, f"make restore FROM={tmp_path} REPLACE=1")
     assert experiments() == before
     answered(api.get("/readyz"), 200)
 

@@ -15,15 +15,15 @@ class Amounts:
     """How much of each kind is tried: the whole by `make faults`, a part of it in every run of the tests."""
 
     kills: int = 6
-    crash_points: int = 5
+    crash_points: int = 3
     """Of each phase."""
     outage_seconds: float = 8.0
     schedules: int = 600
     """Divided among the seeds."""
     training_images: int = 44
     """In batches of one."""
-    training_epochs: int = 30
-    training_kills: int = 3
+    training_epochs: int = 24
+    training_kills: int = 2
     spoilt_images: int = 24
     minute: float = 8.0
     """What a minute is, in seconds."""
