@@ -112,7 +112,7 @@ def test_the_description_of_the_api_opens_without_the_internet(
     visitor = Visitor(browser, viewport)
     visitor.page.goto(f"{address}/docs")
     operations = visitor.page.locator(".opblock")
-    expect(operations.first).to_be_visible()
+    expect(operations.first).to_be_visible(timeout=60_000)
     assert operations.count() >= 25
     visitor.page.locator(".opblock-summary").first.click()
     expect(visitor.page.locator(".opblock-body").first).to_contain_text("200 and the first one for the same spec again")

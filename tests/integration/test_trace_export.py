@@ -124,12 +124,10 @@ def test_spans_cost_little_and_closing_is_bounded_when_nobody_takes_them(
     for number in range(5000):
         with traces.span("work", number=number):
             pass
-    # Ten batches, and ten seconds for each if somebody waited for its answer.
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
     asked = time.monotonic()
     traces.close()
-    # The SDK by itself would wait for half a minute.
-    assert time.monotonic() - asked < CLOSE_SECONDS + 12
+    assert time.monotonic() - asked < CLOSE_SECONDS + 1
 
 
 def test_the_standard_variables_name_the_service(monkeypatch: pytest.MonkeyPatch) -> None:

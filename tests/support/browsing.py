@@ -5,11 +5,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# Five seconds by itself: a busy machine takes as long for the first answer of an api.
-expect.set_options(timeout=30_000)
 PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
 
 

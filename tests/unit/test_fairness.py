@@ -278,7 +278,7 @@ def test_patterns_that_take_too_long_to_compile_are_refused_before_all_are_tried
     began = time.process_time()
     with pytest.raises(Invalid) as caught:
         check_fair(resolved(arms=(Retrieval(name="r", strategy=strategy), Retrieval(name="s", strategy=strategy))))
-    assert time.process_time() - began < 30  # 1 s is allowed; all of them take 300
+    assert time.process_time() - began < 4  # 1 s is allowed; all of them take 300
     [error] = caught.value.errors
     assert error.pointer.startswith("/arms/0/strategy/text_match/queries/thing 1/")
     assert "take more than 1 s to compile" in error.detail

@@ -51,7 +51,7 @@ def test_ten_thousand_names_are_looked_through_quickly(text: str) -> None:
     names = [f"class-of-objects-{number:05}-with-a-long-name" for number in range(20_000)]
     began = time.process_time()
     found = nearest(text, names)
-    assert time.process_time() - began < 5  # measured: 0.06 s; all letters of all names take hours
+    assert time.process_time() - began < 1  # measured: 0.06 s
     assert len(found) <= 3
     assert all(name < "class-of-objects-10000" for name in found), "no more than the first 10,000 are looked at"
 

@@ -144,10 +144,14 @@ def _out_of_memory_on(step: Step) -> tuple[str, ...]:
     return step.problem.out_of_memory_on if step.problem else ()
 
 
+def _with_memory_of(step: Step, problem: Problem) -> Problem:
+    """Another problem of the step, which does not forget whose memory ran out."""
+    return problem.model_copy(update={"out_of_memory_on": _out_of_memory_on(step)})
+
+
 def await_server(step: Step, problem: Problem, now: datetime, limits: Limits) -> Step:
     """Another attempt after a pause, without blame: the step could not do anything about it."""
-    remembered = problem.model_copy(update={"out_of_memory_on": _out_of_memory_on(step)})
-    return replace(release(step), problem=remembered, not_before=now + limits.pause(step.attempt))
+    return replace(release(step), problem=_with_memory_of(step, problem), not_before=now + limits.pause(step.attempt))
 
 
 def await_reading(step: Step, problem: Problem, now: datetime) -> Step:
@@ -155,8 +159,7 @@ def await_reading(step: Step, problem: Problem, now: datetime) -> Step:
     says what it waits for."""
     if step.state != "leased":
         return step
-    remembered = problem.model_copy(update={"out_of_memory_on": _out_of_memory_on(step)})
-    return replace(step, problem=remembered, not_before=now)
+    return replace(step, problem=_with_memory_of(step, problem), not_before=now)
 
 
 def await_inputs(step: Step, report: StepFailed, now: datetime, limits: Limits) -> Step:
